@@ -1,0 +1,7 @@
+"""Bits and symbols over noisy channels: media, constellations, codes, links and their theory."""
+
+from channels.awgn import AWGN
+from channels.channel import Channel, Received, SnrDb, transmit
+from channels.streams import NamedStreams, SharedStreams, Streams
+
+__all__ = ["AWGN", "Channel", "NamedStreams", "Received", "SharedStreams", "SnrDb", "Streams", "transmit"]

@@ -1,0 +1,60 @@
+"""Additive white Gaussian noise."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from channels.channel import Received, SnrDb, noise_var_column
+from channels.streams import Streams
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AWGNState:
+    """Noise samples, and their variance N0."""
+
+    noise: Complex[Tensor, "batch uses"]
+    noise_var: Float[Tensor, "batch 1"]
+
+
+@dataclass(frozen=True)
+class AWGN:
+    """Additive white Gaussian noise, circular.
+
+    y = x + n,  n ~ CN(0, N0),  N0 = 10^(-snr_db/10), half of it in each real part.
+
+    Reference:
+        Proakis and Salehi, Digital Communications, 5th ed., 2.9.
+
+    Example:
+        >>> import torch
+        >>> from channels.streams import NamedStreams
+        >>> channel = AWGN()
+        >>> state = channel.draw(4, 10.0, NamedStreams(0, ("item",)))
+        >>> channel.apply(torch.ones(1, 4, dtype=torch.complex64), state).y.shape
+        torch.Size([1, 4])
+    """
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "awgn"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> AWGNState:
+        """Noise for `uses` symbols of each item."""
+        noise = rng.complex_normal("noise", (uses,))
+        noise_var = noise_var_column(snr_db, rng.batch).to(noise.device)
+        return AWGNState(noise * noise_var.sqrt(), noise_var)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: AWGNState) -> Received:
+        """Add the noise."""
+        return Received(x + state.noise, torch.ones_like(x), state.noise_var.to(x.device))
+
+    def overhead(self, uses: int) -> int:
+        """None."""
+        return 0
+
+    def data_uses(self, total: int) -> int:
+        """All of them."""
+        return total

@@ -1,0 +1,30 @@
+"""Real values to complex symbols and back, and power per item."""
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+Symbols = Complex[Tensor, "batch uses"]
+
+
+def pack(values: Float[Tensor, "batch reals"]) -> Complex[Tensor, "batch uses"]:
+    """Neighbouring real values (2i, 2i+1) become symbol i; an odd count is padded with one zero."""
+    if values.shape[1] % 2:
+        values = torch.nn.functional.pad(values, (0, 1))
+    return torch.view_as_complex(values.reshape(values.shape[0], -1, 2).contiguous())
+
+
+def unpack(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, "batch reals"]:
+    """Symbol i becomes the neighbouring real values (2i, 2i+1); inverse of `pack` for even counts."""
+    return torch.view_as_real(x).reshape(x.shape[0], -1)
+
+
+def average_power(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, " batch"]:
+    """Mean of |x|^2 over the uses of each item."""
+    return torch.view_as_real(x).square().sum(-1).mean(-1)
+
+
+def normalize_power(x: Complex[Tensor, "batch uses"]) -> Complex[Tensor, "batch uses"]:
+    """Scale each item to average power 1; an all-zero item stays zero."""
+    power = average_power(x)
+    return x * torch.where(power > 0, power.clamp_min(1e-30).rsqrt(), 0.0)[:, None]

@@ -1,0 +1,60 @@
+"""Channel uses allowed, and the ratio they stand for."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from semcom.errors import InvalidOption
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """k complex channel uses, everything included, for n real source values.
+
+    Args:
+        channel_uses: k, at least 1.
+        source_dims: n, at least 1: height * width * 3 for an image.
+
+    Raises:
+        InvalidOption: A count is smaller than 1.
+
+    Example:
+        >>> Budget.from_rho("1/12", 3 * 512 * 768)
+        Budget(channel_uses=98304, source_dims=1179648)
+    """
+
+    channel_uses: int
+    source_dims: int
+
+    def __post_init__(self) -> None:
+        if self.channel_uses < 1 or self.source_dims < 1:
+            raise InvalidOption(
+                f"{self.channel_uses} channel uses for {self.source_dims} source values: "
+                "both must be at least 1; raise rho"
+            )
+
+    @classmethod
+    def from_rho(cls, rho: "float | str | Fraction", source_dims: int) -> "Budget":
+        """k = floor(rho * n); rho as a number or a text like "1/48"."""
+        return cls(math.floor(parse_rho(rho) * source_dims), source_dims)
+
+    @property
+    def rho(self) -> float:
+        """Bandwidth compression ratio k / n, complex uses per real source value."""
+        return self.channel_uses / self.source_dims
+
+
+def parse_rho(rho: float | str | Fraction) -> Fraction:
+    """An exact ratio: "1/48", 0.25, or the float nearest to a fraction of denominator up to 10^6.
+
+    Raises:
+        InvalidOption: Not a finite number above 0 and at most 10.
+    """
+    try:
+        value = Fraction(rho)
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError):
+        raise InvalidOption(f"rho of {rho!r} is not a number; write it like 1/48 or 0.02") from None
+    value = value.limit_denominator(10**6)
+    if not 0 < value <= 10:
+        raise InvalidOption(f"rho of {rho} is outside (0, 10]; write it like 1/48 or 0.02")
+    return value

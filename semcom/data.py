@@ -1,0 +1,93 @@
+"""Items and folders of items."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from PIL import ImageOps
+from torch import Tensor
+
+from semcom.errors import InvalidSource
+from semcom.sources import check_image
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2"})
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Item:
+    """One image and its name.
+
+    Args:
+        id: File stem and 8 hex digits of the decoded pixels.
+        x: RGB [1, 3, height, width] in [0, 1], multiples of 1/255.
+    """
+
+    id: str
+    x: Tensor
+
+    @classmethod
+    def of(cls, stem: str, pixels: np.ndarray) -> "Item":
+        """From 8-bit RGB [height, width, 3]."""
+        pixels = np.ascontiguousarray(pixels, dtype=np.uint8)
+        digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=4).hexdigest()
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+        return cls(f"{stem}-{digest}", check_image(x.contiguous()))
+
+
+def load_image(path: Path | str) -> Item:
+    """Read one picture as 8-bit RGB; grey is repeated, transparency laid on white, EXIF rotation applied.
+
+    Raises:
+        InvalidSource: The file is missing, not a picture, damaged, or too large.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InvalidSource(f"{path}: no such file")
+    try:
+        with PillowImage.open(path) as picture:
+            picture.load()
+            rgb = _to_rgb(ImageOps.exif_transpose(picture))
+    except PillowImage.DecompressionBombError:
+        raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InvalidSource(f"{path}: not a readable picture ({str(error).splitlines()[0]})") from None
+    return Item.of(path.stem, np.asarray(rgb))
+
+
+def load_folder(path: Path | str) -> tuple[Item, ...]:
+    """All pictures of a folder, sorted by name; a single file is a folder of one.
+
+    Raises:
+        InvalidSource: No such folder, or no picture in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return (load_image(path),)
+    if not path.is_dir():
+        raise InvalidSource(f"{path}: no such file or folder")
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InvalidSource(f"{path}: no pictures ({', '.join(sorted(SUFFIXES))}) in this folder")
+    return tuple(load_image(f) for f in files)
+
+
+def sample_photos() -> tuple[Item, ...]:
+    """Colour photographs that are installed with scikit-image; no network needed."""
+    from skimage import data
+
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    return tuple(Item.of(name, getattr(data, name)()) for name in names)
+
+
+def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        values = np.asarray(picture, dtype=np.float64)
+        peak = 65535.0 if picture.mode != "F" else 1.0
+        picture = PillowImage.fromarray(np.clip(values / peak * 255 + 0.5, 0, 255).astype(np.uint8))
+    if "A" in picture.mode or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        picture = PillowImage.alpha_composite(PillowImage.new("RGBA", rgba.size, "white"), rgba)
+    return picture.convert("RGB")

@@ -1,0 +1,41 @@
+"""Errors a user can cause. Each message is one line that names the value, the limit and the cure."""
+
+
+class SemcomError(Exception):
+    """Base of all typed errors of this package."""
+
+
+class InvalidSource(SemcomError, ValueError):
+    """An image that cannot be used: unreadable, wrong shape, not finite, out of range."""
+
+
+class InvalidOption(SemcomError, ValueError):
+    """An argument outside its range."""
+
+
+class UnknownName(SemcomError, KeyError):
+    """No scheme, channel, codec or metric of that name."""
+
+    def __str__(self) -> str:
+        """The message, without the quotes of KeyError."""
+        return str(self.args[0])
+
+
+class BudgetTooSmall(SemcomError):
+    """Nothing that the transmitter can make fits the channel uses allowed; a sweep records an outage."""
+
+
+class BudgetExceeded(SemcomError):
+    """A scheme spent more channel uses or energy than allowed: a defect of the scheme."""
+
+
+class CorruptPayload(SemcomError):
+    """Bytes that no image can be decoded from."""
+
+
+class MissingWeights(SemcomError):
+    """Weights that are absent, or that fail their check."""
+
+
+class StoreError(SemcomError):
+    """A result store that is in use, of another experiment, or unreadable."""

@@ -1,0 +1,37 @@
+"""Deterministic, offline, single-minded tests."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+sys.path.insert(0, str(ROOT / "tests"))  # for `import instances`
+
+os.environ.setdefault("TORCH_HOME", str(SHARED / "torch-home"))
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: socket.socket, address: object) -> None:
+        raise RuntimeError(f"a test tried to reach {address}: the default run is offline")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder with Kodak and the other shared sets; the test is skipped where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("no shared data beside the repository")
+    return SHARED / "data"
