@@ -33,6 +33,11 @@ class Received:
         noise_var = self.noise_var if self.noise_var.shape[1] == 1 else self.noise_var[:, uses]
         return Received(self.y[:, uses], self.h[:, uses], noise_var)
 
+    def item(self, index: int) -> "Received":
+        """One batch element, as a batch of one."""
+        one = slice(index, index + 1)
+        return Received(self.y[one], self.h[one], self.noise_var[one])
+
 
 class Channel(Protocol):
     """A medium for complex symbols of average power 1 per item; average received SNR is an argument.

@@ -103,7 +103,9 @@ class NamedStreams:
         return torch.view_as_complex(self.normal(purpose, (*shape, 2)) * 0.5**0.5)
 
     def _draw(self, purpose: str, shape: tuple[int, ...], sample) -> Tensor:  # pyright: ignore
-        drawn = {item: torch.from_numpy(sample(self.generator(purpose, item), shape)) for item in set(self.items)}
+        drawn = {
+            item: torch.from_numpy(sample(self.generator(purpose, item), shape)) for item in set(self.items)
+        }
         return torch.stack([drawn[item] for item in self.items])
 
 
@@ -152,5 +154,3 @@ class SharedStreams:
     def complex_normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
         """CN(0, 1), complex64 [batch, *shape]."""
         return torch.view_as_complex(self.normal(purpose, (*shape, 2)) * 0.5**0.5)
-
-

@@ -21,7 +21,9 @@ def check_image(x: Tensor) -> Tensor:
     if x.ndim != 4 or x.shape[1] != 3:
         raise InvalidSource(f"image of shape {list(x.shape)}: expected [batch, 3, height, width]")
     if min(x.shape) < 1 or max(x.shape[2:]) > MAX_SIDE:
-        raise InvalidSource(f"image of {x.shape[3]}x{x.shape[2]}: sides must lie in 1..{MAX_SIDE}; crop or scale it")
+        raise InvalidSource(
+            f"image of {x.shape[3]}x{x.shape[2]}: sides must lie in 1..{MAX_SIDE}; crop or scale it"
+        )
     if not x.is_floating_point():
         raise InvalidSource(f"image of type {x.dtype}: expected floating point in [0, 1]; divide by 255")
     if not bool(torch.isfinite(x).all()):

@@ -1,0 +1,64 @@
+"""Joint source-channel coding by a network: images to symbols and back."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from channels import Channel, SnrDb, Streams, transmit
+from channels.symbols import average_power
+from semcom.budget import Budget
+from semcom.errors import BudgetTooSmall
+from semcom.jscc.jscc import DeepJSCC
+from semcom.transmission import Concealment, Csit, Observation, Sent, lost, nothing_sent, observe_images
+
+
+@dataclass(frozen=True)
+class Analog:
+    """DeepJSCC: one network maps pixels to channel symbols, another maps what arrives to pixels.
+
+    Args:
+        network: Encoder and decoder.
+        csit: "average" gives the encoder the average SNR.
+        concealment: What is shown if the budget has no room for the network's symbols.
+    """
+
+    network: DeepJSCC
+    csit: Csit = "none"
+    concealment: Concealment = "mean-color"
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return self.network.name + (":csit-average" if self.csit == "average" else "")
+
+    def prepare(
+        self,
+        x: Float[Tensor, "1 3 height width"],
+        budget: Budget,
+        channel: Channel,
+        csit_snr_db: float | None,
+    ) -> Sent:
+        """Encode with the network."""
+        shape = tuple(x.shape)
+        try:
+            with torch.no_grad():
+                symbols = self.network.encode(x, channel.data_uses(budget.channel_uses), csit_snr_db)
+        except BudgetTooSmall as error:
+            return nothing_sent(shape, str(error))
+        peak = symbols.abs().square().max() / average_power(symbols).clamp_min(1e-30)
+        papr_db = 10 * torch.log10(peak).item()
+        uses = symbols.shape[1]
+        return Sent(symbols, uses + channel.overhead(uses), shape, info={"papr_db": papr_db})
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        """Channel, then the decoder network, item by item: results do not depend on the batch."""
+        if sent.cause:
+            return lost(sent, self.concealment, rng.batch)
+        uses = sent.symbols.shape[1]
+        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+        with torch.no_grad():
+            images = [self.network.decode(received.item(i), sent.shape) for i in range(rng.batch)]
+        energy = average_power(sent.symbols) * uses + channel.overhead(uses)
+        return observe_images(sent, images, energy.expand(rng.batch), self.concealment)

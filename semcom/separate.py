@@ -1,0 +1,236 @@
+"""Separate source and channel coding: codec, LDPC, QAM, and who chooses the modulation and code rate."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from channels import Channel, SnrDb, Streams, transmit
+from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame
+from channels.mcs import MCS_TABLE, Mcs, choose_mcs
+from semcom.budget import Budget
+from semcom.codecs.codec import Fitted, SourceCodec, fit
+from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
+from semcom.transmission import Concealment, Csit, Observation, Sent, lost, nothing_sent, observe_images
+
+
+class LinkPolicy(Protocol):
+    """Which modulation and code rate a digital transmitter uses."""
+
+    @property
+    def name(self) -> str:
+        """How schemes spell it: "mcs12", "adapted"."""
+        ...
+
+    @property
+    def csit(self) -> Csit:
+        """What the choice depends on."""
+        ...
+
+    def choose(self, channel: Channel, csit_snr_db: float | None, budget: Budget) -> Mcs | None:
+        """The modulation and coding scheme, None if none is good enough."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedMcs:
+    """One modulation and code rate whatever the channel: no knowledge at the transmitter, and a cliff.
+
+    Args:
+        index: Row of `channels.mcs.MCS_TABLE`.
+
+    Raises:
+        InvalidOption: No such row.
+    """
+
+    index: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < len(MCS_TABLE):
+            raise InvalidOption(f"MCS {self.index} is not in the table; choose 0..{len(MCS_TABLE) - 1}")
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return f"mcs{self.index}"
+
+    @property
+    def csit(self) -> Csit:
+        """None."""
+        return "none"
+
+    def choose(self, channel: Channel, csit_snr_db: float | None, budget: Budget) -> Mcs | None:
+        """Always the same row."""
+        return MCS_TABLE[self.index]
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Link adaptation: the fastest row whose predicted payload failure is at most the target.
+
+    The prediction rests on block error rates of the code measured on AWGN, and on the fading statistics of
+    the channel; the transmitter knows the average SNR.
+
+    Args:
+        target_failure: Largest predicted probability that a payload is lost.
+    """
+
+    target_failure: float = 0.01
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "csit-average"
+
+    @property
+    def csit(self) -> Csit:
+        """The average SNR."""
+        return "average"
+
+    def choose(self, channel: Channel, csit_snr_db: float | None, budget: Budget) -> Mcs | None:
+        """Look the rows up at this SNR."""
+        if csit_snr_db is None:
+            raise InvalidOption("link adaptation needs the average SNR at the transmitter")
+        return choose_mcs(channel, csit_snr_db, channel.data_uses(budget.channel_uses), self.target_failure)
+
+
+@dataclass(frozen=True)
+class Separate:
+    """Source codec and channel code, each doing its own work.
+
+    The finest quality that fits the transport block is sent. A block that fails its CRC, or bytes that do
+    not decode, are an outage, shown by the stated concealment.
+
+    Args:
+        codec: Image to bytes.
+        policy: Chooses modulation and code rate.
+        concealment: What is shown for a lost item.
+        max_iterations: Of the LDPC decoder.
+    """
+
+    codec: SourceCodec
+    policy: LinkPolicy
+    concealment: Concealment = "mean-color"
+    max_iterations: int = 20
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return f"{self.codec.name}+ldpc:{self.policy.name}"
+
+    @property
+    def csit(self) -> Csit:
+        """That of the policy."""
+        return self.policy.csit
+
+    def prepare(
+        self,
+        x: Float[Tensor, "1 3 height width"],
+        budget: Budget,
+        channel: Channel,
+        csit_snr_db: float | None,
+    ) -> Sent:
+        """Choose, fit, frame, encode, map."""
+        shape = tuple(x.shape)
+        uses = channel.data_uses(budget.channel_uses)
+        mcs = self.policy.choose(channel, csit_snr_db, budget)
+        if mcs is None:
+            return nothing_sent(
+                shape, f"no modulation and code rate is safe at {csit_snr_db:g} dB; raise the SNR"
+            )
+        link = DigitalLink(mcs, self.max_iterations)
+        try:
+            fitted = fit(self.codec, x, link.payload_bits(uses) - FRAME_BITS)
+        except BudgetTooSmall as error:
+            return nothing_sent(shape, f"{error} ({uses} channel uses at {mcs.bits_per_use:.2f} bit)")
+        info = {
+            "payload_bits": 8.0 * len(fitted.payload),
+            "mcs": float(mcs.index),
+            "scale": float(fitted.quality.scale),
+            "setting": float(fitted.quality.setting),
+        }
+        symbols = link.send(frame(fitted.payload), uses)
+        return Sent(symbols, uses + channel.overhead(uses), shape, (link, fitted), info)
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        """Channel, demapping, decoding, CRC; then the image decoder, or the concealment."""
+        if sent.cause:
+            return lost(sent, self.concealment, rng.batch)
+        link, fitted = sent.content
+        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+        delivery = link.receive(received)
+        images = [self._decode(bits, fitted, sent.shape) for bits in delivery.payloads()]
+        energy = torch.full((rng.batch,), float(sent.channel_uses))  # QAM: average over the constellation
+        bler = 1 - delivery.block_ok.float().mean(1)
+        return observe_images(sent, images, energy, self.concealment, {"bler": bler})
+
+    def _decode(self, payload: bytes | None, fitted: Fitted, shape: tuple[int, ...]) -> Tensor | None:
+        if payload is None:
+            return None
+        if payload == fitted.payload:  # decoding is a function of the bytes; this one is done already
+            return fitted.decoded
+        try:
+            return self.codec.decode(payload, shape)
+        except CorruptPayload:
+            return None
+
+
+@dataclass(frozen=True)
+class IdealSeparate:
+    """Source codec over an error-free link at channel capacity: what no real code can beat.
+
+    The transmitter knows the average SNR and fills its Gaussian capacity; the payload arrives if the fading
+    that happened carries it, C(h) = mean log2(1 + |h|^2 SNR) >= bits / uses.
+
+    Args:
+        codec: Image to bytes.
+        link: Error-free up to capacity.
+        concealment: What is shown for a lost item.
+    """
+
+    codec: SourceCodec
+    link: IdealLink
+    concealment: Concealment = "mean-color"
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return f"{self.codec.name}+ideal:csit-average"
+
+    @property
+    def csit(self) -> Csit:
+        """The average SNR."""
+        return "average"
+
+    def prepare(
+        self,
+        x: Float[Tensor, "1 3 height width"],
+        budget: Budget,
+        channel: Channel,
+        csit_snr_db: float | None,
+    ) -> Sent:
+        """Fit to the capacity; the symbols are placeholders of unit power."""
+        if csit_snr_db is None:
+            raise InvalidOption("the ideal link needs the average SNR at the transmitter")
+        shape = tuple(x.shape)
+        uses = channel.data_uses(budget.channel_uses)
+        try:
+            fitted = fit(self.codec, x, self.link.payload_bits(uses, csit_snr_db))
+        except BudgetTooSmall as error:
+            return nothing_sent(shape, f"{error} ({uses} channel uses at capacity)")
+        info = {"payload_bits": 8.0 * len(fitted.payload), "scale": float(fitted.quality.scale)}
+        symbols = torch.ones(1, uses, dtype=torch.complex64)
+        return Sent(symbols, uses + channel.overhead(uses), shape, fitted, info)
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        """Look at the fading only."""
+        if sent.cause:
+            return lost(sent, self.concealment, rng.batch)
+        fitted: Fitted = sent.content
+        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+        arrived = self.link.succeeds(received, 8 * len(fitted.payload))
+        images = [fitted.decoded if ok else None for ok in arrived.tolist()]
+        energy = torch.full((rng.batch,), float(sent.channel_uses))
+        return observe_images(sent, images, energy, self.concealment)

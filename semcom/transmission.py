@@ -1,0 +1,150 @@
+"""From a source image to what the receiver knows: transmissions, and the carriers between their steps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from channels import Channel, SnrDb, Streams
+from semcom.budget import Budget
+from semcom.operators import Identity, Operator
+
+Csit = Literal["none", "average"]
+"""What the transmitter knows of the channel: nothing, or its average SNR."""
+
+Concealment = Literal["grey", "mean-color"]
+"""What is shown for an item that was lost."""
+
+MEAN_COLOR = (0.4813, 0.4574, 0.4078)
+"""Mean RGB of ImageNet photographs, a constant of the training set; never measured on the item."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Linear:
+    """Evidence y = A x + noise.
+
+    Args:
+        y: What was received, in image units.
+        operator: A.
+        noise_std: Standard deviation per real value of y, one per item: infinite where the item was lost,
+            NaN where nobody has measured it.
+    """
+
+    y: Tensor
+    operator: Operator
+    noise_std: Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Observation:
+    """All that a generative receiver knows.
+
+    Args:
+        evidence: One or more pieces of evidence.
+        shape: Shape [batch, 3, height, width] of the source.
+        channel_uses: Complex channel uses spent per item: data, pilots, headers, CRC.
+        energy: Sum of |x|^2 spent per item; over the constellation's average for QAM.
+        info: Numbers per item for the records: bits, outage, ...
+    """
+
+    evidence: tuple[Linear, ...]
+    shape: tuple[int, ...]
+    channel_uses: Int[Tensor, " batch"]
+    energy: Float[Tensor, " batch"]
+    info: Mapping[str, Float[Tensor, " batch"]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sent:
+    """What one item becomes at the transmitter, before the channel.
+
+    Args:
+        symbols: Data symbols, [1, 0] if nothing fits.
+        channel_uses: Spent, the channel's overhead included.
+        shape: Shape [1, 3, height, width] of the source.
+        content: Whatever the transmission needs to deliver; nobody else looks at it.
+        info: Numbers for the records.
+        cause: Why nothing was sent; empty if something was.
+    """
+
+    symbols: Complex[Tensor, "1 uses"]
+    channel_uses: int
+    shape: tuple[int, ...]
+    content: Any = None
+    info: Mapping[str, float] = field(default_factory=dict)
+    cause: str = ""
+
+
+class Transmission(Protocol):
+    """Source item to observation, in two steps, so that one preparation serves all SNRs and seeds."""
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling, the transmitter's channel knowledge included."""
+        ...
+
+    @property
+    def csit(self) -> Csit:
+        """With "none", `prepare` is called once and without SNR."""
+        ...
+
+    def prepare(
+        self,
+        x: Float[Tensor, "1 3 height width"],
+        budget: Budget,
+        channel: Channel,
+        csit_snr_db: float | None,
+    ) -> Sent:
+        """Encode. If nothing fits the budget the result has no symbols and a cause; that is an outage."""
+        ...
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        """Send to every element of `rng`: one item over SNRs and seeds."""
+        ...
+
+
+def nothing_sent(shape: tuple[int, ...], cause: str) -> Sent:
+    """The preparation of an item that the budget has no room for."""
+    return Sent(torch.zeros(1, 0, dtype=torch.complex64), 0, shape, cause=cause)
+
+
+def observe_images(
+    sent: Sent,
+    images: Sequence[Tensor | None],
+    energy: Float[Tensor, " batch"],
+    concealment: Concealment,
+    info: Mapping[str, Tensor] | None = None,
+) -> Observation:
+    """Evidence x + noise from decoded images [1, 3, height, width]; None is a lost item and is concealed.
+
+    Args:
+        sent: What was sent to all of them.
+        images: One per batch element.
+        energy: Spent per item.
+        concealment: What is shown for a lost item.
+        info: Numbers per item beside those of `sent`.
+    """
+    batch = len(images)
+    shape = (batch, *sent.shape[1:])
+    cover = concealed(concealment, (1, *sent.shape[1:]))
+    y = torch.cat([cover if image is None else image for image in images])
+    outage = torch.tensor([float(image is None) for image in images])
+    columns = {key: torch.full((batch,), float(value)) for key, value in sent.info.items()}
+    columns |= {**(info or {}), "outage": outage}
+    noise_std = torch.where(outage > 0, torch.inf, torch.nan)
+    uses = torch.full((batch,), sent.channel_uses)
+    return Observation((Linear(y, Identity(), noise_std),), shape, uses, energy, columns)
+
+
+def lost(sent: Sent, concealment: Concealment, batch: int) -> Observation:
+    """The observation of an item of which nothing was sent."""
+    return observe_images(sent, [None] * batch, torch.zeros(batch), concealment)
+
+
+def concealed(concealment: Concealment, shape: tuple[int, ...]) -> Tensor:
+    """The picture shown in place of a lost one: 50 % grey, or the training set's mean colour."""
+    color = (0.5, 0.5, 0.5) if concealment == "grey" else MEAN_COLOR
+    return torch.tensor(color)[None, :, None, None].expand(shape).clone()
