@@ -1,7 +1,7 @@
 """The channel protocol, and what the modem receives."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Complex, Float
@@ -39,6 +39,7 @@ class Received:
         return Received(self.y[one], self.h[one], self.noise_var[one])
 
 
+@runtime_checkable
 class Channel(Protocol):
     """A medium for complex symbols of average power 1 per item; average received SNR is an argument.
 

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
 class Streams(Protocol):
     """A batch of random sources. Every draw has a name, and shape [batch, *shape]."""
 
@@ -18,11 +19,11 @@ class Streams(Protocol):
         """Number of items."""
         ...
 
-    def fork(self, name: str) -> Self:
+    def fork(self, name: str) -> "Streams":
         """The sources below this one that belong to `name`; forks of different names are independent."""
         ...
 
-    def select(self, index: Sequence[int]) -> Self:
+    def select(self, index: Sequence[int]) -> "Streams":
         """The sources of these batch elements."""
         ...
 

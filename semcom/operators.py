@@ -1,11 +1,12 @@
 """Linear operators of observations: y = A x + noise."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
 class Operator(Protocol):
     """A linear map with adjoint and pseudo-inverse, on batches."""
 

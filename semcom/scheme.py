@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from semcom.transmission import Observation, Transmission
 ENERGY_TOLERANCE = 1e-4  # relative; float32 sums over 10^5 symbols
 
 
+@runtime_checkable
 class Receiver(Protocol):
     """From an observation to an image, and nothing else."""
 

@@ -1,7 +1,7 @@
 """Separate source and channel coding: codec, LDPC, QAM, and who chooses the modulation and code rate."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.transmission import Concealment, Csit, Observation, Sent, lost, nothing_sent, observe_images
 
 
+@runtime_checkable
 class LinkPolicy(Protocol):
     """Which modulation and code rate a digital transmitter uses."""
 

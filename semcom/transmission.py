@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -78,6 +78,7 @@ class Sent:
     cause: str = ""
 
 
+@runtime_checkable
 class Transmission(Protocol):
     """Source item to observation, in two steps, so that one preparation serves all SNRs and seeds."""
 

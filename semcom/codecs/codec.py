@@ -1,7 +1,7 @@
 """The codec protocol, and fitting a codec to a number of bits."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +20,7 @@ class Quality:
     setting: int
 
 
+@runtime_checkable
 class SourceCodec(Protocol):
     """Image to bytes and back; every header that the decoder needs is inside the bytes.
 

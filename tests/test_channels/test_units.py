@@ -1,0 +1,58 @@
+"""Decibels and noise variances, and packing of symbols."""
+
+import math
+
+import pytest
+import torch
+
+from channels.channel import noise_var_column
+from channels.errors import ChannelError
+from channels.symbols import average_power, normalize_power, pack, unpack
+from channels.units import (
+    db_to_linear,
+    ebn0_db_from_snr_db,
+    linear_to_db,
+    noise_var_from_snr_db,
+    snr_db_from_ebn0_db,
+)
+
+
+def test_decibels() -> None:
+    assert db_to_linear(30.0) == pytest.approx(1000)
+    assert linear_to_db(0.5) == pytest.approx(-3.0102999566)
+    assert torch.allclose(linear_to_db(torch.tensor([1.0, 100.0])), torch.tensor([0.0, 20.0]))
+    assert noise_var_from_snr_db(10.0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("code_rate", "bits_per_symbol"), [(1.0, 1), (0.5, 2), (0.9, 8)])
+def test_ebn0_and_back(code_rate: float, bits_per_symbol: int) -> None:
+    snr_db = snr_db_from_ebn0_db(3.0, code_rate, bits_per_symbol)
+    # energy per symbol is energy per bit times information bits per symbol
+    assert 10 ** (snr_db / 10) == pytest.approx(10**0.3 * code_rate * bits_per_symbol)
+    assert ebn0_db_from_snr_db(snr_db, code_rate, bits_per_symbol) == pytest.approx(3.0)
+
+
+def test_noise_var_is_per_item() -> None:
+    column = noise_var_column(torch.tensor([0.0, 10.0, -10.0]), 3)
+    assert column.shape == (3, 1)
+    assert torch.allclose(column.flatten(), torch.tensor([1.0, 0.1, 10.0]))
+
+
+@pytest.mark.parametrize("snr_db", [math.nan, math.inf, 1000.0, -1000.0])
+def test_impossible_snr(snr_db: float) -> None:
+    with pytest.raises(ChannelError, match=r"outside -100\.\.200 dB"):
+        noise_var_column(snr_db, 2)
+
+
+def test_pack_keeps_neighbours_together() -> None:
+    values = torch.arange(6.0)[None]
+    x = pack(values)
+    assert x.tolist() == [[0 + 1j, 2 + 3j, 4 + 5j]]
+    assert torch.equal(unpack(x), values)
+    assert pack(torch.ones(1, 3)).tolist() == [[1 + 1j, 1 + 0j]]
+
+
+def test_power_is_normalised_per_item() -> None:
+    # a peer normalises over the batch: one loud item then silences its neighbours
+    x = torch.stack([torch.full((50,), 100 + 0j), torch.full((50,), 0.01j), torch.zeros(50, dtype=torch.complex64)])
+    assert torch.allclose(average_power(normalize_power(x)), torch.tensor([1.0, 1.0, 0.0]))
