@@ -34,7 +34,7 @@ class Budget:
             )
 
     @classmethod
-    def from_rho(cls, rho: "float | str | Fraction", source_dims: int) -> "Budget":
+    def from_rho(cls, rho: float | int | str | Fraction, source_dims: int) -> "Budget":
         """K = floor(rho * n); rho as a number or a text like "1/48"."""
         return cls(math.floor(parse_rho(rho) * source_dims), source_dims)
 
@@ -44,7 +44,7 @@ class Budget:
         return self.channel_uses / self.source_dims
 
 
-def parse_rho(rho: float | str | Fraction) -> Fraction:
+def parse_rho(rho: float | int | str | Fraction) -> Fraction:
     """An exact ratio: "1/48", 0.25, or the float nearest to a fraction of denominator up to 10^6.
 
     Raises:
@@ -52,7 +52,7 @@ def parse_rho(rho: float | str | Fraction) -> Fraction:
     """
     try:
         value = Fraction(rho)
-    except (ValueError, TypeError, OverflowError, ZeroDivisionError):
+    except (ValueError, OverflowError, ZeroDivisionError):
         raise InvalidOption(f"rho of {rho!r} is not a number; write it like 1/48 or 0.02") from None
     value = value.limit_denominator(10**6)
     if not 0 < value <= 10:

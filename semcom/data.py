@@ -31,7 +31,7 @@ class Item:
     @classmethod
     def of(cls, stem: str, pixels: np.ndarray) -> "Item":
         """From 8-bit RGB [height, width, 3]."""
-        pixels = np.ascontiguousarray(pixels, dtype=np.uint8)
+        pixels = np.array(pixels, dtype=np.uint8, order="C")
         digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=4).hexdigest()
         x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
         return cls(f"{stem}-{digest}", check_image(x.contiguous()))

@@ -1,0 +1,42 @@
+"""Channel uses and bandwidth ratios."""
+
+from fractions import Fraction
+
+import pytest
+
+from semcom.budget import Budget, parse_rho
+from semcom.errors import InvalidOption
+
+
+@pytest.mark.parametrize(
+    ("rho", "source_dims", "channel_uses"),
+    [
+        ("1/12", 3 * 512 * 768, 98304),  # Kodak
+        (1 / 12, 3 * 512 * 768, 98304),  # the float nearest to 1/12 is smaller; the count must not be 98303
+        ("1/192", 3 * 512 * 512, 4096),  # complex symbols, three colours counted: arXiv 2309.15889
+        ("1/768", 3 * 512 * 512, 1024),
+        (1 / 768, 3 * 512 * 512, 1024),
+        (0.02, 3 * 100, 6),
+        ("1/7", 10, 1),  # floor
+        (1, 5, 5),
+    ],
+)
+def test_channel_uses(rho: float | str, source_dims: int, channel_uses: int) -> None:
+    budget = Budget.from_rho(rho, source_dims)
+    assert budget.channel_uses == channel_uses
+    assert budget.rho == channel_uses / source_dims
+
+
+@pytest.mark.parametrize("rho", [0, -1, "0", "abc", "", "1/0", float("nan"), float("inf"), 11])
+def test_impossible_rho(rho: float | str) -> None:
+    with pytest.raises(InvalidOption, match="write it like 1/48"):
+        parse_rho(rho)
+
+
+def test_parse_is_exact() -> None:
+    assert parse_rho("1/48") == parse_rho(1 / 48) == Fraction(1, 48)
+
+
+def test_less_than_one_use() -> None:
+    with pytest.raises(InvalidOption, match="raise rho"):
+        Budget.from_rho("1/768", 3)
