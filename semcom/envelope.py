@@ -1,0 +1,267 @@
+"""The digital envelope: the best codec, modulation and code rate per operating point, frozen or by genie."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from channels import Channel, SnrDb, Streams
+from channels.link import FRAME_BITS, DigitalLink
+from channels.mcs import MCS_TABLE, Mcs, predicted_failure
+from semcom.budget import Budget, parse_rho
+from semcom.codecs.codec import SourceCodec, fit
+from semcom.data import Item
+from semcom.errors import BudgetTooSmall, InvalidOption
+from semcom.separate import FixedMcs, Separate
+from semcom.transmission import (
+    Concealment,
+    Csit,
+    Observation,
+    Sent,
+    concealed,
+    lost,
+    nothing_sent,
+    observe_images,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the envelope does at one operating point, and what it expects.
+
+    Args:
+        channel: Canonical name.
+        rho: Bandwidth ratio, as text like "1/48".
+        snr_db: Average SNR.
+        codec: Name of the codec.
+        mcs: Row of the MCS table.
+        psnr_db: Mean over the images it was chosen on, lost ones included.
+        outage: Predicted share of lost images.
+    """
+
+    channel: str
+    rho: str
+    snr_db: float
+    codec: str
+    mcs: int
+    psnr_db: float
+    outage: float
+
+
+@cache
+def shipped_choices() -> tuple[Choice, ...]:
+    """The table that ships with the package, frozen on validation photographs."""
+    text = (files("semcom") / "tables" / "envelope.json").read_text()
+    return tuple(Choice(**row) for row in json.loads(text)["choices"])
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """Digital transmission by a frozen table of (codec, MCS) per channel, SNR and rho.
+
+    The transmitter knows the average SNR. Between table points it takes the nearest rho (in ratio) and the
+    nearest SNR below.
+
+    Args:
+        codecs: Those the table names.
+        choices: The table.
+        concealment: What is shown for a lost item.
+    """
+
+    codecs: tuple[SourceCodec, ...]
+    choices: tuple[Choice, ...]
+    concealment: Concealment = "mean-color"
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "envelope:csit-average"
+
+    @property
+    def csit(self) -> Csit:
+        """The average SNR."""
+        return "average"
+
+    def choose(self, channel: Channel, csit_snr_db: float, rho: float) -> Choice | None:
+        """The table's entry for this point, None below its lowest SNR.
+
+        Raises:
+            InvalidOption: The table does not know the channel.
+        """
+        rows = [row for row in self.choices if row.channel == channel.name]
+        if not rows:
+            known = ", ".join(sorted({row.channel for row in self.choices}))
+            raise InvalidOption(
+                f"the frozen envelope knows {known}, not {channel.name}; use a csit-average scheme, or freeze one"
+            )
+
+        def distance(row: Choice) -> float:
+            return abs(math.log(float(parse_rho(row.rho)) / rho))
+
+        nearest = min(distance(row) for row in rows)
+        below = [row for row in rows if distance(row) == nearest and row.snr_db <= csit_snr_db + 1e-6]
+        return max(below, key=lambda row: row.snr_db, default=None)
+
+    def prepare(
+        self, x: Float[Tensor, "1 3 height width"], budget: Budget, channel: Channel, csit_snr_db: float | None
+    ) -> Sent:
+        """Look the point up, then do as `Separate` does."""
+        if csit_snr_db is None:
+            raise InvalidOption("the envelope needs the average SNR at the transmitter")
+        choice = self.choose(channel, csit_snr_db, budget.rho)
+        if choice is None:
+            return nothing_sent(tuple(x.shape), f"{csit_snr_db:g} dB is below the envelope's table; raise the SNR")
+        codec = next(codec for codec in self.codecs if codec.name == choice.codec)
+        separate = Separate(codec, FixedMcs(choice.mcs), self.concealment)
+        sent = separate.prepare(x, budget, channel, None)
+        return sent if sent.cause else replace(sent, content=(separate, sent))
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        """As `Separate` does."""
+        if sent.cause:
+            return lost(sent, self.concealment, rng.batch)
+        separate, inner = sent.content
+        return separate.deliver(inner, channel, snr_db, rng)
+
+
+@dataclass(frozen=True)
+class GenieEnvelope:
+    """Upper bound of all envelopes: the best (codec, MCS) for each image and noise, chosen after the fact.
+
+    A genie: it looks at the original, and at what the noise did, before it decides.
+
+    Args:
+        codecs: To choose from.
+        concealment: What is shown if all choices are lost.
+    """
+
+    codecs: tuple[SourceCodec, ...]
+    concealment: Concealment = "mean-color"
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "genie-envelope"
+
+    @property
+    def csit(self) -> Csit:
+        """The average SNR, and more than that."""
+        return "average"
+
+    def prepare(
+        self, x: Float[Tensor, "1 3 height width"], budget: Budget, channel: Channel, csit_snr_db: float | None
+    ) -> Sent:
+        """Every plausible MCS, each with its best codec."""
+        if csit_snr_db is None:
+            raise InvalidOption("the genie envelope needs the average SNR")
+        candidates: list[tuple[Separate, Sent]] = []
+        for mcs in plausible_mcs(channel, csit_snr_db, budget):
+            options = [Separate(codec, FixedMcs(mcs.index), self.concealment) for codec in self.codecs]
+            sents = [(option, option.prepare(x, budget, channel, None)) for option in options]
+            sents = [pair for pair in sents if not pair[1].cause]
+            if sents:
+                candidates.append(min(sents, key=lambda pair: _error(pair[1].content[1].decoded, x)))
+        if not candidates:
+            return nothing_sent(tuple(x.shape), f"no codec fits {budget.channel_uses} channel uses; raise rho")
+        first = candidates[0][1]
+        return Sent(first.symbols, first.channel_uses, first.shape, (x, tuple(candidates)))
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        """Deliver all, keep the best of each batch element."""
+        if sent.cause:
+            return lost(sent, self.concealment, rng.batch)
+        x, candidates = sent.content
+        tries = [separate.deliver(inner, channel, snr_db, rng) for separate, inner in candidates]
+        images: list[Tensor | None] = []
+        for i in range(rng.batch):
+            arrived = [t.evidence[0].y[i : i + 1] for t in tries if not t.info["outage"][i]]
+            images.append(min(arrived, key=lambda y: _error(y, x)) if arrived else None)
+        return observe_images(sent, images, tries[0].energy, self.concealment)
+
+
+def plausible_mcs(channel: Channel, snr_db: float, budget: Budget, worst: float = 0.7, best: float = 1e-3) -> list[Mcs]:
+    """Rows that could be worth it: up to one that surely fails, down to the second that surely arrives."""
+    uses = channel.data_uses(budget.channel_uses)
+    rows: list[Mcs] = []
+    safe = 0
+    for mcs in reversed(MCS_TABLE):
+        bits = DigitalLink(mcs).payload_bits(uses)
+        if bits <= FRAME_BITS:
+            continue
+        failure = predicted_failure(mcs, channel, snr_db, bits, uses)
+        if failure > worst:
+            continue
+        rows.append(mcs)
+        safe += failure < best
+        if safe == 2:
+            break
+    return rows
+
+
+def freeze(
+    codecs: Sequence[SourceCodec],
+    channels: Sequence[Channel],
+    snr_db: Sequence[float],
+    rho: Sequence[str],
+    items: Sequence[Item],
+    progress: Callable[[float], Any] = lambda share: None,
+) -> tuple[Choice, ...]:
+    """The (codec, MCS) of highest mean PSNR at every point, lost images included.
+
+    mean over items of (1 - f) PSNR(decoded) + f PSNR(concealed), f = predicted payload failure, where
+    decoded is the best that fits; an image that nothing fits is lost.
+
+    Args:
+        codecs: To choose from; wrapped in `Memo`, or every image is encoded again at every point.
+        channels: Media.
+        snr_db: Average SNRs.
+        rho: Bandwidth ratios as text.
+        items: Images to choose on; never those of a test.
+        progress: Called with the share done.
+    """
+    best: dict[tuple[str, str, float], Choice] = {}
+    done = 0
+    points = [(channel, ratio, snr) for channel in channels for ratio in rho for snr in snr_db]
+    totals: dict[tuple[str, str, float], dict[tuple[str, int], list[tuple[float, float]]]] = {}
+    for item in items:  # items outermost: the codecs remember one image at a time
+        floor = _psnr(concealed("mean-color", tuple(item.x.shape)), item.x)
+        for channel, ratio, snr in points:
+            budget = Budget.from_rho(ratio, item.x.numel())
+            uses = channel.data_uses(budget.channel_uses)
+            table = totals.setdefault((channel.name, ratio, snr), {})
+            for mcs in plausible_mcs(channel, snr, budget):
+                bits = DigitalLink(mcs).payload_bits(uses)
+                failure = predicted_failure(mcs, channel, snr, bits, uses)
+                for codec in codecs:
+                    try:
+                        arrived = _psnr(fit(codec, item.x, bits - FRAME_BITS).decoded, item.x)
+                        outcome = ((1 - failure) * arrived + failure * floor, failure)
+                    except BudgetTooSmall:
+                        outcome = (floor, 1.0)
+                    table.setdefault((codec.name, mcs.index), []).append(outcome)
+            done += 1
+            progress(done / (len(points) * len(items)))
+    for (channel_name, ratio, snr), table in totals.items():
+        for (codec_name, index), outcomes in table.items():
+            if len(outcomes) < len(items):  # not plausible for every item
+                continue
+            psnr_db, outage = (sum(column) / len(items) for column in zip(*outcomes, strict=True))
+            choice = Choice(channel_name, ratio, snr, codec_name, index, round(psnr_db, 3), round(outage, 5))
+            held = best.get((channel_name, ratio, snr))
+            if held is None or psnr_db > held.psnr_db:
+                best[channel_name, ratio, snr] = choice
+    return tuple(best.values())
+
+
+def _error(y: Tensor, x: Tensor) -> float:
+    return (y - x).square().mean().item()
+
+
+def _psnr(y: Tensor, x: Tensor) -> float:
+    return -10 * math.log10(max(_error(y, x), 1e-10))
