@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from channels.channel import Received, SnrDb, noise_var_column
@@ -49,7 +49,11 @@ class AWGN:
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: AWGNState) -> Received:
         """Add the noise."""
-        return Received(x + state.noise, torch.ones_like(x), state.noise_var.to(x.device))
+        return Received(x + state.noise.to(x), torch.ones_like(x), state.noise_var.to(x.device))
+
+    def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """1 everywhere: the gain is one constant."""
+        return torch.ones(torch.broadcast_shapes(first.shape, second.shape), dtype=torch.float64)
 
     def overhead(self, uses: int) -> int:
         """None."""

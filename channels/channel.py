@@ -85,3 +85,9 @@ def noise_var_column(snr_db: SnrDb, batch: int) -> Float[Tensor, "batch 1"]:
         worst = snr.flatten()[snr.flatten().abs().argmax()].item()
         raise ChannelError(f"SNR of {worst:g} dB is outside -100..200 dB; give a finite SNR in that range")
     return (10.0 ** (-snr / 10.0)).expand(batch, 1)
+
+
+def spell(value: float) -> str:
+    """Shortest text that reads back as this number, for canonical names: 6.0 is "6"."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)

@@ -1,0 +1,266 @@
+"""Flat fading: Rayleigh and Rician in blocks, and Rayleigh correlated in time by the Doppler effect."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from channels.channel import Channel, Received, SnrDb, noise_var_column, spell
+from channels.errors import ChannelError
+from channels.streams import Streams
+
+# E|h|^4 of the sum is 2 - 1/256: the probability of a deep fade is 0.2 % below that of a Gaussian gain.
+JAKES_SINUSOIDS = 256
+
+
+class FlatChannel(Channel, Protocol):
+    """A channel whose gain is one complex number per use, with known second moments."""
+
+    def correlation(
+        self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]
+    ) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
+        """E[h(first) conj(h(second))] between channel uses, double precision; shapes broadcast."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FlatFadingState:
+    """Gain and noise of each use, and the noise variance N0."""
+
+    h: Complex[Tensor, "batch uses"]
+    noise: Complex[Tensor, "batch uses"]
+    noise_var: Float[Tensor, "batch 1"]
+
+
+@dataclass(frozen=True)
+class RayleighBlockFading:
+    """Flat Rayleigh fading, constant over blocks of symbols, with additive white Gaussian noise.
+
+    y = h x + n,  h ~ CN(0, 1) per block,  n ~ CN(0, N0),  N0 = 10^(-snr_db/10).
+
+    `snr_db` is the average over fading; one block sees |h|^2 times it. The receiver is given the true h (wrap
+    in `PilotAided` or `NoCSI` to take it away). The last block may be cut short. Not correlated between
+    blocks; `block_length=1` is fast fading.
+
+    Args:
+        block_length: Coherence length in channel uses, at least 1.
+
+    Raises:
+        ChannelError: `block_length` is smaller than 1.
+
+    Reference:
+        Tse and Viswanath, Fundamentals of Wireless Communication, 2.4.2 and 5.4.
+    """
+
+    block_length: int
+
+    def __post_init__(self) -> None:
+        _check_block_length(self.block_length)
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "rayleigh:64"."""
+        return f"rayleigh:{self.block_length}"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
+        """One gain per block, and the noise of every use."""
+        gains = rng.complex_normal("gain", (math.ceil(uses / self.block_length),))
+        return _state(_per_use(gains, self.block_length, uses), snr_db, rng)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
+        """Scale by the gain, add the noise, and tell the receiver the gain."""
+        return _apply(x, state)
+
+    def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """1 within a block, 0 between blocks."""
+        return _same_block(first, second, self.block_length)
+
+    def overhead(self, uses: int) -> int:
+        """None."""
+        return 0
+
+    def data_uses(self, total: int) -> int:
+        """All of them."""
+        return total
+
+
+@dataclass(frozen=True)
+class RicianBlockFading:
+    """Flat Rician fading, constant over blocks of symbols, with additive white Gaussian noise.
+
+    y = h x + n,  h = sqrt(K/(K+1)) e^(j theta) + sqrt(1/(K+1)) g,  g ~ CN(0, 1),  theta uniform, per block.
+
+    E|h|^2 = 1 for every K, so `snr_db` is the average received Es/N0. The phase of the line of sight is random
+    in each block: without channel knowledge nothing coherent is left. The receiver is given the true h.
+
+    Args:
+        block_length: Coherence length in channel uses, at least 1.
+        k_factor_db: Power of the line of sight over that of the scattered part, -100..100 dB.
+
+    Raises:
+        ChannelError: `block_length` is smaller than 1, or `k_factor_db` outside its range.
+
+    Reference:
+        Tse and Viswanath, Fundamentals of Wireless Communication, 2.4.2, eq. (2.55).
+    """
+
+    block_length: int
+    k_factor_db: float
+
+    def __post_init__(self) -> None:
+        _check_block_length(self.block_length)
+        if not -100 <= self.k_factor_db <= 100:
+            raise ChannelError(
+                f"K factor of {self.k_factor_db:g} dB is outside -100..100 dB; "
+                "use AWGN or RayleighBlockFading for the limits"
+            )
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "rician:64:6", the K factor in dB."""
+        return f"rician:{self.block_length}:{spell(self.k_factor_db)}"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
+        """One gain per block, and the noise of every use."""
+        blocks = math.ceil(uses / self.block_length)
+        k_factor = 10.0 ** (self.k_factor_db / 10.0)
+        phase = 2 * math.pi * rng.uniform("line of sight", (blocks,))
+        line_of_sight = torch.polar(torch.ones_like(phase), phase) * math.sqrt(k_factor / (k_factor + 1))
+        scattered = rng.complex_normal("gain", (blocks,)) * math.sqrt(1 / (k_factor + 1))
+        return _state(_per_use(line_of_sight + scattered, self.block_length, uses), snr_db, rng)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
+        """Scale by the gain, add the noise, and tell the receiver the gain."""
+        return _apply(x, state)
+
+    def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """1 within a block, 0 between blocks: the phase of the line of sight is random."""
+        return _same_block(first, second, self.block_length)
+
+    def overhead(self, uses: int) -> int:
+        """None."""
+        return 0
+
+    def data_uses(self, total: int) -> int:
+        """All of them."""
+        return total
+
+
+@dataclass(frozen=True)
+class JakesFading:
+    """Flat Rayleigh fading, correlated in time as in isotropic scattering, with white Gaussian noise.
+
+    y_t = h_t x_t + n_t,  E|h_t|^2 = 1,  E[h_(t+s) conj(h_t)] = J0(2 pi f_D T s).
+
+    The gain is a sum of 256 sinusoids of random phase, whose angles of arrival are drawn one from each of 256
+    equal sectors of the circle. Power and autocorrelation of the ensemble are exact at every lag, and the first
+    uses do not depend on how many are drawn. Known limits: E|h|^4 is 2 - 1/256 instead of 2; within one item,
+    the spectrum is a line spectrum, which shows in transmissions longer than about 256 / f_D T uses.
+
+    Args:
+        normalized_doppler: f_D T, largest Doppler shift times the duration of a channel use, 0..0.5; at 0 the
+            gain is constant over the item. One coherence time is about 0.4 / f_D T uses.
+
+    Raises:
+        ChannelError: `normalized_doppler` outside 0..0.5, where the fading would alias.
+
+    Reference:
+        Clarke, A Statistical Theory of Mobile-Radio Reception, 1968; Xiao, Zheng and Beaulieu, Novel
+        Sum-of-Sinusoids Simulation Models for Rayleigh and Rician Fading Channels, 2006.
+    """
+
+    normalized_doppler: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.normalized_doppler <= 0.5:
+            raise ChannelError(
+                f"normalised Doppler of {self.normalized_doppler:g} is outside 0..0.5 cycles per channel use; "
+                "use rayleigh:1 for gains that change in every use"
+            )
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "jakes:0.01"."""
+        return f"jakes:{spell(self.normalized_doppler)}"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
+        """Angles and phases of the sinusoids, the gain they make, and the noise."""
+        angle = rng.uniform("angle", (JAKES_SINUSOIDS,))
+        phase = rng.uniform("phase", (JAKES_SINUSOIDS,))
+        return _state(sum_of_sinusoids(angle, phase, self.normalized_doppler, uses), snr_db, rng)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
+        """Scale by the gain, add the noise, and tell the receiver the gain."""
+        return _apply(x, state)
+
+    def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """J0(2 pi f_D T s) at a distance of s uses."""
+        lag = (first - second).to(torch.float64)
+        return torch.special.bessel_j0(2 * math.pi * self.normalized_doppler * lag)
+
+    def overhead(self, uses: int) -> int:
+        """None."""
+        return 0
+
+    def data_uses(self, total: int) -> int:
+        """All of them."""
+        return total
+
+
+def sum_of_sinusoids(
+    angle: Float[Tensor, "*batch sinusoids"],
+    phase: Float[Tensor, "*batch sinusoids"],
+    doppler: float,
+    samples: int,
+) -> Complex[Tensor, "*batch samples"]:
+    """Rayleigh gains h_t = M^(-1/2) sum_m exp(2 pi j (f t cos(alpha_m) + phase_m)), t = 0, 1, ...
+
+    Args:
+        angle: Place of each arrival within its sector, uniform on [0, 1): alpha_m = 2 pi (m + angle_m) / M.
+        phase: In cycles, uniform on [0, 1).
+        doppler: f, in cycles per sample.
+        samples: How many gains.
+    """
+    count = angle.shape[-1]
+    alpha = 2 * math.pi * (torch.arange(count, device=angle.device) + angle.double()) / count
+    frequency = doppler * alpha.cos()
+    # exp(f (a + b)) = exp(f a) exp(f b) turns the sum into one matrix product, with few exponentials
+    stride = 256
+    fine = torch.arange(stride, device=angle.device)
+    coarse = stride * torch.arange(math.ceil(samples / stride), device=angle.device)
+    left = _cycles(coarse[:, None] * frequency[..., None, :] + phase[..., None, :])
+    right = _cycles(frequency[..., :, None] * fine)
+    h = (left @ right).flatten(-2)[..., :samples]
+    return (h * count**-0.5).to(torch.complex64)
+
+
+def _cycles(turns: Tensor) -> Tensor:
+    turns = 2 * math.pi * turns
+    return torch.complex(turns.cos(), turns.sin())
+
+
+def _check_block_length(block_length: int) -> None:
+    if block_length < 1:
+        raise ChannelError(f"block length of {block_length} channel uses is too short; give at least 1")
+
+
+def _per_use(gains: Tensor, block_length: int, uses: int) -> Tensor:
+    return gains.repeat_interleave(block_length, dim=1)[:, :uses]
+
+
+def _same_block(first: Tensor, second: Tensor, block_length: int) -> Tensor:
+    return (first // block_length == second // block_length).double()
+
+
+def _state(h: Tensor, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
+    noise = rng.complex_normal("noise", (h.shape[1],))
+    noise_var = noise_var_column(snr_db, rng.batch).to(noise.device)
+    return FlatFadingState(h, noise * noise_var.sqrt(), noise_var)
+
+
+def _apply(x: Tensor, state: FlatFadingState) -> Received:
+    h = state.h.to(x)
+    return Received(h * x + state.noise.to(x), h, state.noise_var.to(x.device))
