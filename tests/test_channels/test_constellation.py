@@ -1,0 +1,122 @@
+"""Labels, power and soft bits of the constellations."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from channels.channel import Received
+from channels.constellation import Constellation
+from channels.errors import ChannelError
+
+SIZES = (2, 4, 16, 64, 256)
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "sionna_modem.npz")
+
+
+def brute_force(constellation: Constellation, received: Received, max_log: bool) -> torch.Tensor:
+    """LLRs over all M points in float64, as the definition reads."""
+    points = constellation.points.to(torch.complex128)
+    metric = (
+        -((received.y[..., None] - received.h[..., None] * points).abs() ** 2) / received.noise_var[..., None]
+    )
+    bits = constellation.bits_per_symbol
+    llr = []
+    for j in range(bits):
+        one = (torch.arange(constellation.size) >> (bits - 1 - j) & 1).bool()
+        zeros, ones = metric[..., ~one], metric[..., one]
+        llr.append(zeros.amax(-1) - ones.amax(-1) if max_log else zeros.logsumexp(-1) - ones.logsumexp(-1))
+    return torch.stack(llr, -1).reshape(received.y.shape[0], -1)
+
+
+def faded(constellation: Constellation, noise_var: torch.Tensor) -> tuple[torch.Tensor, Received]:
+    generator = torch.Generator().manual_seed(7)
+    bits = torch.randint(
+        0, 2, (3, 500 * constellation.bits_per_symbol), generator=generator, dtype=torch.uint8
+    )
+    x = constellation.modulate(bits)
+    h = torch.randn(x.shape, generator=generator, dtype=torch.complex64)
+    n = torch.randn(x.shape, generator=generator, dtype=torch.complex64)
+    return bits, Received(h * x + n * noise_var.sqrt(), h, noise_var)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_points_have_average_power_one_and_gray_labels(size: int) -> None:
+    points = Constellation(size).points
+    assert points.abs().square().mean().item() == pytest.approx(1.0, abs=1e-6)
+    distance = (points[:, None] - points[None]).abs()
+    nearest = torch.isclose(distance, distance[distance > 0].min(), rtol=1e-4)
+    for a, b in nearest.nonzero().tolist():
+        assert (a ^ b).bit_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "bits", "symbol"),
+    [  # the formulas of 38.211, 5.1.2 to 5.1.6, worked by hand
+        (2, "1", (-1 - 1j) / math.sqrt(2)),
+        (4, "01", (1 - 1j) / math.sqrt(2)),
+        (16, "0111", (3 - 3j) / math.sqrt(10)),
+        (16, "1000", (-1 + 1j) / math.sqrt(10)),
+        (64, "001010", (7 + 3j) / math.sqrt(42)),
+        (64, "110101", (-3 - 7j) / math.sqrt(42)),
+        (256, "00000000", (5 + 5j) / math.sqrt(170)),
+        (256, "01101101", (13 - 1j) / math.sqrt(170)),
+    ],
+)
+def test_labels_of_the_standard(size: int, bits: str, symbol: complex) -> None:
+    mapped = Constellation(size).modulate(torch.tensor([[int(b) for b in bits]], dtype=torch.uint8))
+    assert mapped.item() == pytest.approx(symbol, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_symbols_equal_sionna(size: int) -> None:
+    assert np.abs(Constellation(size).points.numpy() - GOLDEN[f"x_{size}"][0]).max() < 1e-6
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+@pytest.mark.parametrize("method", ["app", "maxlog"])
+def test_llrs_equal_sionna(size: int, method: str) -> None:
+    y = torch.from_numpy(GOLDEN[f"y_{size}"])
+    received = Received(y, torch.ones_like(y), torch.from_numpy(GOLDEN[f"noise_var_{size}"]))
+    constellation = Constellation(size)
+    llr = constellation.exact_llr(received) if method == "app" else constellation.max_log_llr(received)
+    expected = -GOLDEN[f"{method}_{size}"]  # Sionna's sign is the reverse
+    np.testing.assert_allclose(llr.numpy(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("snr_db", [-10.0, 5.0, 25.0])
+def test_llrs_over_fading_equal_brute_force(size: int, snr_db: float) -> None:
+    constellation = Constellation(size)
+    noise_var = torch.tensor([[0.5], [1.0], [2.0]]) * 10 ** (-snr_db / 10)
+    _, received = faded(constellation, noise_var)
+    for max_log in (False, True):
+        expected = brute_force(constellation, received, max_log)
+        llr = constellation.max_log_llr(received) if max_log else constellation.exact_llr(received)
+        scale = expected.abs().mean().item()
+        torch.testing.assert_close(llr.double(), expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_hard_decisions_return_the_bits_where_noise_is_low(size: int) -> None:
+    bits, received = faded(Constellation(size), torch.full((3, 1), 1e-10))
+    assert torch.equal(Constellation(size).hard_decision(received), bits)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_extreme_inputs_stay_finite(size: int) -> None:
+    y = torch.tensor([[0j, 1 + 1j, 1e3 + 0j]], dtype=torch.complex64)
+    for noise_var in (1e-20, 1e10):
+        for h in (torch.zeros_like(y), torch.ones_like(y)):
+            received = Received(y, h, torch.full((1, 1), noise_var))
+            assert Constellation(size).exact_llr(received).isfinite().all()
+            assert Constellation(size).max_log_llr(received).isfinite().all()
+    erased = Received(y, torch.zeros_like(y), torch.ones(1, 1))
+    assert Constellation(size).exact_llr(erased).abs().max() == 0
+
+
+def test_wrong_sizes_are_refused() -> None:
+    with pytest.raises(ChannelError, match="8 points"):
+        Constellation(8)
+    with pytest.raises(ChannelError, match="multiple of 6"):
+        Constellation(64).modulate(torch.zeros(1, 10, dtype=torch.uint8))
