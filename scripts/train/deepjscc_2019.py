@@ -1,0 +1,32 @@
+"""Train the reference DeepJSCC (Bourtsoulatze et al. 2019) for one bandwidth ratio on AWGN at one SNR.
+
+Run:     python scripts/train/deepjscc_2019.py --rho 1/12 --seconds 2700 --out .cache/deepjscc-2019-12
+         on a GPU: --device cuda --batch 64 --crop 128 --photos shard.npy (see pack_shard.py)
+Cost:    45, 35 and 30 minutes on one CPU core for rho = 1/12, 1/48 and 1/192
+Expect:  the validation PSNR in semcom/weights/deepjscc-2019-<n>.md, within 0.2 dB
+"""
+
+import argparse
+from pathlib import Path
+
+from semcom.training import deepjscc2019
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rho", choices=tuple(deepjscc2019.NETWORKS), default="1/12")
+    parser.add_argument("--seconds", type=float, default=2700.0, help="wall-clock length")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, curve and weights")
+    parser.add_argument("--photos", type=Path, default=deepjscc2019.PHOTOS, help="folder or .npy shard")
+    parser.add_argument("--validation", type=Path, default=deepjscc2019.VALIDATION, help="folder or shard")
+    parser.add_argument("--snr-db", type=float, default=deepjscc2019.TRAINED_SNR_DB)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--crop", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    print(f"validation PSNR {deepjscc2019.train(**vars(parser.parse_args())):.2f} dB")
+
+
+if __name__ == "__main__":
+    main()

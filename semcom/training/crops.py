@@ -1,0 +1,91 @@
+"""Training crops: decoded once, kept as one uint8 array, sampled by random windows and mirrors."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Crops:
+    """Square pieces of photographs, from which smaller windows are drawn.
+
+    Args:
+        pixels: 8-bit RGB [count, side, side, 3]; may be a memory map, may lie on a GPU.
+        size: Side of the windows, at most the side of the pieces.
+    """
+
+    pixels: UInt8[Tensor, "count side side 3"]
+    size: int
+
+    @classmethod
+    def load(cls, shard: Path | str, size: int, device: str | torch.device = "cpu") -> "Crops":
+        """From a shard written by `pack`; on the CPU it stays on disk and is read as needed."""
+        pixels = torch.from_numpy(np.load(shard, mmap_mode="c"))
+        return cls(pixels.to(device), size)
+
+    def whole(self) -> Float[Tensor, "count 3 side side"]:
+        """All pieces in their order, in [0, 1]."""
+        return self.pixels.permute(0, 3, 1, 2).float() / 255
+
+    def sample(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
+        """Random windows of random pieces, half of them mirrored, in [0, 1]."""
+        count, side = self.pixels.shape[:2]
+        device = generator.device
+        piece = torch.randint(count, (batch,), generator=generator, device=device)
+        corner = torch.randint(side - self.size + 1, (2, batch, 1), generator=generator, device=device)
+        span = torch.arange(self.size, device=device)
+        mirrored = torch.rand(batch, 1, generator=generator, device=device) < 0.5
+        rows, columns = corner[0] + span, corner[1] + torch.where(mirrored, span.flip(0), span)
+        windows = self.pixels[piece[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return windows.permute(0, 3, 1, 2).float() / 255
+
+
+def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int = 0) -> None:
+    """Cut `count` random squares out of the pictures of a folder and write them as one .npy file.
+
+    The pictures take turns, so each gives the same number, give or take one; pictures smaller than the square
+    are enlarged. The file appears whole or not at all.
+
+    Args:
+        photos: Folder of pictures.
+        shard: File to write; 3 * side^2 bytes per square.
+        count: Number of squares.
+        side: Their side in pixels.
+        seed: Of the choice of squares.
+    """
+    from PIL import Image, ImageOps
+
+    shard = Path(shard)
+    files = sorted(f for f in Path(photos).iterdir() if f.is_file())
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(np.arange(count) % len(files))
+    pixels = np.empty((count, side, side, 3), np.uint8)
+    for i, file in enumerate(files):
+        with Image.open(file) as picture:
+            image = picture.convert("RGB")
+        if min(image.size) < side:
+            image = ImageOps.fit(image, (max(image.width, side), max(image.height, side)))
+        whole = np.asarray(image)
+        for place in np.flatnonzero(order == i):
+            top, left = (int(rng.integers(0, extent - side + 1)) for extent in whole.shape[:2])
+            pixels[place] = whole[top : top + side, left : left + side]
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    partial = shard.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.save(file, pixels)
+    os.replace(partial, shard)
+
+
+def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:
+    """The .npy file itself, or one packed from the folder into the cache and kept."""
+    if pictures.suffix == ".npy":
+        return pictures
+    shard = cache / f"{pictures.resolve().parent.name}-{pictures.name}-{count}x{side}.npy"
+    if not shard.is_file():
+        pack(pictures, shard, count, side)
+    return shard

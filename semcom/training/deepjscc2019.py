@@ -1,0 +1,84 @@
+"""Recipe of the reference DeepJSCC: mean squared error over AWGN at one SNR."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from channels.awgn import AWGN
+from channels.channel import transmit
+from channels.streams import NamedStreams, SharedStreams
+from semcom import zoo
+from semcom.errors import InvalidOption
+from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
+from semcom.jscc.jscc import DeepJSCC
+from semcom.training.crops import Crops, shard_of
+from semcom.training.loop import Settings, Training
+
+TRAINED_SNR_DB = 10.0
+NETWORKS = {
+    "1/12": {"features": 8, "strides": (2, 2, 1, 1, 1)},
+    "1/48": {"features": 2, "strides": (2, 2, 1, 1, 1)},
+    "1/192": {"features": 2, "strides": (2, 2, 2, 1, 1)},
+}
+PHOTOS = Path("../shared/data/photos/train")
+VALIDATION = Path("../shared/data/photos/val")
+CACHE = Path(".cache/crops")
+
+
+def reconstruct(network: DeepJSCC, x: Tensor, snr_db: float, rng: NamedStreams | SharedStreams) -> Tensor:
+    """X through encoder, AWGN and decoder, with as many channel uses as the network makes."""
+    symbols = network.encode(x, x[0].numel(), None)
+    return network.decode(transmit(AWGN(), symbols, snr_db, rng), tuple(x.shape))
+
+
+def train(
+    rho: str,
+    seconds: float,
+    out: Path,
+    photos: Path = PHOTOS,
+    validation: Path = VALIDATION,
+    snr_db: float = TRAINED_SNR_DB,
+    batch: int = 8,
+    crop: int = 64,
+    device: str = "cpu",
+) -> float:
+    """Train one network, or go on with it, and write `weights.safetensors` into `out`.
+
+    Args:
+        rho: "1/12", "1/48" or "1/192".
+        seconds: Wall-clock length.
+        out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
+        photos: Training pictures, or a shard made by `crops.pack` from them.
+        validation: Pictures for the score, or a shard.
+        snr_db: Of the channel, known to both ends.
+        batch: Crops per step.
+        crop: Their side in pixels.
+        device: Where to train.
+
+    Returns:
+        Validation PSNR in dB, mean over one crop of 256x256 from each of 24 pictures.
+
+    Raises:
+        InvalidOption: An unknown rho.
+    """
+    if rho not in NETWORKS:
+        raise InvalidOption(f"no reference network for rho = {rho}; there are {', '.join(NETWORKS)}")
+    crops = Crops.load(shard_of(photos, CACHE, count=6000, side=128), crop, device)
+    pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()
+
+    def loss(network: DeepJSCC, x: Tensor, rng: SharedStreams) -> Tensor:
+        return (reconstruct(network, x, snr_db, rng) - x).square().mean()
+
+    def psnr_db(network: DeepJSCC) -> float:
+        rng = NamedStreams(0, tuple(f"validation-{i}" for i in range(len(pictures))))
+        with torch.no_grad():
+            error = (reconstruct(network, pictures, snr_db, rng) - pictures).square().mean((1, 2, 3))
+        return float(-10 * torch.log10(error).mean())
+
+    torch.manual_seed(0)
+    network = Bourtsoulatze2019(**NETWORKS[rho]).to(device).to(memory_format=torch.channels_last)
+    settings = Settings(seconds, batch, learning_rate=2e-3)
+    training = Training(network, loss, crops.sample, psnr_db, settings, out)
+    zoo.save(training.run(), out / "weights.safetensors")
+    return training.curve[-1].score

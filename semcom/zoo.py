@@ -1,0 +1,103 @@
+"""Names to trained networks: safetensors files that are checked before they are believed."""
+
+import hashlib
+import json
+import os
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from semcom.errors import MissingWeights, UnknownName
+from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
+
+FORMAT = "1"
+CLASSES: dict[str, type[nn.Module]] = {"Bourtsoulatze2019": Bourtsoulatze2019}
+WEIGHTS = Path(str(resources.files("semcom"))) / "weights"
+
+
+def names(folder: Path = WEIGHTS) -> tuple[str, ...]:
+    """All networks of a manifest, sorted."""
+    return tuple(sorted(_manifest(folder)))
+
+
+def load(name: str, device: str | torch.device = "cpu", folder: Path = WEIGHTS) -> nn.Module:
+    """A trained network in evaluation mode, float32, without gradients for its weights.
+
+    Args:
+        name: As in `names()`.
+        device: Where to put it.
+        folder: With `manifest.json` (name to SHA-256) and `<name>.safetensors`.
+
+    Raises:
+        UnknownName: Not in the manifest.
+        MissingWeights: The file is absent, is not the one of the manifest, or cannot be read.
+    """
+    manifest = _manifest(folder)
+    if name not in manifest:
+        raise UnknownName(f"no network called {name!r}; there are {', '.join(sorted(manifest))}")
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        raise MissingWeights(f"{path} is missing; reinstall the package or train it again")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != manifest[name]:
+        raise MissingWeights(
+            f"{path} has SHA-256 {digest[:12]}..., its manifest says {manifest[name][:12]}...: "
+            "the file is damaged or another one; reinstall the package"
+        )
+    return read(path).to(device)
+
+
+def sha256(name: str, folder: Path = WEIGHTS) -> str:
+    """SHA-256 of a network's weights as the manifest has it, for fingerprints of schemes."""
+    return _manifest(folder)[name]
+
+
+def read(path: Path) -> nn.Module:
+    """The network in a file of our format, without a manifest: what training has just written.
+
+    Raises:
+        MissingWeights: Not readable, or of another format, class or shape.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != FORMAT:
+            raise MissingWeights(
+                f"{path} has weight format {metadata.get('format')}, this version reads format {FORMAT}"
+            )
+        network = CLASSES[metadata["class"]](**json.loads(metadata["config"]))
+        network.load_state_dict(tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise MissingWeights(f"{path} is not a readable network ({str(error).splitlines()[0]})") from None
+    return network.eval().requires_grad_(False)
+
+
+def save(network: nn.Module, path: Path) -> str:
+    """Write a network whose class is known to the zoo, weights rounded to fp16; returns the SHA-256."""
+    tensors = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
+    metadata = {"format": FORMAT, "class": type(network).__name__, "config": json.dumps(network.config)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata)
+    os.replace(partial, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def ship(path: Path, name: str, folder: Path = WEIGHTS) -> None:
+    """Put a trained network among the weights of the package and into their manifest."""
+    network = read(path)
+    manifest = _manifest(folder) | {name: save(network, folder / f"{name}.safetensors")}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    path = folder / "manifest.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise MissingWeights(f"{path} is missing or damaged; reinstall the package") from None
