@@ -1,0 +1,365 @@
+"""JPEG, JPEG 2000, WebP and AVIF through Pillow."""
+
+import io
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from semcom.codecs import isobmff
+from semcom.codecs.still import Pixels, Size
+
+Subsampling = Literal["4:4:4", "4:2:0"]
+
+# ITU-T T.81, tables K.1 and K.2, row by row: what quality 50 means in every JPEG library
+_LUMA = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *(((99,) * 8,) * 4),
+)
+_DHT, _SOS, _SOF0, _EOI = b"\xff\xc4", b"\xff\xda", b"\xff\xc0", b"\xff\xd9"
+_SOC, _SIZ, _SOT, _EOC = b"\xff\x4f", b"\xff\x51", b"\xff\x90", b"\xff\xd9"
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """Baseline JPEG, sequential, 8 bits, by libjpeg-turbo.
+
+    The quantisation tables are those of annex K times a factor of 25.5 (everything is 255) to 0.1, in 96
+    equal ratios: finer than the 100 integer qualities where images are coarse. The file has optimised Huffman
+    tables.
+    The stream is the number of the setting and the entropy-coded scan, without any marker segment; optimised
+    Huffman tables precede the scan where they pay for themselves, otherwise those of annex K are meant.
+
+    Args:
+        subsampling: Of the colour differences.
+
+    Reference:
+        ITU-T T.81 (1992), annexes B, F and K.
+    """
+
+    subsampling: Subsampling = "4:2:0"
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "jpeg" if self.subsampling == "4:2:0" else f"jpeg-{self.subsampling.replace(':', '')}"
+
+    @property
+    def settings(self) -> int:
+        """Factors of the quantisation tables."""
+        return 96
+
+    def file(self, pixels: Pixels, setting: int) -> bytes:
+        """A JFIF file."""
+        return self._save(pixels, setting, optimize=True)
+
+    def stream(self, pixels: Pixels, setting: int) -> bytes:
+        """Setting, Huffman tables if they pay, scan."""
+        standard = _jpeg_parts(self._save(pixels, setting, optimize=False))
+        optimised = _jpeg_parts(self._save(pixels, setting, optimize=True))
+        return bytes([setting]) + min(standard.scan, optimised.tables + optimised.scan, key=len)
+
+    def file_size(self, file: bytes) -> Size:
+        """From the frame header."""
+        with PillowImage.open(io.BytesIO(file), formats=("JPEG",)) as picture:
+            return picture.size
+
+    def file_pixels(self, file: bytes, size: Size) -> Pixels:
+        """Through libjpeg-turbo."""
+        return _open(file, "JPEG", size)
+
+    def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
+        """The marker segments are those of a grey picture of this size and setting."""
+        setting, scan = stream[0], stream[1:]
+        if setting >= self.settings:
+            raise ValueError(f"setting of {setting}, expected 0..{self.settings - 1}")
+        parts = _jpeg_parts(self._save(_grey(size), setting, optimize=False))
+        tables = b""
+        while scan[:2] == _DHT:  # no scan begins like this: 0xff is followed by 0 inside it
+            length = 2 + int.from_bytes(scan[2:4], "big")
+            tables, scan = tables + scan[:length], scan[length:]
+        return _open(parts.head + parts.tables + tables + parts.scan_header + scan + _EOI, "JPEG", size)
+
+    def _save(self, pixels: Pixels, setting: int, optimize: bool) -> bytes:
+        factor = 25.5 * (0.1 / 25.5) ** (setting / (self.settings - 1))
+        tables = [
+            np.clip(np.round(np.array(table) * factor), 1, 255).astype(int).flatten().tolist()
+            for table in (_LUMA, _CHROMA)
+        ]
+        return _save(pixels, "JPEG", qtables=tables, subsampling=self.subsampling, optimize=optimize)
+
+
+@dataclass(frozen=True, slots=True)
+class _JpegParts:
+    head: bytes
+    tables: bytes
+    scan_header: bytes
+    scan: bytes
+
+
+def _jpeg_parts(file: bytes) -> _JpegParts:
+    """SOI to SOF, Huffman tables, scan header, and the scan without EOI."""
+    head, tables, at = file[:2], b"", 2
+    while True:
+        marker, length = file[at : at + 2], 2 + int.from_bytes(file[at + 2 : at + 4], "big")
+        segment, at = file[at : at + length], at + length
+        if marker == _SOS:
+            return _JpegParts(head, tables, segment, file[at:].removesuffix(_EOI))
+        if marker == _DHT:
+            tables += segment
+        else:
+            head += segment
+
+
+@dataclass(frozen=True)
+class Jpeg2000:
+    """JPEG 2000 by OpenJPEG: irreversible wavelet 9/7, one tile, one layer, 0.01 to 6 bits per pixel.
+
+    The stream is the packets of the codestream. The main header depends on the size alone and is rebuilt.
+
+    Reference:
+        ITU-T T.800 (2019), annex A; ISO/IEC 15444-1, annex I for the JP2 file.
+    """
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "jpeg2000"
+
+    @property
+    def settings(self) -> int:
+        """Rates, each 1.05 of the one before."""
+        return 132
+
+    def file(self, pixels: Pixels, setting: int) -> bytes:
+        """A JP2 file."""
+        bits_per_pixel = 0.01 * 1.05**setting
+        return _save(
+            pixels,
+            "JPEG2000",
+            quality_mode="rates",
+            quality_layers=[24 / bits_per_pixel],
+            irreversible=True,
+            mct=1,
+        )
+
+    def stream(self, pixels: Pixels, setting: int) -> bytes:
+        """The packets."""
+        return self._packets(self.file(pixels, setting), (pixels.shape[1], pixels.shape[0]))
+
+    def file_size(self, file: bytes) -> Size:
+        """From the SIZ marker segment of the codestream, which is what is decoded."""
+        codestream = _codestream(file)
+        if codestream[:2] != _SOC or codestream[2:4] != _SIZ:
+            raise ValueError("no codestream")
+        return struct.unpack(">II", codestream[8:16])
+
+    def file_pixels(self, file: bytes, size: Size) -> Pixels:
+        """Through OpenJPEG, if the codestream has the main header that this format writes."""
+        return self.stream_pixels(self._packets(file, size), size)
+
+    def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
+        """Between the main header of a grey picture and an end marker."""
+        tile_part = struct.pack(">2sHHIBB", _SOT, 10, 0, 14 + len(stream), 0, 1) + b"\xff\x93"
+        return _open(_main_header(size) + tile_part + stream + _EOC, "JPEG2000", size)
+
+    def _packets(self, file: bytes, size: Size) -> bytes:
+        header = _main_header(size)
+        codestream = _codestream(file)
+        if not codestream.startswith(header) or not codestream.endswith(_EOC):
+            raise ValueError("codestream of another encoder, or damaged")
+        return codestream[len(header) + 14 : -2]
+
+
+def _codestream(file: bytes) -> bytes:
+    boxes = isobmff.children(file)
+    return boxes[b"jp2c"]
+
+
+@lru_cache(maxsize=64)
+def _main_header(size: Size) -> bytes:
+    codestream = _codestream(Jpeg2000().file(_grey(size), 0))
+    return codestream[: codestream.index(_SOT)]
+
+
+@dataclass(frozen=True)
+class WebP:
+    """Lossy WebP (VP8 key frame) by libwebp.
+
+    The stream is the VP8 frame without its start code and size.
+
+    Args:
+        effort: libwebp's method, 0 (fast) to 6.
+
+    Reference:
+        RFC 9649 (WebP container); RFC 6386, 9.1 (VP8 frame header).
+    """
+
+    effort: int = 4
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "webp"
+
+    @property
+    def settings(self) -> int:
+        """Qualities 0 to 98 (the encoder has no more than one step for each)."""
+        return 99
+
+    def file(self, pixels: Pixels, setting: int) -> bytes:
+        """A RIFF file with one VP8 chunk."""
+        return _save(pixels, "WEBP", quality=setting, method=self.effort)
+
+    def stream(self, pixels: Pixels, setting: int) -> bytes:
+        """Frame tag, then the first partition and the rest."""
+        frame = _vp8_frame(self.file(pixels, setting))
+        return frame[:3] + frame[10:]
+
+    def file_size(self, file: bytes) -> Size:
+        """From the frame header; the two top bits of each side are a display hint, which is never set."""
+        frame = _vp8_frame(file)
+        if frame[3:6] != b"\x9d\x01\x2a":
+            raise ValueError("no VP8 key frame")
+        return struct.unpack("<HH", frame[6:10])
+
+    def file_pixels(self, file: bytes, size: Size) -> Pixels:
+        """Through libwebp."""
+        return _open(file, "WEBP", size)
+
+    def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
+        """Start code, size and chunk are put around it again."""
+        frame = stream[:3] + b"\x9d\x01\x2a" + struct.pack("<HH", *size) + stream[3:]
+        padded = frame + bytes(len(frame) % 2)
+        riff = struct.pack("<4sI4s4sI", b"RIFF", 12 + len(padded), b"WEBP", b"VP8 ", len(frame))
+        return _open(riff + padded, "WEBP", size)
+
+
+def _vp8_frame(file: bytes) -> bytes:
+    """The frame of a RIFF file that has one simple chunk."""
+    riff, riff_length, kind, chunk, length = struct.unpack("<4sI4s4sI", file[:20])
+    if (riff, kind, chunk) != (b"RIFF", b"WEBP", b"VP8 ") or riff_length + 8 != len(file):
+        raise ValueError("not a WebP file with one lossy picture")
+    if length + length % 2 + 20 != len(file):
+        raise ValueError("VP8 chunk does not fill the file")
+    return file[20 : 20 + length]
+
+
+@dataclass(frozen=True)
+class Avif:
+    """AVIF (AV1 key frame, 8 bits, full range, BT.601 matrix) by libaom; decoded by dav1d.
+
+    The stream is the frame OBU alone. The sequence header depends on the size alone and is rebuilt, like the
+    container. The encoder is tuned for PSNR: libavif's own choice ("iq") costs several percent of rate at
+    equal PSNR.
+
+    Args:
+        subsampling: Of the colour differences; 4:4:4 is better at equal rate on photographs, in RGB PSNR.
+        speed: libaom's, 0 (slow) to 10.
+
+    Reference:
+        AV1 Bitstream and Decoding Process Specification, 5.3 and 5.5; AV1 Image File Format, 2.
+    """
+
+    subsampling: Subsampling = "4:4:4"
+    speed: int = 6
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "avif" if self.subsampling == "4:4:4" else f"avif-{self.subsampling.replace(':', '')}"
+
+    @property
+    def settings(self) -> int:
+        """Quantisers 63 (coarse) to 1; 0 is lossless coding, another mode."""
+        return 63
+
+    def file(self, pixels: Pixels, setting: int) -> bytes:
+        """An AVIF file."""
+        return _save(
+            pixels,
+            "AVIF",
+            quality=_AVIF_QUALITY[setting],
+            subsampling=self.subsampling,
+            speed=self.speed,
+            codec="aom",
+            max_threads=1,
+            autotiling=False,
+            advanced={"tune": "psnr"},
+        )
+
+    def stream(self, pixels: Pixels, setting: int) -> bytes:
+        """The frame OBU."""
+        file = self.file(pixels, setting)
+        return self._frame(file, (pixels.shape[1], pixels.shape[0]))
+
+    def file_size(self, file: bytes) -> Size:
+        """From the container; the sequence header is held to it later."""
+        item = isobmff.read(file)
+        return item.width, item.height
+
+    def file_pixels(self, file: bytes, size: Size) -> Pixels:
+        """Through dav1d, if the sequence header is the one that this format writes."""
+        return self.stream_pixels(self._frame(file, size), size)
+
+    def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
+        """In a new container, behind the sequence header of a grey picture."""
+        if stream[:1] != b"\x32":  # OBU_FRAME with a length field, and nothing else
+            raise ValueError("no frame OBU")
+        config, head = _sequence(self, size)
+        file = isobmff.write(isobmff.StillItem(b"av01", config, *size, head + stream))
+        return _open(file, "AVIF", size)
+
+    def _frame(self, file: bytes, size: Size) -> bytes:
+        item, (config, head) = isobmff.read(file), _sequence(self, size)
+        if item.config != config or not item.data.startswith(head):
+            raise ValueError("AV1 picture of another encoder, or damaged")
+        return item.data[len(head) :]
+
+
+# libavif maps quality to AV1's quantisers 0..63 as ((100 - quality) * 63 + 50) // 100
+_AVIF_QUALITY = tuple(
+    next(q for q in range(101) if ((100 - q) * 63 + 50) // 100 == 63 - i) for i in range(63)
+)
+
+
+@lru_cache(maxsize=64)
+def _sequence(format: Avif, size: Size) -> tuple[bytes, bytes]:
+    """Body of the av1C box; temporal delimiter and sequence header."""
+    item = isobmff.read(format.file(_grey(size), 0))
+    # temporal delimiter (2 bytes), then a sequence header OBU with a one-byte length
+    return item.config, item.data[: 4 + item.data[3]]
+
+
+def _grey(size: Size) -> Pixels:
+    return np.full((size[1], size[0], 3), 128, dtype=np.uint8)
+
+
+def _save(pixels: Pixels, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    PillowImage.fromarray(pixels).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def _open(file: bytes, format: str, size: Size) -> Pixels:
+    with PillowImage.open(io.BytesIO(file), formats=(format,)) as picture:
+        if picture.size != size:
+            raise ValueError(f"picture of {picture.size[0]}x{picture.size[1]} instead of {size[0]}x{size[1]}")
+        picture.load()
+        return np.asarray(picture.convert("RGB"))
