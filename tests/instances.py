@@ -1,6 +1,7 @@
 """One list per interface; every contract test runs over all of it."""
 
 from channels import AWGN, JakesFading, RayleighBlockFading, RicianBlockFading
+from semcom.metrics.catalogue import ALL_METRICS
 
 CHANNELS = (
     AWGN(),
@@ -9,3 +10,5 @@ CHANNELS = (
     RicianBlockFading(16, 6.0),
     JakesFading(0.01),
 )
+
+METRICS = ALL_METRICS

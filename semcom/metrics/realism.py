@@ -1,0 +1,143 @@
+"""Realism of a set: distances between the Inception features of received images and of originals."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from semcom.errors import InvalidOption
+from semcom.metrics.metric import check_pair
+from semcom.metrics.perceptual import checkpoint_folder, require_checkpoint
+from semcom.sources import Image
+
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the name torch-fidelity looks for
+KID_SUBSET = 1000  # Binkowski et al. 2018, 4
+
+
+class FID:
+    """Frechet Inception distance: that of two Gaussians with the moments of the two feature sets.
+
+    FID = |m_hat - m|^2 + tr(S_hat + S - 2 (S_hat S)^(1/2)) over 2048 Inception-v3 features.
+
+    Its bias falls with 1/N and depends on the scheme, so values from different N do not compare, and small
+    sets are refused. Crops of large images, cut before `update`, are the usual way to a large set; say so
+    beside the number.
+
+    Args:
+        min_items: Smallest set that `compute` accepts; EDM and others use 50 000.
+        features: Network from uint8 RGB [batch, 3, height, width] to features [batch, dims]; None for
+            Inception v3.
+
+    Raises:
+        MissingWeights: Inception's file is not in the torch cache; nothing is downloaded.
+
+    Reference:
+        Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter, GANs trained by a two time-scale update rule
+        converge to a local Nash equilibrium, NeurIPS 2017.
+    """
+
+    def __init__(self, min_items: int = 10_000, features: nn.Module | None = None) -> None:
+        if features is None:
+            require_checkpoint(INCEPTION_FILE, self.name)
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        self._min_items, self._items = max(min_items, 2), 0
+        self._distance = FrechetInceptionDistance(2048 if features is None else features)
+
+    @property
+    def name(self) -> str:
+        """Column of the records."""
+        return "fid_inception"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """A distance."""
+        return False
+
+    @property
+    def needs(self) -> str:
+        """Inception's file in the torch cache."""
+        return f"{INCEPTION_FILE} in {checkpoint_folder()}"
+
+    def update(self, x_hat: Image, x: Image) -> None:
+        """Add received images and their originals."""
+        check_pair(x_hat, x, name=self.name)
+        self._distance.to(x.device)
+        self._distance.update(_bytes(x_hat), real=False)
+        self._distance.update(_bytes(x.expand_as(x_hat)), real=True)
+        self._items += x_hat.shape[0]
+
+    def compute(self) -> float:
+        """The distance; refused for small sets."""
+        _require_items(self.name, self._items, self._min_items)
+        return self._distance.compute().item()
+
+
+class KID:
+    """Kernel Inception distance: squared maximum mean discrepancy of the features, unbiased at any size.
+
+    KID = MMD^2 with the kernel (a . b / dims + 1)^3, the mean over 100 random subsets of up to 1000 items
+    each (of fixed seed); negative values happen and mean "no difference found".
+
+    Args:
+        min_items: Smallest set that `compute` accepts.
+        features: Network from uint8 RGB [batch, 3, height, width] to features [batch, dims]; None for
+            Inception v3.
+
+    Raises:
+        MissingWeights: Inception's file is not in the torch cache; nothing is downloaded.
+
+    Reference:
+        Binkowski, Sutherland, Arbel and Gretton, Demystifying MMD GANs, ICLR 2018.
+    """
+
+    def __init__(self, min_items: int = 50, features: nn.Module | None = None) -> None:
+        if features is None:
+            require_checkpoint(INCEPTION_FILE, self.name)
+        from torchmetrics.image.kid import KernelInceptionDistance
+
+        self._min_items, self._items = max(min_items, 2), 0
+        with warnings.catch_warnings():  # it announces that it keeps all features
+            warnings.simplefilter("ignore")
+            self._distance = KernelInceptionDistance(2048 if features is None else features)
+
+    @property
+    def name(self) -> str:
+        """Column of the records."""
+        return "kid_inception"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """A distance."""
+        return False
+
+    @property
+    def needs(self) -> str:
+        """Inception's file in the torch cache."""
+        return f"{INCEPTION_FILE} in {checkpoint_folder()}"
+
+    def update(self, x_hat: Image, x: Image) -> None:
+        """Add received images and their originals."""
+        check_pair(x_hat, x, name=self.name)
+        self._distance.to(x.device)
+        self._distance.update(_bytes(x_hat), real=False)
+        self._distance.update(_bytes(x.expand_as(x_hat)), real=True)
+        self._items += x_hat.shape[0]
+
+    def compute(self) -> float:
+        """The distance; refused for small sets."""
+        _require_items(self.name, self._items, self._min_items)
+        self._distance.subset_size = min(self._items, KID_SUBSET)
+        with torch.random.fork_rng(devices=[]):  # the subsets come from torch's global generator
+            torch.manual_seed(0)
+            mean, _ = self._distance.compute()
+        return mean.item()
+
+
+def _bytes(x: Tensor) -> Tensor:
+    return (x * 255).round().to(torch.uint8)
+
+
+def _require_items(name: str, items: int, least: int) -> None:
+    if items < least:
+        raise InvalidOption(f"{name} of {items} images: needs at least {least}; add images or use swd_set")

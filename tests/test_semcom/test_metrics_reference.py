@@ -1,0 +1,303 @@
+"""Metrics against other implementations and closed forms."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from semcom.errors import InvalidOption, MissingWeights
+from semcom.metrics import FID, KID, LPIPS, MSSSIM, PSNR, SSIM, SetSlicedWasserstein, SlicedWasserstein
+from semcom.metrics import available_metrics as available
+from semcom.metrics.distortion import SCALE_WEIGHTS, scale_weights
+from semcom.metrics.perceptual import laplacian_pyramid, take_patches, unit_vectors, wasserstein_1d
+
+
+@pytest.fixture(scope="module")
+def photo():
+    from skimage import data
+
+    pixels = data.chelsea()[:240, :352]
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+
+
+def damaged(x, kind):
+    g = torch.Generator().manual_seed(3)
+    if kind == "noise":
+        return (x + 0.1 * torch.randn(x.shape, generator=g)).clamp(0, 1)
+    if kind == "blur":
+        return nn.functional.avg_pool2d(nn.functional.pad(x, (2, 2, 2, 2), mode="reflect"), 5, 1).clamp(0, 1)
+    return (0.7 * x + 0.2).clamp(0, 1)
+
+
+KINDS = ["noise", "blur", "fade"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_psnr_equals_scikit_image(photo, kind):
+    from skimage.metrics import peak_signal_noise_ratio
+
+    x_hat = damaged(photo, kind)
+    expected = peak_signal_noise_ratio(photo.double().numpy(), x_hat.double().numpy(), data_range=1)
+    assert PSNR()(x_hat, photo).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_psnr_of_a_set_is_the_mean_of_psnrs():
+    x = torch.full((2, 3, 4, 4), 0.5)
+    x_hat = x + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)
+    assert PSNR()(x_hat, x).mean().item() == pytest.approx(30.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("height", "width"), [(240, 352), (97, 131), (11, 12)])
+def test_ssim_equals_scikit_image(photo, kind, height, width):
+    from skimage.metrics import structural_similarity
+
+    x = photo[:, :, :height, :width]
+    x_hat = damaged(x, kind)
+    expected = structural_similarity(
+        x[0].double().numpy(),
+        x_hat[0].double().numpy(),
+        gaussian_weights=True,
+        use_sample_covariance=False,
+        data_range=1,
+        channel_axis=0,
+    )
+    assert SSIM()(x_hat, x).item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ms_ssim_equals_pytorch_msssim(photo, kind):
+    from pytorch_msssim import ms_ssim
+
+    x_hat = damaged(photo, kind)
+    expected = ms_ssim(x_hat, photo, data_range=1.0).item()
+    assert MSSSIM()(x_hat, photo).item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ms_ssim_of_odd_sizes_drops_the_odd_line(photo, kind):
+    """Terms of each scale from pytorch_msssim, which itself would pad the odd line with zeros."""
+    from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim
+
+    x = photo[:, :, :237, :351]
+    x_hat = damaged(x, kind)
+    ours = MSSSIM()(x_hat, x).item()
+    window = _fspecial_gauss_1d(11, 1.5).repeat(3, 1, 1, 1)
+    product = torch.ones(1, 3)
+    for scale, weight in enumerate(SCALE_WEIGHTS):
+        similarity, contrast_structure = _ssim(x_hat, x, 1.0, window, size_average=False)
+        product *= (similarity if scale == 4 else contrast_structure) ** weight
+        x_hat, x = (
+            nn.functional.avg_pool2d(image[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2], 2)
+            for image in (x_hat, x)
+        )
+    assert ours == pytest.approx(product.mean().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("side", "scales"),
+    [(512, 5), (176, 5), (175, 4), (88, 4), (87, 3), (44, 3), (43, 2), (22, 2), (21, 1), (1, 1)],
+)
+def test_ms_ssim_scales_of_small_images(side, scales):
+    weights = scale_weights(side)
+    assert len(weights) == scales
+    assert sum(weights) == pytest.approx(1.0)
+    assert weights[0] / weights[-1] == pytest.approx(SCALE_WEIGHTS[0] / SCALE_WEIGHTS[scales - 1])
+
+
+def test_ms_ssim_of_one_scale_is_ssim_and_one_pixel_has_a_value(photo):
+    x = photo[:, :, :21, :40]
+    per_color = [SSIM()(damaged(x, "noise")[:, [c] * 3], x[:, [c] * 3]) for c in range(3)]
+    assert MSSSIM()(damaged(x, "noise"), x).item() == pytest.approx(
+        torch.stack(per_color).mean().item(), abs=1e-6
+    )
+    # One pixel: no contrast, so what is left is luminance, (2ab + C1) / (a^2 + b^2 + C1).
+    a, b = 0.5, 0.25
+    ones = torch.ones(1, 3, 1, 1)
+    expected = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
+    assert MSSSIM()(a * ones, b * ones).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lpips_equals_torchmetrics(photo, kind):
+    if LPIPS("squeeze") not in available().metrics:
+        pytest.skip("no SqueezeNet in the torch cache")
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+
+    x_hat = damaged(photo, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = learned_perceptual_image_patch_similarity(x_hat, photo, net_type="squeeze", normalize=True)
+    assert LPIPS("squeeze")(x_hat, photo).item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+# Sliced Wasserstein
+
+
+def test_projections_are_compared_as_scipy_does():
+    from scipy.stats import wasserstein_distance
+
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 200, 5, generator=g), 0.5 + 2 * torch.rand(2, 200, 5, generator=g)
+    ours = wasserstein_1d(a, b)
+    for i in range(2):
+        for d in range(5):
+            expected = wasserstein_distance(a[i, :, d].numpy(), b[i, :, d].numpy())
+            assert ours[i, d].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_gaussians_have_their_closed_form():
+    """W1 of N(0, s^2) and N(0, t^2) is |s - t| E|Z|; of N(m, s^2) and N(0, s^2) it is |m|."""
+    count, g = 40_000, torch.Generator().manual_seed(0)
+    a, b = torch.randn(count, 1, generator=g), torch.randn(count, 1, generator=g)
+    # Standard error: of the mean of count absolute differences, and of two empirical quantile functions.
+    error = 5 * math.sqrt(2 / count) * 3
+    assert wasserstein_1d(3 * a, b).item() == pytest.approx(2 * math.sqrt(2 / math.pi), abs=error)
+    assert wasserstein_1d(a + 0.7, b).item() == pytest.approx(0.7, abs=error)
+
+
+def test_directions_are_unit_isotropic_and_always_the_same():
+    u = unit_vectors(20_000, 6, torch.float64, torch.device("cpu"))
+    assert torch.allclose(u.norm(dim=1), torch.ones(20_000, dtype=torch.float64))
+    # The entries of u u^T have variance at most 1/24 here (2 (d - 1) / (d^2 (d + 2)) on the diagonal).
+    assert (u.T @ u / 20_000 - torch.eye(6) / 6).abs().max() < 5 * math.sqrt(1 / 24 / 20_000)
+    assert torch.equal(u, unit_vectors(20_000, 6, torch.float64, torch.device("cpu")))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "levels"), [(512, 768, 6), (97, 131, 3), (32, 40, 2), (30, 99, 1), (7, 7, 1)]
+)
+def test_pyramid_adds_up_to_the_image(height, width, levels):
+    x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    pyramid = laplacian_pyramid(x)
+    assert len(pyramid) == levels
+    assert min(pyramid[-1].shape[2:]) >= min(16, height)
+    image = pyramid[-1]
+    kernel = torch.outer(torch.tensor([1.0, 4, 6, 4, 1]), torch.tensor([1.0, 4, 6, 4, 1])) / 64
+    for band in reversed(pyramid[:-1]):
+        spread = torch.zeros_like(band)
+        spread[:, :, ::2, ::2] = image
+        spread = nn.functional.pad(spread, (2, 2, 2, 2), mode="reflect")
+        image = band + nn.functional.conv2d(spread, kernel.expand(3, 1, 5, 5), groups=3)
+    assert torch.allclose(image, x, atol=1e-5)
+
+
+def test_bands_of_a_constant_image_are_empty():
+    *bands, rest = laplacian_pyramid(torch.full((1, 3, 64, 64), 0.3))
+    assert all(band.abs().max() < 1e-6 for band in bands)
+    assert torch.allclose(rest, torch.full((1, 3, 16, 16), 0.3))
+
+
+def test_patches_are_pieces_of_the_image():
+    x = torch.arange(2 * 3 * 9 * 10.0).view(2, 3, 9, 10)
+    patches = take_patches(x, 200).view(2, 200, 3, 7, 7)
+    assert torch.equal(patches[1] - patches[0], torch.full((200, 3, 7, 7), 270.0))  # same places
+    for patch in patches[0]:
+        top, left = divmod(int(patch[0, 0, 0]), 10)
+        assert torch.equal(patch, x[0, :, top : top + 7, left : left + 7])
+    assert {int(p[0, 0, 0]) for p in patches[0]} == {
+        10 * i + j for i in range(3) for j in range(4)
+    }  # all of them
+
+
+def test_swd_of_constant_images_is_that_of_points():
+    """Every projection is a point, so W1 is |sum u| c / 0.2, and the bands are empty."""
+    c, metric = 0.1, SlicedWasserstein()
+    u = unit_vectors(metric.directions, 147, torch.float32, torch.device("cpu"))
+    expected = 1000 * c * u.sum(dim=1).abs().mean().item() / 0.2 / 3  # three levels of a 64x64 image
+    x = torch.full((1, 3, 64, 64), 0.4)
+    assert metric(x + c, x).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_swd_grows_with_blur_and_forgives_a_shift(photo):
+    metric = SlicedWasserstein()
+    box = [
+        nn.functional.avg_pool2d(nn.functional.pad(photo, (r, r, r, r), mode="reflect"), 2 * r + 1, 1)
+        for r in (1, 2, 4, 8)
+    ]
+    values = [metric(x_hat.clamp(0, 1), photo).item() for x_hat in box]
+    assert values == sorted(values)
+    shifted = photo.roll((5, 5), dims=(2, 3))
+    assert PSNR()(shifted, photo) < PSNR()(box[1].clamp(0, 1), photo)
+    assert metric(shifted, photo).item() < values[1]
+
+
+def test_swd_is_symmetric(photo):
+    metric, x_hat = SlicedWasserstein(), damaged(photo, "blur")
+    assert metric(photo, x_hat).item() == pytest.approx(metric(x_hat, photo).item(), rel=1e-5)
+
+
+def test_set_form_pools_patches_over_images(photo):
+    """Two images swapped are the same set, though each item is another."""
+    a, b = photo[:, :, :128, :128], photo[:, :, 100:228, 200:328]
+    swapped = SetSlicedWasserstein()
+    swapped.update(torch.cat((a, b)), torch.cat((b, a)))
+    assert swapped.compute() == pytest.approx(0, abs=1e-4)
+    assert SlicedWasserstein()(a, b).item() > 10
+
+    one = SetSlicedWasserstein(patches=512)
+    one.update(damaged(a, "noise"), a)
+    assert one.compute() == pytest.approx(SlicedWasserstein()(damaged(a, "noise"), a).item(), rel=1e-5)
+
+    with pytest.raises(InvalidOption, match="empty"):
+        SetSlicedWasserstein().compute()
+
+
+# Realism
+
+
+class MeanColors(nn.Module):
+    """A network whose features are known: the six pixel values of an image of 1x2 pixels."""
+
+    num_features = 6
+
+    def forward(self, x):
+        assert x.dtype == torch.uint8
+        return x.flatten(1).float() / 255
+
+
+def gaussian_set(count, mean, std, seed):
+    x = mean + std * torch.randn(count, 3, 1, 2, generator=torch.Generator().manual_seed(seed))
+    return x.clamp(0, 1)
+
+
+def test_fid_of_gaussians_has_its_closed_form():
+    """|m - m'|^2 + sum (s - s')^2 for independent features."""
+    fid = FID(features=MeanColors())
+    fid.update(gaussian_set(20_000, 0.6, 0.1, 0), gaussian_set(20_000, 0.4, 0.05, 1))
+    # d(FID) = 2 * 0.2 * d(mean) per feature, standard error of the mean s / sqrt(N), six features
+    error = 5 * math.sqrt(6) * 2 * 0.2 * math.sqrt(0.1**2 + 0.05**2) / math.sqrt(20_000)
+    assert fid.compute() == pytest.approx(6 * (0.2**2 + 0.05**2), abs=error)
+
+
+def test_kid_is_unbiased_and_leaves_the_generator_alone():
+    kid = KID(features=MeanColors())
+    kid.update(gaussian_set(300, 0.5, 0.1, 0), gaussian_set(300, 0.5, 0.1, 1))
+    before = torch.get_rng_state()
+    first = kid.compute()
+    assert torch.equal(before, torch.get_rng_state())
+    assert first == kid.compute()
+    other = KID(features=MeanColors())
+    other.update(gaussian_set(300, 0.6, 0.1, 0), gaussian_set(300, 0.5, 0.1, 1))
+    assert abs(first) < 0.05 * other.compute()
+
+
+@pytest.mark.parametrize(("metric", "least"), [(FID, 10_000), (KID, 50)])
+def test_small_sets_are_refused_unless_told(metric, least):
+    distance = metric(features=MeanColors())
+    distance.update(gaussian_set(49, 0.6, 0.1, 0), gaussian_set(49, 0.4, 0.1, 1))
+    with pytest.raises(InvalidOption, match=f"at least {least}"):
+        distance.compute()
+    told = metric(min_items=10, features=MeanColors())
+    told.update(gaussian_set(49, 0.6, 0.1, 0), gaussian_set(49, 0.4, 0.1, 1))
+    assert told.compute() > 0
+
+
+@pytest.mark.parametrize("metric", [FID, KID])
+def test_missing_inception_is_a_typed_error(metric, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MissingWeights, match="inception"):
+        metric()
