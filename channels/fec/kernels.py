@@ -72,6 +72,11 @@ def decode(llr, graph, z, frames, scale, offset, max_iterations, early_stop, bit
     sign = np.empty(padded, np.int8)
     failed = np.empty(padded, np.int8)
     beta, limit = np.uint8(offset), np.uint8(MESSAGE_LIMIT)
+    # All checks of a bit together must be able to overrule the channel, or a parity bit of one check that noise
+    # turned round with certainty stays wrong for ever, and the block with it.
+    certain = np.zeros(columns, np.float32)
+    for edge in range(len(column)):
+        certain[column[edge]] = min(certain[column[edge]] + MESSAGE_LIMIT - offset - 1, 127)
 
     for first in range(0, blocks, frames):
         here = min(frames, blocks - first)
@@ -83,7 +88,7 @@ def decode(llr, graph, z, frames, scale, offset, max_iterations, early_stop, bit
                     j = i + rotation[c]
                     if j >= z:
                         j -= z
-                    x = np.int8(np.rint(min(max(source[j] * scale, np.float32(-127)), np.float32(127))))
+                    x = np.int8(np.rint(min(max(source[j] * scale, -certain[c]), certain[c])))
                     posterior[U(c) * pitch + U(i * frames + f)] = x
             for i in range(U(0), padded):
                 posterior[U(c) * pitch + lanes + i] = posterior[U(c) * pitch + i]
