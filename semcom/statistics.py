@@ -1,0 +1,271 @@
+"""Means with intervals, outage rates, paired comparisons and Bjontegaard deltas, from per-item records."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.interpolate import PchipInterpolator
+
+from semcom.errors import InvalidOption
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ("scheme", "channel", "rho", "snr_db")
+"""Columns that name one point of a curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its confidence limits; the limits are NaN where one item is all there is.
+
+    Args:
+        mean: Mean of item means.
+        low: Lower limit.
+        high: Upper limit.
+        items: Number of items, the independent units.
+    """
+
+    mean: float
+    low: float
+    high: float
+    items: int
+
+
+def bootstrap_mean(
+    values: ArrayLike, items: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Mean over items with its bootstrap interval, items drawn whole.
+
+    Rows of one item (other seeds and fades) are averaged first: they share the picture, so they are no
+    independent evidence. Items are then drawn with replacement. The percentiles are widened to
+    Phi(+-sqrt(n / (n - 1)) t_(n-1)), without which few items give too narrow an interval.
+
+    Args:
+        values: One number per row.
+        items: Item of each row.
+        level: Coverage, in (0, 1).
+        resamples: Bootstrap samples.
+        seed: Of the bootstrap; equal seeds and items give equal draws, so schemes are compared on them.
+
+    Raises:
+        InvalidOption: No rows, lengths that differ, values that are not finite, or a level outside (0, 1).
+
+    Reference:
+        Hesterberg, What teachers should know about the bootstrap, The American Statistician 69(4), 2015, 5.3.
+
+    Example:
+        >>> interval = bootstrap_mean([30.0, 32.0, 27.0, 29.0], ["a", "a", "b", "b"])
+        >>> interval.mean, interval.items
+        (29.5, 2)
+    """
+    means = _item_means(values, items)
+    if not 0 < level < 1:
+        raise InvalidOption(f"confidence level of {level} is outside (0, 1); 0.95 is usual")
+    n = len(means)
+    if n == 1:
+        return Interval(float(means[0]), math.nan, math.nan, 1)
+    draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    quantile = stats.t.ppf((1 - level) / 2, n - 1) * math.sqrt(n / (n - 1))
+    tail = stats.norm.cdf(quantile)
+    low, high = np.quantile(means[draws].mean(axis=1), [tail, 1 - tail])
+    return Interval(float(means.mean()), float(low), float(high), n)
+
+
+def paired_difference(
+    values: ArrayLike,
+    baseline: ArrayLike,
+    items: ArrayLike,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean of values - baseline, row by row, with its bootstrap interval over items.
+
+    Far narrower than the two separate intervals, because item and noise are common to both.
+    """
+    difference = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
+    return bootstrap_mean(difference, items, level=level, resamples=resamples, seed=seed)
+
+
+def wilson_interval(failures: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Score interval of a rate, never empty: 0 of 10 gives (0, 0.28). Trials count as independent.
+
+    Raises:
+        InvalidOption: Not 0 <= failures <= trials with at least one trial.
+
+    Reference:
+        Wilson, Probable inference, J. American Statistical Association 22, 1927.
+    """
+    if trials < 1 or not 0 <= failures <= trials:
+        raise InvalidOption(
+            f"{failures} failures in {trials} trials: expected 0 <= failures <= trials, trials >= 1"
+        )
+    z = float(stats.norm.ppf((1 + level) / 2))
+    rate = failures / trials
+    center = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def bd_rate(
+    baseline_rate: ArrayLike, baseline_quality: ArrayLike, rate: ArrayLike, quality: ArrayLike
+) -> float:
+    """Bjontegaard delta rate: change of rate at equal quality, in percent; negative is better.
+
+    100 (10^d - 1), d the mean over the common quality range of log10 rate - log10 baseline rate, both
+    interpolated by monotone cubics. Rate is anything positive: bits, or rho.
+
+    Raises:
+        InvalidOption: Fewer than two points, rates not positive, quality not strictly increasing with rate,
+            or no common range.
+
+    Reference:
+        Bjontegaard, ITU-T VCEG-M33, 2001; piecewise cubics as in VCEG-AI11, 2008.
+    """
+    curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
+    return 100 * (10 ** _mean_gap(curve, other, "quality") - 1)
+
+
+def bd_quality(
+    baseline_rate: ArrayLike, baseline_quality: ArrayLike, rate: ArrayLike, quality: ArrayLike
+) -> float:
+    """Bjontegaard delta quality ("BD-PSNR"): mean change of quality at equal rate, in the unit of quality.
+
+    Raises:
+        InvalidOption: As for `bd_rate`.
+    """
+    curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
+    return _mean_gap((curve[1], curve[0]), (other[1], other[0]), "rate")
+
+
+def summarise(
+    records: "pd.DataFrame", metric: str, by: Sequence[str] = KEYS, *, level: float = 0.95
+) -> "pd.DataFrame":
+    """One row per point of a curve: mean, low, high, items, rows, outage, outage_low, outage_high, rho_used.
+
+    Outages are part of the mean. `outage` is the share of rows, with its Wilson interval; `rho_used` is the
+    mean.
+
+    Args:
+        records: One row per delivered item.
+        metric: Column to average.
+        by: Columns that name a point.
+        level: Coverage of all intervals.
+
+    Raises:
+        UnknownName: No such column.
+        InvalidOption: Empty values in it.
+    """
+    import pandas as pd
+
+    require_columns(records, (*by, metric, "item"))
+    rows: list[dict[str, Any]] = []
+    for key, group in records.groupby(list(by), sort=True, dropna=False, observed=True):
+        interval = bootstrap_mean(group[metric], group["item"], level=level)
+        row = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
+        row |= {"mean": interval.mean, "low": interval.low, "high": interval.high, "items": interval.items}
+        row |= {"rows": len(group)}
+        if "outage" in group:
+            failures = int(np.sum(group["outage"].to_numpy()))
+            low, high = wilson_interval(failures, len(group), level=level)
+            row |= {"outage": failures / len(group), "outage_low": low, "outage_high": high}
+        if "rho_used" in group:
+            row |= {"rho_used": float(np.mean(group["rho_used"].to_numpy()))}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def compare(
+    records: "pd.DataFrame", metric: str, scheme: str, baseline: str, *, level: float = 0.95
+) -> "pd.DataFrame":
+    """Paired difference of two schemes at every point they share: difference, low, high, items.
+
+    Raises:
+        UnknownName: No such column.
+        InvalidOption: The two have no record in common.
+    """
+    import pandas as pd
+
+    point = [key for key in KEYS if key != "scheme"]
+    pairs = [*point, "item", "seed"]
+    require_columns(records, ("scheme", *pairs, metric))
+    ours, theirs = (records.loc[records["scheme"] == name, [*pairs, metric]] for name in (scheme, baseline))
+    joined = ours.merge(theirs, on=pairs, suffixes=("", "_baseline"), validate="one_to_one")
+    if joined.empty:
+        raise InvalidOption(
+            f"{scheme} and {baseline} have no record in common; run them on the same items and SNRs"
+        )
+    rows = []
+    for key, group in joined.groupby(point, sort=True):
+        interval = paired_difference(group[metric], group[f"{metric}_baseline"], group["item"], level=level)
+        row = dict(zip(point, key, strict=True))
+        rows.append(
+            row
+            | {
+                "difference": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "items": interval.items,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def require_columns(records: "pd.DataFrame", names: Sequence[str]) -> None:
+    """Raise unless all are columns.
+
+    Raises:
+        UnknownName: One is not.
+    """
+    from semcom.errors import UnknownName
+
+    for name in names:
+        if name not in records.columns:
+            raise UnknownName(f"the records have no column {name!r}; they have {', '.join(records.columns)}")
+
+
+def _item_means(values: ArrayLike, items: ArrayLike) -> np.ndarray:
+    numbers = np.asarray(values, dtype=float)
+    _, index = np.unique(np.asarray(items), return_inverse=True)
+    if numbers.ndim != 1 or len(numbers) != len(index) or len(numbers) == 0:
+        raise InvalidOption(
+            f"values of shape {numbers.shape} for {len(index)} items: one number per row, one row at least"
+        )
+    if not np.isfinite(numbers).all():
+        raise InvalidOption(
+            f"{int((~np.isfinite(numbers)).sum())} of {len(numbers)} values are empty or not finite"
+        )
+    return np.bincount(index, numbers) / np.bincount(index)
+
+
+def _log_rate(quality: ArrayLike, rate: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    q, r = np.asarray(quality, dtype=float), np.asarray(rate, dtype=float)
+    if q.ndim != 1 or q.shape != r.shape or len(q) < 2:
+        raise InvalidOption(
+            f"curve of {q.size} qualities and {r.size} rates: needs two points at least, one rate each"
+        )
+    if not (np.isfinite(q).all() and np.isfinite(r).all() and (r > 0).all()):
+        raise InvalidOption("a Bjontegaard delta needs finite qualities and positive rates")
+    order = np.argsort(r)
+    q, r = q[order], r[order]
+    if (np.diff(r) <= 0).any() or (np.diff(q) <= 0).any():
+        raise InvalidOption(
+            "a Bjontegaard delta needs quality that strictly increases with rate; drop the other points"
+        )
+    return q, np.log10(r)
+
+
+def _mean_gap(
+    baseline: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], axis: str
+) -> float:
+    low, high = max(baseline[0][0], other[0][0]), min(baseline[0][-1], other[0][-1])
+    if low >= high:
+        raise InvalidOption(f"the two curves share no range of {axis}, so there is no Bjontegaard delta")
+    areas = [float(PchipInterpolator(x, y).integrate(low, high)) for x, y in (baseline, other)]
+    return (areas[1] - areas[0]) / (high - low)
