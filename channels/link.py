@@ -1,0 +1,250 @@
+"""Links: bits in, bits out. They never own a channel."""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int, UInt8
+from torch import Tensor
+
+from channels.channel import Received
+from channels.errors import ChannelError
+from channels.fec.transport import TransportBlock
+from channels.header import ControlHeader
+from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message
+from channels.theory import capacity, normal_approximation_bits
+
+FRAME_BITS = 8
+"""What `frame` adds to a payload."""
+
+_SIZES = 64  # steps of the size field
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Delivery:
+    """What a link hands over for each reception of a batch.
+
+    Args:
+        bits: Information bits, right or wrong; as many as the header that was read announces, and none if
+            that is not possible.
+        ok: Verdict on the whole message: all its CRCs and parity checks hold.
+        block_ok: Verdict per code block.
+        iterations: Decoder iterations per code block.
+    """
+
+    bits: tuple[UInt8[Tensor, " n"], ...]
+    ok: Bool[Tensor, " batch"]
+    block_ok: tuple[Bool[Tensor, " blocks"], ...]
+    iterations: tuple[Int[Tensor, " blocks"], ...]
+
+    @property
+    def bler(self) -> Float[Tensor, " batch"]:
+        """Share of code blocks that failed; 1 if the header was not readable."""
+        return torch.stack([1 - ok.float().mean() if len(ok) else torch.tensor(1.0) for ok in self.block_ok])
+
+    def payloads(self) -> tuple[bytes | None, ...]:
+        """Framed payloads that arrived, None where the verdict is bad or there is no frame."""
+        return tuple(
+            unframe(bits) if ok else None for bits, ok in zip(self.bits, self.ok.tolist(), strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class DigitalLink:
+    """5G NR coding and modulation over any number of channel uses, all of which are spent.
+
+    The budget holds a control header and one transport block, rate-matched to the rest. The header announces
+    the length of the block, in 64ths of the longest the MCS allows, so that a shorter message goes out at a
+    lower code rate. A link that adapts also announces its MCS. The message is whitened: constellations then
+    have their average power, and an erased block cannot pass for a message of zeros.
+
+    The receiver knows this configuration and the number of channel uses, and nothing of the message; with
+    `adapted` it does not use `mcs` either.
+
+    Args:
+        mcs: Constellation and highest code rate.
+        max_iterations: Limit of the LDPC decoder, at least 1.
+        adapted: Whether the transmitter picks the MCS per transmission, and thus has to announce it.
+
+    Reference:
+        TS 38.212, 7.2; TS 38.214, 5.1.3.1.
+
+    Example:
+        >>> link = DigitalLink(MCS_TABLE[12])
+        >>> x = link.send(frame(b"hello"), 200)
+        >>> link.receive(Received(x, torch.ones_like(x), torch.full((1, 1), 0.01))).payloads()
+        (b'hello',)
+    """
+
+    mcs: Mcs
+    max_iterations: int = 20
+    adapted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 1:
+            raise ChannelError(f"{self.max_iterations} decoder iterations: give at least 1")
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return f"ldpc:{'adapted-' if self.adapted else ''}mcs{self.mcs.index}"
+
+    def header(self, data_uses: int) -> ControlHeader:
+        """The control header of such a budget."""
+        return header_of(self.mcs, self.adapted, data_uses)
+
+    def payload_bits(self, data_uses: int) -> int:
+        """The most information bits at this MCS, header and CRCs paid for; 0 if the budget is too small."""
+        return largest_message(self.mcs, self.header(data_uses), data_uses)
+
+    def sizes(self, data_uses: int) -> tuple[int, ...]:
+        """Message lengths that the header can announce, longest first, in whole bytes."""
+        return _sizes(self.payload_bits(data_uses))
+
+    def send(self, bits: UInt8[Tensor, " n"], data_uses: int) -> Complex[Tensor, "1 uses"]:
+        """Symbols of a message of at most `payload_bits(data_uses)` bits; zeros pad it to the next size.
+
+        Raises:
+            ChannelError: The message is too long.
+        """
+        longest = self.payload_bits(data_uses)
+        if not 0 < bits.numel() <= longest:
+            raise ChannelError(
+                f"message of {bits.numel()} bits, but {data_uses} channel uses of {self.mcs.name} "
+                f"carry 1..{longest}; raise rho or shorten it"
+            )
+        sizes = _sizes(longest)
+        field = max(q for q, size in enumerate(sizes) if size >= bits.numel())
+        message = torch.nn.functional.pad(bits, (0, sizes[field] - bits.numel()))
+        message = message ^ _whitening(sizes[field]).to(bits.device)
+        coded = self._block(self.mcs, sizes[field], data_uses).encode(message[None])
+        header = self.header(data_uses)
+        announced = self.mcs.index * _SIZES + field if self.adapted else field
+        x = torch.empty(1, data_uses, dtype=torch.complex64, device=bits.device)
+        x[:, header.positions()] = header.encode(announced).to(bits.device)
+        x[:, header.payload_positions()] = self.mcs.constellation.modulate(coded)
+        return x
+
+    def receive(self, received: Received) -> Delivery:
+        """Read the header, then demap and decode; receptions with equal headers are decoded together."""
+        batch, data_uses = received.y.shape
+        header = self.header(data_uses)
+        announced = header.decode(_at(received, header.positions()))
+        payload = _at(received, header.payload_positions())
+        none = torch.zeros(0, dtype=torch.uint8)
+        bits = [none] * batch
+        block_ok, iterations = [none.bool()] * batch, [none.long()] * batch
+        ok = torch.zeros(batch, dtype=torch.bool)
+        for value in sorted(set(announced.tolist())):
+            mcs = self._announced_mcs(value)
+            longest = largest_message(mcs, header, data_uses) if mcs else 0
+            if not mcs or not longest:
+                continue
+            size = _sizes(longest)[value % _SIZES]
+            plan = self._block(mcs, size, data_uses)
+            here = (announced == value).nonzero()[:, 0]
+            for group in here.split(max(1, _MAX_LLRS // plan.coded_bits)):
+                part = Received(payload.y[group], payload.h[group], payload.noise_var[group])
+                decoded = plan.decode(mcs.constellation.exact_llr(part).cpu())
+                message = decoded.bits ^ _whitening(size)
+                for row, item in enumerate(group.tolist()):
+                    bits[item], ok[item] = message[row], decoded.ok[row]
+                    block_ok[item], iterations[item] = decoded.block_ok[row], decoded.iterations[row]
+        return Delivery(tuple(bits), ok, tuple(block_ok), tuple(iterations))
+
+    def _announced_mcs(self, value: int) -> Mcs | None:
+        if not self.adapted:
+            return self.mcs
+        index = value // _SIZES
+        return MCS_TABLE[index] if index < len(MCS_TABLE) else None
+
+    def _block(self, mcs: Mcs, size: int, data_uses: int) -> TransportBlock:
+        coded_bits = (data_uses - self.header(data_uses).uses) * mcs.bits_per_symbol
+        return TransportBlock(size, coded_bits, mcs.bits_per_symbol, self.max_iterations)
+
+
+@dataclass(frozen=True)
+class IdealLink:
+    """No real code: what arrives is decided by information theory.
+
+    Without a target error the link is error-free up to the Gaussian capacity. With one, it follows the normal
+    approximation of the best code of that length: shorter than capacity, but still decided by h alone.
+
+    Args:
+        target_error: Block error rate the code is designed for, None for capacity.
+
+    Raises:
+        ChannelError: The error rate is outside (0, 1/2).
+
+    Reference:
+        Polyanskiy, Poor and Verdu, IEEE Trans. Inf. Theory 56(5), 2010.
+    """
+
+    target_error: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.target_error is not None and not 0 < self.target_error < 0.5:
+            raise ChannelError(f"target error of {self.target_error:g} is outside (0, 1/2)")
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "ideal" if self.target_error is None else f"ideal:{self.target_error:g}"
+
+    def payload_bits(self, data_uses: int, snr_db: float) -> int:
+        """Bits that fit so many uses at this average SNR, as if there were no fading."""
+        if self.target_error is None:
+            return math.floor(data_uses * float(capacity(snr_db)))
+        return math.floor(float(normal_approximation_bits(float(data_uses), snr_db, self.target_error)))
+
+    def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
+        """Whether so many bits pass the gains and noise that each reception met; y itself is not looked at.
+
+        sum over uses of log2(1 + |h|^2 / N0) >= bits; with a target error, the sum less
+        sqrt(sum of V(|h|^2 / N0)) Qinv(error) - log2(2k) / 2.
+        """
+        uses = received.y.shape[1]
+        snr = (received.h.abs().square() / received.noise_var).double()
+        carried = torch.log2(1 + snr).sum(1)
+        if self.target_error is not None:
+            variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
+            deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
+            carried = carried - variance.sqrt() * deviations + math.log2(2 * uses) / 2
+        # A message of exactly the capacity has to pass although N0 is a float32.
+        return carried * (1 + 1e-6) >= bits
+
+
+def frame(payload: bytes) -> UInt8[Tensor, " n"]:
+    """Bits of the payload, most significant first, and the byte 0x80 that marks its end (ISO/IEC 7816-4)."""
+    octets = torch.frombuffer(bytearray(payload + b"\x80"), dtype=torch.uint8)
+    return (octets[:, None] >> torch.arange(7, -1, -1, dtype=torch.uint8) & 1).reshape(-1)
+
+
+def unframe(bits: UInt8[Tensor, " n"]) -> bytes | None:
+    """The payload before the last byte 0x80 and the zeros that follow it; None if there is no such byte."""
+    whole = bits[: bits.numel() // 8 * 8].reshape(-1, 8).long().cpu()
+    octets = (whole << torch.arange(7, -1, -1)).sum(1).to(torch.uint8).numpy().tobytes()
+    content = octets.rstrip(b"\x00")
+    return content[:-1] if content.endswith(b"\x80") else None
+
+
+_MAX_LLRS = 2**25  # decoded in one call, which bounds its memory to some 500 MB
+
+
+def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:
+    positions = positions.to(received.y.device)
+    batch = received.y.shape[0]
+    noise_var = received.noise_var
+    noise_var = noise_var.expand(batch, 1) if noise_var.shape[1] == 1 else noise_var[:, positions]
+    return Received(received.y[:, positions], received.h[:, positions], noise_var)
+
+
+def _sizes(longest: int) -> tuple[int, ...]:
+    return tuple(max(8, longest * (_SIZES - q) // _SIZES // 8 * 8) for q in range(_SIZES)) if longest else ()
+
+
+@functools.lru_cache(maxsize=8)
+def _whitening(bits: int) -> UInt8[Tensor, " n"]:
+    """A fixed pseudorandom word, the same for every message of a length."""
+    return torch.randint(0, 2, (bits,), generator=torch.Generator().manual_seed(38212), dtype=torch.uint8)
