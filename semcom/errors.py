@@ -39,3 +39,7 @@ class MissingWeights(SemcomError):
 
 class StoreError(SemcomError):
     """A result store that is in use, of another experiment, or unreadable."""
+
+
+class SweepError(SemcomError):
+    """A batch of a sweep that could not be finished; the message names it."""

@@ -1,0 +1,186 @@
+"""What a record rests on: the fingerprint of a scheme, and the software and machine that ran it."""
+
+import dataclasses
+import hashlib
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from fractions import Fraction
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semcom.errors import InvalidOption
+
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "numba",
+    "pillow",
+    "pillow-heif",
+    "av",
+    "compressai",
+    "lpips",
+)
+PILLOW_CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "webp", "avif")
+
+
+def fingerprint(thing: object) -> str:
+    """16 hex digits that change with whatever defines a scheme, and with nothing else.
+
+    SHA-256 over `canonical(thing)`: equal in every process and on every machine that has the same codecs.
+
+    Raises:
+        InvalidOption: The tree holds an object without a canonical form.
+    """
+    return hashlib.sha256(canonical(thing).encode()).hexdigest()[:16]
+
+
+def canonical(thing: object) -> str:
+    """A tree of frozen dataclasses as text, with the SHA-256 of weights and the versions of codec libraries.
+
+    Fields that take no part in comparison (`field(compare=False)`), such as caches, are left out.
+
+    Raises:
+        InvalidOption: An object that is none of: a frozen dataclass, network, tensor, number, text, path,
+            function, class, or a collection of them.
+
+    Example:
+        >>> from semcom.receivers import Direct
+        >>> canonical((Direct(), 0.5))
+        '(semcom.receivers.direct.Direct(),0.5)'
+    """
+    return "".join(_canonical(thing))
+
+
+def environment() -> dict[str, str]:
+    """Command, commit, versions and machine, for the run log of a store and for run.json."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": _device(),
+        **{name: _version(name) for name in LIBRARIES},
+        **codec_versions(),
+    }
+
+
+@cache
+def codec_versions() -> dict[str, str]:
+    """Versions of the compiled image codecs; two of them need not give the same bytes."""
+    from PIL import features
+
+    pillow = {f"pillow {name}": str(features.version(name)) for name in PILLOW_CODECS}
+    return {**pillow, "pillow-heif": _version("pillow-heif"), "av": _version("av")}
+
+
+def _canonical(thing: object) -> Iterator[str]:
+    if isinstance(thing, Enum):
+        yield f"{_name(type(thing))}.{thing.name}"
+    elif isinstance(thing, np.generic):
+        yield repr(thing.item())
+    elif thing is None or isinstance(thing, bool | int | float | str | bytes | Fraction):
+        yield repr(thing)
+    elif isinstance(thing, Path):
+        yield repr(str(thing))
+    elif isinstance(thing, Tensor):
+        yield _array("tensor", thing.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy(), thing)
+    elif isinstance(thing, np.ndarray):
+        yield _array("array", np.ascontiguousarray(thing), thing)
+    elif isinstance(thing, torch.nn.Module):
+        # the printed module holds what the weights do not: layers, strides, activations
+        yield f"{_name(type(thing))}[{thing!r}]"
+        yield from _canonical(dict(thing.state_dict()))
+    elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        yield from _dataclass(thing)
+    elif isinstance(thing, tuple | list):
+        yield from _joined("(", thing, ")")
+    elif isinstance(thing, Mapping):
+        yield from _joined("{", sorted(thing.items(), key=lambda pair: canonical(pair[0])), "}")
+    elif isinstance(thing, frozenset | set):
+        yield "{" + ",".join(sorted(map(canonical, thing))) + "}"
+    elif isinstance(thing, type) or (isinstance(thing, FunctionType) and "<" not in thing.__qualname__):
+        yield _name(thing)
+    else:
+        raise InvalidOption(
+            f"{_name(type(thing))} object has no canonical form; "
+            "make it a frozen dataclass, an nn.Module or a function of a module"
+        )
+
+
+def _dataclass(thing: Any) -> Iterator[str]:
+    name = _name(type(thing))
+    yield name + "("
+    for field in dataclasses.fields(thing):
+        if field.compare:
+            yield f"{field.name}="
+            yield from _canonical(getattr(thing, field.name))
+            yield ","
+    if name.startswith("semcom.codecs."):  # their bytes are made by compiled libraries
+        yield repr(codec_versions())
+    yield ")"
+
+
+def _joined(opening: str, things: Any, closing: str) -> Iterator[str]:
+    yield opening
+    for i, thing in enumerate(things):
+        yield "," if i else ""
+        yield from _canonical(thing)
+    yield closing
+
+
+def _array(kind: str, raw: np.ndarray, thing: Tensor | np.ndarray) -> str:
+    digest = hashlib.sha256(raw.tobytes()).hexdigest()
+    return f"{kind}[{thing.dtype},{tuple(thing.shape)},{digest}]"
+
+
+def _name(thing: type | FunctionType) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _commit() -> str:
+    """The commit of the working tree this package is imported from, empty when it is installed."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "channels", "semcom", "scripts")
+        return git("rev-parse", "HEAD") + (" with changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.is_file():
+        for line in cpu.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "cpu"

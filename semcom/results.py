@@ -1,0 +1,417 @@
+"""Records, and the store that keeps them: one SQLite file, one writer, nothing lost and nothing twice."""
+
+import csv
+import json
+import logging
+import math
+import os
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from semcom.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x73656D63  # "semc", in the header of the file
+FORMAT = 1
+LOCKED_MS = 10_000  # how long a transaction waits for a foreign program that holds the file
+COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+Value = str | int | float
+Key = tuple[str, str, str, int, float, int]
+"""Fingerprint, channel, item, budget_uses, snr_db, seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of one item, sent once.
+
+    Args:
+        scheme: Name of the scheme.
+        fingerprint: Of everything that defines the scheme, weights and codec versions included.
+        channel: Canonical name of the channel.
+        item: Id of the item.
+        seed: Of noise and fading.
+        snr_db: Average received Es/N0.
+        rho: Channel uses allowed per source value.
+        budget_uses: Channel uses allowed.
+        channel_uses: Channel uses spent.
+        rho_used: Channel uses spent per source value.
+        source_dims: Real values of the source.
+        outage: 1 if the item was lost and concealed, else 0.
+        energy: Spent, sum of |x|^2.
+        seconds_prepare: To encode the item, once for all rows that share the encoding; what a codec
+            remembered from before is not counted.
+        seconds_deliver: From the channel to the image, this row's share of its batch.
+        cause: Why nothing was sent; empty if something was.
+        numbers: Metrics and what the scheme says of itself, by column name.
+    """
+
+    scheme: str
+    fingerprint: str
+    channel: str
+    item: str
+    seed: int
+    snr_db: float
+    rho: float
+    budget_uses: int
+    channel_uses: int
+    rho_used: float
+    source_dims: int
+    outage: int
+    energy: float
+    seconds_prepare: float
+    seconds_deliver: float
+    cause: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What a store holds only once."""
+        return (self.fingerprint, self.channel, self.item, self.budget_uses, self.snr_db, self.seed)
+
+    def row(self) -> dict[str, Value]:
+        """Flat, numbers last and by name."""
+        fixed: dict[str, Value] = {name: getattr(self, name) for name in FIXED}
+        return fixed | {name: self.numbers[name] for name in sorted(self.numbers)}
+
+
+FIXED = tuple(f.name for f in fields(Record) if f.name != "numbers")
+KEY = ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
+TIMING = ("seconds_prepare", "seconds_deliver")
+ORDER = "scheme, channel, rho, item, seed, snr_db, fingerprint"
+SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
+VALID = (
+    "WHERE fingerprint = coalesce("
+    "(SELECT s.fingerprint FROM schemes s WHERE s.name = records.scheme), records.fingerprint)"
+)
+
+
+class ResultStore:
+    """Records in one SQLite file.
+
+    The table `records` is wide: one column per number, added when it first comes, NULL where a record has
+    none. A store opened for writing holds a lock until it is closed or its process ends, however it ends.
+    Reading goes on beside a writer. Keep the file on a local disk: the write-ahead log needs shared memory.
+
+    Args:
+        path: The file; made with its folder when written for the first time.
+        read_only: Look, do not touch; the file must be there.
+
+    Raises:
+        StoreError: In use by another run, not a result store, damaged, or not writable.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, ResultStore(Path(folder) / "records.sqlite") as store:
+        ...     len(store)
+        0
+    """
+
+    def __init__(self, path: Path | str, read_only: bool = False) -> None:
+        self.path = Path(path)
+        self.read_only = read_only
+        self._lock: sqlite3.Connection | None = None
+        self._mine = False  # nothing is changed in a file before it has proved to be a store
+        if self.path.is_dir():
+            raise StoreError(f"{self.path} is a folder; name a file such as {self.path / 'records.sqlite'}")
+        if read_only and not self.path.is_file():
+            raise StoreError(f"{self.path}: no such result store; run a sweep first")
+        if not read_only:
+            self._lock = _lock(self.path)
+        self._db = _connect(self.path, read_only)
+        try:
+            with self._typed():
+                self._open()
+            self._mine = True
+        except StoreError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """Number of records, superseded ones included."""
+        with self._typed():
+            return self._db.execute("SELECT count(*) FROM records").fetchone()[0]
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let the lock go; safe to call twice."""
+        try:
+            if self._mine and not self.read_only:
+                # a plain file can be committed and read from read-only media; a reader may hold it back
+                self._db.execute("PRAGMA busy_timeout = 0")
+                self._db.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error:
+            pass
+        self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Add records in one transaction: all of them, or none.
+
+        A record whose key is held already replaces it, and keeps the numbers that the new one lacks.
+
+        Raises:
+            StoreError: Disk full or not writable, a column name that SQL or pandas would stumble over, or a
+                store opened read-only. What was written before stays.
+        """
+        if self.read_only:
+            raise StoreError(f"{self.path} is open for reading only")
+        with self._typed(), self._transaction():
+            self._add_columns(name for record in records for name in record.numbers)
+            for record in records:
+                row = record.row()
+                names = [f'"{name}"' for name in row]
+                update = ", ".join(f"{name} = excluded.{name}" for name in names)
+                self._db.execute(
+                    f"INSERT INTO records ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
+                    f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {update}",
+                    tuple(row.values()),
+                )
+
+    def held(self, fingerprints: Iterable[str]) -> dict[Key, frozenset[str]]:
+        """The keys of the records of these schemes, each with the names of its numbers."""
+        wanted = set(fingerprints)
+        return {
+            record.key: frozenset(record.numbers) for record in self._select() if record.fingerprint in wanted
+        }
+
+    def begin(self, environment: Mapping[str, str], definitions: Mapping[str, tuple[str, str]]) -> None:
+        """Log a run, and make its schemes the valid ones of their names.
+
+        A difference to the run before (library versions, commit, device) is a warning in the log of this
+        module, never an error.
+
+        Args:
+            environment: Command, commit, versions, device.
+            definitions: Per scheme name its fingerprint and its canonical text.
+        """
+        last = self.runs()[-1:]
+        for previous in last:
+            for name, value in environment.items():
+                if name != "command" and previous.get(name, "") != value:
+                    logger.warning(
+                        "%s: %s is %s, was %s in the run before",
+                        self.path,
+                        name,
+                        value,
+                        previous.get(name, ""),
+                    )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._typed(), self._transaction():
+            self._db.execute(
+                "INSERT INTO runs (started, environment) VALUES (?, ?)", (now, json.dumps(dict(environment)))
+            )
+            self._db.executemany(
+                "INSERT INTO schemes (name, fingerprint, definition) VALUES (?, ?, ?) ON CONFLICT (name) "
+                "DO UPDATE SET fingerprint = excluded.fingerprint, definition = excluded.definition",
+                [(name, *definition) for name, definition in definitions.items()],
+            )
+
+    def runs(self) -> list[dict[str, str]]:
+        """The run log, oldest first."""
+        with self._typed():
+            rows = self._db.execute("SELECT started, environment FROM runs ORDER BY run").fetchall()
+        return [{"started": started, **json.loads(environment)} for started, environment in rows]
+
+    def records(self, superseded: bool = False) -> list[Record]:
+        """All records, sorted by scheme, channel, rho, item, seed and SNR.
+
+        Args:
+            superseded: With those of earlier definitions of a scheme that has changed since.
+        """
+        where = "" if superseded else VALID
+        return list(self._select(where))
+
+    def frame(self, superseded: bool = False) -> "pd.DataFrame":
+        """The same as a data frame with flat columns; a number that a record has not is NaN."""
+        import pandas as pd
+
+        names = [*FIXED, *self._numbers()]
+        with self._typed():
+            rows = self._db.execute(self._query(names, "" if superseded else VALID)).fetchall()
+        frame = pd.DataFrame(rows, columns=names)
+        return frame.astype(dict.fromkeys(self._numbers(), float))
+
+    def export(self, path: Path | str) -> Path:
+        """Write all valid records as .csv, .parquet or .json, by the ending of the name.
+
+        JSON has no infinity: such a number is null there.
+
+        Raises:
+            StoreError: Another ending, or a file that cannot be written.
+        """
+        path = Path(path)
+        part = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".csv":
+                with part.open("w", newline="") as file:
+                    names = [*FIXED, *self._numbers()]
+                    writer = csv.DictWriter(file, names, lineterminator="\n")
+                    writer.writeheader()
+                    writer.writerows(record.row() for record in self.records())
+            elif path.suffix == ".json":
+                part.write_text(
+                    json.dumps([_finite(record.row()) for record in self.records()], indent=1) + "\n"
+                )
+            elif path.suffix == ".parquet":
+                self.frame().to_parquet(part, index=False)
+            else:
+                raise StoreError(
+                    f"{path}: records are exported as .csv, .parquet or .json; choose one of them"
+                )
+            os.replace(part, path)
+        except OSError as error:
+            raise StoreError(
+                f"{path}: cannot be written ({error.strerror}); free space or name another"
+            ) from None
+        return path
+
+    def _open(self) -> None:
+        application, format_ = (
+            self._db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")
+        )
+        tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if tables and application != APPLICATION_ID:
+            raise StoreError(f"{self.path} is the database of another program; name another file")
+        if tables and format_ != FORMAT:
+            raise StoreError(
+                f"{self.path} has format {format_}, this version reads {FORMAT}; update the package"
+            )
+        if not tables and self.read_only:
+            raise StoreError(f"{self.path} is empty; run a sweep first")
+        fault = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if fault != "ok":
+            raise StoreError(
+                f"{self.path} is damaged ({fault.splitlines()[-1]}); restore it, or delete it and run again"
+            )
+        if self.read_only:
+            return
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(
+            "PRAGMA synchronous = NORMAL"
+        )  # safe against kill -9; a power cut costs the last rows
+        if not tables:
+            with self._transaction():
+                self._create()
+
+    def _create(self) -> None:
+        types = {f.name: SQL_TYPES[f.type] for f in fields(Record) if f.name != "numbers"}  # pyright: ignore
+        columns = ", ".join(f"{name} {kind} NOT NULL" for name, kind in types.items())
+        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")
+        self._db.execute(f"CREATE TABLE records ({columns}, PRIMARY KEY ({', '.join(KEY)})) WITHOUT ROWID")
+        self._db.execute("CREATE TABLE schemes (name TEXT PRIMARY KEY, fingerprint TEXT, definition TEXT)")
+        self._db.execute("CREATE TABLE runs (run INTEGER PRIMARY KEY, started TEXT, environment TEXT)")
+
+    def _numbers(self) -> list[str]:
+        with self._typed():
+            names = [row[1] for row in self._db.execute("PRAGMA table_info(records)")]
+        return sorted(set(names) - set(FIXED))
+
+    def _add_columns(self, names: Iterable[str]) -> None:
+        for name in sorted(set(names) - set(self._numbers())):
+            if not COLUMN_NAME.fullmatch(name) or name in FIXED:
+                raise StoreError(
+                    f"{name!r} cannot be a column of numbers; use small letters, digits and underscores"
+                )
+            self._db.execute(f'ALTER TABLE records ADD COLUMN "{name}" REAL')
+
+    def _query(self, names: Iterable[str], where: str) -> str:
+        columns = ", ".join(f'"{name}"' for name in names)
+        return f"SELECT {columns} FROM records {where} ORDER BY {ORDER}"
+
+    def _select(self, where: str = "") -> Iterator[Record]:
+        numbers = self._numbers()
+        with self._typed():
+            for row in self._db.execute(self._query([*FIXED, *numbers], where)):
+                values = zip(numbers, row[len(FIXED) :], strict=True)
+                yield Record(*row[: len(FIXED)], numbers={name: v for name, v in values if v is not None})
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _typed(self) -> Iterator[None]:
+        """Turn what SQLite says into one line that names the file and the cure."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {_cure(str(error))}") from None
+
+
+def _finite(row: dict[str, Value]) -> dict[str, Value | None]:
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    mode = "ro" if read_only else "rwc"
+    try:
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        return sqlite3.connect(uri, uri=True, timeout=LOCKED_MS / 1000, isolation_level=None)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {_cure(str(error))}") from None
+
+
+def _lock(path: Path) -> sqlite3.Connection:
+    """Hold an exclusive SQLite lock on an empty file beside the store: the system drops it with the process.
+
+    Unlike `flock` it exists on every platform and is not inherited by forked children.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = sqlite3.connect(path.with_name(path.name + ".lock"), timeout=0, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path}: the folder is not writable ({error}); name another") from None
+    try:
+        lock.execute("PRAGMA journal_mode = MEMORY")  # leaves no second file
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        lock.close()
+        if "locked" in str(error):
+            message = f"{path} is in use by another run; wait until it ends, or name another store"
+        else:
+            message = f"{path}: the folder is not writable ({error}); name another"
+        raise StoreError(message) from None
+    return lock
+
+
+def _cure(fault: str) -> str:
+    cures = {
+        "not a database": "not a result store; name another file",
+        "malformed": "damaged; restore it, or delete it and run again",
+        "readonly": "read-only; make it writable or name another store",
+        "unable to open": "cannot be opened; check that the folder is there and writable",
+        "full": "disk full; free space and run the same command again, the records so far are safe",
+        "disk I/O": "disk full or broken; free space and run the same command again, the records are safe",
+        "locked": "another program keeps it busy; close it and run the same command again",
+    }
+    cure = next((cure for symptom, cure in cures.items() if symptom in fault), "")
+    return f"{cure} ({fault})" if cure not in ("", fault) else fault
