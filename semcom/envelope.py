@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,7 +18,7 @@ from semcom.budget import Budget, parse_rho
 from semcom.codecs.codec import SourceCodec, fit
 from semcom.data import Item
 from semcom.errors import BudgetTooSmall, InvalidOption
-from semcom.separate import FixedMcs, Separate
+from semcom.separate import receive_coded, send_coded
 from semcom.transmission import (
     Concealment,
     Csit,
@@ -98,7 +98,8 @@ class Envelope:
         if not rows:
             known = ", ".join(sorted({row.channel for row in self.choices}))
             raise InvalidOption(
-                f"the frozen envelope knows {known}, not {channel.name}; use a csit-average scheme, or freeze one"
+                f"the frozen envelope knows {known}, not {channel.name}; "
+                "use a scheme that ends in csit-average, or freeze an envelope"
             )
 
         def distance(row: Choice) -> float:
@@ -109,25 +110,26 @@ class Envelope:
         return max(below, key=lambda row: row.snr_db, default=None)
 
     def prepare(
-        self, x: Float[Tensor, "1 3 height width"], budget: Budget, channel: Channel, csit_snr_db: float | None
+        self,
+        x: Float[Tensor, "1 3 height width"],
+        budget: Budget,
+        channel: Channel,
+        csit_snr_db: float | None,
     ) -> Sent:
         """Look the point up, then do as `Separate` does."""
         if csit_snr_db is None:
             raise InvalidOption("the envelope needs the average SNR at the transmitter")
         choice = self.choose(channel, csit_snr_db, budget.rho)
         if choice is None:
-            return nothing_sent(tuple(x.shape), f"{csit_snr_db:g} dB is below the envelope's table; raise the SNR")
+            return nothing_sent(
+                tuple(x.shape), f"{csit_snr_db:g} dB is below the envelope's table; raise the SNR"
+            )
         codec = next(codec for codec in self.codecs if codec.name == choice.codec)
-        separate = Separate(codec, FixedMcs(choice.mcs), self.concealment)
-        sent = separate.prepare(x, budget, channel, None)
-        return sent if sent.cause else replace(sent, content=(separate, sent))
+        return send_coded(codec, DigitalLink(MCS_TABLE[choice.mcs], adapted=True), x, budget, channel)
 
     def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
         """As `Separate` does."""
-        if sent.cause:
-            return lost(sent, self.concealment, rng.batch)
-        separate, inner = sent.content
-        return separate.deliver(inner, channel, snr_db, rng)
+        return receive_coded(sent, channel, snr_db, rng, self.concealment)
 
 
 @dataclass(frozen=True)
@@ -155,21 +157,27 @@ class GenieEnvelope:
         return "average"
 
     def prepare(
-        self, x: Float[Tensor, "1 3 height width"], budget: Budget, channel: Channel, csit_snr_db: float | None
+        self,
+        x: Float[Tensor, "1 3 height width"],
+        budget: Budget,
+        channel: Channel,
+        csit_snr_db: float | None,
     ) -> Sent:
         """Every plausible MCS, each with its best codec."""
         if csit_snr_db is None:
             raise InvalidOption("the genie envelope needs the average SNR")
-        candidates: list[tuple[Separate, Sent]] = []
+        candidates: list[Sent] = []
         for mcs in plausible_mcs(channel, csit_snr_db, budget):
-            options = [Separate(codec, FixedMcs(mcs.index), self.concealment) for codec in self.codecs]
-            sents = [(option, option.prepare(x, budget, channel, None)) for option in options]
-            sents = [pair for pair in sents if not pair[1].cause]
+            link = DigitalLink(mcs, adapted=True)
+            sents = [send_coded(codec, link, x, budget, channel) for codec in self.codecs]
+            sents = [sent for sent in sents if not sent.cause]
             if sents:
-                candidates.append(min(sents, key=lambda pair: _error(pair[1].content[1].decoded, x)))
+                candidates.append(min(sents, key=lambda sent: _error(sent.content.fitted.decoded, x)))
         if not candidates:
-            return nothing_sent(tuple(x.shape), f"no codec fits {budget.channel_uses} channel uses; raise rho")
-        first = candidates[0][1]
+            return nothing_sent(
+                tuple(x.shape), f"no codec fits {budget.channel_uses} channel uses; raise rho"
+            )
+        first = candidates[0]
         return Sent(first.symbols, first.channel_uses, first.shape, (x, tuple(candidates)))
 
     def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
@@ -177,7 +185,7 @@ class GenieEnvelope:
         if sent.cause:
             return lost(sent, self.concealment, rng.batch)
         x, candidates = sent.content
-        tries = [separate.deliver(inner, channel, snr_db, rng) for separate, inner in candidates]
+        tries = [receive_coded(candidate, channel, snr_db, rng, self.concealment) for candidate in candidates]
         images: list[Tensor | None] = []
         for i in range(rng.batch):
             arrived = [t.evidence[0].y[i : i + 1] for t in tries if not t.info["outage"][i]]
@@ -185,13 +193,15 @@ class GenieEnvelope:
         return observe_images(sent, images, tries[0].energy, self.concealment)
 
 
-def plausible_mcs(channel: Channel, snr_db: float, budget: Budget, worst: float = 0.7, best: float = 1e-3) -> list[Mcs]:
+def plausible_mcs(
+    channel: Channel, snr_db: float, budget: Budget, worst: float = 0.7, best: float = 1e-3
+) -> list[Mcs]:
     """Rows that could be worth it: up to one that surely fails, down to the second that surely arrives."""
     uses = channel.data_uses(budget.channel_uses)
     rows: list[Mcs] = []
     safe = 0
     for mcs in reversed(MCS_TABLE):
-        bits = DigitalLink(mcs).payload_bits(uses)
+        bits = DigitalLink(mcs, adapted=True).payload_bits(uses)
         if bits <= FRAME_BITS:
             continue
         failure = predicted_failure(mcs, channel, snr_db, bits, uses)
@@ -236,7 +246,7 @@ def freeze(
             uses = channel.data_uses(budget.channel_uses)
             table = totals.setdefault((channel.name, ratio, snr), {})
             for mcs in plausible_mcs(channel, snr, budget):
-                bits = DigitalLink(mcs).payload_bits(uses)
+                bits = DigitalLink(mcs, adapted=True).payload_bits(uses)
                 failure = predicted_failure(mcs, channel, snr, bits, uses)
                 for codec in codecs:
                     try:

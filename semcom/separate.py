@@ -135,47 +135,75 @@ class Separate:
     ) -> Sent:
         """Choose, fit, frame, encode, map."""
         shape = tuple(x.shape)
-        uses = channel.data_uses(budget.channel_uses)
         mcs = self.policy.choose(channel, csit_snr_db, budget)
         if mcs is None:
             return nothing_sent(
                 shape, f"no modulation and code rate is safe at {csit_snr_db:g} dB; raise the SNR"
             )
-        link = DigitalLink(mcs, self.max_iterations)
-        try:
-            fitted = fit(self.codec, x, link.payload_bits(uses) - FRAME_BITS)
-        except BudgetTooSmall as error:
-            return nothing_sent(shape, f"{error} ({uses} channel uses at {mcs.bits_per_use:.2f} bit)")
-        info = {
-            "payload_bits": 8.0 * len(fitted.payload),
-            "mcs": float(mcs.index),
-            "scale": float(fitted.quality.scale),
-            "setting": float(fitted.quality.setting),
-        }
-        symbols = link.send(frame(fitted.payload), uses)
-        return Sent(symbols, uses + channel.overhead(uses), shape, (link, fitted), info)
+        link = DigitalLink(mcs, self.max_iterations, adapted=self.csit != "none")
+        return send_coded(self.codec, link, x, budget, channel)
 
     def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
         """Channel, demapping, decoding, CRC; then the image decoder, or the concealment."""
-        if sent.cause:
-            return lost(sent, self.concealment, rng.batch)
-        link, fitted = sent.content
-        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
-        delivery = link.receive(received)
-        images = [self._decode(bits, fitted, sent.shape) for bits in delivery.payloads()]
-        energy = torch.full((rng.batch,), float(sent.channel_uses))  # QAM: average over the constellation
-        bler = 1 - delivery.block_ok.float().mean(1)
-        return observe_images(sent, images, energy, self.concealment, {"bler": bler})
+        return receive_coded(sent, channel, snr_db, rng, self.concealment)
 
-    def _decode(self, payload: bytes | None, fitted: Fitted, shape: tuple[int, ...]) -> Tensor | None:
-        if payload is None:
-            return None
-        if payload == fitted.payload:  # decoding is a function of the bytes; this one is done already
-            return fitted.decoded
-        try:
-            return self.codec.decode(payload, shape)
-        except CorruptPayload:
-            return None
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Coded:
+    """How an image was coded; what `receive_coded` needs."""
+
+    codec: SourceCodec
+    link: DigitalLink
+    fitted: Fitted
+
+
+def send_coded(
+    codec: SourceCodec,
+    link: DigitalLink,
+    x: Float[Tensor, "1 3 height width"],
+    budget: Budget,
+    channel: Channel,
+) -> Sent:
+    """The finest quality that fits the link, as symbols; nothing if even the coarsest does not fit."""
+    shape = tuple(x.shape)
+    uses = channel.data_uses(budget.channel_uses)
+    try:
+        fitted = fit(codec, x, link.payload_bits(uses) - FRAME_BITS)
+    except BudgetTooSmall as error:
+        return nothing_sent(shape, f"{error} ({uses} channel uses of {link.mcs.name})")
+    info = {
+        "payload_bits": 8.0 * len(fitted.payload),
+        "mcs": float(link.mcs.index),
+        "scale": float(fitted.quality.scale),
+        "setting": float(fitted.quality.setting),
+    }
+    symbols = link.send(frame(fitted.payload), uses)
+    return Sent(symbols, uses + channel.overhead(uses), shape, Coded(codec, link, fitted), info)
+
+
+def receive_coded(
+    sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams, concealment: Concealment
+) -> Observation:
+    """Deliver what `send_coded` made; what does not arrive or does not decode is an outage."""
+    if sent.cause:
+        return lost(sent, concealment, rng.batch)
+    coded: Coded = sent.content
+    received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+    delivery = coded.link.receive(received)
+    images = [_decode(payload, coded, sent.shape) for payload in delivery.payloads()]
+    energy = torch.full((rng.batch,), float(sent.channel_uses))  # QAM: average over the constellation
+    return observe_images(sent, images, energy, concealment, {"bler": delivery.bler})
+
+
+def _decode(payload: bytes | None, coded: Coded, shape: tuple[int, ...]) -> Tensor | None:
+    if payload is None:
+        return None
+    if payload == coded.fitted.payload:  # decoding is a function of the bytes; this one is done already
+        return coded.fitted.decoded
+    try:
+        return coded.codec.decode(payload, shape)
+    except CorruptPayload:
+        return None
 
 
 @dataclass(frozen=True)
