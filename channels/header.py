@@ -4,8 +4,10 @@ import functools
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from channels.channel import Received
@@ -57,15 +59,13 @@ class ControlHeader:
         weights = 2 ** torch.arange(self.bits - 1, -1, -1, device=decoded.bits.device)
         return (decoded.bits * weights).sum(1)
 
-    def error_bound(self, energy: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    def error_bound(self, energy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Union bound on P(wrong number), given the sum of |h|^2 / N0 over the header's uses.
 
         sum over nonzero words of Q(sqrt(weight energy / 16)), as if all 32 bits got equal energy.
         """
-        bound = torch.zeros_like(energy)
-        for weight, count in _weights(self.bits):
-            bound += count * torch.as_tensor(q_function((energy * weight / 16).sqrt().numpy()))
-        return bound.clamp_max(1.0)
+        terms = [count * np.asarray(q_function(np.sqrt(energy * w / 16))) for w, count in _weights(self.bits)]
+        return np.minimum(np.sum(terms, axis=0), 1.0)
 
 
 def uses_for_snr(snr: float) -> int:
@@ -83,4 +83,4 @@ def _weights(bits: int) -> tuple[tuple[int, int], ...]:
     """Hamming weights of the nonzero words, and how many have each."""
     messages = (torch.arange(1, 2**bits)[:, None] >> torch.arange(bits) & 1).to(torch.uint8)
     weights = SmallBlock().encode(messages, 32).sum(1, dtype=torch.int64)
-    return tuple((w, int((weights == w).sum())) for w in sorted(set(weights.tolist())))
+    return tuple((w, count) for w, count in enumerate(torch.bincount(weights).tolist()) if count)

@@ -2,11 +2,20 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 
+import numpy as np
+from numpy.typing import NDArray
+
+from channels.channel import Channel, transmit
 from channels.constellation import Constellation
+from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import ControlHeader, uses_for_budget, uses_for_snr
+from channels.header import QPSK, ControlHeader, uses_for_budget, uses_for_snr
+from channels.streams import NamedStreams
+from channels.theory import bicm_capacity, inverse_q_function, q_function
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +66,8 @@ MCS_TABLE: tuple[Mcs, ...] = tuple(Mcs(i, m, r) for i, (m, r) in enumerate(_ROWS
 """31 schemes in rising order of bits per use, from 0.06 to 7.41.
 
 Rows 3 to 30 are rows 0 to 27 of TS 38.214, Table 5.1.3.1-2, which reaches 256-QAM. Before them stand three
-rows of Table 5.1.3.1-3 in steps of about 2 dB, so that links work down to some -13 dB; an index still fits five
-bits.
+rows of Table 5.1.3.1-3 in steps of about 2 dB, so that links work down to some -13 dB; an index still fits
+five bits.
 """
 
 
@@ -86,3 +95,194 @@ def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
             return bits
         bits -= -(-excess // 8) * 8
     return 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BlerTable:
+    """Block error rates on AWGN, from counts of blocks sent and lost with our own decoder.
+
+    Each curve is fitted with BLER = Q((snr_db - center_db) / width_db) by maximum likelihood, which carries it
+    below the lowest rate counted; center and width are interpolated over the logarithm of the block length.
+    An error floor is not in it.
+
+    Args:
+        log2_bits: Per MCS, log2 of the block lengths K' measured, CRC included, rising.
+        center_db: Per MCS and length, SNR at BLER 1/2.
+        width_db: Per MCS and length.
+    """
+
+    log2_bits: tuple[NDArray[np.float64], ...]
+    center_db: tuple[NDArray[np.float64], ...]
+    width_db: tuple[NDArray[np.float64], ...]
+
+    @classmethod
+    def fit(cls, counts: NDArray[np.float64]) -> "BlerTable":
+        """From rows of MCS index, block length, SNR in dB, blocks, errors."""
+        curves: list[list[NDArray[np.float64]]] = [[], [], []]
+        for mcs in MCS_TABLE:
+            rows = counts[counts[:, 0] == mcs.index]
+            lengths = np.unique(rows[:, 1])
+            fits = np.array([_fit_waterfall(*rows[rows[:, 1] == length, 2:].T) for length in lengths])
+            for column, values in zip(curves, (np.log2(lengths), *fits.T), strict=True):
+                column.append(values)
+        return cls(*(tuple(column) for column in curves))
+
+    def bler(self, mcs: Mcs, block_bits: int, snr_db: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Block error rate at these SNRs; the last slope goes on beyond the lengths measured."""
+        x, i = math.log2(block_bits), mcs.index
+        center = _interpolate(x, self.log2_bits[i], self.center_db[i])
+        width = max(_interpolate(x, self.log2_bits[i], self.width_db[i]), 0.05)
+        return np.asarray(q_function((snr_db - center) / width))
+
+
+@functools.cache
+def shipped_bler_table() -> BlerTable:
+    """The table that ships with the package, made by `scripts/make_bler_curves.py`."""
+    text = (files("channels") / "tables" / "bler_awgn.csv").read_text()
+    return BlerTable.fit(np.array([[float(x) for x in row.split(",")] for row in text.splitlines()[1:]]))
+
+
+@functools.lru_cache(maxsize=2**16)
+def predicted_failure(
+    mcs: Mcs, channel: Channel, snr_db: float, info_bits: int, data_uses: int, adapted: bool = False
+) -> float:
+    """Probability that a message of a `DigitalLink` is lost, header and all code blocks counted.
+
+    E[1 - (1 - P_header(h)) prod over code blocks of (1 - BLER(effective SNR of the block))]
+
+    The mean is over 200 realisations of the channel itself, always the same. The effective SNR is the one at
+    which AWGN carries the mutual information per bit that the uses of the block carry on average (MIESM). A
+    message shorter than the link's longest has a lower code rate R' and needs R' / R of the information. Errors
+    that `h` and `noise_var` do not show, such as phase noise, are not in it.
+
+    Args:
+        mcs: Constellation and code rate.
+        channel: Any channel; frozen, because the answer is remembered.
+        snr_db: Average SNR.
+        info_bits: Message length, as given to `DigitalLink.send`.
+        data_uses: Channel uses of the link.
+        adapted: Whether the header announces the MCS.
+
+    Reference:
+        Brueninghaus et al., "Link performance models for system level simulations of broadband radio access
+        systems", PIMRC 2005.
+    """
+    header = header_of(mcs, adapted, data_uses)
+    if not 0 < info_bits <= largest_message(mcs, header, data_uses):
+        return 1.0
+    coded_bits = (data_uses - header.uses) * mcs.bits_per_symbol
+    plan = TransportBlock(info_bits, coded_bits, mcs.bits_per_symbol)
+    seen = _realisations(channel, snr_db, data_uses)
+    pieces = seen.snr.shape[1]
+    # Mean information per bit of every code block; the header's uses count as if they were spread evenly.
+    edges = np.cumsum([0, *plan.block_coded_bits]) / coded_bits * pieces
+    carried = np.cumsum(seen.information[mcs.bits_per_symbol], axis=1)
+    carried = np.concatenate([np.zeros((len(carried), 1)), carried], axis=1)
+    at_edges = np.stack([np.interp(edges, np.arange(pieces + 1), row) for row in carried])
+    information = np.diff(at_edges, axis=1) / np.diff(edges)  # [realisations, blocks]
+    code_rate = plan.blocks * plan.block.info_bits / coded_bits
+    snr_grid_db, information_grid = _information_curve(mcs.bits_per_symbol)
+    effective_db = np.interp(information * mcs.code_rate / code_rate, information_grid, snr_grid_db)
+    bler = shipped_bler_table().bler(mcs, plan.block.info_bits, effective_db)
+    header_pieces = np.arange(header.uses) * data_uses // header.uses * pieces // data_uses
+    header_lost = header.error_bound(seen.snr[:, header_pieces].sum(1))
+    return float(1 - ((1 - header_lost) * np.prod(1 - bler, axis=1)).mean())
+
+
+def choose_mcs(channel: Channel, snr_db: float, data_uses: int, target_failure: float = 0.01) -> Mcs | None:
+    """The MCS with most bits per use whose longest message is lost with at most this predicted probability.
+
+    For a link with `adapted=True`. None if there is none.
+
+    Raises:
+        ChannelError: The target is outside (0, 1).
+    """
+    if not 0 < target_failure < 1:
+        raise ChannelError(f"target failure of {target_failure:g} is outside (0, 1)")
+    for mcs in sorted(MCS_TABLE, key=lambda mcs: -mcs.bits_per_use):
+        bits = largest_message(mcs, header_of(mcs, True, data_uses), data_uses)
+        if bits and predicted_failure(mcs, channel, snr_db, bits, data_uses, True) <= target_failure:
+            return mcs
+    return None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Realisations:
+    """What the receiver sees of a channel, in equal pieces of the budget.
+
+    Args:
+        snr: Mean |h|^2 / N0 of each piece.
+        information: Mean mutual information per bit, by bits per symbol.
+    """
+
+    snr: NDArray[np.float64]
+    information: Mapping[int, NDArray[np.float64]]
+
+
+_COUNT = 200  # realisations
+_PIECES = 2048  # at most, per realisation
+_AT_ONCE = 2**21  # channel uses drawn in one call
+
+
+@functools.lru_cache(maxsize=8)
+def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisations:
+    edges = np.unique(np.arange(_PIECES) * data_uses // _PIECES)
+    length = np.diff(np.append(edges, data_uses))
+    sizes = sorted({mcs.bits_per_symbol for mcs in MCS_TABLE})
+    snr: list[NDArray[np.float64]] = []
+    information: dict[int, list[NDArray[np.float64]]] = {m: [] for m in sizes}
+    step = max(2, _AT_ONCE // data_uses)
+    for start in range(0, _COUNT, step):
+        rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, min(start + step, _COUNT))))
+        x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
+        received = transmit(channel, x, snr_db, rng.fork("channel"))
+        per_use = (received.h.abs().square() / received.noise_var).double().numpy()
+        snr.append(np.add.reduceat(per_use, edges, axis=1) / length)
+        with np.errstate(divide="ignore"):
+            index = np.rint((10 * np.log10(per_use) - _GRID_DB[0]) / _GRID_STEP_DB)
+        index = np.clip(index, 0, len(_GRID_DB) - 1).astype(np.intp)
+        for m in sizes:
+            information[m].append(np.add.reduceat(_information_curve(m)[1][index], edges, axis=1) / length)
+        if start == 0 and np.ptp(per_use) == 0:
+            break  # no fading: all realisations are alike
+    return _Realisations(np.concatenate(snr), {m: np.concatenate(rows) for m, rows in information.items()})
+
+
+_GRID_STEP_DB = 0.02
+_GRID_DB = np.arange(-40.0, 50.0, _GRID_STEP_DB)
+
+
+@functools.cache
+def _information_curve(bits_per_symbol: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """SNR in dB, and mutual information per bit on AWGN with bitwise decoding, strictly rising."""
+    coarse = np.arange(-40.0, 50.1, 0.25)
+    values = np.asarray(bicm_capacity(2**bits_per_symbol, coarse)) / bits_per_symbol
+    # 1 - I falls over many decades: interpolated in its logarithm; the tilt keeps its end from being flat.
+    loss = np.exp(np.interp(_GRID_DB, coarse, np.log(np.maximum(1 - values, 1e-12))))
+    return _GRID_DB, 1 - loss + 1e-9 * np.arange(len(_GRID_DB))
+
+
+def _fit_waterfall(
+    snr_db: NDArray[np.float64], blocks: NDArray[np.float64], errors: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Center and width of Q((snr_db - center) / width): probit regression by iterated least squares."""
+    share = np.clip((errors + 0.5) / (blocks + 1), 1e-6, 1 - 1e-6)
+    design = np.stack([np.ones_like(snr_db), snr_db], axis=1)
+    score = inverse_q_function(share)
+    weight = blocks * np.exp(-np.square(score)) / (share * (1 - share))
+    coefficients = np.zeros(2)
+    for _ in range(20):
+        root = np.sqrt(weight)
+        coefficients = np.linalg.lstsq(design * root[:, None], score * root, rcond=None)[0]
+        linear = np.clip(design @ coefficients, -6, 6)
+        expected = np.clip(np.asarray(q_function(linear)), 1e-9, 1 - 1e-9)
+        density = np.exp(-np.square(linear) / 2) / math.sqrt(2 * math.pi)
+        score = linear - (errors / blocks - expected) / density
+        weight = blocks * np.square(density) / (expected * (1 - expected))
+    return float(-coefficients[0] / coefficients[1]), float(1 / coefficients[1])
+
+
+def _interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> float:
+    """Linear, the outer slopes carried on."""
+    i = int(np.clip(np.searchsorted(xs, x), 1, len(xs) - 1))
+    return float(ys[i - 1] + (x - xs[i - 1]) * (ys[i] - ys[i - 1]) / (xs[i] - xs[i - 1]))
