@@ -1,0 +1,366 @@
+"""SoftCast: linear analog transmission of an image's cosine transform, with nothing learned."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from scipy.fft import dctn, idctn
+from torch import Tensor
+
+from channels import Channel, Received, SnrDb, Streams, transmit
+from channels.constellation import Constellation
+from channels.fec.transport import TransportBlock
+from channels.symbols import average_power
+from channels.symbols import pack as pack_symbols
+from semcom.budget import Budget
+from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
+from semcom.jscc.spectrum import LEVELS, Histogram, Spectrum, Unpacker, pack
+from semcom.transmission import (
+    MEAN_COLOR,
+    Concealment,
+    Csit,
+    Observation,
+    Sent,
+    lost,
+    nothing_sent,
+    observe_images,
+)
+
+QPSK = Constellation(4)
+
+PLANES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+"""Orthonormal: brightness and two colour differences, near the Karhunen-Loeve transform of photographs."""
+
+SCALE_STEPS = 64  # per octave of amplitude; rounding costs 0.05 dB of power on average
+SCALE_VALUES = 512
+LOWEST_SNR_DB, HIGHEST_SNR_DB = -20, 60
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the data symbols are shared out; both ends know it from the budget and the size of the image.
+
+    The metadata stands at uses spread evenly over the whole, so that it sees as many fading blocks.
+
+    Args:
+        data_uses: Data symbols that fit the budget.
+        source_dims: Real values of the image.
+        code_rate: Of the metadata.
+    """
+
+    data_uses: int
+    source_dims: int
+    code_rate: float
+
+    @property
+    def metadata_bits(self) -> int:
+        """sqrt(data_uses), at least 32: a finer description is worth more the more coefficients are sent."""
+        return max(8 * round(math.sqrt(self.data_uses) / 8), 32)
+
+    @property
+    def metadata_uses(self) -> int:
+        """QPSK symbols of the code word; its CRC has 16 bits."""
+        return math.ceil((self.metadata_bits + 16) / (2 * self.code_rate))
+
+    @property
+    def coefficients(self) -> int:
+        """Coefficients sent, two to a symbol; not positive if the budget is too small."""
+        return min(2 * (self.data_uses - self.metadata_uses), self.source_dims)
+
+    @property
+    def uses(self) -> int:
+        """Symbols sent; fewer than allowed if there are no more coefficients."""
+        return self.metadata_uses + -(-self.coefficients // 2)
+
+    @property
+    def block(self) -> TransportBlock:
+        """The channel code of the metadata."""
+        return TransportBlock(self.metadata_bits, 2 * self.metadata_uses, 2)
+
+    def places(self) -> tuple[Int[Tensor, " metadata_uses"], Int[Tensor, " analog_uses"]]:
+        """Channel uses of the metadata and of the coefficients."""
+        metadata = torch.arange(self.metadata_uses) * self.uses // self.metadata_uses
+        free = torch.ones(self.uses, dtype=torch.bool)
+        free[metadata] = False
+        return metadata, free.nonzero()[:, 0]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Description:
+    """All that the receiver is told.
+
+    Args:
+        spectrum: Variances of the coefficients.
+        snr_db: Which the power was shared out for, whole decibels.
+        scale: log2 of the common amplitude, in steps, 0 in the middle.
+    """
+
+    spectrum: Spectrum
+    snr_db: int
+    scale: int = SCALE_VALUES // 2 - 1
+
+    def pack(self, csit: Csit) -> int:
+        """As one number; with the default scale, the longest that another scale can make it."""
+        symbols = [
+            (self.spectrum.level, (1,) * len(LEVELS)),
+            (self.scale + SCALE_VALUES // 2, (1,) * SCALE_VALUES),
+        ]
+        if csit == "average":
+            symbols.append((self.snr_db - LOWEST_SNR_DB, (1,) * (HIGHEST_SNR_DB - LOWEST_SNR_DB + 1)))
+        return pack([*symbols, *self.spectrum.symbols()])
+
+    @classmethod
+    def unpack(cls, number: int, shape: tuple[int, int], csit: Csit, design_snr_db: int) -> "Description":
+        """Inverse of `pack`.
+
+        Raises:
+            CorruptPayload: Nobody packed this number.
+        """
+        message = Unpacker(number)
+        level = message.take((1,) * len(LEVELS))
+        scale = message.take((1,) * SCALE_VALUES) - SCALE_VALUES // 2
+        snr_db = design_snr_db
+        if csit == "average":
+            snr_db = message.take((1,) * (HIGHEST_SNR_DB - LOWEST_SNR_DB + 1)) + LOWEST_SNR_DB
+        spectrum = Spectrum.read(message, shape, level)
+        if not message.finished:
+            raise CorruptPayload("the metadata of an analog transmission is not what any transmitter writes")
+        return cls(spectrum, snr_db, scale)
+
+    def allocation(self, count: int) -> "Allocation":
+        """Which coefficients are sent, and how loud, before the common amplitude."""
+        index = self.spectrum.largest(count)
+        variance = self.spectrum.variances(index)
+        noise_var = 0.5 * 10 ** (-self.snr_db / 10)  # per real value
+        return Allocation(index, variance, np.sqrt(share_power(variance, count / 2, noise_var) / variance))
+
+    @property
+    def amplitude(self) -> float:
+        """Common to all coefficients."""
+        return 2.0 ** (self.scale / SCALE_STEPS)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Allocation:
+    """The coefficients that are sent, largest variance first.
+
+    Args:
+        index: Flat, into [3, height, width].
+        variance: As the receiver believes.
+        amplitude: What each is multiplied by.
+    """
+
+    index: Int[np.ndarray, " count"]
+    variance: Float[np.ndarray, " count"]
+    amplitude: Float[np.ndarray, " count"]
+
+
+@dataclass(frozen=True)
+class SoftCast:
+    """Uncoded linear transmission: quality follows the channel without a cliff, and nothing is trained.
+
+        c = cosine transform of the whole image in three decorrelated planes, with variances lambda
+        z = a c for the coefficients of largest lambda, two to a symbol
+        c_hat = lambda a Re(conj(h) y) / (|h|^2 a^2 lambda + N0/2), 0 for coefficients that were not sent
+
+    The amplitudes minimise the mean squared error at one SNR, a^2 lambda = max(sqrt(lambda)/mu - N0/2, 0);
+    at high SNR this is the paper's a = lambda^(-1/4). The SNR is `design_snr_db`, or with csit "average" the
+    channel's, which is then sent along.
+
+    The receiver needs lambda. The paper sends variances of rectangular chunks; here they are a function of
+    log frequency given by few nodes (`Spectrum`), whose sqrt(k) bits travel over the same channel in QPSK
+    under an NR LDPC code of low rate, counted like all else. The finest description that fits is sent. If its
+    CRC fails the item is an outage. The paper's Hadamard whitening is left out: it spreads packet loss and
+    peak power and changes nothing on a memoryless channel.
+
+    Args:
+        csit: "average" gives the power allocation the average SNR.
+        design_snr_db: SNR of the power allocation without it, whole decibels in -20..60.
+        code_rate: Of the metadata, 0.01..0.9; 0.1 decodes down to about -5 dB.
+        concealment: What is shown where the metadata was lost.
+
+    Raises:
+        InvalidOption: A number out of range.
+
+    Reference:
+        Jakubczak and Katabi, A cross-layer design for scalable mobile video, MobiCom 2011, 4.1 to 4.4.
+        Lee and Petersen, Optimal linear coding for vector channels, IEEE Trans. Commun. 24(12), 1976.
+    """
+
+    csit: Csit = "none"
+    design_snr_db: int = 10
+    code_rate: float = 0.1
+    concealment: Concealment = "mean-color"
+
+    def __post_init__(self) -> None:
+        if not LOWEST_SNR_DB <= self.design_snr_db <= HIGHEST_SNR_DB:
+            raise InvalidOption(
+                f"design SNR of {self.design_snr_db} dB is outside {LOWEST_SNR_DB}..{HIGHEST_SNR_DB} dB"
+            )
+        if not 0.01 <= self.code_rate <= 0.9:
+            raise InvalidOption(f"metadata code rate of {self.code_rate:g} is outside 0.01..0.9")
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "softcast" + (":csit-average" if self.csit == "average" else "")
+
+    def prepare(
+        self,
+        x: Float[Tensor, "1 3 height width"],
+        budget: Budget,
+        channel: Channel,
+        csit_snr_db: float | None,
+    ) -> Sent:
+        """Transform, describe the spectrum, scale the largest coefficients, code the description."""
+        shape = tuple(x.shape)
+        layout = Layout(channel.data_uses(budget.channel_uses), x.numel(), self.code_rate)
+        coefficients = transform(x)
+        try:
+            description = self._describe(coefficients, layout, self._allocation_snr_db(csit_snr_db))
+        except BudgetTooSmall as error:
+            return nothing_sent(shape, str(error))
+        allocation = description.allocation(layout.coefficients)
+        values = allocation.amplitude * coefficients.reshape(-1)[allocation.index]
+        description = _scaled_to_unit_power(description, values)
+        of_metadata, of_coefficients = layout.places()
+        symbols = torch.zeros(1, layout.uses, dtype=torch.complex64)
+        metadata = _bits(description.pack(self.csit), layout.metadata_bits)
+        symbols[:, of_metadata] = QPSK.modulate(layout.block.encode(metadata))
+        analog = pack_symbols(torch.from_numpy(description.amplitude * values).float()[None])
+        # Only pictures that no spectrum of the finest level describes are above unit power here.
+        symbols[:, of_coefficients] = analog / average_power(analog).sqrt().clamp_min(1.0)
+        peak = symbols.abs().square().max() / average_power(symbols)
+        info = {
+            "payload_bits": float(layout.metadata_bits),
+            "level": float(description.spectrum.level),
+            "papr_db": 10 * math.log10(peak),
+        }
+        return Sent(symbols, layout.uses + channel.overhead(layout.uses), shape, layout, info)
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        """Channel, metadata, then the best linear estimate of every coefficient."""
+        if sent.cause:
+            return lost(sent, self.concealment, rng.batch)
+        layout: Layout = sent.content
+        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+        of_metadata, of_coefficients = layout.places()
+        decoded = layout.block.decode(QPSK.exact_llr(_part(received, of_metadata)).cpu())
+        analog = _part(received, of_coefficients)
+        images: list[Tensor | None] = []
+        known: dict[int, Allocation | None] = {}
+        for i, ok in enumerate(decoded.ok.tolist()):
+            number = _number(decoded.bits[i])
+            if ok and number not in known:
+                known[number] = self._allocation(number, sent.shape, layout)
+            allocation = known[number] if ok else None
+            images.append(None if allocation is None else estimate(analog.item(i), allocation, sent.shape))
+        energy = average_power(sent.symbols) * layout.uses + channel.overhead(layout.uses)
+        return observe_images(sent, images, energy.expand(rng.batch), self.concealment)
+
+    def _allocation_snr_db(self, csit_snr_db: float | None) -> int:
+        if self.csit == "none":
+            return self.design_snr_db
+        if csit_snr_db is None:
+            raise InvalidOption("softcast:csit-average needs the average SNR at the transmitter")
+        return round(min(max(csit_snr_db, LOWEST_SNR_DB), HIGHEST_SNR_DB))
+
+    def _describe(
+        self, coefficients: Float[np.ndarray, "3 height width"], layout: Layout, snr_db: int
+    ) -> Description:
+        """The finest description that fits."""
+        if layout.coefficients < 1:
+            raise BudgetTooSmall(
+                f"softcast needs {layout.metadata_uses + 1} data symbols, {layout.data_uses} fit; raise rho"
+            )
+        histograms = tuple(Histogram.of(plane) for plane in coefficients)
+        bits = 0
+        for level in range(len(LEVELS)):
+            if Spectrum.least_bits(histograms[0].shape, level) > layout.metadata_bits:
+                continue
+            description = Description(Spectrum.fit(histograms, level), snr_db)
+            bits = description.pack(self.csit).bit_length()
+            if bits <= layout.metadata_bits:
+                return description
+        raise BudgetTooSmall(
+            f"softcast describes this spectrum in {bits} bits, {layout.metadata_bits} fit; raise rho"
+        )
+
+    def _allocation(self, number: int, shape: tuple[int, ...], layout: Layout) -> "Allocation | None":
+        try:
+            description = Description.unpack(number, shape[2:], self.csit, self.design_snr_db)
+        except CorruptPayload:
+            return None
+        allocation = description.allocation(layout.coefficients)
+        return replace(allocation, amplitude=description.amplitude * allocation.amplitude)
+
+
+def transform(x: Float[Tensor, "1 3 height width"]) -> Float[np.ndarray, "3 height width"]:
+    """Orthonormal cosine transform of the three planes, a constant colour subtracted."""
+    centred = x[0].double().cpu().numpy() - np.array(MEAN_COLOR)[:, None, None]
+    return dctn(np.einsum("pc,chw->phw", PLANES, centred), axes=(1, 2), norm="ortho")
+
+
+def inverse_transform(coefficients: Float[np.ndarray, "3 height width"]) -> Float[Tensor, "1 3 height width"]:
+    """Inverse of `transform`, clipped to [0, 1]."""
+    planes = idctn(coefficients, axes=(1, 2), norm="ortho")
+    x = np.einsum("pc,phw->chw", PLANES, planes) + np.array(MEAN_COLOR)[:, None, None]
+    return torch.from_numpy(x.clip(0, 1)).float()[None]
+
+
+def share_power(
+    variance: Float[np.ndarray, " count"], power: float, noise_var: float
+) -> Float[np.ndarray, " count"]:
+    """Power per coefficient that minimises sum of lambda N / (p + N) with sum of p given.
+
+    p = max(sqrt(lambda) / mu - N, 0).
+
+    Args:
+        variance: lambda, falling, above 0.
+        power: Sum of p.
+        noise_var: N per real value.
+    """
+    root = np.sqrt(variance)
+    sharing = np.arange(1, len(root) + 1)
+    slope = (power + sharing * noise_var) / np.cumsum(root)  # 1/mu if so many share
+    last = np.flatnonzero(slope * root > noise_var)[-1]
+    return np.maximum(slope[last] * root - noise_var, 0)
+
+
+def estimate(
+    analog: Received, allocation: Allocation, shape: tuple[int, ...]
+) -> Float[Tensor, "1 3 height width"]:
+    """The image of least expected squared error from one reception of its coefficients."""
+    gain = (analog.h.real.double().square() + analog.h.imag.double().square())[0]
+    noise_var = analog.noise_var[0].double().expand_as(gain) / 2
+    matched = torch.view_as_real((analog.h.conj() * analog.y)[0]).reshape(-1).double()
+    per_value = [part.repeat_interleave(2).cpu().numpy() for part in (gain, noise_var)]
+    index, variance, amplitude = allocation.index, allocation.variance, allocation.amplitude
+    gains, noise_vars, values = (part[: len(index)] for part in (*per_value, matched.cpu().numpy()))
+    coefficients = np.zeros(math.prod(shape[1:]))
+    coefficients[index] = variance * amplitude * values / (gains * amplitude**2 * variance + noise_vars)
+    return inverse_transform(coefficients.reshape(shape[1:]))
+
+
+def _scaled_to_unit_power(description: Description, values: Float[np.ndarray, " count"]) -> Description:
+    """The largest common amplitude with which the symbols have at most unit power."""
+    uses = -(-len(values) // 2)
+    room = math.log2(math.sqrt(uses / max(float(np.sum(values**2)), 1e-30)))
+    scale = math.floor(room * SCALE_STEPS)
+    return replace(description, scale=min(max(scale, -SCALE_VALUES // 2), SCALE_VALUES // 2 - 1))
+
+
+def _part(received: Received, places: Int[Tensor, " some"]) -> Received:
+    noise_var = received.noise_var
+    noise_var = noise_var if noise_var.shape[1] == 1 else noise_var[:, places]
+    return Received(received.y[:, places], received.h[:, places], noise_var)
+
+
+def _bits(number: int, count: int) -> UInt8[Tensor, "1 {count}"]:
+    return torch.tensor([[int(digit) for digit in f"{number:0{count}b}"]], dtype=torch.uint8)
+
+
+def _number(bits: UInt8[Tensor, " count"]) -> int:
+    return int("".join(map(str, bits.tolist())), 2)
