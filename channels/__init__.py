@@ -2,19 +2,48 @@
 
 from channels.awgn import AWGN
 from channels.channel import Channel, Received, SnrDb, transmit
-from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading
+from channels.csi import GenieCSI, NoCSI, PilotAided
+from channels.equalize import mmse, zero_forcing
+from channels.erasure import GilbertElliott, IndependentErasure, PacketChannel
+from channels.errors import ChannelError
+from channels.fading import FlatChannel, JakesFading, RayleighBlockFading, RicianBlockFading
+from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, PhaseNoise
+from channels.interleave import Interleaved
+from channels.ofdm import OFDM, Pilots
 from channels.streams import NamedStreams, SharedStreams, Streams
+from channels.tdl import TDL
+from channels.waveform import Numerology, Stage
 
 __all__ = [
     "AWGN",
+    "OFDM",
+    "TDL",
+    "CarrierOffset",
     "Channel",
+    "ChannelError",
+    "ClippedAmplifier",
+    "FlatChannel",
+    "GenieCSI",
+    "GilbertElliott",
+    "Impaired",
+    "IndependentErasure",
+    "Interleaved",
     "JakesFading",
     "NamedStreams",
+    "NoCSI",
+    "Numerology",
+    "PacketChannel",
+    "PhaseNoise",
+    "PilotAided",
+    "Pilots",
     "RayleighBlockFading",
     "Received",
     "RicianBlockFading",
     "SharedStreams",
     "SnrDb",
+    "Stage",
     "Streams",
+    "mmse",
     "transmit",
+    "zero_forcing",
 ]

@@ -53,7 +53,7 @@ class AWGN:
 
     def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
         """1 everywhere: the gain is one constant."""
-        return torch.ones(torch.broadcast_shapes(first.shape, second.shape), dtype=torch.float64)
+        return torch.ones_like(first - second, dtype=torch.float64)
 
     def overhead(self, uses: int) -> int:
         """None."""

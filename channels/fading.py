@@ -93,8 +93,9 @@ class RicianBlockFading:
 
     y = h x + n,  h = sqrt(K/(K+1)) e^(j theta) + sqrt(1/(K+1)) g,  g ~ CN(0, 1),  theta uniform, per block.
 
-    E|h|^2 = 1 for every K, so `snr_db` is the average received Es/N0. The phase of the line of sight is random
-    in each block: without channel knowledge nothing coherent is left. The receiver is given the true h.
+    E|h|^2 = 1 for every K, so `snr_db` is the average received Es/N0. The phase of the line of sight is
+    random in each block: without channel knowledge nothing coherent is left. The receiver is given the
+    true h.
 
     Args:
         block_length: Coherence length in channel uses, at least 1.
@@ -155,10 +156,10 @@ class JakesFading:
 
     y_t = h_t x_t + n_t,  E|h_t|^2 = 1,  E[h_(t+s) conj(h_t)] = J0(2 pi f_D T s).
 
-    The gain is a sum of 256 sinusoids of random phase, whose angles of arrival are drawn one from each of 256
-    equal sectors of the circle. Power and autocorrelation of the ensemble are exact at every lag, and the first
-    uses do not depend on how many are drawn. Known limits: E|h|^4 is 2 - 1/256 instead of 2; within one item,
-    the spectrum is a line spectrum, which shows in transmissions longer than about 256 / f_D T uses.
+    The gain is a sum of 256 sinusoids of random phase, whose angles of arrival are drawn one from each of
+    256 equal sectors of the circle. Power and autocorrelation of the ensemble are exact at every lag, and
+    the first uses do not depend on how many are drawn. Known limits: E|h|^4 is 2 - 1/256 instead of 2;
+    within one item the spectrum is a line spectrum, seen in transmissions longer than about 256 / f_D T uses.
 
     Args:
         normalized_doppler: f_D T, largest Doppler shift times the duration of a channel use, 0..0.5; at 0 the
@@ -177,7 +178,7 @@ class JakesFading:
     def __post_init__(self) -> None:
         if not 0 <= self.normalized_doppler <= 0.5:
             raise ChannelError(
-                f"normalised Doppler of {self.normalized_doppler:g} is outside 0..0.5 cycles per channel use; "
+                f"normalised Doppler of {self.normalized_doppler:g} is outside 0..0.5 cycles per use; "
                 "use rayleigh:1 for gains that change in every use"
             )
 
@@ -198,8 +199,7 @@ class JakesFading:
 
     def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
         """J0(2 pi f_D T s) at a distance of s uses."""
-        lag = (first - second).to(torch.float64)
-        return torch.special.bessel_j0(2 * math.pi * self.normalized_doppler * lag)
+        return clarke_correlation(self.normalized_doppler * (first - second))
 
     def overhead(self, uses: int) -> int:
         """None."""
@@ -228,13 +228,18 @@ def sum_of_sinusoids(
     alpha = 2 * math.pi * (torch.arange(count, device=angle.device) + angle.double()) / count
     frequency = doppler * alpha.cos()
     # exp(f (a + b)) = exp(f a) exp(f b) turns the sum into one matrix product, with few exponentials
-    stride = 256
+    stride = max(1, min(64, samples))
     fine = torch.arange(stride, device=angle.device)
     coarse = stride * torch.arange(math.ceil(samples / stride), device=angle.device)
     left = _cycles(coarse[:, None] * frequency[..., None, :] + phase[..., None, :])
     right = _cycles(frequency[..., :, None] * fine)
     h = (left @ right).flatten(-2)[..., :samples]
     return (h * count**-0.5).to(torch.complex64)
+
+
+def clarke_correlation(turns: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """J0(2 pi f t) in double precision, isotropic scattering at a distance of f t turns."""
+    return torch.special.bessel_j0(2 * math.pi * turns.double())  # pyright: ignore
 
 
 def _cycles(turns: Tensor) -> Tensor:

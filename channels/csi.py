@@ -1,0 +1,210 @@
+"""What the receiver knows of the gain: estimates from pilots, the truth, or nothing."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from channels.channel import Channel, Received, SnrDb
+from channels.errors import ChannelError
+from channels.estimation import Interpolation, estimation_error, linear_weights, wiener_weights
+from channels.fading import FlatChannel
+from channels.streams import Streams
+
+# Pilots that the Wiener filter looks at, half of them on each side; more lower the error little.
+WINDOW = 8
+
+
+class EstimatedChannel(Channel, Protocol):
+    """A channel whose receiver estimates the gain, and that can tell it."""
+
+    def apply_genie(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
+        """As `apply`, with true gains and the noise variance without estimation error."""
+        ...
+
+
+@dataclass(frozen=True)
+class PilotAided:
+    """Pilots between the data symbols of a flat channel, from which the receiver estimates the gain.
+
+    A pilot of power 1 stands before every `spacing` data symbols and after the last. The gain seen there is
+    h_p + n_p, n_p ~ CN(0, N0) (least squares); in between it is interpolated by the Wiener filter over the 8
+    nearest pilots ("wiener", linear minimum mean square error), or by straight lines ("linear", which fails
+    across independent fading blocks). `noise_var` is N0 plus the mean square error of the estimate, in closed
+    form from the autocorrelation of the fading, which the receiver knows, as it does N0.
+
+    Pilots look ahead: the estimates of the last symbols depend on where the transmission ends; gains and
+    noise of the channel do not.
+
+    Args:
+        channel: A flat channel.
+        spacing: Data symbols between two pilots, at least 1.
+        interpolation: "wiener" or "linear".
+
+    Raises:
+        ChannelError: `spacing` is smaller than 1, or the interpolation is unknown.
+
+    Reference:
+        Cavers, An Analysis of Pilot Symbol Assisted Modulation for Rayleigh Fading Channels, 1991.
+    """
+
+    channel: FlatChannel
+    spacing: int
+    interpolation: Interpolation = "wiener"
+
+    def __post_init__(self) -> None:
+        if self.spacing < 1:
+            raise ChannelError(f"pilot spacing of {self.spacing} data symbols is too small; give at least 1")
+        if self.interpolation not in ("linear", "wiener"):
+            raise ChannelError(f"interpolation {self.interpolation!r} is unknown; choose linear or wiener")
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "pilots:15/jakes:0.01", or "pilots:15:linear/jakes:0.01"."""
+        suffix = "" if self.interpolation == "wiener" else f":{self.interpolation}"
+        return f"pilots:{self.spacing}{suffix}/{self.channel.name}"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
+        """What the channel draws, for pilots as well."""
+        return self.channel.draw(uses + self._pilots(uses), snr_db, rng)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
+        """Insert pilots, send, estimate."""
+        received, data, pilot = self._send(x, state)
+        if not x.shape[1]:
+            return received[0:0]
+        h, error = self._interpolate(received.y[:, pilot], data, pilot, received.noise_var[:, :1])
+        noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
+        return Received(received.y[:, data], h, noise_var + error)
+
+    def apply_genie(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
+        """The same transmission, with the gains that the channel itself reports."""
+        received, data, _ = self._send(x, state)
+        noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
+        return Received(received.y[:, data], received.h[:, data], noise_var)
+
+    def overhead(self, uses: int) -> int:
+        """The pilots, and what the channel adds to all symbols."""
+        total = uses + self._pilots(uses)
+        return total - uses + self.channel.overhead(total)
+
+    def data_uses(self, total: int) -> int:
+        """What fits between pilots."""
+        whole, rest = divmod(max(self.channel.data_uses(total) - 1, 0), self.spacing + 1)
+        return whole * self.spacing + max(rest - 1, 0)
+
+    def _pilots(self, uses: int) -> int:
+        return math.ceil(uses / self.spacing) + 1 if uses else 0
+
+    def _send(self, x: Tensor, state: Any) -> tuple[Received, Tensor, Tensor]:
+        """What arrives, and which of it are data and pilots."""
+        uses = x.shape[1]
+        index = torch.arange(uses, device=x.device)
+        data = index + index // self.spacing + 1
+        total = uses + self._pilots(uses)
+        pilot = torch.arange(0, total, self.spacing + 1, device=x.device)
+        if uses and uses % self.spacing:
+            pilot = torch.cat((pilot, pilot.new_tensor([total - 1])))
+        symbols = torch.ones(x.shape[0], total, dtype=x.dtype, device=x.device).index_copy(1, data, x)
+        return self.channel.apply(symbols, state), data, pilot
+
+    def _interpolate(
+        self, seen: Tensor, data: Tensor, pilot: Tensor, noise_var: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gain and mean square error at the data, from the gains seen at the pilots [batch, pilots]."""
+        uses, segments = len(data), len(pilot) - 1
+        data, pilot, per_item = data.cpu(), pilot.cpu(), noise_var.flatten().cpu().double()
+        window = min(WINDOW if self.interpolation == "wiener" else 2, len(pilot))
+        first = (torch.arange(segments) - window // 2 + 1).clamp(0, len(pilot) - window)
+        chosen = first[:, None] + torch.arange(window)  # [segments, window]
+        places = torch.nn.functional.pad(data, (0, segments * self.spacing - uses), value=int(data[-1]))
+        places = places.reshape(segments, self.spacing)
+        near = pilot[chosen]
+        cross = self.channel.correlation(places[:, :, None], near[:, None, :])
+        covariance = self.channel.correlation(near[:, :, None], near[:, None, :])
+        power = float(self.channel.correlation(data[:1], data[:1]).real)
+        h = torch.empty(seen.shape[0], uses, dtype=seen.dtype, device=seen.device)
+        error = torch.empty_like(h.real)
+        for variance in sorted(set(map(float, per_item))):
+            if self.interpolation == "wiener":
+                weights = wiener_weights(cross, covariance, variance)
+            else:
+                weights = linear_weights(places.double(), near.double()).to(cross)
+            items = (per_item == variance).nonzero().flatten().to(seen.device)
+            around = seen[items][:, chosen.to(seen.device)]  # [items, segments, window]
+            h[items] = torch.einsum("bsw,sdw->bsd", around, weights.to(seen)).flatten(1)[:, :uses]
+            missed = estimation_error(weights, cross, covariance, variance, power)
+            error[items] = missed.flatten()[:uses].to(error)
+        return h, error
+
+
+@dataclass(frozen=True)
+class GenieCSI:
+    """A channel with pilots whose receiver is told the gain all the same: what estimation costs.
+
+    Pilots are sent and counted. Flat channels without pilots report their true gain already.
+
+    Args:
+        channel: `PilotAided` or `OFDM`.
+    """
+
+    channel: EstimatedChannel
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "genie/ofdm:tdl-a:100:10"."""
+        return f"genie/{self.channel.name}"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
+        """What the channel draws."""
+        return self.channel.draw(uses, snr_db, rng)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
+        """Tell the truth."""
+        return self.channel.apply_genie(x, state)
+
+    def overhead(self, uses: int) -> int:
+        """That of the channel."""
+        return self.channel.overhead(uses)
+
+    def data_uses(self, total: int) -> int:
+        """That of the channel."""
+        return self.channel.data_uses(total)
+
+
+@dataclass(frozen=True)
+class NoCSI:
+    """A channel whose receiver knows nothing of the gain: it believes h = 1, and the average noise variance.
+
+    The belief is wrong on purpose; y is what the channel made of it, phase included.
+
+    Args:
+        channel: Any.
+    """
+
+    channel: Channel
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "no-csi/rayleigh:64"."""
+        return f"no-csi/{self.channel.name}"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
+        """What the channel draws."""
+        return self.channel.draw(uses, snr_db, rng)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
+        """Forget the gain."""
+        received = self.channel.apply(x, state)
+        return Received(received.y, torch.ones_like(received.h), received.noise_var.mean(1, keepdim=True))
+
+    def overhead(self, uses: int) -> int:
+        """That of the channel."""
+        return self.channel.overhead(uses)
+
+    def data_uses(self, total: int) -> int:
+        """That of the channel."""
+        return self.channel.data_uses(total)

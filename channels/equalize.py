@@ -1,0 +1,46 @@
+"""One-tap equalisers: from what was received to what was sent."""
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from channels.channel import Received
+
+# A gain of power below -200 dB is none: keeps quotients finite in float32.
+SMALLEST_GAIN_POWER = 1e-20
+
+
+def zero_forcing(
+    received: Received,
+) -> tuple[Complex[Tensor, "batch uses"], Float[Tensor, "batch uses"]]:
+    """Unbiased estimate x + noise, and the variance of its noise.
+
+    x_hat = y / h,  variance = N0 / |h|^2.
+
+    For demapping: log-likelihood ratios made from it are exact. Where h = 0, x_hat is 0 and the variance very
+    large but finite.
+
+    Reference:
+        Proakis and Salehi, Digital Communications, 5th ed., 9.4.
+    """
+    power = _power(received.h).clamp_min(SMALLEST_GAIN_POWER)
+    return received.y * received.h.conj() / power, received.noise_var / power
+
+
+def mmse(received: Received) -> tuple[Complex[Tensor, "batch uses"], Float[Tensor, "batch uses"]]:
+    """Linear estimate of least mean square error for E|x|^2 = 1, and that error.
+
+    x_hat = conj(h) y / (|h|^2 + N0),  E|x_hat - x|^2 = N0 / (|h|^2 + N0).
+
+    For analog symbols. Biased towards 0, which it is where h = 0; do not demap it as if it were x plus noise.
+
+    Reference:
+        Proakis and Salehi, Digital Communications, 5th ed., 9.4.
+    """
+    total = _power(received.h) + received.noise_var
+    total = total.clamp_min(SMALLEST_GAIN_POWER)
+    return received.y * received.h.conj() / total, received.noise_var / total
+
+
+def _power(h: Complex[Tensor, "batch uses"]) -> Float[Tensor, "batch uses"]:
+    return torch.view_as_real(h).square().sum(-1)

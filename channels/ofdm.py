@@ -1,0 +1,314 @@
+"""OFDM: symbols on subcarriers, a cyclic prefix, pilots, and a waveform that meets the medium in time."""
+
+import bisect
+import itertools
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from channels.channel import Received, SnrDb, noise_var_column
+from channels.errors import ChannelError
+from channels.estimation import Interpolation, estimation_error, linear_weights, wiener_weights
+from channels.streams import NamedStreams, Streams
+from channels.waveform import Numerology, Stage, apply_stages, compose, draw_stages, gains_of_stages
+
+
+@dataclass(frozen=True)
+class Pilots:
+    """Where pilots are, slot after slot, and how the gain is interpolated between them.
+
+    In the pilot symbols of a slot, every `every_subcarriers`-th subcarrier is a pilot of power 1. Block type:
+    `Pilots(7, (0,), 1)`; comb type: `Pilots(1, (0,), 4)`. The gain is estimated slot by slot: least squares
+    at the pilots, then straight lines in time and frequency ("linear") or the Wiener filter of the known
+    second-order statistics ("wiener", linear minimum mean square error).
+
+    Args:
+        slot_symbols: OFDM symbols of a slot.
+        symbols: Those with pilots, ascending; the first one is 0.
+        every_subcarriers: Distance of the pilots in frequency, at least 1.
+        interpolation: "linear" or "wiener".
+
+    Raises:
+        ChannelError: A slot that does not start with pilots, or that is all pilots.
+
+    Reference:
+        Hoeher, Kaiser and Robertson, Two-Dimensional Pilot-Symbol-Aided Channel Estimation by Wiener
+        Filtering, 1997.
+    """
+
+    slot_symbols: int = 14
+    symbols: tuple[int, ...] = (0, 7)
+    every_subcarriers: int = 2
+    interpolation: Interpolation = "wiener"
+
+    def __post_init__(self) -> None:
+        ascending = all(a < b for a, b in itertools.pairwise(self.symbols))
+        if not self.symbols or self.symbols[0] != 0 or not ascending or self.symbols[-1] >= self.slot_symbols:
+            raise ChannelError(
+                f"pilot symbols {self.symbols} must ascend from 0 within the {self.slot_symbols} of a slot"
+            )
+        if self.every_subcarriers < 1:
+            raise ChannelError(f"pilots on every {self.every_subcarriers}th subcarrier: give at least 1")
+        if self.every_subcarriers == 1 and len(self.symbols) == self.slot_symbols:
+            raise ChannelError("a slot that is all pilots carries no data; leave some symbols or subcarriers")
+        if self.interpolation not in ("linear", "wiener"):
+            raise ChannelError(f"interpolation {self.interpolation!r} is unknown; choose linear or wiener")
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "pilots:14:0-7:2:wiener"."""
+        symbols = "-".join(map(str, self.symbols))
+        return f"pilots:{self.slot_symbols}:{symbols}:{self.every_subcarriers}:{self.interpolation}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OFDMState:
+    """States of the stages, noise of every sample, and N0."""
+
+    stages: tuple[Any, ...]
+    noise: Complex[Tensor, "batch samples"]
+    noise_var: Float[Tensor, "batch 1"]
+
+
+@dataclass(frozen=True)
+class OFDM:
+    """Orthogonal frequency-division multiplexing over a waveform channel, with pilots and channel estimation.
+
+    s = IDFT(X) sqrt(N/U), with a copy of its end in front;  r = medium(s) + n,  n ~ CN(0, N0);
+    Y = DFT(r) sqrt(U/N) = H X + noise,  both transforms unitary, U of N subcarriers in use.
+
+    A channel use is one sample in time: prefix, guards and pilots are counted. The waveform has average power
+    1 and `snr_db` is that of the samples; as guards carry no power, a subcarrier in use is N/U above it. The
+    receiver is synchronised, drops the prefix, and estimates the gain of each data symbol from pilots (wrap
+    in `GenieCSI` to tell it). Its `noise_var` is N0 U/N, plus the power that the second-order statistics of
+    the stages leave over as interference (Doppler, phase noise, offset, clipping, echoes longer than the
+    prefix), plus the error of the estimate. It knows N0 and these statistics; interference is taken as white
+    over the subcarriers in use.
+
+    Not a bit-exact 5G numerology: slots, pilots and prefix are those given here. The last OFDM symbol is
+    filled with zeros when the data end within it; they count.
+
+    Args:
+        waveform: Stages in the order in which the samples meet them, for instance
+            `(ClippedAmplifier(6.0), TDL("A", 100.0, 10.0), PhaseNoise(100.0))`.
+        numerology: FFT size, subcarriers, prefix, spacing.
+        pilots: Where they are.
+
+    Raises:
+        ChannelError: An echo is longer than a whole OFDM symbol.
+
+    Reference:
+        Goldsmith, Wireless Communications, 12.4; Edfors et al., OFDM Channel Estimation by Singular Value
+        Decomposition, 1998.
+    """
+
+    waveform: tuple[Stage, ...] = ()
+    numerology: Numerology = field(default_factory=Numerology)
+    pilots: Pilots = field(default_factory=Pilots)
+
+    def __post_init__(self) -> None:
+        grid = self.numerology
+        longest = max(max(paths.delays) for paths in compose(self.waveform, grid))
+        if longest > grid.symbol_samples:
+            raise ChannelError(
+                f"an echo of {longest} samples is longer than an OFDM symbol of {grid.symbol_samples}; "
+                "take a longer symbol or a smaller delay spread"
+            )
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "ofdm:tdl-a:100:10"; numerology and pilots only where not the default."""
+        parts = [stage.name for stage in self.waveform]
+        if self.numerology != Numerology():
+            parts.append(self.numerology.name)
+        if self.pilots != Pilots():
+            parts.append(self.pilots.name)
+        return "ofdm:" + "+".join(parts) if parts else "ofdm"
+
+    def overhead(self, uses: int) -> int:
+        """Prefixes, guards, pilots and unused subcarriers of the last symbol."""
+        return self._symbols(uses) * self.numerology.symbol_samples - uses
+
+    def data_uses(self, total: int) -> int:
+        """Data symbols in as many whole OFDM symbols as fit."""
+        slots, symbols = divmod(max(total, 0) // self.numerology.symbol_samples, self.pilots.slot_symbols)
+        filled = self._filled()
+        return slots * filled[-1] + filled[symbols]
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> OFDMState:
+        """Stages, each from streams of its own, and the noise of every sample."""
+        samples = uses + self.overhead(uses)
+        noise = rng.complex_normal("noise", (samples,))
+        noise_var = noise_var_column(snr_db, rng.batch).to(noise.device)
+        stages = draw_stages(self.waveform, samples, self.numerology, rng)
+        return OFDMState(stages, noise * noise_var.sqrt(), noise_var)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: OFDMState) -> Received:
+        """Send data and pilots, then estimate the gains of the data from the pilots."""
+        y, data = self._send(x, state)
+        gains, error, noise_var = self._estimate(y, state.noise_var)
+        return Received(y.flatten(1)[:, data], gains[:, data], noise_var + error[:, data])
+
+    def apply_genie(self, x: Complex[Tensor, "batch uses"], state: OFDMState) -> Received:
+        """The same transmission; the gain of a subcarrier is the mean of the medium over the FFT window."""
+        y, data = self._send(x, state)
+        n, symbols = self.numerology, y.shape[1]
+        k = torch.arange(n.subcarriers, device=x.device) - n.subcarriers // 2
+        gains = torch.zeros_like(y)
+        for delay, gain in gains_of_stages(self.waveform, state.stages, symbols * n.symbol_samples):
+            over_time = gain.to(x).expand(-1, symbols * n.symbol_samples)
+            window = over_time.reshape(len(gain), symbols, n.symbol_samples)[..., max(n.prefix, delay) :]
+            turns = -2 * math.pi * delay / n.fft_size * k.double()
+            steering = torch.polar(torch.ones_like(turns), turns).to(x)
+            gains = gains + window.sum(-1, keepdim=True) / n.fft_size * steering
+        noise_var = self._noise_var(state.noise_var).to(x.device)
+        return Received(y.flatten(1)[:, data], gains.flatten(1)[:, data], noise_var)
+
+    def _send(self, x: Tensor, state: OFDMState) -> tuple[Tensor, Int[Tensor, " uses"]]:
+        """The received grid [batch, symbols, subcarriers], and where in it (flattened) the data are."""
+        symbols = self._symbols(x.shape[1])
+        pilot = self._pilot_mask(symbols, x.device)
+        grid = torch.where(pilot, self._pilot_values(symbols, x), 0.0).expand(x.shape[0], -1, -1)
+        data = (~pilot).flatten().nonzero().flatten()[: x.shape[1]]
+        grid = grid.flatten(1).index_copy(1, data, x).reshape(x.shape[0], *pilot.shape)
+        samples = apply_stages(self.waveform, self._modulate(grid), state.stages)
+        return self._demodulate(samples + state.noise.to(samples)), data
+
+    def _modulate(self, grid: Tensor) -> Tensor:
+        """[batch, symbols, subcarriers] to [batch, samples] of average power 1."""
+        n = self.numerology
+        bins = torch.zeros(*grid.shape[:2], n.fft_size, dtype=grid.dtype, device=grid.device)
+        bins = bins.index_copy(2, self._bins(grid.device), grid)
+        scale = math.sqrt(n.fft_size / n.subcarriers)
+        time: Tensor = scale * torch.fft.ifft(bins, norm="ortho")  # pyright: ignore
+        return torch.cat((time[..., n.fft_size - n.prefix :], time), -1).flatten(1)  # pyright: ignore
+
+    def _demodulate(self, samples: Tensor) -> Tensor:
+        """[batch, samples] to [batch, symbols, subcarriers]; a unit gain stays one."""
+        n = self.numerology
+        time = samples.reshape(samples.shape[0], -1, n.symbol_samples)[..., n.prefix :]
+        bins: Tensor = torch.fft.fft(time, norm="ortho")  # pyright: ignore
+        return bins[..., self._bins(samples.device)] * math.sqrt(n.subcarriers / n.fft_size)  # pyright: ignore
+
+    def _bins(self, device: torch.device) -> Tensor:
+        """DFT bins of the subcarriers in use, from the lowest frequency to the highest."""
+        n = self.numerology
+        return (torch.arange(n.subcarriers, device=device) - n.subcarriers // 2) % n.fft_size
+
+    def _pilot_values(self, symbols: int, like: Tensor) -> Tensor:
+        """QPSK [symbols, subcarriers], the same in every slot and known to both ends."""
+        shape = (self.pilots.slot_symbols, self.numerology.subcarriers, 2)
+        signs = 2.0 * NamedStreams(0, ("pilots",)).bits("signs", shape)[0] - 1.0
+        values = torch.view_as_complex(signs * 0.5**0.5)
+        return values[torch.arange(symbols) % self.pilots.slot_symbols].to(like)
+
+    def _pilot_mask(self, symbols: int, device: torch.device) -> Tensor:
+        """[symbols, subcarriers]."""
+        in_time = torch.zeros(self.pilots.slot_symbols, dtype=torch.bool, device=device)
+        in_time[list(self.pilots.symbols)] = True
+        in_time = in_time[torch.arange(symbols, device=device) % self.pilots.slot_symbols]
+        subcarriers = torch.arange(self.numerology.subcarriers, device=device)
+        return in_time[:, None] & (subcarriers % self.pilots.every_subcarriers == 0)
+
+    def _filled(self) -> tuple[int, ...]:
+        """Data symbols in the first 0, 1, 2, ... OFDM symbols of a slot."""
+        subcarriers = self.numerology.subcarriers
+        left = subcarriers - math.ceil(subcarriers / self.pilots.every_subcarriers)
+        each = (left if s in self.pilots.symbols else subcarriers for s in range(self.pilots.slot_symbols))
+        return tuple(itertools.accumulate(each, initial=0))
+
+    def _symbols(self, uses: int) -> int:
+        """The fewest OFDM symbols that hold so many data symbols."""
+        if uses == 0:
+            return 0
+        filled = self._filled()
+        slots = (uses - 1) // filled[-1]
+        return slots * self.pilots.slot_symbols + bisect.bisect_left(filled, uses - slots * filled[-1])
+
+    def _noise_var(self, noise_var: Tensor) -> Tensor:
+        """Noise and interference on a subcarrier."""
+        n = self.numerology
+        useful = sum(float(power.sum()) * float(time[0].real) for _, power, time in self._statistics(1))
+        return noise_var * n.subcarriers / n.fft_size + max(0.0, 1.0 - useful)
+
+    def _statistics(self, symbols: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Delays, powers, and correlation of a path's gain between OFDM symbols 0, 1, ... apart.
+
+        A gain is the mean over the FFT window of what changes within it: at a distance of d symbols its
+        correlation is 1/N^2 sum_ij R(d (N + prefix) + i - j). An echo longer than the prefix keeps the part
+        of the window in which it belongs to the same symbol.
+        """
+        n = self.numerology
+        inner = torch.arange(1 - n.fft_size, n.fft_size, dtype=torch.float64)
+        share = (n.fft_size - inner.abs()) / n.fft_size**2
+        lags = (n.symbol_samples * torch.arange(symbols)[:, None] + inner).flatten()
+        statistics: list[tuple[Tensor, Tensor, Tensor]] = []
+        for paths in compose(self.waveform, n):
+            time = (paths.correlation(lags).reshape(symbols, -1) * share).sum(-1)
+            delays = torch.tensor(paths.delays, dtype=torch.float64)
+            kept = 1 - (delays - n.prefix).clamp(0, n.fft_size) / n.fft_size
+            statistics.append((delays, torch.tensor(paths.powers, dtype=torch.float64) * kept.square(), time))
+        return statistics
+
+    def _correlation(self, symbols: int) -> Tensor:
+        """E[H conj(H)] over a slot: [symbols, subcarriers, symbols, subcarriers]."""
+        n = self.numerology
+        total = torch.zeros((), dtype=torch.complex128)
+        distance = torch.arange(symbols)[:, None] - torch.arange(symbols)
+        k = torch.arange(n.subcarriers, dtype=torch.float64)
+        for delays, powers, time in self._statistics(symbols):
+            lagged = time.to(torch.complex128)[distance.abs()]
+            in_time = torch.where(distance >= 0, lagged, lagged.conj())
+            turns = -2 * math.pi * k[:, None] * delays / n.fft_size
+            steering = torch.polar(powers.sqrt().expand_as(turns), turns)
+            total = total + torch.einsum("st,kl->sktl", in_time, steering @ steering.mH)
+        return total
+
+    def _estimate(self, y: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gain and error of every place of the grid, flattened; and the noise and interference there."""
+        noisy = self._noise_var(noise_var.cpu().double())
+        whole, rest = divmod(y.shape[1], self.pilots.slot_symbols)
+        gains: list[Tensor] = []
+        errors: list[Tensor] = []
+        for slots, length in ((whole, self.pilots.slot_symbols), (1, rest)):
+            if slots * length:
+                start = sum(part.shape[1] for part in gains)
+                part = y[:, start : start + slots * length].reshape(y.shape[0], slots, length, -1)
+                gain, error = self._estimate_slots(part, noisy)
+                gains.append(gain.flatten(1, 2))
+                errors.append(error.flatten(1, 2))
+        if not gains:
+            return y.flatten(1), y.real.flatten(1), noisy.to(y.real)
+        return torch.cat(gains, 1).flatten(1), torch.cat(errors, 1).flatten(1), noisy.to(y.real)
+
+    def _estimate_slots(self, y: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
+        """For y [batch, slots, symbols, subcarriers]."""
+        symbols = y.shape[2]
+        pilot = self._pilot_mask(symbols, torch.device("cpu")).flatten()
+        at = pilot.nonzero().flatten()
+        correlation = self._correlation(symbols).flatten(2).flatten(0, 1)
+        cross, covariance = correlation[:, at], correlation[at][:, at]
+        straight = self._linear(symbols).to(cross)
+        seen = (y / self._pilot_values(symbols, y)).flatten(2)[..., at.to(y.device)]
+        gain = torch.empty_like(y.flatten(2))
+        error = torch.empty_like(gain.real)
+        for variance in sorted(set(map(float, noisy.flatten()))):
+            wiener = self.pilots.interpolation == "wiener"
+            weights = wiener_weights(cross, covariance, variance) if wiener else straight
+            items = (noisy.flatten() == variance).nonzero().flatten().to(y.device)
+            missed = estimation_error(weights, cross, covariance, variance, float(correlation[0, 0].real))
+            gain[items] = seen[items] @ weights.to(y).mT
+            error[items] = missed.to(error)
+        return gain.reshape(y.shape), error.reshape(y.shape)
+
+    def _linear(self, symbols: int) -> Tensor:
+        """Weights of straight lines in time and in frequency: [symbols * subcarriers, pilots]."""
+        k = torch.arange(self.numerology.subcarriers, dtype=torch.float64)
+        s = torch.arange(symbols, dtype=torch.float64)
+        in_frequency = linear_weights(k, k[:: self.pilots.every_subcarriers])
+        in_time = linear_weights(s, s[[t for t in self.pilots.symbols if t < symbols]])
+        return torch.kron(in_time, in_frequency)
