@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Complex, Float
@@ -77,6 +77,7 @@ class Paths:
     correlation: Callable[[Float[Tensor, " lags"]], Float[Tensor, " lags"] | Complex[Tensor, " lags"]]
 
 
+@runtime_checkable
 class Stage(Protocol):
     """Something that happens to the samples of a waveform; average power 1 in, average power 1 out."""
 
