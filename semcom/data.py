@@ -74,6 +74,11 @@ def load_folder(path: Path | str) -> tuple[Item, ...]:
     return tuple(load_image(f) for f in files)
 
 
+def to_picture(x: Tensor) -> PillowImage.Image:
+    """An image [1, 3, height, width] in [0, 1], rounded to 8 bits."""
+    return PillowImage.fromarray((x[0].detach().cpu() * 255).round().byte().permute(1, 2, 0).numpy())
+
+
 def sample_photos() -> tuple[Item, ...]:
     """Colour photographs that are installed with scikit-image; no network needed."""
     from skimage import data

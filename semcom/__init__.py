@@ -1,0 +1,41 @@
+"""Generative semantic communication: sources, codecs, networks, receivers and their measurement.
+
+The names below are loaded when they are first used, so `import semcom` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semcom.budget import Budget
+    from semcom.data import Item, load_folder, load_image, sample_photos
+    from semcom.scheme import Outcome, Scheme
+    from semcom.transmission import Observation
+
+_HOMES = {
+    "Budget": "semcom.budget",
+    "Item": "semcom.data",
+    "Observation": "semcom.transmission",
+    "Outcome": "semcom.scheme",
+    "Scheme": "semcom.scheme",
+    "load_folder": "semcom.data",
+    "load_image": "semcom.data",
+    "sample_photos": "semcom.data",
+}
+
+__all__ = [
+    "Budget",
+    "Item",
+    "Observation",
+    "Outcome",
+    "Scheme",
+    "load_folder",
+    "load_image",
+    "sample_photos",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,459 @@
+"""Names to objects: the only place where a string becomes a scheme, a channel, a codec or a metric.
+
+A scheme is spelled `source+link`, with the transmitter's channel knowledge behind a colon
+("avif+ldpc:csit-average"); a channel is spelled `family:parameters`, with wrappers before a slash
+("interleaved/rayleigh:64"). `package.module:NAME` stands for a ready object wherever a name does.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, partial
+from importlib import import_module
+from typing import Any, cast
+
+from channels import AWGN, Channel
+from channels.csi import GenieCSI, NoCSI, PilotAided
+from channels.errors import ChannelError
+from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading
+from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, PhaseNoise
+from channels.interleave import Interleaved
+from channels.link import IdealLink
+from channels.mcs import MCS_TABLE
+from channels.ofdm import OFDM, Pilots
+from channels.tdl import PROFILES, TDL
+from channels.waveform import Numerology, Stage
+from semcom import zoo
+from semcom.analog import Analog
+from semcom.codecs import CODECS, Memo, SourceCodec
+from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
+from semcom.errors import InvalidOption, MissingWeights, UnknownName
+from semcom.jscc.bank import Bank
+from semcom.jscc.jscc import DeepJSCC
+from semcom.jscc.softcast import SoftCast
+from semcom.metrics import Availability, Metric, metric_named
+from semcom.metrics.catalogue import ALL_METRICS
+from semcom.receivers import Direct
+from semcom.scheme import Scheme
+from semcom.separate import Adapted, FixedMcs, IdealSeparate, Separate
+from semcom.transmission import Transmission
+
+IMPORTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+MEMBERS = {
+    "channel": ("name", "draw", "apply", "overhead", "data_uses"),
+    "codec": ("name", "qualities", "encode", "decode"),
+    "scheme": ("name", "transmission", "receiver", "transmit"),
+    "metric": ("name", "higher_is_better", "needs", "min_side", "__call__"),
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of a listing: a name that works, and what it stands for."""
+
+    name: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """Objects that are spelled alike: `head:parameter:parameter`.
+
+    Args:
+        pattern: Their spelling, optional parameters in brackets.
+        about: One line for the listing.
+        build: From the parameters to the object; wrappers get the channel before them.
+        kinds: From the text of each parameter to its value.
+        least: Parameters that cannot be left out.
+        example: A name that works.
+        wraps: Of a wrapper that does not take every channel: the member it needs, and who has it.
+    """
+
+    pattern: str
+    about: str
+    build: Callable[..., Any]
+    kinds: tuple[Callable[[str], Any], ...]
+    least: int
+    example: str
+    wraps: tuple[str, str] = ("", "")
+
+
+def _family(
+    pattern: str,
+    about: str,
+    build: Callable[..., Any],
+    *kinds: Callable[[str], Any],
+    example: str,
+    wraps: tuple[str, str] = ("", ""),
+) -> Family:
+    return Family(pattern, about, build, kinds, len(kinds) - pattern.count("["), example, wraps)
+
+
+def _dashed(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("-"))
+
+
+def _tdl(profile: Any, delay_spread_ns: float = 100.0, doppler_hz: float = 0.0) -> TDL:
+    return TDL(profile, delay_spread_ns, doppler_hz)
+
+
+STAGES = {
+    f"tdl-{profile.lower()}": _family(
+        f"tdl-{profile.lower()}[:<delay spread in ns>[:<Doppler in Hz>]]",
+        f"multipath of TR 38.901, profile {profile}",
+        partial(_tdl, profile),
+        float,
+        float,
+        example=f"tdl-{profile.lower()}:100:10",
+    )
+    for profile in PROFILES
+} | {
+    "clip": _family(
+        "clip:<PAPR in dB>", "amplifier that clips peaks", ClippedAmplifier, float, example="clip:6"
+    ),
+    "phase-noise": _family(
+        "phase-noise:<linewidth in Hz>",
+        "oscillator phase noise",
+        PhaseNoise,
+        float,
+        example="phase-noise:100",
+    ),
+    "offset": _family(
+        "offset:<share of the subcarrier spacing>",
+        "carrier offset",
+        CarrierOffset,
+        float,
+        example="offset:0.02",
+    ),
+}
+GRID = {
+    "grid": _family(
+        "grid:<FFT size>:<subcarriers>:<prefix>:<spacing in Hz>",
+        "OFDM symbols",
+        Numerology,
+        int,
+        int,
+        int,
+        float,
+        example="grid:64:64:16:60000",
+    ),
+    "pilots": _family(
+        "pilots:<slot symbols>:<pilot symbols>:<every nth subcarrier>:<interpolation>",
+        "OFDM pilots",
+        Pilots,
+        int,
+        _dashed,
+        int,
+        str,
+        example="pilots:14:0-7:2:wiener",
+    ),
+}
+
+
+def _stages(text: str) -> tuple[Stage, ...]:
+    return tuple(_built("stage", STAGES, part) for part in text.split("+"))
+
+
+def _ofdm(text: str = "") -> OFDM:
+    parts = [_built("part of OFDM", STAGES | GRID, part) for part in text.split("+") if part]
+    grid = next((part for part in parts if isinstance(part, Numerology)), Numerology())
+    pilots = next((part for part in parts if isinstance(part, Pilots)), Pilots())
+    return OFDM(tuple(part for part in parts if not isinstance(part, Numerology | Pilots)), grid, pilots)
+
+
+CHANNELS = {
+    "awgn": _family("awgn", "additive white Gaussian noise", AWGN, example="awgn"),
+    "rayleigh": _family(
+        "rayleigh:<block length>",
+        "Rayleigh fading, constant over blocks of so many channel uses",
+        RayleighBlockFading,
+        int,
+        example="rayleigh:64",
+    ),
+    "rician": _family(
+        "rician:<block length>:<K in dB>",
+        "Rician fading in blocks; K is line of sight over scattered power",
+        RicianBlockFading,
+        int,
+        float,
+        example="rician:64:6",
+    ),
+    "jakes": _family(
+        "jakes:<Doppler times symbol time>",
+        "Rayleigh fading correlated in time, Jakes' Doppler spectrum",
+        JakesFading,
+        float,
+        example="jakes:0.01",
+    ),
+    "ofdm": _family(
+        "ofdm[:<stage>+<stage>...]",
+        "OFDM with prefix, pilots and estimation, over multipath and impairments",
+        _ofdm,
+        str,
+        example="ofdm:tdl-a:100:10",
+    ),
+}
+
+FLAT = ("correlation", "flat channels")
+WRAPPERS = {
+    "interleaved": _family(
+        "interleaved/<channel>",
+        "neighbouring symbols meet different fades",
+        Interleaved,
+        example="interleaved/rayleigh:64",
+    ),
+    "pilots": _family(
+        "pilots:<spacing>[:linear]/<channel>",
+        "the receiver estimates a flat channel from pilots, which are counted",
+        PilotAided,
+        int,
+        str,
+        example="pilots:15/rayleigh:64",
+        wraps=FLAT,
+    ),
+    "genie": _family(
+        "genie/<channel with pilots>",
+        "pilots are sent, and the receiver is told the truth all the same",
+        GenieCSI,
+        example="genie/ofdm:tdl-a:100:10",
+        wraps=("apply_genie", "channels with pilots"),
+    ),
+    "no-csi": _family(
+        "no-csi/<channel>", "the receiver knows nothing of the fading", NoCSI, example="no-csi/rician:64:6"
+    ),
+    "impaired": _family(
+        "impaired:<stage>+<stage>.../<channel>",
+        "a single carrier from an imperfect transmitter",
+        lambda channel, text: Impaired(channel, _stages(text)),
+        str,
+        example="impaired:clip:3+phase-noise:100/awgn",
+        wraps=FLAT,
+    ),
+}
+UNSPLIT = ("ofdm", "impaired")  # their one parameter has colons of its own
+
+CODECS_BY_NAME = {codec.name: codec for codec in CODECS}
+
+SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
+    "envelope:csit-average": (
+        "best codec, modulation and code rate per SNR and rho, frozen on validation photographs",
+        lambda: Envelope(tuple(map(codec, CODECS_BY_NAME)), shipped_choices()),
+    ),
+    "genie-envelope": (
+        "the same chosen per image after the fact: a bound",
+        lambda: GenieEnvelope((codec("avif"), codec("jpeg2000"))),
+    ),
+    "softcast": (
+        "DCT coefficients with allotted power, straight to symbols, LMMSE at the receiver",
+        SoftCast,
+    ),
+    "softcast:csit-average": (
+        "softcast whose power allocation knows the average SNR",
+        lambda: SoftCast(csit="average"),
+    ),
+    "deepjscc-2019": (
+        "the reference DeepJSCC of Bourtsoulatze et al.",
+        lambda: Analog(_bank("deepjscc-2019", DEEPJSCC_2019)),
+    ),
+}
+DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
+ALIASES = {"envelope": "envelope:csit-average"}
+
+DEFAULT_METRICS = ("psnr_db", "ms_ssim", "swd", "lpips_squeeze")
+
+
+def channel(spec: str) -> Channel:
+    """The channel of a name; `channel(c.name)` equals c for every channel of this package.
+
+    Raises:
+        UnknownName: No such channel or wrapper, no such module or attribute.
+        InvalidOption: A parameter is missing, not a number, or out of range.
+    """
+    if IMPORTED.fullmatch(spec) and spec.split(":")[0] not in CHANNELS:
+        return imported(spec, "channel")
+    wrapper, slash, inner = spec.partition("/")
+    return (
+        _built("wrapper of channels", WRAPPERS, wrapper, channel(inner))
+        if slash
+        else _built("channel", CHANNELS, spec)
+    )
+
+
+@cache
+def codec(name: str) -> SourceCodec:
+    """The codec of a name: elementary stream ("avif") or whole file ("avif-file"), or an imported object.
+
+    It comes in a `Memo` that all schemes of this process share, so that each image is encoded once for all.
+
+    Raises:
+        UnknownName: No such codec.
+        InvalidOption: The imported object is not a codec.
+    """
+    if IMPORTED.fullmatch(name):
+        return Memo(imported(name, "codec"))
+    if name not in CODECS_BY_NAME:
+        raise UnknownName(f"no codec called {name!r}; there are {', '.join(CODECS_BY_NAME)}")
+    return Memo(CODECS_BY_NAME[name])
+
+
+def scheme(name: str) -> Scheme:
+    """The scheme of a name, under its canonical name: "avif+ldpc" is "avif+ldpc:csit-average".
+
+    Raises:
+        UnknownName: No such scheme, codec, link, module or attribute.
+        InvalidOption: A parameter out of range, or an imported object that is not a scheme.
+        MissingWeights: The network of a learned scheme is absent or damaged.
+    """
+    if IMPORTED.fullmatch(name):
+        return imported(name, "scheme")
+    name = ALIASES.get(name, name)
+    source, plus, link = name.partition("+")
+    if plus:
+        transmission = _separate(source, link, name)
+    elif name in SCHEMES:
+        transmission = SCHEMES[name][1]()
+    else:
+        raise UnknownName(_unknown("scheme", name, [listed.name for listed in schemes()]))
+    return Scheme(transmission.name, transmission, Direct())
+
+
+def metric(name: str) -> Metric:
+    """The metric of a column name, or an imported object.
+
+    Raises:
+        UnknownName: No such metric.
+        MissingWeights: Its network is not here.
+        InvalidOption: The imported object is not a metric.
+    """
+    if IMPORTED.fullmatch(name):
+        return imported(name, "metric")
+    known = [metric.name for metric in ALL_METRICS]
+    if name not in known:
+        raise UnknownName(f"no metric called {name!r}; there are {', '.join(known)}")
+    return metric_named(name)
+
+
+def default_metrics() -> Availability:
+    """Those of `DEFAULT_METRICS` that work here, and a line for each other."""
+    metrics, left_out = [], []
+    for name in DEFAULT_METRICS:
+        try:
+            metrics.append(metric_named(name))
+        except MissingWeights as error:
+            left_out.append(str(error))
+    return Availability(tuple(metrics), tuple(left_out))
+
+
+def schemes() -> tuple[Listed, ...]:
+    """Names that work as they are, with one line each; more follow from the patterns."""
+    digital = [
+        Listed(
+            f"{name}+ldpc:csit-average", f"{name}, LDPC and QAM, modulation and code rate by the average SNR"
+        )
+        for name in CODECS_BY_NAME
+    ]
+    fixed = [
+        Listed(
+            f"avif+ldpc:mcs{row.index}",
+            f"avif, LDPC, {row.constellation.name}, code rate {row.code_rate:.2f}",
+        )
+        for row in MCS_TABLE
+    ]
+    ideal = [Listed("avif+ideal:csit-average", "avif over an error-free link at channel capacity: a bound")]
+    single = [Listed(name, about) for name, (about, _) in SCHEMES.items()]
+    return (*single, *digital, *ideal, *fixed)
+
+
+def channels() -> tuple[Listed, ...]:
+    """An example of every channel and wrapper, with one line each."""
+    return tuple(
+        Listed(family.example, f"{family.about} ({family.pattern})")
+        for family in (*CHANNELS.values(), *WRAPPERS.values())
+    )
+
+
+def imported(spec: str, what: str) -> Any:
+    """The object that `package.module:NAME` stands for.
+
+    Args:
+        spec: The name.
+        what: "scheme", "channel", "codec" or "metric"; the object must have its members.
+
+    Raises:
+        UnknownName: No such module or attribute, or importing the module fails.
+        InvalidOption: The object is a class, or lacks a member.
+    """
+    module_name, attribute = spec.split(":")
+    try:
+        module = import_module(module_name)
+    except Exception as error:  # whatever a foreign module raises while it is imported
+        raise UnknownName(f"{what} {spec!r}: importing {module_name} failed ({_first_line(error)})") from None
+    if attribute not in dir(module):
+        near = _closest(attribute, [name for name in dir(module) if not name.startswith("_")])
+        raise UnknownName(f"{what} {spec!r}: {module_name} has no {attribute}{near}")
+    thing = getattr(module, attribute)
+    if isinstance(thing, type):
+        raise InvalidOption(f"{what} {spec!r} is a class; name an object made from it")
+    missing = [member for member in MEMBERS[what] if member not in dir(thing)]
+    if missing:
+        raise InvalidOption(f"{what} {spec!r} is a {type(thing).__name__} without {', '.join(missing)}")
+    return thing
+
+
+def _built(what: str, families: Mapping[str, Family], text: str, *first: Any) -> Any:
+    head, colon, rest = text.partition(":")
+    if head not in families:
+        raise UnknownName(_unknown(what, text, [family.example for family in families.values()]))
+    family = families[head]
+    parameters = ([rest] if head in UNSPLIT else rest.split(":")) if colon else []
+    spelled = f"{what} {text!r}: it is spelled {family.pattern}, for instance {family.example}"
+    if not family.least <= len(parameters) <= len(family.kinds):
+        raise InvalidOption(spelled)
+    try:
+        values = [kind(parameter) for kind, parameter in zip(family.kinds, parameters, strict=False)]
+    except ValueError:
+        raise InvalidOption(spelled) from None
+    member, owners = family.wraps
+    for inner in first:
+        if member and member not in dir(inner):
+            raise InvalidOption(
+                f"{what} {text!r} works on {owners}, not on {inner.name}; see {family.example}"
+            )
+    try:
+        return family.build(*first, *values)
+    except ChannelError as error:
+        raise InvalidOption(f"{what} {text!r}: {error}") from None
+
+
+def _bank(name: str, networks: Iterable[str]) -> Bank:
+    return Bank(name, tuple(cast(DeepJSCC, zoo.load(network)) for network in networks))
+
+
+def _separate(source: str, link: str, name: str) -> Separate | IdealSeparate:
+    if link in ("ldpc", "ldpc:csit-average"):
+        return Separate(codec(source), Adapted())
+    if link in ("ideal", "ideal:csit-average"):
+        return IdealSeparate(codec(source), IdealLink())
+    fixed = re.fullmatch(r"ldpc:mcs(\d{1,4})", link)
+    if fixed:
+        return Separate(codec(source), FixedMcs(int(fixed[1])))
+    raise UnknownName(
+        f"no link called {link!r} in scheme {name!r}; "
+        "there are ldpc:csit-average, ldpc:mcs<N>, ideal:csit-average"
+    )
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    return f"no {what} called {name!r}{_closest(name, known) or '; for instance ' + ', '.join(known[:4])}"
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
