@@ -1,10 +1,11 @@
 """Source codecs: image to counted bytes and back."""
 
 from semcom.codecs.codec import Fitted, Memo, Quality, SourceCodec, fit
+from semcom.codecs.hevc import HevcIntra
 from semcom.codecs.pillow import Avif, Jpeg, Jpeg2000, WebP
 from semcom.codecs.still import FileCodec, StillFormat, StreamCodec
 
-FORMATS: tuple[StillFormat, ...] = (Jpeg(), Jpeg2000(), WebP(), Avif())
+FORMATS: tuple[StillFormat, ...] = (Jpeg(), Jpeg2000(), WebP(), Avif(), HevcIntra())
 """Every still-image format at its default."""
 
 CODECS: tuple[SourceCodec, ...] = (*map(StreamCodec, FORMATS), *map(FileCodec, FORMATS))
@@ -16,6 +17,7 @@ __all__ = [
     "Avif",
     "FileCodec",
     "Fitted",
+    "HevcIntra",
     "Jpeg",
     "Jpeg2000",
     "Memo",

@@ -11,15 +11,15 @@ class StillItem:
     Args:
         codec: Item type: b"av01" or b"hvc1".
         config: Body of the decoder configuration box (av1C or hvcC).
-        width: Declared pixels per row.
-        height: Declared rows.
+        size: Width and height that are shown.
+        coded_size: Width and height that are coded; what is shown is their upper left corner.
         data: The coded picture.
     """
 
     codec: bytes
     config: bytes
-    width: int
-    height: int
+    size: tuple[int, int]
+    coded_size: tuple[int, int]
     data: bytes
 
 
@@ -36,14 +36,19 @@ def write(item: StillItem) -> bytes:
         ISO/IEC 14496-12:2022 (ftyp, meta, iloc, iinf, mdat); ISO/IEC 23008-12:2022, 6.5 (ispe, pixi, ipma).
     """
     brand = _BRANDS[item.codec]
-    properties = (
-        _full(b"ispe", struct.pack(">II", item.width, item.height))
-        + _full(b"pixi", bytes([3, 8, 8, 8]))
-        + _box(_CONFIG_BOX[item.codec], item.config)
-        + _box(b"colr", _COLOUR)
-    )
-    # One association of item 1 with properties 1 to 4; the decoder configuration is essential (top bit).
-    association = _full(b"ipma", struct.pack(">IHB4B", 1, 1, 4, 1, 2, 0x83, 4))
+    properties = [
+        _full(b"ispe", struct.pack(">II", *item.coded_size)),
+        _full(b"pixi", bytes([3, 8, 8, 8])),
+        _box(b"colr", _COLOUR),
+        _box(_CONFIG_BOX[item.codec], item.config),
+    ]
+    essential = 4  # the decoder configuration, and the crop
+    if item.size != item.coded_size:
+        offsets = [shown - coded for shown, coded in zip(item.size, item.coded_size, strict=True)]
+        crop = struct.pack(">IIIIiIiI", item.size[0], 1, item.size[1], 1, offsets[0], 2, offsets[1], 2)
+        properties.append(_box(b"clap", crop))
+    numbers = [i | 0x80 if i >= essential else i for i in range(1, len(properties) + 1)]
+    association = _full(b"ipma", struct.pack(">IHB", 1, 1, len(numbers)) + bytes(numbers))
     ftyp = _box(b"ftyp", brand + bytes(4) + b"mif1" + brand)
 
     def meta(offset: int) -> bytes:
@@ -56,7 +61,7 @@ def write(item: StillItem) -> bytes:
                 b"iinf",
                 struct.pack(">H", 1) + _full(b"infe", struct.pack(">HH", 1, 0) + item.codec + b"\0", 2),
             )
-            + _box(b"iprp", _box(b"ipco", properties) + association),
+            + _box(b"iprp", _box(b"ipco", b"".join(properties)) + association),
         )
 
     offset = len(ftyp) + len(meta(0)) + 8
@@ -71,10 +76,13 @@ def read(file: bytes) -> StillItem:
     """
     boxes = children(file)
     item_properties = children(children(children(boxes[b"meta"][4:])[b"iprp"])[b"ipco"])
-    width, height = struct.unpack(">4xII", item_properties[b"ispe"])
+    coded_size = struct.unpack(">4xII", item_properties[b"ispe"])
+    size = coded_size
+    if b"clap" in item_properties:
+        size = struct.unpack(">I4xI20x", item_properties[b"clap"])
     for codec, config in _CONFIG_BOX.items():
         if config in item_properties:
-            return StillItem(codec, item_properties[config], width, height, boxes[b"mdat"])
+            return StillItem(codec, item_properties[config], size, coded_size, boxes[b"mdat"])
     raise ValueError("no AV1 or HEVC picture in this file")
 
 
