@@ -149,8 +149,8 @@ def summarise(
 ) -> "pd.DataFrame":
     """One row per point of a curve: mean, low, high, items, rows, outage, outage_low, outage_high, rho_used.
 
-    Outages are part of the mean. `outage` is the share of rows, with its Wilson interval; `rho_used` is the
-    mean.
+    Outages are part of the mean; items too small for the metric are not. `outage` is the share of rows, with
+    its Wilson interval; `rho_used` is the mean.
 
     Args:
         records: One row per delivered item.
@@ -160,11 +160,12 @@ def summarise(
 
     Raises:
         UnknownName: No such column.
-        InvalidOption: Empty values in it.
+        InvalidOption: A scheme has the metric for some rows of an item only.
     """
     import pandas as pd
 
     require_columns(records, (*by, metric, "item"))
+    records = _measured(records, metric)
     rows: list[dict[str, Any]] = []
     for key, group in records.groupby(list(by), sort=True, dropna=False, observed=True):
         interval = bootstrap_mean(group[metric], group["item"], level=level)
@@ -228,6 +229,23 @@ def require_columns(records: "pd.DataFrame", names: Sequence[str]) -> None:
     for name in names:
         if name not in records.columns:
             raise UnknownName(f"the records have no column {name!r}; they have {', '.join(records.columns)}")
+
+
+def _measured(records: "pd.DataFrame", metric: str) -> "pd.DataFrame":
+    """Rows that have the metric, which a scheme must have for all or no rows of an item."""
+    present = np.asarray(records[metric].notna())
+    if present.all():
+        return records
+    rows = list(zip(records["scheme"], records["item"], strict=True))
+    partial = {row for row, has in zip(rows, present, strict=True) if has}.intersection(
+        row for row, has in zip(rows, present, strict=True) if not has
+    )
+    if partial or not present.any():
+        lacking = " of ".join(min(partial)[::-1]) if partial else "all records"
+        raise InvalidOption(
+            f"{metric} is missing in rows of {lacking}; measure it everywhere, or leave it out"
+        )
+    return records.loc[present]
 
 
 def _item_means(values: ArrayLike, items: ArrayLike) -> np.ndarray:

@@ -1,0 +1,552 @@
+"""Figures made from records, and strips of pictures. Nothing is saved here and no global state is touched."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from semcom.budget import parse_rho
+from semcom.errors import InvalidOption, InvalidSource
+from semcom.metrics.catalogue import ALL_METRICS
+from semcom.sources import check_image
+from semcom.statistics import require_columns, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL.Image import Image as Picture
+
+LABELS = {
+    "psnr_db": "PSNR (dB)",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "swd": "Sliced Wasserstein (×1000)",
+    "lpips_squeeze": "LPIPS (SqueezeNet)",
+    "lpips_alex": "LPIPS (AlexNet)",
+    "lpips_vgg": "LPIPS (VGG-16)",
+}
+HIGHER_IS_BETTER = {metric.name: metric.higher_is_better for metric in ALL_METRICS}
+
+# Okabe and Ito's palette, told apart by colour-blind readers too, then three more; markers differ as well.
+COLORS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#7A4FBF", "#8C564B", "#7F7F7F"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+GRID, INK = "#D9DDE3", "#22262B"
+FIGURE_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#8A9099",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "legend.frameon": False,
+    "figure.dpi": 120,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "semcom",  # equal records give equal files
+}
+WIDTH, HEIGHT = 8.2, 5.0  # inches
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLine:
+    """A curve that is computed, not measured, such as the same codec over an ideal code at capacity.
+
+    Args:
+        label: What it is.
+        x: SNR in dB, or rho, as the figure has it.
+        y: Values of the metric.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeStyle:
+    """How a scheme is drawn, in all figures of one set of records."""
+
+    color: str
+    marker: str
+    dashes: tuple[float, ...]
+
+
+def scheme_styles(records: "pd.DataFrame") -> dict[str, SchemeStyle]:
+    """A style for each scheme, by all names in the records, whichever of them a figure shows."""
+    names = sorted(map(str, records["scheme"].unique()))
+    dashes = ((), (5.0, 2.0), (1.5, 1.5), (6.0, 2.0, 1.5, 2.0))
+    return {
+        name: SchemeStyle(COLORS[i % 10], MARKERS[i % 10], dashes[i // 10 % len(dashes)])
+        for i, name in enumerate(names)
+    }
+
+
+def metric_vs_snr(
+    records: "pd.DataFrame",
+    metric: str,
+    rho: float | str | Fraction,
+    channel: str,
+    references: Sequence[ReferenceLine] = (),
+) -> "Figure":
+    """A metric against SNR at one rho: means over items, 95 % bootstrap bands, outages marked.
+
+    Markers are open where an item was lost, and a second panel shows the outage rate with its Wilson
+    interval. A scheme that spends less than 99 % of the allowed channel uses says so in the legend.
+
+    Args:
+        records: One row per delivered item; see `semcom.results.Record`.
+        metric: Column to draw.
+        rho: Allowed channel uses per source value.
+        channel: Canonical name of the channel.
+        references: Curves to lay beside the measured ones.
+
+    Raises:
+        UnknownName: No such column.
+        InvalidOption: No records of that rho and channel.
+    """
+    ratio = parse_rho(rho)
+    chosen = _select(records, metric, channel=channel, rho=float(ratio))
+    with _style():
+        figure, axes, lower = _panels(chosen)
+        for name, style in _present(records, chosen):
+            curve = summarise(chosen.loc[chosen["scheme"] == name], metric).sort_values("snr_db")
+            share = float(np.mean(curve["rho_used"])) / float(ratio) if "rho_used" in curve else 1.0
+            label = (
+                name if share > 0.99 else f"{name}  ({share:.0%} of k)"
+            )  # rounding down to whole symbols is no news
+            _draw_curve(axes, lower, curve, "snr_db", label, style)
+        _draw_references(axes, references)
+        bottom = lower or axes
+        measured = sorted(set(chosen["snr_db"]))
+        if len(measured) <= 15:
+            bottom.set_xticks(measured, [f"{snr:g}" for snr in measured])
+        bottom.set_xlabel("SNR, average received Es/N0 (dB)")
+        _finish(figure, axes, chosen, metric, f"{channel}, ρ = {_fraction(ratio)}")
+        return figure
+
+
+def metric_vs_rho(
+    records: "pd.DataFrame",
+    metric: str,
+    snr_db: float,
+    channel: str,
+    references: Sequence[ReferenceLine] = (),
+) -> "Figure":
+    """A metric against the bandwidth ratio at one SNR; each point lies at the rho that was used.
+
+    The allowed ratios are the ticks of the axis, which is logarithmic. All else is as in `metric_vs_snr`.
+
+    Raises:
+        UnknownName: No such column.
+        InvalidOption: No records of that SNR and channel.
+    """
+    chosen = _select(records, metric, channel=channel, snr_db=snr_db)
+    x = "rho_used" if "rho_used" in chosen else "rho"
+    with _style():
+        figure, axes, lower = _panels(chosen)
+        for name, style in _present(records, chosen):
+            curve = summarise(chosen.loc[chosen["scheme"] == name], metric).sort_values("rho")
+            _draw_curve(axes, lower, curve.loc[curve[x] > 0], x, name, style)
+        _draw_references(axes, references)
+        bottom = lower or axes
+        bottom.set_xscale("log")
+        allowed = sorted(set(chosen["rho"]))
+        bottom.set_xticks(allowed, [_fraction(parse_rho(r)) for r in allowed])
+        bottom.set_xticks([], minor=True)
+        bottom.set_xlabel("ρ used, complex channel uses per source value; ticks: allowed")
+        _finish(figure, axes, chosen, metric, f"{channel}, SNR {snr_db:g} dB")
+        return figure
+
+
+def perception_distortion(
+    records: "pd.DataFrame",
+    rho: float | str | Fraction,
+    snr_db: float,
+    channel: str,
+    distortion: str = "psnr_db",
+    perception: str = "swd",
+) -> "Figure":
+    """The perception-distortion plane at one operating point: a scheme is a point with two 95 % intervals.
+
+    Open markers had outages, whose share is written beside the name. An arrow points to the better corner.
+
+    Reference:
+        Blau and Michaeli, The perception-distortion tradeoff, CVPR 2018.
+
+    Raises:
+        UnknownName: No such column.
+        InvalidOption: No records at that point.
+    """
+    ratio = parse_rho(rho)
+    chosen = _select(records, distortion, channel=channel, rho=float(ratio), snr_db=snr_db)
+    require_columns(chosen, (perception,))
+    with _style():
+        figure, axes = _figure()
+        for name, style in _present(records, chosen):
+            rows = chosen.loc[chosen["scheme"] == name]
+            x, y = summarise(rows, distortion).iloc[0], summarise(rows, perception).iloc[0]
+            lost = float(x.get("outage", 0.0))
+            axes.errorbar(
+                x["mean"],
+                y["mean"],
+                xerr=_arms(x),
+                yerr=_arms(y),
+                color=style.color,
+                marker=style.marker,
+                markerfacecolor="white" if lost > 0 else style.color,
+                markersize=8,
+                markeredgewidth=1.6,
+                linewidth=0,
+                elinewidth=1.2,
+                label=name if lost == 0 else f"{name}  (outage {lost:.0%})",
+            )
+        axes.margins(0.12)
+        axes.set_xlabel(_label(distortion))
+        _point_to_better(axes, HIGHER_IS_BETTER.get(distortion), HIGHER_IS_BETTER.get(perception))
+        title = f"Perception and distortion: {channel}, ρ = {_fraction(ratio)}, SNR {snr_db:g} dB"
+        _finish(figure, axes, chosen, perception, title, whole_title=True)
+        return figure
+
+
+def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.DataFrame":
+    """Rows of one operating point."""
+    require_columns(records, (metric, "scheme", "item", *point))
+    chosen = records
+    for column, value in point.items():
+        values = chosen[column].to_numpy()
+        hits = values == value if isinstance(value, str) else np.isclose(values, value, rtol=1e-4, atol=1e-9)
+        if not hits.any():
+            there = sorted(set(values))
+            shown = ", ".join(_fraction(parse_rho(v)) if column == "rho" else str(v) for v in there[:12])
+            wanted = _fraction(parse_rho(value)) if column == "rho" else value
+            raise InvalidOption(f"no records with {column} = {wanted}; there are {shown or 'none at all'}")
+        chosen = chosen.loc[hits]
+    return chosen
+
+
+def _present(records: "pd.DataFrame", chosen: "pd.DataFrame") -> list[tuple[str, SchemeStyle]]:
+    there = set(chosen["scheme"])
+    return [(name, style) for name, style in scheme_styles(records).items() if name in there]
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context(FIGURE_STYLE):
+        yield
+
+
+def _figure(rows: int = 1) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT + (0.9 if rows == 2 else 0)), layout="constrained")
+    if rows == 1:
+        return figure, figure.subplots()
+    return figure, figure.subplots(2, 1, sharex=True, height_ratios=(4.2, 1))
+
+
+def _panels(chosen: "pd.DataFrame") -> "tuple[Figure, Axes, Axes | None]":
+    """One panel, and one for the outage rate if there were outages."""
+    if not _had_outages(chosen):
+        figure, axes = _figure()
+        return figure, axes, None
+    figure, (axes, lower) = _figure(rows=2)
+    lower.set_ylabel("Outage")
+    lower.set_ylim(-0.06, 1.06)
+    lower.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    return figure, axes, lower
+
+
+def _had_outages(chosen: "pd.DataFrame") -> bool:
+    return "outage" in chosen and bool(np.any(chosen["outage"].to_numpy()))
+
+
+def _draw_curve(
+    axes: "Axes", lower: "Axes | None", curve: "pd.DataFrame", x: str, label: str, style: SchemeStyle
+) -> None:
+    line: dict[str, Any] = (
+        {"color": style.color, "dashes": style.dashes} if style.dashes else {"color": style.color}
+    )
+    axes.plot(curve[x], curve["mean"], label=label, marker=style.marker, **line)
+    axes.fill_between(curve[x], curve["low"], curve["high"], color=style.color, alpha=0.14, linewidth=0)
+    if "outage" not in curve:
+        return
+    lost = curve.loc[curve["outage"] > 0]
+    axes.plot(
+        lost[x],
+        lost["mean"],
+        linewidth=0,
+        marker=style.marker,
+        color=style.color,
+        markerfacecolor="white",
+        markeredgewidth=1.6,
+    )
+    if lower is not None and len(lost):
+        arms = [
+            np.clip(curve["outage"] - curve["outage_low"], 0, None),
+            np.clip(curve["outage_high"] - curve["outage"], 0, None),
+        ]
+        lower.errorbar(
+            curve[x], curve["outage"], yerr=arms, marker=style.marker, markersize=4, elinewidth=1, **line
+        )
+
+
+def _draw_references(axes: "Axes", references: Sequence[ReferenceLine]) -> None:
+    for i, reference in enumerate(references):
+        dashes = ((4, 3), (1.5, 2), (7, 2, 1.5, 2))[i % 3]
+        axes.plot(
+            reference.x, reference.y, color="#5B626B", linewidth=1.4, dashes=dashes, label=reference.label
+        )
+
+
+def _finish(
+    figure: "Figure",
+    axes: "Axes",
+    chosen: "pd.DataFrame",
+    metric: str,
+    title: str,
+    *,
+    whole_title: bool = False,
+) -> None:
+    axes.set_ylabel(_label(metric))
+    name = LABELS.get(metric, metric).split(" (")[0]
+    axes.set_title(title if whole_title else f"{name}: {title}", pad=22)
+    items = chosen["item"].nunique()
+    seeds = chosen["seed"].nunique() if "seed" in chosen else 1
+    text = f"mean over {items} image{'s' * (items > 1)}"
+    text += f" × {seeds} noise seeds" if seeds > 1 else ""
+    text += ", 95 % bootstrap interval over images" if items > 1 else ""
+    if _had_outages(chosen):
+        text += "; open markers: outages"
+    axes.annotate(
+        text,
+        (0, 1),
+        (0, 6),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=8.5,
+        color="#5B626B",
+    )
+    handles, labels = axes.get_legend_handles_labels()
+    letters = max(map(len, labels)) + 9  # of one column, its line included; about 110 fit
+    columns = max(1, min(4, len(labels), 110 // letters))
+    figure.legend(handles, labels, loc="outside lower left", ncols=columns, handlelength=2.4, fontsize=9)
+
+
+def _label(metric: str) -> str:
+    direction = {True: ", higher is better", False: ", lower is better", None: ""}[
+        HIGHER_IS_BETTER.get(metric)
+    ]
+    return LABELS.get(metric, metric) + direction
+
+
+def _point_to_better(axes: "Axes", x_up: bool | None, y_up: bool | None) -> None:
+    if x_up is None or y_up is None:
+        return
+    arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[x_up, y_up]
+    axes.annotate(
+        f"better {arrow}",
+        (1, 1),
+        (0, 22),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        color="#5B626B",
+    )
+
+
+def _arms(point: Any) -> list[list[float]] | None:
+    if math.isnan(point["low"]):
+        return None
+    return [[max(0.0, point["mean"] - point["low"])], [max(0.0, point["high"] - point["mean"])]]
+
+
+def _fraction(rho: Fraction) -> str:
+    near = rho.limit_denominator(1000)
+    return str(near) if math.isclose(near, rho, rel_tol=1e-4) else f"{float(rho):.4g}"
+
+
+MARGIN, GAP, LINE = 12, 8, 20  # pixels
+
+
+def image_strip(
+    original: Tensor,
+    reconstructions: Mapping[str, Tensor],
+    captions: Mapping[str, str] | None = None,
+    *,
+    gain: float = 4.0,
+    tile: int = 320,
+) -> "Picture":
+    """Original and received pictures side by side, with a magnified detail and the error of each.
+
+    Rows: the pictures; the window richest in detail, twice enlarged, where the picture is large enough to
+        need
+    it; the absolute error, mean over colours, times `gain` (black 0, yellow 1/gain and more).
+
+    Args:
+        original: One picture, [1, 3, height, width] in [0, 1].
+        reconstructions: Name to a picture of the same shape, drawn in this order.
+        captions: Name to a line below the name, for instance its PSNR; "original" may have one too.
+        gain: Amplification of the error, above 0.
+        tile: Width of a column in pixels, at least 64.
+
+    Returns:
+        A PIL image, RGB.
+
+    Raises:
+        InvalidSource: Pictures of other shapes, or not in [0, 1].
+        InvalidOption: A gain or tile out of range.
+    """
+    from PIL import Image as PillowImage
+
+    if not (0 < gain < math.inf and tile >= 64):
+        raise InvalidOption(
+            f"strip with gain {gain} and columns of {tile} pixels: gain above 0, columns of 64 or more"
+        )
+    pictures = {"original": original, **reconstructions}
+    for name, x in pictures.items():
+        check_image(x)
+        if x.shape != original.shape or x.shape[0] != 1:
+            raise InvalidSource(
+                f"{name} has shape {list(x.shape)}: a strip takes one picture, all of shape [1, 3, h, w]"
+            )
+    height, width = original.shape[2:]
+    scale = min(tile / width, 1.4 * tile / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    window = _detail_window(original, tile // 2) if scale < 1 else None
+
+    columns: list[list[PillowImage.Image]] = []
+    for name, x in pictures.items():
+        column = [_resize(_to_picture(x), size)]
+        if window is not None:
+            top, left, h, w = window
+            crop = _to_picture(x[:, :, top : top + h, left : left + w])
+            column.append(crop.resize((2 * w, 2 * h), PillowImage.Resampling.NEAREST))
+            if name == "original":
+                _frame(column[0], *(round(scale * side) for side in window))
+        if name != "original":
+            column.append(_resize(_error_picture(x, original, gain), size))
+        columns.append(column)
+    return _lay_out(columns, list(pictures), captions or {}, gain, tile)
+
+
+def _lay_out(
+    columns: "list[list[Picture]]", names: list[str], captions: Mapping[str, str], gain: float, tile: int
+) -> "Picture":
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw
+
+    header = LINE * (2 if captions else 1) + GAP
+    rows = [
+        max((c[r].height for c in columns if r < len(c)), default=0) for r in range(max(map(len, columns)))
+    ]
+    rows[-1] = max(rows[-1], 2 * LINE)  # the legend of the error stands there
+    sheet_size = (
+        2 * MARGIN + len(columns) * (tile + GAP) - GAP,
+        2 * MARGIN + header + sum(rows) + GAP * (len(rows) - 1),
+    )
+    sheet = PillowImage.new("RGB", sheet_size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (column, name) in enumerate(zip(columns, names, strict=True)):
+        left, top = MARGIN + i * (tile + GAP), MARGIN
+        draw.text((left, top), _shorten(draw, name, _font(14, bold=True), tile), INK, _font(14, bold=True))
+        caption = _shorten(draw, captions.get(name, ""), _font(13), tile)
+        draw.text((left, top + LINE), caption, "#5B626B", _font(13))
+        top += header
+        for picture, row in zip(column, rows, strict=False):
+            sheet.paste(picture, (left, top))
+            top += row + GAP
+        if name == "original" and len(rows) > len(column):
+            text = f"|error| × {gain:g}, mean over colours\nblack: 0    yellow: {1 / gain:.3g} or more"
+            draw.text((left, top), text, "#5B626B", _font(13), spacing=6)
+    return sheet
+
+
+def _detail_window(original: Tensor, side: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the window with the largest mean gradient, out of 17x17."""
+    height, width = original.shape[2:]
+    h, w = min(side * 3 // 4, height), min(side, width)
+    grey = np.asarray(original[0].mean(dim=0).detach().cpu(), dtype=float)
+    energy = np.zeros_like(grey)
+    energy[:-1] += np.abs(np.diff(grey, axis=0))
+    energy[:, :-1] += np.abs(np.diff(grey, axis=1))
+    total = np.pad(energy, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    tops, lefts = (np.unique(np.linspace(0, n - m, 17).astype(int)) for n, m in ((height, h), (width, w)))
+    t, s = tops[:, None], lefts[None, :]
+    sums = total[t + h, s + w] - total[t, s + w] - total[t + h, s] + total[t, s]
+    row, column = np.unravel_index(sums.argmax(), sums.shape)
+    return int(tops[row]), int(lefts[column]), h, w
+
+
+def _frame(picture: "Picture", top: int, left: int, height: int, width: int) -> None:
+    """A white line between black ones, visible on everything."""
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(picture)
+    for inset, color in enumerate(("black", "white", "black")):
+        if min(height, width) > 2 * inset:
+            box = (left + inset, top + inset, left + width - 1 - inset, top + height - 1 - inset)
+            draw.rectangle(box, outline=color)
+
+
+def _to_picture(x: Tensor) -> "Picture":
+    from PIL import Image as PillowImage
+
+    pixels = (x[0].detach().cpu().float() * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return PillowImage.fromarray(pixels)
+
+
+def _error_picture(x_hat: Tensor, x: Tensor, gain: float) -> "Picture":
+    import matplotlib
+    from PIL import Image as PillowImage
+
+    error = (x_hat - x).abs().mean(dim=1)[0].detach().cpu().float().numpy()
+    colors = matplotlib.colormaps["inferno"](np.clip(gain * error, 0, 1))[..., :3]
+    return PillowImage.fromarray((colors * 255).round().astype(np.uint8))
+
+
+def _resize(picture: "Picture", size: tuple[int, int]) -> "Picture":
+    from PIL import Image as PillowImage
+
+    enlarged = size[0] >= picture.width
+    return picture.resize(
+        size, PillowImage.Resampling.NEAREST if enlarged else PillowImage.Resampling.LANCZOS
+    )
+
+
+def _font(size: int, *, bold: bool = False) -> Any:
+    """DejaVu Sans, which matplotlib brings along: Pillow's own font lacks Greek."""
+    import matplotlib
+    from PIL import ImageFont
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", size)
+
+
+def _shorten(draw: Any, text: str, font: Any, width: int) -> str:
+    if draw.textlength(text, font) <= width:
+        return text
+    while text and draw.textlength(text + "…", font) > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,203 @@
+"""Figures show what the records hold."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from semcom.errors import InvalidOption, InvalidSource, UnknownName
+from semcom.plots import (
+    COLORS,
+    ReferenceLine,
+    image_strip,
+    metric_vs_rho,
+    metric_vs_snr,
+    perception_distortion,
+    scheme_styles,
+)
+
+SCHEMES = ("avif+ldpc", "softcast")
+SNRS = (0.0, 5.0, 10.0)
+
+
+@pytest.fixture
+def records():
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "scheme": scheme,
+            "channel": channel,
+            "item": f"item{i}",
+            "seed": seed,
+            "snr_db": snr,
+            "rho": rho,
+            "rho_used": rho * (0.8 if scheme == "avif+ldpc" else 1),
+            "outage": int(scheme == "avif+ldpc" and snr == 0 and i == 0),
+            "psnr_db": 30 + i + snr / 5 + 100 * rho,
+            "swd": 100 - snr + i,
+        }
+        for scheme in SCHEMES
+        for channel in ("awgn", "rayleigh:64")
+        for i in range(4)
+        for seed in range(2)
+        for snr in SNRS
+        for rho in (1 / 48, 1 / 12)
+    )
+
+
+def saved(figure):
+    """Draw it, as a caller would."""
+    for kind in ("png", "svg"):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind)
+        assert buffer.tell() > 5000
+    return figure
+
+
+def lines(axes):
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_snr_curve_is_the_mean_over_items_and_seeds(records):
+    figure = saved(metric_vs_snr(records, "psnr_db", "1/48", "awgn"))
+    x, y = lines(figure.axes[0])["softcast"].get_data()
+    assert list(x) == list(SNRS)
+    assert y == pytest.approx([31.5 + snr / 5 + 100 / 48 for snr in SNRS])
+    assert "1/48" in figure.axes[0].get_title(loc="left")
+    assert "dB" in figure.axes[0].get_ylabel()
+
+
+def test_outages_are_open_markers_and_a_second_panel(records):
+    figure = metric_vs_snr(records, "psnr_db", "1/48", "awgn")
+    axes, lower = figure.axes
+    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
+    assert [list(line.get_xdata()) for line in hollow if len(line.get_xdata())] == [[0.0]]
+    (rate,) = (line for line in lower.get_lines() if len(line.get_xdata()) == 3)
+    assert list(rate.get_ydata()) == [0.25, 0, 0]
+    clean = metric_vs_snr(records[records["outage"] == 0], "psnr_db", "1/48", "awgn")
+    assert len(clean.axes) == 1
+
+
+def test_legend_says_who_leaves_channel_uses_unused(records):
+    assert legend(metric_vs_snr(records, "psnr_db", "1/48", "awgn")) == ["avif+ldpc  (80% of k)", "softcast"]
+
+
+def test_points_lie_at_the_rho_used(records):
+    figure = saved(metric_vs_rho(records, "psnr_db", 10.0, "rayleigh:64"))
+    curves = lines(figure.axes[0])
+    assert curves["avif+ldpc"].get_xdata() == pytest.approx([0.8 / 48, 0.8 / 12])
+    assert curves["softcast"].get_xdata() == pytest.approx([1 / 48, 1 / 12])
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1/48", "1/12"]
+
+
+def test_plane_has_one_point_per_scheme(records):
+    figure = saved(perception_distortion(records, "1/48", 0.0, "awgn"))
+    points = {c.get_label(): c.lines[0].get_data() for c in figure.axes[0].containers}
+    assert set(points) == {"avif+ldpc  (outage 25%)", "softcast"}
+    x, y = points["softcast"]
+    assert (x[0], y[0]) == pytest.approx((31.5 + 100 / 48, 101.5))
+
+
+def test_reference_lines_are_drawn_and_named(records):
+    line = ReferenceLine("AVIF at capacity", SNRS, (35.0, 36.0, 37.0))
+    figure = metric_vs_snr(records, "psnr_db", "1/48", "awgn", [line])
+    assert list(lines(figure.axes[0])["AVIF at capacity"].get_ydata()) == [35, 36, 37]
+
+
+def test_a_scheme_keeps_its_color(records):
+    styles = scheme_styles(records)
+    assert styles == scheme_styles(records.iloc[::-1])
+    subset = records[(records["scheme"] == "softcast") | (records["rho"] < 0.05)]
+    figure = metric_vs_snr(subset, "psnr_db", "1/12", "awgn")  # only softcast left at this rho
+    assert lines(figure.axes[0])["softcast"].get_color() == styles["softcast"].color
+
+
+def test_styles_are_distinct():
+    import pandas as pd
+
+    styles = scheme_styles(pd.DataFrame({"scheme": [f"s{i:02d}" for i in range(3 * len(COLORS))]}))
+    assert len(set(styles.values())) == 3 * len(COLORS)
+
+
+def test_one_item_draws_without_a_band(records):
+    saved(metric_vs_snr(records[records["item"] == "item0"], "swd", "1/12", "awgn"))
+    saved(perception_distortion(records[records["item"] == "item0"], "1/12", 0.0, "awgn"))
+
+
+def test_points_that_are_not_there_are_typed_errors(records):
+    with pytest.raises(InvalidOption, match="1/7; there are 1/48, 1/12"):
+        metric_vs_snr(records, "psnr_db", "1/7", "awgn")
+    with pytest.raises(InvalidOption, match="awgn, rayleigh:64"):
+        metric_vs_rho(records, "psnr_db", 0.0, "rician")
+    with pytest.raises(UnknownName, match="lpips_vgg"):
+        metric_vs_snr(records, "lpips_vgg", "1/12", "awgn")
+
+
+def test_drawing_leaves_matplotlib_alone(records):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    metric_vs_snr(records, "psnr_db", "1/12", "awgn")
+    assert dict(matplotlib.rcParams) == before
+
+
+# Strips
+
+
+def picture(height=120, width=500):
+    x = torch.linspace(0.2, 0.6, width).expand(1, 3, height, width).contiguous()
+    x[:, :, 20:60, 300:360:2] += 0.3  # the detail
+    return x
+
+
+def test_strip_shows_pictures_detail_and_error():
+    x = picture()
+    strip = image_strip(x, {"dark": x - 0.1, "same": x}, {"dark": "20 dB"}, gain=4.0, tile=250)
+    assert strip.mode == "RGB"
+    pixels = np.asarray(strip).astype(int)
+    left, column = 12, 250 + 8
+    top = 12 + 2 * 20 + 8
+    # The picture is halved: its own columns next to each other
+    assert abs(pixels[top + 50, left + 10] - 255 * x[0, :, 100, 20].numpy()).max() <= 2
+    dark = pixels[top + 50, left + column + 10]
+    assert abs(dark - 255 * (x - 0.1)[0, :, 100, 20].numpy()).max() <= 2
+    # The error row: 0.1 times 4 in "inferno", and 0 for the perfect one
+    import matplotlib
+
+    bottom = strip.height - 12 - 10
+    inferno = matplotlib.colormaps["inferno"]
+    assert abs(pixels[bottom, left + column + 100] - 255 * np.array(inferno(0.4)[:3])).max() <= 2
+    assert abs(pixels[bottom, left + 2 * column + 100] - 255 * np.array(inferno(0.0)[:3])).max() <= 1
+
+
+def test_detail_is_where_the_texture_is():
+    from semcom.plots import _detail_window
+
+    top, left, height, width = _detail_window(picture(), 100)
+    assert top <= 20
+    assert top + height >= 60
+    assert left <= 300
+    assert left + width >= 360
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5000), (5000, 3), (64, 64)])
+def test_strips_of_odd_pictures(size):
+    x = torch.full((1, 3, *size), 0.5)
+    strip = image_strip(x, {"a name that is far too long for its column " * 3: x}, tile=64)
+    assert strip.width == 2 * 12 + 2 * 64 + 8
+
+
+def test_strip_refuses_what_does_not_fit():
+    x = picture()
+    with pytest.raises(InvalidSource, match="same"):
+        image_strip(x, {"same": x[:, :, :50]})
+    with pytest.raises(InvalidSource):
+        image_strip(x, {"bright": x + 1})
+    with pytest.raises(InvalidOption, match="gain"):
+        image_strip(x, {}, gain=0.0)
