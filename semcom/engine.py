@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -18,6 +18,7 @@ from semcom.errors import InvalidOption, SweepError
 MAX_WORKERS = 1024  # more than any machine this runs on; a typing error ends here
 
 
+@runtime_checkable
 class Job(Protocol):
     """A piece of work with several results. It travels to its worker by pickle."""
 
@@ -26,11 +27,10 @@ class Job(Protocol):
         ...
 
 
-J = TypeVar("J", bound=Job)
 R = TypeVar("R")
 
 
-def process(jobs: Sequence[J], work: Callable[[J], Iterator[R]], workers: int = 1) -> Iterator[R]:
+def process(jobs: Sequence[Job], work: Callable[[Any], Iterator[R]], workers: int = 1) -> Iterator[R]:
     """Yield the results of all jobs as they come: in order with one worker, else in any order.
 
     Workers are new interpreters (spawn), with one torch thread each; they end with this process, however it

@@ -138,7 +138,7 @@ class ResultStore:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ResultStore":
         return self
 
     def __exit__(

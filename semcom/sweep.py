@@ -67,9 +67,11 @@ class Sweep:
         _check_distinct("rho", self.rho)
         _check_distinct("metric", [metric.name for metric in self.metrics])
         _check_distinct("seed", self.seeds)
-        for item in self.items:
-            for rho in self.rho:
-                _budget(item, rho)
+        for snr_db in self.snr_db:
+            if not math.isfinite(snr_db):
+                raise InvalidOption(f"SNR of {snr_db} dB; give finite ones")
+        for item, rho in product(self.items, self.rho):
+            _budget(item, rho)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -130,7 +132,7 @@ def noise_streams(item_id: str, seed: int, batch: int = 1) -> NamedStreams:
 def kept_path(folder: Path, scheme: str, key: Key) -> Path:
     """Where `run(..., keep=folder)` puts the picture of a record of this scheme and key."""
     fingerprint, channel, item, uses, snr_db, seed = key
-    name = f"{item}_{channel}_k={uses}_snr={snr_db:g}dB_seed={seed}.png"
+    name = f"{item}_{channel}_k={uses}_snr={snr_db:.10g}dB_seed={seed}.png"
     return folder / f"{scheme}-{fingerprint}".replace("/", "-") / name.replace("/", "-")
 
 
@@ -244,7 +246,7 @@ class _PreparedOnce:
         return self.done[None if None in self.done else float(np.float32(snr_db))][1]
 
     def total_seconds(self) -> float:
-        return sum(seconds for _, seconds in self.done.values())
+        return math.fsum(seconds for _, seconds in self.done.values())
 
 
 def _jobs(batches: Sequence[Batch], workers: int) -> tuple[Job, ...]:

@@ -1,5 +1,7 @@
 """A scheme that anyone can check by hand, and items to send: importable by worker processes."""
 
+import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -51,6 +53,23 @@ class Uncoded:
         return observe_images(sent, images, energy.expand(rng.batch), "grey")
 
 
+@dataclass(frozen=True, eq=False)
+class Deadly:
+    """Kills its process when it meets this image."""
+
+    victim: Tensor
+    csit: Csit = "none"
+    name: str = "deadly"
+
+    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
+        if torch.equal(x, self.victim):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Uncoded().prepare(x, budget, channel, csit_snr_db)
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        return Uncoded().deliver(sent, channel, snr_db, rng)
+
+
 @dataclass(frozen=True)
 class MeanSquaredError:
     """mean (x_hat - x)^2."""
@@ -68,17 +87,13 @@ UNCODED = Scheme("uncoded", Uncoded(), Direct())
 
 
 def picture(stem: str, height: int = 8, width: int = 8, seed: int = 0) -> Item:
-    """A smooth colour gradient with a little texture, never constant."""
+    """A colour gradient with a little texture, away from black and white: little noise is never clipped."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(40, 200, height)[:, None, None] + np.linspace(-20, 20, width)[None, :, None]
     noise = rng.normal(0, 10, (height, width, 3))
-    return Item.of(stem, np.clip(ramp + noise + 10 * rng.normal(size=3), 0, 255).round())
+    return Item.of(stem, np.clip(ramp + noise + 10 * rng.normal(size=3), 20, 235).round())
 
 
 def pictures(count: int, side: int = 8) -> tuple[Item, ...]:
     """Different ones."""
     return tuple(picture(f"toy{i:02d}", side, side, seed=i) for i in range(count))
-
-
-def set_one_thread() -> None:
-    torch.set_num_threads(1)

@@ -1,0 +1,298 @@
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from toys import UNCODED, Deadly, MeanSquaredError, Uncoded, picture, pictures
+
+from channels import AWGN, Channel, SnrDb, Streams
+from semcom.budget import Budget
+from semcom.errors import BudgetExceeded, BudgetTooSmall, InvalidOption, SemcomError, SweepError
+from semcom.results import TIMING, Record, ResultStore
+from semcom.scheme import Scheme
+from semcom.sweep import Sweep, kept_path, noise_streams, plan, run
+from semcom.transmission import Observation, Sent
+
+SWEEP = Sweep(
+    schemes=(UNCODED, replace(UNCODED, name="again")),
+    channels=(AWGN(),),
+    items=pictures(3),
+    snr_db=(0.0, 10.0, 40.0, 50.0),
+    rho=("1/2", 0.6),
+    metrics=(MeanSquaredError(),),
+    seeds=(0, 1),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.sqlite"
+
+
+def outcome(record: Record) -> Record:
+    return replace(record, **dict.fromkeys(TIMING, 0.0))
+
+
+def everything(sweep: Sweep, path: Path, workers: int = 1) -> list[Record]:
+    with ResultStore(path) as store:
+        for _ in run(sweep, store, workers):
+            pass
+        return [outcome(record) for record in store.records()]
+
+
+@dataclass(frozen=True)
+class Spy:
+    """Uncoded transmission that remembers what it was asked."""
+
+    csit: str = "none"
+    calls: list[float | None] = field(default_factory=list, compare=False)
+    extra_uses: int = 0
+    gain: float = 1.0
+    fault: BaseException | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        return "spy"
+
+    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
+        self.calls.append(csit_snr_db)
+        if self.fault is not None and len(self.calls) == 3:
+            raise self.fault
+        return Uncoded().prepare(x, budget, channel, csit_snr_db)
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        observation = Uncoded().deliver(sent, channel, snr_db, rng)
+        return replace(
+            observation,
+            channel_uses=observation.channel_uses + self.extra_uses,
+            energy=observation.energy * self.gain,
+        )
+
+
+def scheme(transmission: object) -> Scheme:
+    return replace(UNCODED, name="spy", transmission=transmission)
+
+
+# What is recorded
+
+
+def test_every_point_is_recorded_once(path: Path) -> None:
+    records = everything(SWEEP, path)
+    assert len(records) == len({record.key for record in records}) == 2 * 3 * 4 * 2 * 2
+    one = next(r for r in records if r.rho == 0.6)
+    assert (one.budget_uses, one.channel_uses, one.source_dims) == (115, 96, 192)
+    assert one.rho_used == 0.5
+    assert one.energy <= 96
+    assert set(one.numbers) == {"mse", "values"}
+    assert one.seconds_prepare == 0
+
+
+def test_error_is_that_of_the_noise(path: Path) -> None:
+    """E mse = N0/4: no pixel is near the range's ends, so nothing is clipped at 40 dB."""
+    items = pictures(4, side=32)
+    records = everything(replace(SWEEP, items=items, rho=(0.5,), snr_db=(40.0,)), path)
+    values = np.array([r.numbers["mse"] for r in records if r.scheme == "uncoded"])
+    n0 = 1e-4
+    standard_error = n0 / 4 * math.sqrt(2 / (len(values) * 3 * 32 * 32))
+    assert abs(values.mean() - n0 / 4) < 5 * standard_error
+
+
+def test_noise_is_common_to_schemes_rho_and_snr(path: Path) -> None:
+    mse = {(r.scheme, r.item, r.rho, r.snr_db, r.seed): r.numbers["mse"] for r in everything(SWEEP, path)}
+    for (name, item, rho, snr_db, seed), value in mse.items():
+        assert value == mse["uncoded", item, 0.5, snr_db, seed]
+        if snr_db == 40:
+            assert value == pytest.approx(10 * mse[name, item, rho, 50.0, seed], rel=1e-3)
+    one = [
+        value for (name, _, rho, snr_db, _), value in mse.items() if (name, rho, snr_db) == ("again", 0.5, 0)
+    ]
+    assert len(set(one)) == len(one) == 6, "different items and seeds meet different noise"
+
+
+def test_records_do_not_depend_on_order_or_batch(path: Path, tmp_path: Path) -> None:
+    backward = Sweep(
+        SWEEP.schemes[::-1],
+        SWEEP.channels,
+        SWEEP.items[::-1],
+        SWEEP.snr_db[::-1],
+        SWEEP.rho[::-1],
+        SWEEP.metrics,
+        SWEEP.seeds[::-1],
+    )
+    whole = everything(SWEEP, path)
+    assert everything(backward, tmp_path / "backward.sqlite") == whole
+    for snr_db in SWEEP.snr_db:
+        alone = everything(replace(SWEEP, snr_db=(snr_db,)), tmp_path / "alone.sqlite")
+    assert alone == whole
+
+
+def test_records_do_not_depend_on_workers(path: Path, tmp_path: Path) -> None:
+    assert everything(SWEEP, path, workers=2) == everything(SWEEP, tmp_path / "one.sqlite")
+
+
+def test_noise_streams_are_those_of_the_sweep() -> None:
+    a = noise_streams("x", 3).normal("noise", (2,))
+    assert torch.equal(a, noise_streams("x", 3, 2).normal("noise", (2,))[1:])
+    assert not torch.equal(a, noise_streams("x", 4).normal("noise", (2,)))
+
+
+# What is done, and what is not
+
+
+def test_item_is_prepared_once_for_all_snrs_and_seeds(path: Path) -> None:
+    blind, adaptive = Spy(), Spy(csit="average")
+    everything(replace(SWEEP, schemes=(scheme(blind),), items=SWEEP.items[:1]), path)
+    assert blind.calls == [None] * 2
+    everything(replace(SWEEP, schemes=(scheme(adaptive),), items=SWEEP.items[:1]), path)
+    assert adaptive.calls == [0.0, 10.0, 40.0, 50.0] * 2
+
+
+def test_what_is_held_is_not_done_again(path: Path) -> None:
+    everything(replace(SWEEP, snr_db=(0.0, 40.0), seeds=(1,)), path)
+    with ResultStore(path) as store:
+        batches = plan(SWEEP, store)
+        assert len(batches) == 2 * 3 * 2 * 2
+        assert {b.snr_db for b in batches if b.seed == 1} == {(10.0, 50.0)}
+        assert {b.snr_db for b in batches if b.seed == 0} == {SWEEP.snr_db}
+        assert len(list(run(SWEEP, store))) == 24 * 4 - 2 * 3 * 2 * 2
+        assert plan(SWEEP, store) == ()
+        assert list(run(SWEEP, store)) == []
+
+
+def test_changed_scheme_is_done_again(path: Path) -> None:
+    everything(SWEEP, path)
+    changed = replace(SWEEP, schemes=(replace(UNCODED, transmission=Uncoded(seconds=1e-6)),))
+    with ResultStore(path) as store:
+        assert len(list(run(changed, store))) == 48
+        assert len(store.records()) == 96, "of 'uncoded' only the new, 'again' as it was"
+
+
+def test_late_metric_is_added_to_what_is_there(path: Path) -> None:
+    before = everything(SWEEP, path)
+    after = everything(replace(SWEEP, metrics=(MeanSquaredError("mse_again"),)), path)
+    assert [
+        replace(r, numbers={k: v for k, v in r.numbers.items() if k != "mse_again"}) for r in after
+    ] == before
+    assert all(r.numbers["mse_again"] == r.numbers["mse"] for r in after)
+
+
+def test_metric_is_left_out_for_items_it_is_not_defined_for(path: Path) -> None:
+    metrics = (MeanSquaredError(), MeanSquaredError("mse_large", min_side=9))
+    sweep = replace(SWEEP, items=(picture("small", 8, 64), picture("large", 9, 9)), metrics=metrics)
+    for record in everything(sweep, path):
+        assert ("mse_large" in record.numbers) == record.item.startswith("large")
+    with ResultStore(path) as store:
+        assert plan(sweep, store) == ()
+
+
+def test_outage_is_recorded_with_its_cause(path: Path) -> None:
+    records = everything(replace(SWEEP, rho=(0.25,)), path)
+    assert {(r.outage, r.channel_uses, r.energy, r.cause) for r in records} == {
+        (1, 0, 0.0, "96 uses needed, 48 allowed")
+    }
+    assert all(r.numbers["mse"] > 0 for r in records)
+
+
+def test_kept_pictures_are_what_was_received(path: Path, tmp_path: Path) -> None:
+    sweep = replace(SWEEP, schemes=(UNCODED,), rho=(0.5,), seeds=(0,), snr_db=(10.0, 200.0))
+    with ResultStore(path) as store:
+        records = list(run(sweep, store, keep=tmp_path / "kept"))
+        files = [kept_path(tmp_path / "kept", record.scheme, record.key) for record in records]
+        assert set((tmp_path / "kept").rglob("*.*")) == set(files)
+        for record, file in zip(records, files, strict=True):
+            item = next(item for item in sweep.items if item.id == record.item)
+            pixels = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
+            assert torch.equal(pixels, item.x[0]) == (record.snr_db == 200)
+        files[0].unlink()
+        assert [b.snr_db for b in plan(sweep, store, tmp_path / "kept")] == [(records[0].snr_db,)]
+        assert plan(sweep, store) == ()
+
+
+def test_progress_counts_to_the_end(path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    with ResultStore(path) as store:
+        assert len(list(run(SWEEP, store, progress=lambda *call: calls.append(call)))) == 96
+    assert calls == [(4 * i, 96) for i in range(25)]
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("transmission", "kind", "message"),
+    [
+        (Spy(extra_uses=1), BudgetExceeded, "spy spent 97 channel uses, allowed are 96"),
+        (Spy(gain=9.0), BudgetExceeded, r"spy spent energy .* allowed is 1"),
+        (Spy(fault=BudgetTooSmall("no room")), BudgetTooSmall, "no room"),
+        (Spy(fault=ZeroDivisionError("division\nby zero")), SweepError, "ZeroDivisionError: division$"),
+    ],
+)
+def test_fault_of_a_scheme_names_its_batch(path: Path, transmission: Spy, kind: type, message: str) -> None:
+    sweep = replace(SWEEP, schemes=(UNCODED, scheme(transmission)), rho=(0.5,), seeds=(0,))
+    with ResultStore(path) as store:
+        with pytest.raises(
+            kind, match=rf"^spy on toy0\d-.*, awgn, rho 0.5 \(96 channel uses\), seed 0: {message}"
+        ):
+            list(run(sweep, store))
+        assert len(store) % 4 == 0
+        assert len(store) >= 4
+
+
+def test_nan_is_an_error_not_a_record(path: Path) -> None:
+    @dataclass(frozen=True)
+    class Broken(MeanSquaredError):
+        def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+            return super().__call__(x_hat, x).log() * 0 + torch.tensor([1.0, math.nan, 1.0, 1.0])
+
+    with ResultStore(path) as store:
+        with pytest.raises(SweepError, match=r"^uncoded on toy00-\w+, .*: mse is NaN at 10 dB$"):
+            list(run(replace(SWEEP, metrics=(Broken(),)), store))
+        assert len(store) == 0
+
+
+def test_interrupt_stops_cleanly_and_resumes(path: Path, tmp_path: Path) -> None:
+    spy = Spy(fault=KeyboardInterrupt())
+    sweep = replace(SWEEP, schemes=(scheme(spy),))
+    with ResultStore(path) as store:
+        with pytest.raises(KeyboardInterrupt):
+            list(run(sweep, store))
+        assert len(store) == 2 * 2 * 4
+    assert everything(sweep, path) == everything(sweep, tmp_path / "uninterrupted.sqlite")
+
+
+def test_death_of_a_worker_names_its_batch(path: Path) -> None:
+    sweep = replace(SWEEP, schemes=(scheme(Deadly(SWEEP.items[1].x)),))
+    with ResultStore(path) as store:
+        with pytest.raises(SweepError, match=r"^spy on toy01-.*: the worker was killed by SIGKILL"):
+            list(run(sweep, store, workers=2))
+        assert {record.item[:5] for record in store.records()} <= {"toy00", "toy02"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schemes": ()}, "without a scheme"),
+        ({"schemes": (UNCODED, UNCODED)}, "scheme uncoded is twice"),
+        ({"items": ()}, "without a item"),
+        ({"items": (SWEEP.items[0], SWEEP.items[0])}, "item toy00-.* is twice"),
+        ({"snr_db": (1.0, 1.0)}, "SNR 1.0 is twice"),
+        ({"snr_db": (math.nan,)}, "SNR of nan dB"),
+        ({"rho": ("1/2", "1/2")}, "rho 1/2 is twice"),
+        ({"rho": (0.0,)}, r"toy00-.*: rho of 0.0 is outside"),
+        ({"rho": ("1/500",)}, r"toy00-.* at rho 1/500: 0 channel uses"),
+        ({"seeds": ()}, "without a seed"),
+    ],
+)
+def test_sweep_that_cannot_be(change: dict[str, object], message: str) -> None:
+    with pytest.raises(SemcomError, match=message):
+        replace(SWEEP, **change)
+
+
+@pytest.mark.parametrize("workers", [0, -1, 10**6])
+def test_number_of_workers_is_checked(path: Path, workers: int) -> None:
+    with ResultStore(path) as store, pytest.raises(InvalidOption, match="workers: choose 1"):
+        list(run(SWEEP, store, workers))
