@@ -1,6 +1,6 @@
 """The protocol of learned joint source-channel coding."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Complex, Float
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from channels.channel import Received, SnrDb
 
 
+@runtime_checkable
 class DeepJSCC(Protocol):
     """A pair of networks, image to channel symbols and back; an `nn.Module` in practice.
 
