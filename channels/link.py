@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int, UInt8
 from torch import Tensor
 
-from channels.channel import Received
+from channels.channel import Channel, Received, transmit
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
 from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message
-from channels.theory import capacity, normal_approximation_bits
+from channels.streams import NamedStreams
 
 FRAME_BITS = 8
 """What `frame` adds to a payload."""
@@ -192,16 +192,28 @@ class IdealLink:
         """Canonical spelling."""
         return "ideal" if self.target_error is None else f"ideal:{self.target_error:g}"
 
-    def payload_bits(self, data_uses: int, snr_db: float) -> int:
-        """Bits that fit so many uses at this average SNR, as if there were no fading."""
-        if self.target_error is None:
-            return math.floor(data_uses * float(capacity(snr_db)))
-        return math.floor(float(normal_approximation_bits(float(data_uses), snr_db, self.target_error)))
+    def payload_bits(self, channel: Channel, snr_db: float, data_uses: int, outage: float = 0.01) -> int:
+        """The most bits that all but a share `outage` of 200 realisations of the channel carry.
 
-    def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
-        """Whether so many bits pass the gains and noise that each reception met; y itself is not looked at.
+        On AWGN this is the capacity (or the normal approximation) of so many uses; with fading it is the
+        outage capacity of the budget.
+        """
+        carried: list[Tensor] = []
+        step = max(1, 2**21 // max(data_uses, 1))  # bounds the memory of one call
+        x = torch.ones(1, data_uses, dtype=torch.complex64)
+        for start in range(0, 200, step):
+            rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, min(start + step, 200))))
+            received = transmit(channel, x.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+            carried.append(self.carried_bits(received))
+            if start == 0 and float(carried[0].max() - carried[0].min()) == 0:
+                break  # no fading: all realisations are alike
+        values = torch.cat(carried).sort().values
+        return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
 
-        sum over uses of log2(1 + |h|^2 / N0) >= bits; with a target error, the sum less
+    def carried_bits(self, received: Received) -> Float[Tensor, " batch"]:
+        """Bits that the gains and noise of each reception carry; y itself is not looked at.
+
+        sum over uses of log2(1 + |h|^2 / N0); with a target error, the sum less
         sqrt(sum of V(|h|^2 / N0)) Qinv(error) - log2(2k) / 2.
         """
         uses = received.y.shape[1]
@@ -211,8 +223,11 @@ class IdealLink:
             variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
             deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
             carried = carried - variance.sqrt() * deviations + math.log2(2 * uses) / 2
-        # A message of exactly the capacity has to pass although N0 is a float32.
-        return carried * (1 + 1e-6) >= bits
+        return carried
+
+    def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
+        """Whether each reception carries so many bits; 1e-6 is forgiven, since N0 is a float32."""
+        return self.carried_bits(received) * (1 + 1e-6) >= bits
 
 
 def frame(payload: bytes) -> UInt8[Tensor, " n"]:

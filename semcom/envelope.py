@@ -204,7 +204,7 @@ def plausible_mcs(
         bits = DigitalLink(mcs, adapted=True).payload_bits(uses)
         if bits <= FRAME_BITS:
             continue
-        failure = predicted_failure(mcs, channel, snr_db, bits, uses)
+        failure = predicted_failure(mcs, channel, snr_db, bits, uses, adapted=True)
         if failure > worst:
             continue
         rows.append(mcs)
@@ -247,7 +247,7 @@ def freeze(
             table = totals.setdefault((channel.name, ratio, snr), {})
             for mcs in plausible_mcs(channel, snr, budget):
                 bits = DigitalLink(mcs, adapted=True).payload_bits(uses)
-                failure = predicted_failure(mcs, channel, snr, bits, uses)
+                failure = predicted_failure(mcs, channel, snr, bits, uses, adapted=True)
                 for codec in codecs:
                     try:
                         arrived = _psnr(fit(codec, item.x, bits - FRAME_BITS).decoded, item.x)

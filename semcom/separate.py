@@ -210,8 +210,9 @@ def _decode(payload: bytes | None, coded: Coded, shape: tuple[int, ...]) -> Tens
 class IdealSeparate:
     """Source codec over an error-free link at channel capacity: what no real code can beat.
 
-    The transmitter knows the average SNR and fills its Gaussian capacity; the payload arrives if the fading
-    that happened carries it, C(h) = mean log2(1 + |h|^2 SNR) >= bits / uses.
+    The transmitter knows the average SNR and the law of the fading, and sends what all but 1 % of channel
+    realisations carry; the payload arrives if the one that happened does,
+    sum over uses of log2(1 + |h|^2 / N0) >= bits.
 
     Args:
         codec: Image to bytes.
@@ -246,7 +247,7 @@ class IdealSeparate:
         shape = tuple(x.shape)
         uses = channel.data_uses(budget.channel_uses)
         try:
-            fitted = fit(self.codec, x, self.link.payload_bits(uses, csit_snr_db))
+            fitted = fit(self.codec, x, self.link.payload_bits(channel, csit_snr_db, uses))
         except BudgetTooSmall as error:
             return nothing_sent(shape, f"{error} ({uses} channel uses at capacity)")
         info = {"payload_bits": 8.0 * len(fitted.payload), "scale": float(fitted.quality.scale)}

@@ -1,0 +1,193 @@
+"""The digital link and the ideal link: what goes in comes out, what is lost is said to be lost."""
+
+import math
+import random
+
+import pytest
+import torch
+
+from channels import AWGN, NamedStreams, RayleighBlockFading, Received, theory, transmit
+from channels.errors import ChannelError
+from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame, unframe
+from channels.mcs import MCS_TABLE, Mcs
+
+QPSK_HALF = MCS_TABLE[6]
+
+
+def streams(batch: int) -> NamedStreams:
+    return NamedStreams(3, tuple(f"item{i}" for i in range(batch)))
+
+
+def random_bits(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 2, (count,), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def noiseless(x: torch.Tensor) -> Received:
+    return Received(x, torch.ones_like(x), torch.full((x.shape[0], 1), 1e-6))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\x80\x00", b"semantic", bytes(range(256))])
+def test_frames(payload: bytes) -> None:
+    bits = frame(payload)
+    assert bits.numel() == 8 * len(payload) + FRAME_BITS
+    assert unframe(bits) == payload
+    assert unframe(torch.nn.functional.pad(bits, (0, 1003))) == payload
+
+
+def test_bits_without_an_end_mark_are_no_frame() -> None:
+    assert unframe(torch.zeros(64, dtype=torch.uint8)) is None
+    assert unframe(torch.ones(64, dtype=torch.uint8)) is None
+    assert unframe(torch.zeros(0, dtype=torch.uint8)) is None
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("data_uses", [40, 333, 2049, 20000])
+def test_any_length_arrives_in_exactly_the_budget(data_uses: int, adapted: bool) -> None:
+    chosen = random.Random(data_uses)
+    for mcs in MCS_TABLE[:: 1 if data_uses < 3000 else 6]:
+        link = DigitalLink(mcs, adapted=adapted)
+        longest = link.payload_bits(data_uses)
+        assert longest <= mcs.bits_per_use * data_uses
+        for count in {longest, longest // 2, 1, chosen.randint(1, max(longest, 1))} if longest else ():
+            bits = random_bits(count)
+            x = link.send(bits, data_uses)
+            assert x.shape == (1, data_uses)
+            delivery = link.receive(noiseless(x))
+            assert delivery.ok.all()
+            assert delivery.block_ok[0].all()
+            assert torch.equal(delivery.bits[0][:count], bits)
+            assert not delivery.bits[0][count:].any()
+
+
+@pytest.mark.parametrize("mcs", MCS_TABLE[::5], ids=lambda mcs: mcs.name)
+def test_average_power_is_one_whatever_the_payload(mcs: Mcs) -> None:
+    data_uses = 20000
+    x = DigitalLink(mcs).send(torch.zeros(8, dtype=torch.uint8), data_uses)
+    kurtosis = mcs.constellation.points.abs().pow(4).mean().item()
+    assert abs(x.abs().square().mean().item() - 1) < 5 * math.sqrt((kurtosis - 1) / data_uses) + 1e-6
+
+
+def test_a_shorter_message_survives_more_noise() -> None:
+    link, data_uses = DigitalLink(QPSK_HALF), 2000
+    snr_db = float(link.mcs.index) - 6.0  # 0 dB, below the capacity of the full code rate
+    longest = link.payload_bits(data_uses)
+    for count, arrives in ((longest, False), (longest // 2, True)):
+        x = link.send(random_bits(count), data_uses)
+        received = transmit(AWGN(), x.expand(20, -1), snr_db - 2.0, streams(20))
+        assert link.receive(received).ok.all() == arrives
+
+
+def test_lost_messages_are_never_called_good() -> None:
+    link, data_uses, batch = DigitalLink(MCS_TABLE[8], adapted=True), 400, 300
+    bits = random_bits(link.payload_bits(data_uses))
+    # from hopeless to the waterfall: most verdicts are bad, all must be true
+    snr_db = torch.linspace(-15.0, 5.0, batch)
+    delivery = link.receive(
+        transmit(AWGN(), link.send(bits, data_uses).expand(batch, -1), snr_db, streams(batch))
+    )
+    right = torch.tensor([b.shape == bits.shape and torch.equal(b, bits) for b in delivery.bits])
+    assert torch.equal(right, delivery.ok)
+    assert 0 < right.sum() < batch / 2
+    assert all(p is None for p, ok in zip(delivery.payloads(), delivery.ok, strict=True) if not ok)
+    assert torch.equal(delivery.bler == 0, delivery.ok)
+
+
+def test_an_erased_transmission_is_lost() -> None:
+    link = DigitalLink(MCS_TABLE[9])
+    nothing = torch.zeros(2, 500, dtype=torch.complex64)
+    for h in (nothing, torch.ones_like(nothing)):
+        assert not link.receive(Received(nothing, h, torch.ones(2, 1))).ok.any()
+
+
+def test_a_reception_does_not_depend_on_its_batch() -> None:
+    link, data_uses, batch = DigitalLink(MCS_TABLE[10], adapted=True), 1500, 6
+    x = link.send(random_bits(link.payload_bits(data_uses)), data_uses)
+    snr_db = torch.linspace(5.0, 8.0, batch)
+    received = transmit(RayleighBlockFading(50), x.expand(batch, -1), snr_db, streams(batch))
+    together = link.receive(received)
+    for i in range(batch):
+        alone = link.receive(
+            Received(received.y[i : i + 1], received.h[i : i + 1], received.noise_var[i : i + 1])
+        )
+        assert torch.equal(alone.bits[0], together.bits[i])
+        assert alone.ok[0] == together.ok[i]
+
+
+def test_an_adapting_receiver_reads_the_scheme_from_the_header() -> None:
+    data_uses, receiver = 3000, DigitalLink(MCS_TABLE[0], adapted=True)
+    for mcs in MCS_TABLE:
+        sender = DigitalLink(mcs, adapted=True)
+        bits = random_bits(sender.payload_bits(data_uses) * 3 // 4)
+        delivery = receiver.receive(noiseless(sender.send(bits, data_uses)))
+        assert delivery.ok.all()
+        assert torch.equal(delivery.bits[0][: bits.numel()], bits)
+
+
+def test_the_header_is_paid_for() -> None:
+    data_uses = 1000
+    for mcs in MCS_TABLE[4:]:
+        fixed, adapted = DigitalLink(mcs), DigitalLink(mcs, adapted=True)
+        for link in (fixed, adapted):
+            free = mcs.bits_per_use * (data_uses - link.header(data_uses).uses)
+            assert link.payload_bits(data_uses) + 16 <= free
+        assert adapted.header(data_uses).uses == 62
+
+
+def test_the_header_outlives_the_payload() -> None:
+    data_uses, batch = 1000, 400
+    for index in (2, 6):
+        link = DigitalLink(MCS_TABLE[index])
+        snr_db = 10 * math.log10(2**link.mcs.bits_per_use - 1)  # the Shannon limit of the payload
+        x = link.send(random_bits(link.payload_bits(data_uses)), data_uses)
+        delivery = link.receive(transmit(AWGN(), x.expand(batch, -1), snr_db, streams(batch)))
+        announced = torch.tensor([b.numel() for b in delivery.bits])
+        assert delivery.ok.float().mean() < 0.5  # the normal approximation at capacity
+        assert (announced == link.payload_bits(data_uses)).float().mean() > 0.98
+
+
+def test_too_long_a_message_is_refused() -> None:
+    link = DigitalLink(QPSK_HALF)
+    with pytest.raises(ChannelError, match="1000 channel uses"):
+        link.send(random_bits(link.payload_bits(1000) + 1), 1000)
+    assert link.payload_bits(20) == 0
+    with pytest.raises(ChannelError):
+        link.send(random_bits(8), 20)
+
+
+def test_ideal_link_carries_the_capacity() -> None:
+    link, data_uses = IdealLink(), 500
+    bits = link.payload_bits(AWGN(), 7.0, data_uses)
+    assert bits == math.floor(500 * math.log2(1 + 10**0.7))
+    received = transmit(AWGN(), torch.ones(2, data_uses, dtype=torch.complex64), 7.0, streams(2))
+    assert link.succeeds(received, bits).all()
+    assert not link.succeeds(received, bits + 2).any()
+
+
+def test_ideal_link_over_fading_is_in_outage_as_theory_says() -> None:
+    batch, data_uses = 20000, 8
+    x = torch.ones(batch, data_uses, dtype=torch.complex64)
+    received = transmit(RayleighBlockFading(4), x, 10.0, streams(batch))
+    measured = 1 - IdealLink().succeeds(received, 16).float().mean().item()
+    expected = float(theory.outage_rayleigh(2.0, 10.0, 2))
+    assert abs(measured - expected) < 5 * math.sqrt(expected * (1 - expected) / batch)
+
+
+def test_ideal_link_fills_the_outage_capacity_of_a_fading_channel() -> None:
+    batch, data_uses = 2000, 64
+    channel = RayleighBlockFading(8)
+    bits = IdealLink().payload_bits(channel, 10.0, data_uses, outage=0.1)
+    x = torch.ones(batch, data_uses, dtype=torch.complex64)
+    lost = 1 - IdealLink().succeeds(transmit(channel, x, 10.0, streams(batch)), bits).float().mean().item()
+    deviation = math.sqrt(0.1 * 0.9 * (1 / 200 + 1 / batch))  # of both quantile and measurement
+    assert abs(lost - 0.1) < 5 * deviation
+
+
+def test_ideal_link_at_finite_length_follows_the_normal_approximation() -> None:
+    link, data_uses = IdealLink(1e-3), 300
+    bits = link.payload_bits(AWGN(), 3.0, data_uses)
+    assert bits < IdealLink().payload_bits(AWGN(), 3.0, data_uses)
+    received = transmit(AWGN(), torch.ones(1, data_uses, dtype=torch.complex64), 3.0, streams(1))
+    assert link.succeeds(received, bits).all()
+    assert not link.succeeds(received, bits + 2).any()
+    with pytest.raises(ChannelError, match="outside"):
+        IdealLink(0.7)
