@@ -14,9 +14,11 @@ Table = tuple[int, ...]
 """Frequencies of the values 0 .. len - 1, all at least 1."""
 
 HAT = 32  # interpolation weights are integers that sum to this
-LARGEST_NODE = 30  # times HAT^2 still fits int16
+LARGEST_NODE = 15  # times HAT^2 leaves room in int16 for the usual spectrum
+INT16 = 2**15 - 1
 CELLS_PER_OCTAVE = 4  # of the histogram that the model is fitted to
-SMALLEST_VARIANCE = 1e-9  # a flat picture has no energy outside one coefficient
+LEAST_EXCESS = -10.0  # log2: what lies further below the usual costs more bits than it saves power
+NO_COUNT = 1e-3  # stands for an empty cell
 
 # log2 variance = OFFSET - SLOPE * log2(spatial frequency) per plane: least squares over photos/train.
 OFFSET = (-8.0, -16.2, -16.8)
@@ -37,14 +39,14 @@ class Level:
 
 
 LEVELS = (
-    Level((1.0, 1.5, 1.5), 1.5),
-    Level((1.5, 2.0, 2.0), 1.5),
-    Level((1.5, 2.0, 2.0), 2.0),
-    Level((2.0, 3.0, 3.0), 2.0),
-    Level((2.5, 4.0, 4.0), 2.0),
-    Level((3.0, 4.5, 4.5), 2.0),
-    Level((4.5, 9.0, 9.0), 2.0),
-    Level((9.0, 9.0, 9.0), 2.5),
+    Level((1.0, 1.5, 1.5), 1.5),  # some 450 bits for a photograph
+    Level((1.5, 3.0, 3.0), 1.5),  # 210
+    Level((2.0, 4.5, 4.5), 1.5),  # 140
+    Level((3.0, 9.0, 9.0), 1.5),  # 85
+    Level((4.5, 9.0, 9.0), 1.5),  # 70
+    Level((4.5, 9.0, 9.0), 3.0),  # 55
+    Level((9.0, 99.0, 99.0), 2.0),  # 30
+    Level((99.0, 99.0, 99.0), 2.0),  # 20: one node per plane, its energy
 )
 """From fine to coarse."""
 
@@ -53,37 +55,42 @@ LEVELS = (
 class Spectrum:
     """Variances of the cosine-transform coefficients of three planes, smooth in log frequency.
 
-    log2 variance[u, v] = step * sum over nodes of hat(log2(1 + u)) hat(log2(1 + v)) node
+    log2 variance[u, v] = usual[u, v] + step * sum over nodes of hat(log2(1 + u)) hat(log2(1 + v)) node
 
-    The nodes are small integers and the hats are integers over `HAT`, so transmitter and receiver compute
-    equal numbers on any machine, and agree on which coefficients are the largest.
+    `usual` is the spectrum of the average photograph, a power of spatial frequency. The constant [0, 0] of
+    each plane has a value of its own, since flat pictures have nothing else. All is rounded to
+    integers before it is compared, so that transmitter and receiver agree on which coefficients are largest.
 
     Args:
         shape: Height and width.
         level: Index into `LEVELS`.
-        nodes: Node values, one array per plane.
+        nodes: Node values, small integers, one array per plane.
+        constants: Excess of the constant over the usual in steps, one per plane.
     """
 
     shape: tuple[int, int]
     level: int
     nodes: tuple[Int[np.ndarray, "_ _"], ...]
+    constants: tuple[int, ...]
 
     @classmethod
     def fit(cls, histograms: Sequence["Histogram"], level: int) -> "Spectrum":
         """The most likely spectrum, rounded."""
         shape = histograms[0].shape
-        nodes = []
+        nodes, constants = [], []
         for plane, histogram in enumerate(histograms):
-            rows, columns = _grid(shape, LEVELS[level].octaves[plane])
-            exact = histogram.most_likely(rows, columns) / LEVELS[level].step
-            nodes.append(np.clip(np.rint(exact), -LARGEST_NODE, LARGEST_NODE).astype(np.int64))
-        return cls(shape, level, tuple(nodes))
+            usual = _usual(shape, plane)
+            exact = histogram.most_likely(*_grid(shape, LEVELS[level].octaves[plane]), usual)
+            nodes.append(_rounded(exact, level))
+            excess = max(math.log2(max(histogram.constant, 1e-30)) - usual[0, 0], LEAST_EXCESS)
+            constants.append(int(_rounded(np.array(excess), level)))
+        return cls(shape, level, tuple(nodes), tuple(constants))
 
     @classmethod
     def least_bits(cls, shape: tuple[int, int], level: int) -> int:
         """Length of the description of a spectrum that is as predicted everywhere."""
         nodes = sum(math.prod(_grid(shape, octaves)) for octaves in LEVELS[level].octaves)
-        return math.floor(nodes * math.log2(sum(NODE_TABLE) / max(NODE_TABLE)))
+        return math.floor((3 + nodes) * math.log2(sum(NODE_TABLE) / max(NODE_TABLE)))
 
     def largest(self, count: int) -> Int[np.ndarray, " count"]:
         """Flat indices of the coefficients of largest variance, falling; ties in raster order."""
@@ -91,24 +98,29 @@ class Spectrum:
 
     def variances(self, index: Int[np.ndarray, " some"]) -> Float[np.ndarray, " some"]:
         """Of the coefficients at these flat indices."""
-        return np.exp2(self._logarithms[index] * (LEVELS[self.level].step / HAT**2))
+        return np.exp2(self._logarithms[index] / self._units)
+
+    @property
+    def _units(self) -> float:
+        """Of the integers, per octave of variance."""
+        return HAT**2 / LEVELS[self.level].step
 
     @cached_property
     def _logarithms(self) -> Int[np.ndarray, " values"]:
         planes = []
         for nodes in self.nodes:
             down, across = (_hats(n, m) for n, m in zip(self.shape, nodes.shape, strict=True))
-            planes.append((down.astype(float) @ nodes @ across.T).astype(np.int16))  # integers: exact
-        return np.stack(planes).reshape(-1)
+            excess = down.astype(float) @ nodes @ across.T  # integers: exact
+            excess[0, 0] = self.constants[len(planes)] * HAT**2
+            planes.append(excess + np.rint(_usual(self.shape, len(planes)) * self._units))
+        return np.stack(planes).clip(-INT16, INT16).astype(np.int16).reshape(-1)
 
     def symbols(self) -> list[tuple[int, Table]]:
         """For `pack`: what is left of the nodes after prediction from their neighbours."""
-        out = []
-        for plane, nodes in enumerate(self.nodes):
-            excess = nodes - _usual(self.shape, plane, nodes.shape, LEVELS[self.level].step)
+        out = [(constant + NODE_RANGE, NODE_TABLE) for constant in self.constants]
+        for nodes in self.nodes:
             for i, j in np.ndindex(*nodes.shape):
-                left = int(excess[i, j]) - _prediction(excess, i, j)
-                out.append((min(max(left, -NODE_RANGE), NODE_RANGE) + NODE_RANGE, NODE_TABLE))
+                out.append((int(nodes[i, j]) - _prediction(nodes, i, j) + NODE_RANGE, NODE_TABLE))
         return out
 
     @classmethod
@@ -118,15 +130,16 @@ class Spectrum:
         Raises:
             CorruptPayload: A node out of range.
         """
+        constants = tuple(message.take(NODE_TABLE) - NODE_RANGE for _ in range(3))
         planes = []
-        for plane, octaves in enumerate(LEVELS[level].octaves):
-            excess = np.zeros(_grid(shape, octaves), np.int64)
-            for i, j in np.ndindex(*excess.shape):
-                excess[i, j] = _prediction(excess, i, j) + message.take(NODE_TABLE) - NODE_RANGE
-            planes.append(excess + _usual(shape, plane, excess.shape, LEVELS[level].step))
-        if max(np.abs(nodes).max() for nodes in planes) > LARGEST_NODE:
+        for octaves in LEVELS[level].octaves:
+            nodes = np.zeros(_grid(shape, octaves), np.int64)
+            for i, j in np.ndindex(*nodes.shape):
+                nodes[i, j] = _prediction(nodes, i, j) + message.take(NODE_TABLE) - NODE_RANGE
+            planes.append(nodes)
+        if max(np.abs(nodes).max() for nodes in (*planes, np.array(constants))) > LARGEST_NODE:
             raise CorruptPayload("the description of a spectrum is out of range")
-        return cls(shape, level, tuple(planes))
+        return cls(shape, level, tuple(planes), constants)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -136,26 +149,35 @@ class Histogram:
     Args:
         shape: Height and width of the plane.
         starts: First index of each cell, per axis.
-        counts: Coefficients per cell.
+        counts: Coefficients per cell, that of zero frequency left out.
         means: Their mean energy.
+        constant: Energy at zero frequency.
     """
 
     shape: tuple[int, int]
     starts: tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " columns"]]
     counts: Float[np.ndarray, "rows columns"]
     means: Float[np.ndarray, "rows columns"]
+    constant: float
 
     @classmethod
     def of(cls, coefficients: Float[np.ndarray, "height width"]) -> "Histogram":
         """Cells of a quarter octave."""
         height, width = coefficients.shape
         rows, columns = _cells(height), _cells(width)
-        energy = np.add.reduceat(np.add.reduceat(np.square(coefficients, dtype=float), rows, 0), columns, 1)
+        energies = np.square(coefficients, dtype=float)
+        constant = float(energies[0, 0])
+        energies[0, 0] = 0
         counts = np.outer(np.diff(rows, append=height), np.diff(columns, append=width)).astype(float)
-        return cls((height, width), (rows, columns), counts, np.maximum(energy / counts, SMALLEST_VARIANCE))
+        counts[0, 0] = NO_COUNT
+        return cls(
+            (height, width), (rows, columns), counts, _sum_cells(energies, rows, columns) / counts, constant
+        )
 
-    def most_likely(self, rows: int, columns: int) -> Float[np.ndarray, "{rows} {columns}"]:
-        """Nodes, in log2 of variance, under which Gaussian coefficients would be most likely.
+    def most_likely(
+        self, rows: int, columns: int, usual: Float[np.ndarray, "height width"]
+    ) -> Float[np.ndarray, "{rows} {columns}"]:
+        """Nodes, in log2 of variance above the usual, under which Gaussian coefficients would be most likely.
 
         Newton's method. Distortion after power allocation goes with the root of the variance, so the
         likelihood of a coefficient is weighed by it.
@@ -165,12 +187,17 @@ class Histogram:
             for length, nodes, starts in zip(self.shape, (rows, columns), self.starts, strict=True)
         )
         basis = np.einsum("ai,bj->abij", down, across).reshape(self.counts.size, -1)
-        counts, means = self.counts.reshape(-1), self.means.reshape(-1)
+        sizes = np.outer(*(np.diff(s, append=n) for s, n in zip(self.starts, self.shape, strict=True)))
+        usual = np.log(2) * (_sum_cells(usual, *self.starts) / sizes).reshape(-1)
+        counts = self.counts.reshape(-1)
+        means = np.maximum(self.means.reshape(-1), np.exp(usual) * 2**LEAST_EXCESS)
         ridge = 1e-7 * np.eye(basis.shape[1])
         weight = np.sqrt(counts) / np.sqrt(counts).sum()
-        nodes = np.linalg.solve((basis.T * weight) @ basis + ridge, (basis.T * weight) @ np.log(means))
+        nodes = np.linalg.solve(
+            (basis.T * weight) @ basis + ridge, (basis.T * weight) @ (np.log(means) - usual)
+        )
         for _ in range(10):
-            variance = np.exp(basis @ nodes)
+            variance = np.exp(usual + basis @ nodes)
             weight = counts * np.sqrt(np.minimum(variance, 10 * means))
             weight /= weight.sum()
             ratio = np.minimum(means / variance, 5)
@@ -233,7 +260,7 @@ def _two_sided(largest: int, numerator: int, denominator: int) -> Table:
     return tuple(half[:0:-1] + half)
 
 
-NODE_RANGE = 3 * LARGEST_NODE  # |value| + |prediction| at most: |0.9 * 2 * 30 + 30|
+NODE_RANGE = 2 * LARGEST_NODE  # |value| + |prediction|, which is at most 0.9 of the largest
 NODE_TABLE = _two_sided(NODE_RANGE, 9, 20)  # mean size 0.75, as measured on photos/train
 
 
@@ -255,14 +282,19 @@ def _hats(length: int, nodes: int) -> Int[np.ndarray, "{length} {nodes}"]:
     return hats
 
 
-def _usual(shape: tuple[int, int], plane: int, size: tuple[int, ...], step: float) -> Int[np.ndarray, "_ _"]:
-    """Node values of the average photograph."""
-    row, column = (
-        (length ** (np.arange(count) / max(count - 1, 1)) - 0.5) / length
-        for length, count in zip(shape, size, strict=True)
-    )
-    frequency = np.hypot(row[:, None], column[None, :])
-    return np.rint((OFFSET[plane] - SLOPE[plane] * np.log2(frequency)) / step).astype(np.int64)
+def _rounded(exact: Float[np.ndarray, "..."], level: int) -> Int[np.ndarray, "..."]:
+    steps = np.rint(exact / LEVELS[level].step)
+    return np.clip(steps, -LARGEST_NODE, LARGEST_NODE).astype(np.int64)
+
+
+def _usual(shape: tuple[int, int], plane: int) -> Float[np.ndarray, "height width"]:
+    """log2 variance in the average photograph."""
+    down, across = ((np.arange(length) + 0.5) / length for length in shape)
+    return OFFSET[plane] - SLOPE[plane] / 2 * np.log2(down[:, None] ** 2 + across**2)
+
+
+def _sum_cells(values: Float[np.ndarray, "height width"], rows, columns) -> Float[np.ndarray, "_ _"]:
+    return np.add.reduceat(np.add.reduceat(values, rows, 0), columns, 1)
 
 
 def _prediction(excess: Int[np.ndarray, "_ _"], i: int, j: int) -> int:
