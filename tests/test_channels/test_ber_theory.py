@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from channels import theory
 from channels.channel import Received
 from channels.constellation import Constellation

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from channels.channel import Received
 from channels.constellation import Constellation
 from channels.errors import ChannelError

@@ -44,7 +44,7 @@ def test_bits_without_an_end_mark_are_no_frame() -> None:
 @pytest.mark.parametrize("data_uses", [40, 333, 2049, 20000])
 def test_any_length_arrives_in_exactly_the_budget(data_uses: int, adapted: bool) -> None:
     chosen = random.Random(data_uses)
-    for mcs in MCS_TABLE[:: 1 if data_uses < 3000 else 6]:
+    for mcs in MCS_TABLE[:: 3 if data_uses < 3000 else 10]:
         link = DigitalLink(mcs, adapted=adapted)
         longest = link.payload_bits(data_uses)
         assert longest <= mcs.bits_per_use * data_uses
@@ -69,11 +69,10 @@ def test_average_power_is_one_whatever_the_payload(mcs: Mcs) -> None:
 
 def test_a_shorter_message_survives_more_noise() -> None:
     link, data_uses = DigitalLink(QPSK_HALF), 2000
-    snr_db = float(link.mcs.index) - 6.0  # 0 dB, below the capacity of the full code rate
     longest = link.payload_bits(data_uses)
     for count, arrives in ((longest, False), (longest // 2, True)):
         x = link.send(random_bits(count), data_uses)
-        received = transmit(AWGN(), x.expand(20, -1), snr_db - 2.0, streams(20))
+        received = transmit(AWGN(), x.expand(20, -1), -2.0, streams(20))
         assert link.receive(received).ok.all() == arrives
 
 
@@ -115,7 +114,7 @@ def test_a_reception_does_not_depend_on_its_batch() -> None:
 
 def test_an_adapting_receiver_reads_the_scheme_from_the_header() -> None:
     data_uses, receiver = 3000, DigitalLink(MCS_TABLE[0], adapted=True)
-    for mcs in MCS_TABLE:
+    for mcs in MCS_TABLE[::2]:
         sender = DigitalLink(mcs, adapted=True)
         bits = random_bits(sender.payload_bits(data_uses) * 3 // 4)
         delivery = receiver.receive(noiseless(sender.send(bits, data_uses)))
