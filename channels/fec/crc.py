@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from channels.errors import ChannelError
+
+Words = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,14 @@ class CRC:
         # A word times D^L is divisible by g(D) exactly if the word is.
         return torch.from_numpy(self._remainder(bits.cpu().numpy()) == 0).to(bits.device)
 
-    def _remainder(self, bits: np.ndarray) -> np.ndarray:
+    def _remainder(self, bits: npt.NDArray[np.uint8]) -> Words:
         """bits(D) D^L mod g(D) as integers [blocks]: the sum of the remainders of the ones in the word."""
         powers = _powers(self.length, self.polynomial, bits.shape[1])
         return np.bitwise_xor.reduce(bits * powers, axis=1, dtype=np.uint32)
 
 
 @lru_cache(maxsize=64)
-def _powers(length: int, polynomial: int, bits: int) -> np.ndarray:
+def _powers(length: int, polynomial: int, bits: int) -> Words:
     """D^(L+k-1-i) mod g(D) for bit i of k."""
     powers = np.array([polynomial], dtype=np.uint32)  # D^L, D^(L+1), ...
     step = np.array([2], dtype=np.uint32)  # D^n, n of them known
@@ -74,7 +77,7 @@ def _powers(length: int, polynomial: int, bits: int) -> np.ndarray:
     return powers
 
 
-def _times(a: np.ndarray, b: np.ndarray, length: int, polynomial: int) -> np.ndarray:
+def _times(a: Words, b: Words, length: int, polynomial: int) -> Words:
     """a(D) b(D) mod g(D), by shift and add."""
     mask, zero, one = np.uint32((1 << length) - 1), np.uint32(0), np.uint32(1)
     product = np.zeros_like(a)

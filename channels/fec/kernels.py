@@ -2,9 +2,6 @@
 
 The bits of one column of the base graph, of several code blocks side by side, are the lanes of one vector:
 lane = bit * frames + frame. A cyclic shift of the lifted matrix is then a shift by `shift * frames` lanes.
-Narrow integers and loops over whole vectors of 64 lanes are what LLVM turns into one instruction each:
-saturating bytes are spelt min(max(..., -128), 127) in 16 bits, and indices are unsigned because a signed one
-would be tested for wrapping round.
 """
 
 import typing
@@ -12,161 +9,284 @@ import typing
 import numpy as np
 from numba import njit
 
-U = np.uint64
-MESSAGE_LIMIT = 31  # a quarter of the range: a saturated posterior outweighs a few contradictions
-LANES = 64  # bytes in one AVX-512 register; narrower machines split it
+from channels.fec import simd
+
+U = np.uintp
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
-def encode(codeword, row_start, column, shift, unknown, z):
-    """Solve one parity column per row. `codeword` [blocks, columns * z] holds information, and solved columns."""
-    total = np.empty(z, np.uint8)
-    for word in codeword:
-        for row in range(len(unknown)):
-            total[:] = 0
-            for edge in range(row_start[row], row_start[row + 1]):
-                bits = word[column[edge] * z : (column[edge] + 1) * z]
-                s = shift[edge]
-                for i in range(z - s):
-                    total[i] ^= bits[i + s]
-                for i in range(z - s, z):
-                    total[i] ^= bits[i + s - z]
-            solved = unknown[row]
-            if solved >= 0:
-                word[solved * z : (solved + 1) * z] ^= total
+def encode(bits, graph, turn, z, info_columns, pieces, bits_per_symbol, bounds, coded):
+    """Parity, rate matching and bit interleaving of each block.
+
+    Args:
+        bits: uint8 [blocks, K'].
+        graph: row_start, column, shift; rows in the order of the base graph.
+        turn: Shift of the first parity column in the sum of the core rows.
+        z: Lifting size.
+        info_columns: 22 or 10.
+        pieces: int64 [pieces, 2], the circular buffer in order of sending: begin and end in the codeword.
+        bits_per_symbol: Rows of the interleaver.
+        bounds: int64 [blocks + 1], where each block begins in `coded`.
+        coded: uint8 [total], written.
+    """
+    row_start, column, shift = graph
+    rows = len(row_start) - 1
+    word = np.empty((info_columns + rows) * z, np.uint8)
+    first, total = np.empty(z, np.uint8), np.empty(z, np.uint8)
+    for block in range(len(bits)):
+        word[:] = 0
+        word[: bits.shape[1]] = bits[block]
+        # The core rows add up to the information and one turned copy of the first parity column, because each
+        # of the next three is in two of them (38.212, 5.3.2: H w = 0).
+        first[:] = 0
+        for row in range(4):
+            _row_sum(word, row_start[row], row_start[row + 1], column, shift, z, total)
+            first ^= total
+        for i in range(z):
+            word[info_columns * z + (i + turn) % z] = first[i]
+        for row in range(rows):
+            if row != 3:
+                _row_sum(word, row_start[row], row_start[row + 1], column, shift, z, total)
+                solved = (info_columns + row + (1 if row < 3 else 0)) * z
+                for i in range(z):
+                    word[solved + i] = total[i]
+        _match(word, pieces, bits_per_symbol, coded[bounds[block] : bounds[block + 1]])
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+@typing.no_type_check
+def _row_sum(word, begin, end, column, shift, z, total):
+    """Sum of the shifted columns of one row."""
+    total[:] = 0
+    for edge in range(begin, end):
+        bits = word[column[edge] * z : (column[edge] + 1) * z]
+        s = shift[edge]
+        for i in range(z - s):
+            total[i] ^= bits[i + s]
+        for i in range(s):
+            total[z - s + i] ^= bits[i]
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+@typing.no_type_check
+def _match(word, pieces, bits_per_symbol, coded):
+    """Bits of the circular buffer, written row by row and read column by column (5.4.2.1, 5.4.2.2)."""
+    columns = len(coded) // bits_per_symbol
+    piece, at = 0, pieces[0, 0]
+    for i in range(bits_per_symbol):
+        j = 0
+        while j < columns:
+            run = min(columns - j, pieces[piece, 1] - at)
+            for m in range(run):
+                coded[(j + m) * bits_per_symbol + i] = word[at + m]
+            j += run
+            at += run
+            if at == pieces[piece, 1]:
+                piece = (piece + 1) % len(pieces)
+                at = pieces[piece, 0]
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+@typing.no_type_check
+def _recover(llr, pieces, bits_per_symbol, soft):
+    """The inverse of `_match`: LLRs of one bit are added."""
+    columns = len(llr) // bits_per_symbol
+    piece, at = 0, pieces[0, 0]
+    for i in range(bits_per_symbol):
+        j = 0
+        while j < columns:
+            run = min(columns - j, pieces[piece, 1] - at)
+            for m in range(run):
+                soft[at + m] += llr[(j + m) * bits_per_symbol + i]
+            j += run
+            at += run
+            if at == pieces[piece, 1]:
+                piece = (piece + 1) % len(pieces)
+                at = pieces[piece, 0]
+
+
+@njit(inline="always")
+@typing.no_type_check
+def _boxplus(a, b, knee):
+    """|a boxplus b| of magnitudes, in quantiser steps.
+
+    min(a, b) - c(|a - b|) + c(a + b) with c(x) = log(1 + exp(-x)), and c drawn as a line of slope -1/4 that
+    ends at the knee: c(|a - b|) - c(a + b) is then a quarter of min(knee - |a - b|, 2 min(a, b)), or 0.
+    """
+    low = simd.smaller(a, b)
+    gap = simd.subtract(simd.larger(a, b), low)
+    return simd.subtract(
+        low, simd.quarter(simd.smaller(simd.subtract_to_zero(knee, gap), simd.add(low, low)))
+    )
 
 
 @njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
 @typing.no_type_check
-def decode(llr, graph, z, frames, scale, offset, max_iterations, early_stop, bits, ok, iterations):
-    """Layered offset min-sum in 8-bit integers.
+def decode(
+    llr, bounds, pieces, bits_per_symbol, graph, z, filler, quantiser, frames, iteration_limit, early_stop,
+    bits, ok, iterations,
+):  # fmt: skip
+    """Layered belief propagation in 8-bit integers; False if an LLR is NaN.
+
+    The check node follows A-min*: the least reliable edge gets the boxplus of all others, every other edge the
+    boxplus of them all (Jones, Valles, Smith and Villasenor, MILCOM 2003).
 
     Args:
-        llr: float32 [blocks, columns * z].
-        graph: row_start, column, turn, check_turn, rotation, all int64. A column is kept in the order in which
-            the last row to touch it saw it: `turn` is the further shift each edge needs, `check_turn` the
-            shift from the order at the end of an iteration, `rotation` that order.
+        llr: float32 [total].
+        bounds: int64 [blocks + 1], where each block begins in `llr`.
+        pieces: int64 [pieces, 2], the circular buffer in order of sending: begin and end in the codeword.
+        bits_per_symbol: Rows of the interleaver.
+        graph: row_start, column, turn, check_turn, rotation. A column is kept in the order in which the last
+            row to touch it saw it: `turn` is the further shift each edge needs, `check_turn` the shift from
+            the order at the end of an iteration, `rotation` that order.
         z: Lifting size.
+        filler: First filler bit, and the bit after the last.
+        quantiser: Steps per unit of LLR, knee, largest channel value, largest message, in steps.
         frames: Code blocks side by side.
-        scale: Quantiser steps per unit of LLR.
-        offset: Offset in quantiser steps.
-        max_iterations: At least 1.
+        iteration_limit: At least 1.
         early_stop: Whether to stop when all checks hold.
-        bits: uint8 [blocks, information columns * z], written.
-        ok: bool [blocks], written: all checks hold and no information bit is undecided.
+        bits: uint8 [blocks, K'], written.
+        ok: bool [blocks], written: all checks hold, and no bit in them is undecided.
         iterations: int64 [blocks], written.
     """
     row_start, column, turn, check_turn, rotation = graph
-    blocks, columns, rows = llr.shape[0], len(rotation), len(row_start) - 1
+    scale, knee_steps, channel_limit, message_limit = quantiser
+    blocks, columns, rows = len(ok), len(rotation), len(row_start) - 1
+    step = U(simd.LANES)
     lanes = U(z * frames)
-    padded = (lanes + U(LANES - 1)) // U(LANES) * U(LANES)
+    padded = (lanes + step - U(1)) // step * step
     pitch = lanes + padded  # a column and its beginning once more, so that any shift reads straight on
-    posterior = np.zeros(U(columns) * pitch + U(LANES), np.int8)
-    message = np.empty(U(len(column)) * padded, np.int8)
     degree = 0
     for row in range(rows):
         degree = max(degree, row_start[row + 1] - row_start[row])
+    posterior = np.zeros(U(columns) * pitch + padded, np.int8)
+    message = np.empty(U(len(column)) * padded, np.int8)
     incoming = np.empty(U(degree) * padded, np.int8)
-    least, second = np.empty(padded, np.uint8), np.empty(padded, np.uint8)
-    sign = np.empty(padded, np.int8)
+    state = np.empty(U(3) * padded, np.int8)
     failed = np.empty(padded, np.int8)
-    beta, limit = np.uint8(offset), np.uint8(MESSAGE_LIMIT)
-    # All checks of a bit together must be able to overrule the channel, or a parity bit of one check that noise
-    # turned round with certainty stays wrong for ever, and the block with it.
-    certain = np.zeros(columns, np.float32)
-    for edge in range(len(column)):
-        certain[column[edge]] = min(certain[column[edge]] + MESSAGE_LIMIT - offset - 1, 127)
+    good = np.zeros(frames, np.bool_)
+    soft = np.empty(columns * z, np.float32)
+    rounded = np.empty(columns * z, np.int8)
+    knee, limit = simd.fill(np.uint8(knee_steps)), simd.fill(np.uint8(message_limit))
+    zero = simd.fill(np.uint8(0))
+    valid = True
 
-    for first in range(0, blocks, frames):
-        here = min(frames, blocks - first)
+    for group in range(0, blocks, frames):
+        here = min(frames, blocks - group)
         message[:] = 0
+        for f in range(here):
+            soft[:] = 0
+            _recover(llr[bounds[group + f] : bounds[group + f + 1]], pieces, bits_per_symbol, soft)
+            total = np.float32(0)
+            for i in range(columns * z):
+                x = np.rint(min(max(soft[i] * scale, -channel_limit), channel_limit))
+                total += soft[i] - soft[i]
+                rounded[i] = np.int8(x)
+            valid &= total == 0
+            rounded[filler[0] : filler[1]] = 127
+            for c in range(columns):
+                s, a = rotation[c], c * z
+                b = U(c) * pitch + U(f)
+                for i in range(z - s):
+                    posterior[b + U(i * frames)] = rounded[a + s + i]
+                for i in range(s):
+                    posterior[b + U((z - s + i) * frames)] = rounded[a + i]
         for c in range(columns):
-            for f in range(here):
-                source = llr[first + f, c * z : (c + 1) * z]
-                for i in range(z):
-                    j = i + rotation[c]
-                    if j >= z:
-                        j -= z
-                    x = np.int8(np.rint(min(max(source[j] * scale, -certain[c]), certain[c])))
-                    posterior[U(c) * pitch + U(i * frames + f)] = x
-            for i in range(U(0), padded):
-                posterior[U(c) * pitch + lanes + i] = posterior[U(c) * pitch + i]
-        ok[first : first + here] = False
+            _repeat(posterior, U(c) * pitch, lanes, padded)
+        ok[group : group + here] = False
 
-        for iteration in range(1, max_iterations + 1):
+        for iteration in range(1, iteration_limit + 1):
             for row in range(rows):
-                least[:] = limit
-                second[:] = limit
-                sign[:] = 0
+                begin, end = row_start[row], row_start[row + 1]
                 slot = U(0)
-                for edge in range(row_start[row], row_start[row + 1]):
-                    a = U(column[edge]) * pitch + U(turn[edge] * frames)
-                    m = U(edge) * padded
-                    for v in range(U(0), padded, U(LANES)):
-                        for i in range(v, v + U(LANES)):
-                            x = np.int8(
-                                min(max(np.int16(posterior[a + i]) - np.int16(message[m + i]), -128), 127)
-                            )
-                            incoming[slot + i] = x
-                            magnitude = np.uint8(abs(np.int16(x)))
-                            second[i] = min(second[i], max(least[i], magnitude))
-                            least[i] = min(least[i], magnitude)
-                            sign[i] ^= x
-                    slot += padded
-                slot = U(0)
-                for edge in range(row_start[row], row_start[row + 1]):
-                    a = U(column[edge]) * pitch
-                    m = U(edge) * padded
-                    for v in range(U(0), padded, U(LANES)):
-                        for i in range(v, v + U(LANES)):
-                            x = incoming[slot + i]
-                            magnitude = np.uint8(abs(np.int16(x)))
-                            other = second[i] if magnitude == least[i] else least[i]
-                            y = np.int8(max(other, beta) - beta)
-                            if (sign[i] ^ x) < 0:
-                                y = np.int8(-y)
-                            message[m + i] = y
-                            posterior[a + i] = np.int8(min(max(np.int16(x) + np.int16(y), -128), 127))
-                    for v in range(U(0), padded, U(LANES)):
-                        for i in range(v, v + U(LANES)):
-                            posterior[a + lanes + i] = posterior[a + i]
-                    slot += padded
+                for v in range(U(0), padded, step):
+                    least, rest, sign = limit, limit, zero
+                    for edge in range(begin, end):
+                        x = simd.load(posterior, U(column[edge]) * pitch + U(turn[edge] * frames) + v)
+                        x = simd.subtract_saturated(x, simd.load(message, U(edge) * padded + v))
+                        simd.store(incoming, slot, x)
+                        slot += step
+                        sign = simd.xor(sign, x)
+                        m = simd.magnitude(x)
+                        rest = _boxplus(rest, simd.larger(least, m), knee)
+                        least = simd.smaller(least, m)
+                    simd.store(state, v, least)
+                    simd.store(state, v + padded, rest)
+                    simd.store(state, v + padded + padded, sign)
+                # Backwards: the last vector overhangs into the repetition, where the first one then writes.
+                for vector in range(padded // step):
+                    v = padded - step * U(vector + 1)
+                    least, rest = simd.load(state, v), simd.load(state, v + padded)
+                    sign = simd.load(state, v + padded + padded)
+                    everything = _boxplus(rest, least, knee)
+                    slot = v * U(end - begin)
+                    for edge in range(begin, end):
+                        x = simd.load(incoming, slot)
+                        slot += step
+                        y = simd.where_equal(simd.magnitude(x), least, rest, everything)
+                        y = simd.negate_where(y, simd.xor(sign, x))
+                        simd.store(message, U(edge) * padded + v, y)
+                        at = U(column[edge]) * pitch + v
+                        x = simd.add_saturated(x, y)
+                        simd.store(posterior, at, x)
+                        simd.store(posterior, at + lanes, x)
 
-            if not early_stop and iteration < max_iterations:
+            if not early_stop and iteration < iteration_limit:
                 continue
             failed[:] = 0
+            waiting = 0
             for row in range(rows):
-                sign[:] = 0
-                for edge in range(row_start[row], row_start[row + 1]):
-                    a = U(column[edge]) * pitch + U(check_turn[edge] * frames)
-                    for v in range(U(0), padded, U(LANES)):
-                        for i in range(v, v + U(LANES)):
-                            x = posterior[a + i]
-                            sign[i] ^= x
-                            failed[i] |= np.int8(-1) if x == 0 else np.int8(0)
-                some = np.int8(0)
-                for i in range(U(0), lanes):
-                    failed[i] |= sign[i]
-                    some |= failed[i]
-                if frames == 1 and some < 0:
-                    break
-            done = 0
+                for v in range(U(0), padded, step):
+                    bad, sign = simd.load(failed, v), zero
+                    for edge in range(row_start[row], row_start[row + 1]):
+                        x = simd.load(posterior, U(column[edge]) * pitch + U(check_turn[edge] * frames) + v)
+                        sign = simd.xor(sign, x)
+                        bad = simd.either(bad, simd.is_zero(x))
+                    simd.store(failed, v, simd.either(bad, sign))
+                if row == 0 or row == rows - 1:  # hardly ever does the first row hold before all do
+                    waiting = 0
+                    for f in range(here):
+                        good[f] = not ok[group + f] and _none_negative(failed, f, frames, z)
+                        waiting += not ok[group + f] and not good[f]
+                    if waiting == here - ok[group : group + here].sum():
+                        break
             for f in range(here):
-                if not ok[first + f]:
-                    bad = np.int8(0)
-                    for i in range(z):
-                        bad |= failed[i * frames + f]
-                    ok[first + f] = bad >= 0
-                    iterations[first + f] = iteration
-                    if bad >= 0 or iteration == max_iterations:
-                        for c in range(bits.shape[1] // z):
-                            for i in range(z):
-                                j = i + rotation[c]
-                                if j >= z:
-                                    j -= z
-                                x = posterior[U(c) * pitch + U(i * frames + f)]
-                                bits[first + f, c * z + j] = x < 0
-                done += ok[first + f]
-            if done == here:
+                block = group + f
+                if not ok[block]:
+                    iterations[block] = iteration
+                    ok[block] = good[f]
+                    if good[f] or iteration == iteration_limit:
+                        _decide(posterior, pitch, rotation, z, f, frames, bits[block])
+            if waiting == 0:
                 break
+    return valid
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+@typing.no_type_check
+def _repeat(posterior, start, lanes, padded):
+    """Write the beginning of a column once more behind its end."""
+    for i in range(padded):
+        posterior[start + lanes + i] = posterior[start + i]
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+@typing.no_type_check
+def _none_negative(failed, f, frames, z):
+    """Whether no check of a frame failed."""
+    seen = np.int8(0)
+    for i in range(z):
+        seen |= failed[i * frames + f]
+    return seen >= 0
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+@typing.no_type_check
+def _decide(posterior, pitch, rotation, z, f, frames, bits):
+    """Hard decisions on the information bits of a frame, in their own order."""
+    for c in range((len(bits) + z - 1) // z):
+        s = rotation[c]
+        first = U(c) * pitch + U(f)
+        for i in range(min(z, len(bits) - c * z)):
+            bits[c * z + i] = posterior[first + U((i - s if i >= s else i - s + z) * frames)] < 0

@@ -1,16 +1,19 @@
 """The LDPC code of 5G NR: base graphs, lifting, filler bits, rate matching, layered decoding (TS 38.212)."""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from channels.errors import ChannelError
 from channels.fec.code import Decoded
+
+Ints = npt.NDArray[np.int64]
 
 # Table 5.3.2-1, by set index
 LIFTING_SIZES = (
@@ -25,7 +28,6 @@ LIFTING_SIZES = (
 )
 MAX_BLOCK_BITS = {1: 8448, 2: 3840}  # K_cb, 5.2.2
 MAX_CODE_RATE = 0.95  # above it a receiver may skip decoding, TS 38.214, 5.1.3
-CERTAIN_LLR = 1e4  # of a known zero, and the limit of all others
 _INFO_COLUMNS = {1: 22, 2: 10}
 _COLUMNS = {1: 68, 2: 52}
 _RV_START = {1: (0, 17, 33, 56), 2: (0, 13, 25, 43)}  # Table 5.4.2.1-2, in Z bits
@@ -73,130 +75,130 @@ class LDPCBlock:
         return cls(info_bits, base_graph, select_lifting_size(info_bits, base_graph))
 
     @property
-    def buffer_bits(self) -> int:
-        """N, the length of the circular buffer."""
-        return (_COLUMNS[self.base_graph] - 2) * self.lifting_size
+    def info_columns(self) -> int:
+        """Columns of the base graph for information and filler: 22 or 10."""
+        return _INFO_COLUMNS[self.base_graph]
 
     @property
     def filler(self) -> tuple[int, int]:
         """First filler bit, and the bit after the last, within the codeword."""
-        return self.info_bits, _INFO_COLUMNS[self.base_graph] * self.lifting_size
+        return self.info_bits, self.info_columns * self.lifting_size
 
-    @cached_property
-    def _sendable(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The two stretches of the codeword that are not skipped."""
-        low, high = self.filler
+    def pieces(self, rv: int) -> Ints:
+        """The circular buffer without filler, from where `rv` begins: begin and end in the codeword."""
         z = self.lifting_size
-        return (2 * z, max(low, 2 * z)), (max(high, 2 * z), self.buffer_bits + 2 * z)
+        first, last = 2 * z, _COLUMNS[self.base_graph] * z
+        start = first + _RV_START[self.base_graph][rv] * z
+        low, high = (max(bit, first) for bit in self.filler)
+        cuts = [(first, low), (high, last)]
+        ahead = [(max(a, start), b) for a, b in cuts]
+        behind = [(a, min(b, start)) for a, b in cuts]
+        return np.array([(a, b) for a, b in ahead + behind if a < b], dtype=np.int64)
 
-    def stretches(self, coded_bits: int, rv: int) -> list[tuple[int, int]]:
-        """Where in the codeword the sent bits come from, as (begin, end), in order of sending (5.4.2.1)."""
-        z = self.lifting_size
-        start = 2 * z + _RV_START[self.base_graph][rv] * z
-        pieces = [(max(a, start), b) for a, b in self._sendable if b > start] + [
-            (a, min(b, start)) for a, b in self._sendable if a < start
-        ]
-        pieces = [(a, b) for a, b in pieces if b > a]
-        chosen: list[tuple[int, int]] = []
-        left, i = coded_bits, 0
-        while left:
-            a, b = pieces[i % len(pieces)]
-            chosen.append((a, min(b, a + left)))
-            left -= chosen[-1][1] - a
-            i += 1
-        return chosen
-
-    def encode(self, bits: UInt8[Tensor, "blocks k"]) -> UInt8[Tensor, "blocks n"]:
-        """The whole codeword, punctured columns and filler included."""
-        from channels.fec import kernels  # Numba is slow to import
-
-        z, info_columns = self.lifting_size, _INFO_COLUMNS[self.base_graph]
-        codeword = np.zeros((bits.shape[0], _COLUMNS[self.base_graph] * z), dtype=np.uint8)
-        codeword[:, : self.info_bits] = bits.cpu().numpy()
-        # The four core rows together hold the first parity column once, turned by `turn`; the rest follow.
-        row_start, column, shift, turn = _encoder_graph(self.base_graph, z)
-        core = int(row_start[4])
-        first = codeword[:, info_columns * z : (info_columns + 1) * z]
-        known = column[:core] < info_columns
-        kernels.encode(
-            codeword,
-            np.array([0, known.sum()]),
-            column[:core][known],
-            shift[:core][known],
-            np.array([info_columns]),
-            z,
-        )
-        first[:] = np.roll(first, turn, axis=1)
-        rows = len(row_start) - 1
-        unknown = info_columns + np.arange(rows)
-        unknown[:4] = (info_columns + 1, info_columns + 2, info_columns + 3, -1)
-        kernels.encode(codeword, row_start, column, shift, unknown, z)
-        return torch.from_numpy(codeword).to(bits.device)
-
-    def match(
-        self, codeword: UInt8[Tensor, "blocks n"], coded_bits: int, rv: int, bits_per_symbol: int
-    ) -> UInt8[Tensor, "blocks e"]:
-        """Select from the circular buffer, and interleave (5.4.2)."""
-        sent = torch.cat([codeword[:, a:b] for a, b in self.stretches(coded_bits, rv)], dim=1)
-        return sent.unflatten(1, (bits_per_symbol, -1)).transpose(1, 2).flatten(1)
-
-    def recover(
-        self, llr: Float[Tensor, "blocks e"], rv: int, bits_per_symbol: int
-    ) -> Float[Tensor, "blocks n"]:
-        """The inverse of `match`: LLRs of one bit are added, bits not sent get 0."""
-        coded_bits = llr.shape[1]
-        llr = llr.unflatten(1, (-1, bits_per_symbol)).transpose(1, 2).flatten(1)
-        buffer = llr.new_zeros((llr.shape[0], self.buffer_bits + 2 * self.lifting_size))
-        done = 0
-        for a, b in self.stretches(coded_bits, rv):
-            buffer[:, a:b] += llr[:, done : done + b - a]
-            done += b - a
-        return buffer
-
-    def decode(
-        self,
-        buffer: Float[Tensor, "blocks n"],
-        sent: tuple[tuple[int, int], ...],
-        max_iterations: int,
-        early_stop: bool,
-    ) -> Decoded:
-        """Layered offset min-sum on the rows whose parity was sent at all.
+    def encode(self, bits: UInt8[Tensor, "blocks k"], bounds: Ints, rv: int, bits_per_symbol: int) -> Tensor:
+        """Coded bits of all blocks, one behind the other.
 
         Args:
-            buffer: Channel LLRs from `recover`.
-            sent: The stretches that hold something.
-            max_iterations: Limit, at least 1.
-            early_stop: Stop as soon as all checks hold.
+            bits: Information bits.
+            bounds: Where each block begins in the result, and the end; int64 [blocks + 1].
+            rv: Redundancy version.
+            bits_per_symbol: Rows of the bit interleaver.
         """
         from channels.fec import kernels  # Numba is slow to import
 
-        z, info_columns = self.lifting_size, _INFO_COLUMNS[self.base_graph]
-        graph = _decoder_graph(self.base_graph, z, _active_rows(self.base_graph, z, sent))
-        llr = buffer.to("cpu", torch.float32).numpy()
-        if np.isnan(llr.sum()):
-            raise ChannelError("an LLR is NaN; the demapper met a value that is not finite")
-        llr[:, self.filler[0] : self.filler[1]] = CERTAIN_LLR
-        blocks = llr.shape[0]
-        bits = np.empty((blocks, info_columns * z), dtype=np.uint8)
-        ok, iterations = np.empty(blocks, dtype=np.bool_), np.empty(blocks, dtype=np.int64)
-        frames = max(1, min(blocks, 256 // z))
-        kernels.decode(
-            llr, graph, z, frames, np.float32(4), 2, max_iterations, early_stop, bits, ok, iterations
+        row, column, shift = lifted_edges(self.base_graph, self.lifting_size)
+        row_start = np.searchsorted(row, np.arange(row[-1] + 2))
+        turns = shift[(row < 4) & (column == self.info_columns)]
+        turn = next(int(s) for s in turns if (turns == s).sum() % 2 == 1)
+        coded = np.empty(bounds[-1], dtype=np.uint8)
+        kernels.encode(
+            np.ascontiguousarray(bits.cpu().numpy()),
+            (row_start, column, shift),
+            turn,
+            self.lifting_size,
+            self.info_columns,
+            self.pieces(rv),
+            bits_per_symbol,
+            bounds,
+            coded,
         )
-        device = buffer.device
+        return torch.from_numpy(coded).to(bits.device)
+
+    def decode(
+        self,
+        llr: Float[Tensor, " total"],
+        bounds: Ints,
+        rv: int,
+        bits_per_symbol: int,
+        max_iterations: int,
+        early_stop: bool,
+    ) -> Decoded:
+        """Decode all blocks, given one behind the other.
+
+        Args:
+            llr: log P(b=0)/P(b=1) of each coded bit.
+            bounds: Where each block begins in `llr`, and the end; int64 [blocks + 1].
+            rv: Redundancy version.
+            bits_per_symbol: Rows of the bit interleaver.
+            max_iterations: Limit, at least 1.
+            early_stop: Stop as soon as all checks hold.
+
+        Raises:
+            ChannelError: An LLR is NaN.
+        """
+        from channels.fec import kernels  # Numba is slow to import
+
+        z, blocks = self.lifting_size, len(bounds) - 1
+        pieces = self.pieces(rv)
+        rows = self._rows_with_known_parity(pieces, int(np.diff(bounds).max(initial=0)))
+        bits = np.empty((blocks, self.info_bits), dtype=np.uint8)
+        ok, iterations = np.empty(blocks, dtype=np.bool_), np.empty(blocks, dtype=np.int64)
+        valid = kernels.decode(
+            np.ascontiguousarray(llr.detach().to("cpu", torch.float32).numpy()),
+            bounds,
+            pieces,
+            bits_per_symbol,
+            _decoder_graph(self.base_graph, z, rows),
+            z,
+            self.filler,
+            (np.float32(4), 11, np.float32(40), 63),
+            max(1, min(blocks, _frames(z))),
+            max_iterations,
+            early_stop,
+            bits,
+            ok,
+            iterations,
+        )
+        if not valid:
+            raise ChannelError("an LLR is NaN, or two of one bit are opposite infinities; check the demapper")
+        device = llr.device
         return Decoded(
-            torch.from_numpy(bits[:, : self.info_bits]).to(device),
+            torch.from_numpy(bits).to(device),
             torch.from_numpy(ok).to(device),
             torch.from_numpy(iterations).to(device),
         )
+
+    def _rows_with_known_parity(self, pieces: Ints, coded_bits: int) -> tuple[int, ...]:
+        """Core rows, and extension rows whose own parity column was sent in part at least.
+
+        A row whose parity bits are unknown says nothing about the others.
+        """
+        z, sent, left = self.lifting_size, set[int](), coded_bits
+        for a, b in pieces.tolist():
+            b = min(b, a + left)
+            left -= b - a
+            sent.update(range(a // z, -(-b // z)))
+        rows = _COLUMNS[self.base_graph] - self.info_columns
+        return tuple(r for r in range(rows) if r < 4 or self.info_columns + r in sent)
 
 
 @dataclass(frozen=True)
 class NRLDPC:
     """The LDPC code of 5G NR for single code blocks, without CRC.
 
-    Base graph and lifting size follow from the number of information bits and the code rate. Rates below those of the mother code
-    (1/3 and 1/5) repeat bits, as the circular buffer does. Longer messages need `TransportBlock`.
+    Base graph and lifting size follow from the number of information bits and the code rate. Rates below
+    those of the mother code (1/3 and 1/5) repeat bits, as the circular buffer does. Longer messages need
+    `TransportBlock`.
 
     Args:
         bits_per_symbol: Rows of the bit interleaver; coded_bits must be a multiple of it.
@@ -225,7 +227,7 @@ class NRLDPC:
     def __post_init__(self) -> None:
         if self.bits_per_symbol < 1 or self.max_iterations < 1:
             raise ChannelError(
-                f"{self.bits_per_symbol} bits per symbol, {self.max_iterations} iterations: both must be at least 1"
+                f"{self.bits_per_symbol} bits per symbol, {self.max_iterations} iterations: both must be >= 1"
             )
         if self.base_graph not in (None, 1, 2):
             raise ChannelError(f"base graph {self.base_graph}: there are 1 and 2")
@@ -243,8 +245,8 @@ class NRLDPC:
         """
         if coded_bits < 1 or info_bits / coded_bits > MAX_CODE_RATE:
             raise ChannelError(
-                f"{info_bits} information bits in {coded_bits} coded bits: code rate must not exceed {MAX_CODE_RATE}; "
-                "send more coded bits"
+                f"{info_bits} information bits in {coded_bits} coded bits: code rate must not exceed "
+                f"{MAX_CODE_RATE}; send more coded bits"
             )
         if coded_bits % self.bits_per_symbol:
             raise ChannelError(
@@ -269,8 +271,9 @@ class NRLDPC:
             ChannelError: No NR code has these lengths.
         """
         check_rv(rv)
-        block = self.block(bits.shape[1], coded_bits)
-        return block.match(block.encode(bits), coded_bits, rv, self.bits_per_symbol)
+        block, blocks = self.block(bits.shape[1], coded_bits), bits.shape[0]
+        bounds = np.arange(blocks + 1) * coded_bits
+        return block.encode(bits, bounds, rv, self.bits_per_symbol).view(blocks, coded_bits)
 
     def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int, rv: int = 0) -> Decoded:
         """`ok` says that all parity checks hold.
@@ -280,9 +283,10 @@ class NRLDPC:
         """
         check_rv(rv)
         block = self.block(info_bits, llr.shape[1])
-        buffer = block.recover(llr.clamp(-CERTAIN_LLR, CERTAIN_LLR), rv, self.bits_per_symbol)
-        sent = tuple(block.stretches(llr.shape[1], rv))
-        return block.decode(buffer, sent, self.max_iterations, self.early_stop)
+        bounds = np.arange(llr.shape[0] + 1) * llr.shape[1]
+        return block.decode(
+            llr.flatten(), bounds, rv, self.bits_per_symbol, self.max_iterations, self.early_stop
+        )
 
 
 def check_rv(rv: int) -> None:
@@ -292,13 +296,13 @@ def check_rv(rv: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def _edges() -> np.ndarray:
+def _edges() -> Ints:
     """All edges of both base graphs: base graph, row, column, eight shifts."""
     return np.loadtxt(_TABLE, delimiter=",", skiprows=1, dtype=np.int64)
 
 
 @lru_cache(maxsize=64)
-def lifted_edges(base_graph: int, lifting_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lifted_edges(base_graph: int, lifting_size: int) -> tuple[Ints, Ints, Ints]:
     """Row, column and cyclic shift of each edge, by rows: bit (i + shift) mod Z of the column enters check i.
 
     Raises:
@@ -312,35 +316,19 @@ def lifted_edges(base_graph: int, lifting_size: int) -> tuple[np.ndarray, np.nda
     return edges[:, 1].copy(), edges[:, 2].copy(), edges[:, 3 + sets[0]] % lifting_size
 
 
-@lru_cache(maxsize=64)
-def _encoder_graph(base_graph: int, z: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """row_start, column, shift; and the shift of the first parity column in the sum of the core rows."""
-    row, column, shift = lifted_edges(base_graph, z)
-    turns = shift[(row < 4) & (column == _INFO_COLUMNS[base_graph])]
-    turn = next(int(s) for s in turns if (turns == s).sum() % 2 == 1)
-    row_start = np.searchsorted(row, np.arange(row[-1] + 2))
-    return row_start, column, shift, turn
-
-
-def _active_rows(base_graph: int, z: int, sent: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
-    """Core rows, and extension rows whose own parity column was sent in part at least.
-
-    A row whose parity bits are unknown says nothing about the others.
-    """
-    columns = {c for a, b in sent for c in range(a // z, -(-b // z))}
-    info_columns = _INFO_COLUMNS[base_graph]
-    rows = _COLUMNS[base_graph] - info_columns
-    return tuple(r for r in range(rows) if r < 4 or info_columns + r in columns)
+def _frames(z: int) -> int:
+    """Code blocks side by side: the fewest that leave at most a fifth of each vector idle."""
+    return next(f for f in range(1, 65) if z * f / (-(-z * f // 128) * 128) >= 0.8)
 
 
 @lru_cache(maxsize=64)
-def _decoder_graph(base_graph: int, z: int, rows: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def _decoder_graph(base_graph: int, z: int, rows: tuple[int, ...]) -> tuple[Ints, ...]:
     """row_start, column, turn, check_turn, rotation: see `kernels.decode`."""
     row, column, shift = lifted_edges(base_graph, z)
     keep = np.isin(row, rows)
     row, column, shift = row[keep], column[keep], shift[keep]
     row_start = np.searchsorted(row, np.array([*rows, rows[-1] + 1]))
-    rotation = np.zeros(_COLUMNS[base_graph], dtype=np.int64)
+    rotation = np.zeros(column.max() + 1, dtype=np.int64)
     rotation[column] = shift  # the last edge of a column wins
     order, turn = rotation.copy(), np.empty_like(shift)
     for edge, (c, s) in enumerate(zip(column, shift, strict=True)):

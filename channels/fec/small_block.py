@@ -51,8 +51,8 @@ _BASIS = [
 class SmallBlock:
     """The (32, K) code for K = 3..11 bits, repeated or cut to the number of coded bits, decoded exactly.
 
-    d_i = sum_k c_k M_(i,k) mod 2, i = 0..31;  e_j = d_(j mod 32). The decoder compares all 2^K words: it is the
-    maximum-likelihood decoder.
+    d_i = sum_k c_k M_(i,k) mod 2, i = 0..31;  e_j = d_(j mod 32). The decoder compares all 2^K words: it
+    is the maximum-likelihood decoder.
 
     Reference:
         TS 38.212, 5.3.3.3 and 5.4.3.

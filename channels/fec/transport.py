@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
@@ -11,7 +13,6 @@ from channels.errors import ChannelError
 from channels.fec.code import Decoded
 from channels.fec.crc import CRC, CRC16, CRC24A, CRC24B
 from channels.fec.ldpc import (
-    CERTAIN_LLR,
     MAX_BLOCK_BITS,
     MAX_CODE_RATE,
     LDPCBlock,
@@ -77,7 +78,7 @@ class TransportBlock:
             )
         if self.coded_bits < 1 or self.coded_bits % self.bits_per_symbol:
             raise ChannelError(
-                f"{self.coded_bits} coded bits do not fill symbols of {self.bits_per_symbol} bits; give a multiple"
+                f"{self.coded_bits} coded bits do not fill symbols of {self.bits_per_symbol}; give a multiple"
             )
         needed = self.blocks * self.block.info_bits
         if any(self.block.info_bits > MAX_CODE_RATE * e for e in self.block_coded_bits):
@@ -134,14 +135,7 @@ class TransportBlock:
         segments = self.crc.attach(padded).view(batch * self.blocks, -1)
         if self.blocks > 1:
             segments = CRC24B.attach(segments)
-        codewords = self.block.encode(segments).view(batch, self.blocks, -1)
-        sent = [
-            self.block.match(codewords[:, first:last].flatten(0, 1), e, rv, self.bits_per_symbol).view(
-                batch, -1
-            )
-            for first, last, e in self._shares
-        ]
-        return torch.cat(sent, dim=1)
+        return self.block.encode(segments, self._bounds(batch), rv, self.bits_per_symbol).view(batch, -1)
 
     def decode(self, llr: Float[Tensor, "batch g"], rv: int = 0) -> DecodedTransportBlock:
         """Decode all code blocks of all messages at once.
@@ -154,15 +148,10 @@ class TransportBlock:
             raise ChannelError(
                 f"{llr.shape[1]} LLRs, planned for {self.coded_bits} coded bits; make another plan"
             )
-        batch, buffers, done = llr.shape[0], [], 0
-        llr = llr.clamp(-CERTAIN_LLR, CERTAIN_LLR)
-        sent: tuple[tuple[int, int], ...] = ()
-        for first, last, e in self._shares:
-            share = llr[:, done : done + (last - first) * e].reshape(-1, e)
-            buffers.append(self.block.recover(share, rv, self.bits_per_symbol).view(batch, last - first, -1))
-            sent += tuple(self.block.stretches(e, rv))
-            done += (last - first) * e
-        decoded = self.block.decode(torch.cat(buffers, dim=1).flatten(0, 1), sent, self.max_iterations, True)
+        batch = llr.shape[0]
+        decoded = self.block.decode(
+            llr.flatten(), self._bounds(batch), rv, self.bits_per_symbol, self.max_iterations, early_stop=True
+        )
         return self._assemble(decoded, batch)
 
     def _assemble(self, decoded: Decoded, batch: int) -> DecodedTransportBlock:
@@ -189,8 +178,6 @@ class TransportBlock:
         crc = self.crc.length + (self.blocks * CRC24B.length if self.blocks > 1 else 0)
         return self.blocks * self.block.info_bits - self.info_bits - crc
 
-    @property
-    def _shares(self) -> list[tuple[int, int, int]]:
-        """Runs of code blocks with equal E_r: first, last + 1, E_r; at most two."""
-        lengths = self.block_coded_bits
-        return [(lengths.index(e), lengths.index(e) + lengths.count(e), e) for e in sorted(set(lengths))]
+    def _bounds(self, batch: int) -> npt.NDArray[np.int64]:
+        """Where each code block begins among the coded bits of a whole batch."""
+        return np.concatenate(([0], np.cumsum(self.block_coded_bits * batch)))
