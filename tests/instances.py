@@ -2,10 +2,13 @@
 
 from channels import (
     AWGN,
+    MCS_TABLE,
     OFDM,
     TDL,
     CarrierOffset,
     ClippedAmplifier,
+    Constellation,
+    DigitalLink,
     GenieCSI,
     GilbertElliott,
     Impaired,
@@ -20,6 +23,9 @@ from channels import (
     RayleighBlockFading,
     RicianBlockFading,
 )
+from semcom import zoo
+from semcom.jscc.bank import Bank
+from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.metrics.catalogue import ALL_METRICS
 
 CHANNELS = (
@@ -47,4 +53,20 @@ CHANNELS = (
 
 PACKET_CHANNELS = (IndependentErasure(0.1), GilbertElliott(0.05, 0.4), GilbertElliott(0.1, 0.3, 0.02, 0.7))
 
+CONSTELLATIONS = tuple(Constellation(size) for size in (2, 4, 16, 64, 256))
+
+LINKS = (
+    DigitalLink(MCS_TABLE[3]),
+    DigitalLink(MCS_TABLE[6]),
+    DigitalLink(MCS_TABLE[12], adapted=True),
+    DigitalLink(MCS_TABLE[17], max_iterations=8),
+    DigitalLink(MCS_TABLE[30], adapted=True),
+)
+
 METRICS = ALL_METRICS
+
+NETWORKS = (
+    Bourtsoulatze2019(2, (2, 2, 2, 1, 1), (4, 6, 6, 6)),
+    Bank("bank", (Bourtsoulatze2019(8, widths=(4, 6, 6, 6)), Bourtsoulatze2019(2, widths=(4, 6, 6, 6)))),
+    *(zoo.load(name) for name in zoo.names()),
+)
