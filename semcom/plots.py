@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -61,8 +62,6 @@ FIGURE_STYLE: dict[Any, Any] = {
     "lines.markersize": 6,
     "legend.frameon": False,
     "figure.dpi": 120,
-    "savefig.dpi": 160,
-    "svg.hashsalt": "semcom",  # equal records give equal files
 }
 WIDTH, HEIGHT = 8.2, 5.0  # inches
 
@@ -226,6 +225,17 @@ def perception_distortion(
         title = f"Perception and distortion: {channel}, ρ = {_fraction(ratio)}, SNR {snr_db:g} dB"
         _finish(figure, axes, chosen, perception, title, whole_title=True)
         return figure
+
+
+def figure_bytes(figure: "Figure", kind: Literal["svg", "png", "pdf"]) -> bytes:
+    """The figure as a file, background left out in SVG; equal records give equal bytes."""
+    import matplotlib
+
+    buffer = BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "semcom"}):
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
+        figure.savefig(buffer, format=kind, dpi=160, transparent=kind == "svg", metadata=metadata)
+    return buffer.getvalue()
 
 
 def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.DataFrame":

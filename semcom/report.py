@@ -1,0 +1,185 @@
+"""A report of one file: tables, figures and pictures inside, nothing loaded from elsewhere."""
+
+import base64
+import html
+import io
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semcom.plots import figure_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from PIL.Image import Image as Picture
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --paper: #f6f7f9; --card: #fff; --ink: #1d2126; --soft: #5b626b; --line: #dfe3e8; --stripe: #f3f5f8;
+  --accent: #0072b2;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #14171a; --card: #1d2125; --ink: #e6e9ec; --soft: #a2aab3; --line: #343a41; --stripe: #23282d;
+    --accent: #6cb8e6;
+  }
+  .figure img { filter: invert(0.885) hue-rotate(180deg); }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+}
+main { max-width: 1240px; margin: 0 auto; padding: 28px 20px 60px; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 10px; letter-spacing: -0.01em; }
+h2 { font-size: 1.25rem; margin: 40px 0 12px; }
+h3 { font-size: 1rem; margin: 0 0 10px; font-weight: 600; }
+p, ul { margin: 0 0 12px; max-width: 75ch; }
+ul { padding-left: 1.2em; }
+li { margin-bottom: 5px; }
+nav a { color: var(--accent); text-decoration: none; margin-right: 18px; }
+.card {
+  background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px;
+  margin: 0 0 18px;
+}
+.scroll { overflow: auto; max-height: 70vh; }
+.grid { display: grid; gap: 18px; grid-template-columns: repeat(auto-fit, minmax(min(520px, 100%), 1fr)); }
+.grid .card { margin: 0; }
+.figure img { display: block; width: 100%; height: auto; }
+.strip .scroll { max-height: none; }
+.strip img {
+  display: block; width: 100%; min-width: min(760px, var(--natural)); max-width: var(--natural); height: auto;
+  border-radius: 4px;
+}
+table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 12px; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { position: sticky; top: 0; background: var(--card); color: var(--soft); font-weight: 600; }
+tbody tr:nth-child(even) { background: var(--stripe); }
+.number { text-align: right; }
+@media print { .scroll { max-height: none; overflow: visible; } .card { break-inside: avoid; } }
+"""
+SECTIONS = (("tables", "Results"), ("strips", "Pictures"), ("figures", "Curves"), ("notes", "Notes"))
+
+
+def write_report(
+    path: Path,
+    title: str,
+    tables: "Mapping[str, pd.DataFrame] | None" = None,
+    figures: "Mapping[str, Figure] | None" = None,
+    strips: "Mapping[str, Picture] | None" = None,
+    notes: Sequence[str] = (),
+    *,
+    summary: str = "",
+) -> Path:
+    """Write a self-contained HTML page; all of it appears, or nothing.
+
+    Figures go in as SVG, pictures without loss, so nothing that is seen is an artefact of the report. It
+    follows the reader's light or dark setting, fits a phone, prints, and runs no script.
+
+    Args:
+        path: The file; its folder is made.
+        title: Heading.
+        tables: Caption to frame. Numbers get four significant digits; give strings for anything else.
+        figures: Description to figure; figures carry their own titles.
+        strips: Caption to picture, as from `plots.image_strip`.
+        notes: What a reader should know: limits, policies, what was left out and why.
+        summary: A sentence or two below the heading.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    sections = {
+        "tables": [_card("table", _table(t), caption) for caption, t in (tables or {}).items()],
+        "strips": [_card("strip", _strip(p), caption) for caption, p in (strips or {}).items()],
+        "figures": [_card("figure", _figure(f, about)) for about, f in (figures or {}).items()],
+        "notes": [f"<ul>{''.join(f'<li>{_text(note)}</li>' for note in notes)}</ul>"] if notes else [],
+    }
+    present = [(key, heading) for key, heading in SECTIONS if sections[key]]
+    links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading in present)
+    body = "".join(f'<h2 id="{key}">{heading}</h2>{_arrange(key, sections[key])}' for key, heading in present)
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body><main>"
+        f"<h1>{_text(title)}</h1>{f'<p>{_text(summary)}</p>' if summary else ''}<nav>{links}</nav>{body}"
+        "</main></body></html>\n"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _arrange(key: str, cards: Iterable[str]) -> str:
+    joined = "".join(cards)
+    return f'<div class="grid">{joined}</div>' if key == "figures" else joined
+
+
+def _card(kind: str, content: str, caption: str = "") -> str:
+    """Captioned content may be wider than the page and scrolls; a figure has its title inside."""
+    if caption:
+        content = f'<h3>{_text(caption)}</h3><div class="scroll">{content}</div>'
+    return f'<section class="card {kind}">{content}</section>'
+
+
+def _strip(picture: "Picture") -> str:
+    buffer = io.BytesIO()
+    picture.save(
+        buffer, "WEBP", lossless=True, quality=30, method=1
+    )  # effort, not fidelity; a third below PNG
+    data = base64.b64encode(buffer.getvalue()).decode()
+    size = f'width="{picture.width}" height="{picture.height}" style="--natural: {picture.width}px"'
+    return f'<img {size} alt="original and received pictures" src="data:image/webp;base64,{data}">'
+
+
+def _figure(figure: "Figure", caption: str) -> str:
+    data = base64.b64encode(figure_bytes(figure, "svg")).decode()
+    return f'<img alt="{_text(caption)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def _table(frame: "pd.DataFrame") -> str:
+    columns = [_column(frame.iloc[:, i].tolist()) for i in range(frame.shape[1])]
+    head = "".join(
+        f"<th{_css(numeric)}>{_text(name)}</th>"
+        for name, (_, numeric) in zip(frame.columns, columns, strict=True)
+    )
+    rows = "".join(
+        "<tr>" + "".join(f"<td{_css(numeric)}>{cells[i]}</td>" for cells, numeric in columns) + "</tr>"
+        for i in range(len(frame))
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _column(values: list[Any]) -> tuple[list[str], bool]:
+    """Cells, and whether they are numbers. Decimals follow from the largest, so points stand in line."""
+    numbers = [v for v in values if isinstance(v, Real) and not isinstance(v, bool)]
+    if not numbers or len(numbers) < len(values):
+        # Strings of numbers, such as "27.3 [26.1, 28.4]", are numbers to a reader.
+        looks_numeric = all(re.match(r"^[-+]?\d[\d.]*\s?(%|$|\[|±|\()", str(v)) for v in values)
+        return [_text(v) for v in values], bool(values) and looks_numeric
+    largest = max((abs(float(v)) for v in numbers if math.isfinite(v)), default=0.0)
+    whole = all(float(v).is_integer() for v in numbers if math.isfinite(v))
+    digits = 0 if whole else max(0, 3 - (math.floor(math.log10(largest)) if largest > 0 else 0))
+    return [f"{float(v):.{digits}f}" if math.isfinite(v) else "" for v in numbers], True
+
+
+def _css(numeric: bool) -> str:
+    return ' class="number"' if numeric else ""
