@@ -1,5 +1,6 @@
 """From the gain seen at pilots to the gain in between: linear interpolation and Wiener filters."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 
 Interpolation = Literal["linear", "wiener"]
 
-# Below -120 dB the covariance of pilots is singular in double precision.
-SMALLEST_NOISE_VAR = 1e-12
+# Below -100 dB the covariance of pilots is singular in double precision.
+SMALLEST_NOISE_VAR = 1e-10
 
 
 def linear_weights(
@@ -63,3 +64,83 @@ def estimation_error(
     joint = (weights * cross.conj()).sum(-1).real
     spread = ((weights @ covariance) * weights.conj()).sum(-1).real
     return (power - 2 * joint + spread + noise_var * weights.abs().square().sum(-1)).clamp_min(0.0)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Taps:
+    """Second moments of the gain H(s, k) = sum_l steering(k, l) g_l(s) over the OFDM symbols s of a slot.
+
+    Args:
+        steering: Amplitude and phase of each tap on each subcarrier.
+        in_time: E[g_l(s) conj(g_l(t))] between OFDM symbols; taps are independent.
+    """
+
+    steering: Complex[Tensor, "subcarriers taps"]
+    in_time: Complex[Tensor, "taps symbols symbols"]
+
+    def to(self, device: torch.device) -> "Taps":
+        """On another device."""
+        return Taps(self.steering.to(device), self.in_time.to(device))
+
+    @property
+    def power(self) -> Float[Tensor, " subcarriers"]:
+        """E|H|^2."""
+        return self.steering.abs().square() @ self.in_time[:, 0, 0].real
+
+
+def wiener_gains(
+    seen: Complex[Tensor, "batch slots rows pilots"],
+    taps: Taps,
+    rows: list[int],
+    every: int,
+    noise_var: float,
+) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "symbols subcarriers"]]:
+    """Linear minimum mean square error estimate of a slot, and its error.
+
+    With pilots = A g + noise, H = B g and C = E[g g^H] over taps and pilot symbols, the Wiener filter
+    B C A^H (A C A^H + N0 I)^-1 equals B C (A^H A C + N0 I)^-1 A^H, whose system is as large as there are taps
+    and not pilots.
+    """
+    at_pilots = taps.steering[::every]
+    gram = at_pilots.mH @ at_pilots
+    across = taps.in_time[:, :, rows]
+    among = across[:, rows]
+    size = len(rows) * len(gram)
+    eye = torch.eye(size, dtype=gram.dtype, device=gram.device)
+    system = torch.einsum("lm,mtu->tlum", gram, among).reshape(size, size)
+    inverse = _inverse(system + max(noise_var, SMALLEST_NOISE_VAR) * eye)
+    inverse = inverse.reshape(len(rows), len(gram), len(rows), len(gram))  # [row, tap, row, tap]
+    matched = torch.einsum("tlum,bnum->bntl", inverse, seen.to(gram) @ at_pilots.conj())
+    g = torch.einsum("lst,bntl->bnsl", across, matched)
+    known = inverse @ gram
+    explained = torch.einsum("lst,tlum,msu->slm", across, known, across.conj())
+    explained = torch.einsum("kl,slm,km->sk", taps.steering, explained, taps.steering.conj()).real
+    return g @ taps.steering.mT, (taps.power - explained).clamp_min(0.0)
+
+
+def linear_gains(
+    seen: Complex[Tensor, "batch slots rows pilots"],
+    taps: Taps,
+    rows: list[int],
+    every: int,
+    noise_var: float,
+) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "symbols subcarriers"]]:
+    """Straight lines in time and in frequency between the pilots of a slot, and their mean square error."""
+    device, at_pilots = seen.device, taps.steering[::every]
+    k = torch.arange(len(taps.steering), dtype=torch.float64, device=device)
+    s = torch.arange(taps.in_time.shape[1], dtype=torch.float64, device=device)
+    in_frequency = linear_weights(k, k[::every]).to(at_pilots)
+    in_time = linear_weights(s, s[rows]).to(at_pilots)
+    across = taps.in_time[:, :, rows]
+    steering = in_frequency @ at_pilots
+    joint = torch.einsum("st,lst,kl->sk", in_time, across.conj(), steering * taps.steering.conj()).real
+    among = torch.einsum(
+        "st,ltu,su,kl->sk", in_time, across[:, rows], in_time, steering.abs().square() + 0j
+    ).real
+    spread = torch.outer(in_time.abs().square().sum(1), in_frequency.abs().square().sum(1))
+    gains = in_time @ seen.to(at_pilots) @ in_frequency.mT
+    return gains, (taps.power - 2 * joint + among + noise_var * spread).clamp_min(0.0)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    return torch.linalg.inv(matrix)  # pyright: ignore

@@ -54,6 +54,8 @@ class ClippedAmplifier:
 
     def apply(self, x: Complex[Tensor, "batch samples"], state: None) -> Complex[Tensor, "batch samples"]:
         """Clip and scale back to the power of the input."""
+        if not x.shape[1]:
+            return x
         power = torch.view_as_real(x).square().sum(-1)
         limit = self._limit(power.detach())
         clipped = x * torch.where(power > limit, (limit / power.clamp_min(1e-30)).sqrt(), 1.0)
@@ -247,7 +249,7 @@ class Impaired:
         """Stages, then the medium."""
         received = self.channel.apply(apply_stages(self.stages, x, state.stages), state.medium)
         (paths,) = compose(self.stages, self._numerology)
-        ((_, gain),) = gains_of_stages(self.stages, state.stages, x.shape[1])
+        ((_, gain),) = gains_of_stages(self.stages, state.stages, x.shape[1], x.device)
         return Received(received.y, received.h * gain.to(x), received.noise_var + 1 - sum(paths.powers))
 
     def correlation(

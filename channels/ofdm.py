@@ -12,7 +12,7 @@ from torch import Tensor
 
 from channels.channel import Received, SnrDb, noise_var_column
 from channels.errors import ChannelError
-from channels.estimation import Interpolation, estimation_error, linear_weights, wiener_weights
+from channels.estimation import Interpolation, Taps, linear_gains, wiener_gains
 from channels.streams import NamedStreams, Streams
 from channels.waveform import Numerology, Stage, apply_stages, compose, draw_stages, gains_of_stages
 
@@ -159,9 +159,13 @@ class OFDM:
         n, symbols = self.numerology, y.shape[1]
         k = torch.arange(n.subcarriers, device=x.device) - n.subcarriers // 2
         gains = torch.zeros_like(y)
-        for delay, gain in gains_of_stages(self.waveform, state.stages, symbols * n.symbol_samples):
-            over_time = gain.to(x).expand(-1, symbols * n.symbol_samples)
-            window = over_time.reshape(len(gain), symbols, n.symbol_samples)[..., max(n.prefix, delay) :]
+        samples = symbols * n.symbol_samples
+        for delay, gain in gains_of_stages(self.waveform, state.stages, samples, x.device):
+            window = (
+                gain.to(x)
+                .expand(-1, samples)
+                .reshape(len(gain), symbols, n.symbol_samples)[..., max(n.prefix, delay) :]
+            )
             turns = -2 * math.pi * delay / n.fft_size * k.double()
             steering = torch.polar(torch.ones_like(turns), turns).to(x)
             gains = gains + window.sum(-1, keepdim=True) / n.fft_size * steering
@@ -232,11 +236,11 @@ class OFDM:
     def _noise_var(self, noise_var: Tensor) -> Tensor:
         """Noise and interference on a subcarrier."""
         n = self.numerology
-        useful = sum(float(power.sum()) * float(time[0].real) for _, power, time in self._statistics(1))
+        useful = float(self._taps(1).power[0])
         return noise_var * n.subcarriers / n.fft_size + max(0.0, 1.0 - useful)
 
-    def _statistics(self, symbols: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Delays, powers, and correlation of a path's gain between OFDM symbols 0, 1, ... apart.
+    def _taps(self, symbols: int) -> Taps:
+        """What the receiver knows of the medium over so many OFDM symbols.
 
         A gain is the mean over the FFT window of what changes within it: at a distance of d symbols its
         correlation is 1/N^2 sum_ij R(d (N + prefix) + i - j). An echo longer than the prefix keeps the part
@@ -246,27 +250,20 @@ class OFDM:
         inner = torch.arange(1 - n.fft_size, n.fft_size, dtype=torch.float64)
         share = (n.fft_size - inner.abs()) / n.fft_size**2
         lags = (n.symbol_samples * torch.arange(symbols)[:, None] + inner).flatten()
-        statistics: list[tuple[Tensor, Tensor, Tensor]] = []
+        distance = torch.arange(symbols)[:, None] - torch.arange(symbols)
+        k = torch.arange(n.subcarriers, dtype=torch.float64)[:, None] - n.subcarriers // 2
+        steering: list[Tensor] = []
+        in_time: list[Tensor] = []
         for paths in compose(self.waveform, n):
-            time = (paths.correlation(lags).reshape(symbols, -1) * share).sum(-1)
+            lagged = (paths.correlation(lags).reshape(symbols, -1) * share).sum(-1).to(torch.complex128)
+            between = torch.where(distance >= 0, lagged[distance.abs()], lagged[distance.abs()].conj())
+            in_time.append(between.expand(len(paths.delays), symbols, symbols))
             delays = torch.tensor(paths.delays, dtype=torch.float64)
             kept = 1 - (delays - n.prefix).clamp(0, n.fft_size) / n.fft_size
-            statistics.append((delays, torch.tensor(paths.powers, dtype=torch.float64) * kept.square(), time))
-        return statistics
-
-    def _correlation(self, symbols: int) -> Tensor:
-        """E[H conj(H)] over a slot: [symbols, subcarriers, symbols, subcarriers]."""
-        n = self.numerology
-        total = torch.zeros((), dtype=torch.complex128)
-        distance = torch.arange(symbols)[:, None] - torch.arange(symbols)
-        k = torch.arange(n.subcarriers, dtype=torch.float64)
-        for delays, powers, time in self._statistics(symbols):
-            lagged = time.to(torch.complex128)[distance.abs()]
-            in_time = torch.where(distance >= 0, lagged, lagged.conj())
-            turns = -2 * math.pi * k[:, None] * delays / n.fft_size
-            steering = torch.polar(powers.sqrt().expand_as(turns), turns)
-            total = total + torch.einsum("st,kl->sktl", in_time, steering @ steering.mH)
-        return total
+            amplitude = kept * torch.tensor(paths.powers, dtype=torch.float64).sqrt()
+            turns = -2 * math.pi * k * delays / n.fft_size
+            steering.append(torch.polar(amplitude.expand_as(turns), turns))
+        return Taps(torch.cat(steering, 1), torch.cat(in_time))
 
     def _estimate(self, y: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gain and error of every place of the grid, flattened; and the noise and interference there."""
@@ -278,7 +275,7 @@ class OFDM:
             if slots * length:
                 start = sum(part.shape[1] for part in gains)
                 part = y[:, start : start + slots * length].reshape(y.shape[0], slots, length, -1)
-                gain, error = self._estimate_slots(part, noisy)
+                gain, error = self._estimate_slots(part, noisy.flatten())
                 gains.append(gain.flatten(1, 2))
                 errors.append(error.flatten(1, 2))
         if not gains:
@@ -286,29 +283,15 @@ class OFDM:
         return torch.cat(gains, 1).flatten(1), torch.cat(errors, 1).flatten(1), noisy.to(y.real)
 
     def _estimate_slots(self, y: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
-        """For y [batch, slots, symbols, subcarriers]."""
-        symbols = y.shape[2]
-        pilot = self._pilot_mask(symbols, torch.device("cpu")).flatten()
-        at = pilot.nonzero().flatten()
-        correlation = self._correlation(symbols).flatten(2).flatten(0, 1)
-        cross, covariance = correlation[:, at], correlation[at][:, at]
-        straight = self._linear(symbols).to(cross)
-        seen = (y / self._pilot_values(symbols, y)).flatten(2)[..., at.to(y.device)]
-        gain = torch.empty_like(y.flatten(2))
-        error = torch.empty_like(gain.real)
-        for variance in sorted(set(map(float, noisy.flatten()))):
-            wiener = self.pilots.interpolation == "wiener"
-            weights = wiener_weights(cross, covariance, variance) if wiener else straight
-            items = (noisy.flatten() == variance).nonzero().flatten().to(y.device)
-            missed = estimation_error(weights, cross, covariance, variance, float(correlation[0, 0].real))
-            gain[items] = seen[items] @ weights.to(y).mT
-            error[items] = missed.to(error)
-        return gain.reshape(y.shape), error.reshape(y.shape)
-
-    def _linear(self, symbols: int) -> Tensor:
-        """Weights of straight lines in time and in frequency: [symbols * subcarriers, pilots]."""
-        k = torch.arange(self.numerology.subcarriers, dtype=torch.float64)
-        s = torch.arange(symbols, dtype=torch.float64)
-        in_frequency = linear_weights(k, k[:: self.pilots.every_subcarriers])
-        in_time = linear_weights(s, s[[t for t in self.pilots.symbols if t < symbols]])
-        return torch.kron(in_time, in_frequency)
+        """For y [batch, slots, symbols, subcarriers] and the noise of each item."""
+        symbols, every = y.shape[2], self.pilots.every_subcarriers
+        rows = [symbol for symbol in self.pilots.symbols if symbol < symbols]
+        seen = (y / self._pilot_values(symbols, y))[:, :, rows, ::every]
+        smooth = wiener_gains if self.pilots.interpolation == "wiener" else linear_gains
+        taps = self._taps(symbols).to(y.device)
+        gain, error = torch.empty_like(y), torch.empty_like(y.real)
+        for variance in sorted(set(map(float, noisy))):
+            items = (noisy == variance).nonzero().flatten().to(y.device)
+            estimate, missed = smooth(seen[items], taps, rows, every, variance)
+            gain[items], error[items] = estimate.to(gain), missed.to(error)
+        return gain, error

@@ -124,15 +124,15 @@ def apply_stages(
 
 
 def gains_of_stages(
-    stages: Sequence[Stage], states: Sequence[Any], samples: int
+    stages: Sequence[Stage], states: Sequence[Any], samples: int, device: torch.device
 ) -> Iterator[tuple[int, Complex[Tensor, "#batch #samples"]]]:
     """Delay and gain over time of every way through all stages: later gains times earlier ones, delayed."""
     if not stages:
-        yield 0, torch.ones(1, 1, dtype=torch.complex64)
+        yield 0, torch.ones(1, 1, dtype=torch.complex64, device=device)
         return
-    for before, early in gains_of_stages(stages[:-1], states[:-1], samples):
+    for before, early in gains_of_stages(stages[:-1], states[:-1], samples, device):
         for delay, gain in stages[-1].gains(states[-1], samples):
-            yield before + delay, gain * delayed(early, delay)
+            yield before + delay, gain.to(device) * delayed(early, delay)
 
 
 def delayed(x: Complex[Tensor, "batch samples"], delay: int) -> Complex[Tensor, "batch samples"]:

@@ -1,0 +1,192 @@
+"""What every channel promises."""
+
+import pickle
+
+import pytest
+import torch
+from instances import CHANNELS
+
+from channels import Interleaved, NamedStreams, NoCSI, SharedStreams, transmit
+from channels.errors import ChannelError
+
+ITEMS = 150
+
+every_channel = pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
+
+# NoCSI is wrong on purpose; an interleaver and a clipped amplifier depend on the whole item, as they say.
+KNOWING = [channel for channel in CHANNELS if not isinstance(channel, NoCSI)]
+PREFIXED = [
+    channel for channel in CHANNELS if not isinstance(channel, Interleaved) and "clip" not in channel.name
+]
+
+
+def streams(items=ITEMS):
+    return NamedStreams(7, tuple(f"item {i}" for i in range(items)))
+
+
+def uses_of(channel, total=1120):
+    """Data symbols in about so many channel uses, filling whole OFDM symbols."""
+    return channel.data_uses(total)
+
+
+def qpsk(items, uses, dtype=torch.complex64):
+    bits = NamedStreams(1, tuple(f"data {i}" for i in range(items))).bits("bits", (uses, 2))
+    return torch.view_as_complex((2.0 * bits - 1) * 0.5**0.5).to(dtype)
+
+
+def mean_and_error(per_item):
+    return per_item.mean().item(), per_item.std().item() / len(per_item) ** 0.5
+
+
+def equal(a, b):
+    return all(
+        torch.allclose(x, y, rtol=1e-4, atol=1e-5)
+        for x, y in ((a.y, b.y), (a.h, b.h), (a.noise_var, b.noise_var))
+    )
+
+
+@every_channel
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+@pytest.mark.parametrize("uses", [0, 1, 301])
+def test_shape_and_dtype_are_kept(channel, uses, dtype):
+    received = transmit(channel, qpsk(2, uses, dtype), 10.0, streams(2))
+    assert received.y.shape == received.h.shape == (2, uses)
+    assert received.y.dtype == received.h.dtype == dtype
+    assert received.noise_var.shape in ((2, 1), (2, uses))
+    assert bool((received.noise_var > 0).all())
+
+
+@every_channel
+def test_average_received_power_is_one_plus_noise(channel):
+    """E|h|^2 = 1: five standard errors over independent items, at an SNR where noise does not count."""
+    uses = uses_of(channel)
+    y = transmit(channel, qpsk(ITEMS, uses), 80.0, streams()).y
+    mean, error = mean_and_error(y.abs().square().mean(1))
+    assert abs(mean - 1) < 5 * error + 1e-5
+
+
+@pytest.mark.parametrize("channel", KNOWING, ids=lambda channel: channel.name)
+def test_noise_variance_is_what_the_receiver_believes(channel):
+    """E|y - h x|^2 = E noise_var, at 0, 10 and 20 dB in one batch."""
+    uses = uses_of(channel)
+    x = qpsk(ITEMS, uses)
+    received = transmit(channel, x, torch.tensor([0.0, 10.0, 20.0]).repeat(ITEMS // 3), streams())
+    wrong = (received.y - received.h * x).abs().square().mean(1) / received.noise_var.mean(1)
+    for share in wrong.unflatten(0, (-1, 3)).unbind(1):
+        mean, error = mean_and_error(share)
+        assert abs(mean - 1) < 5 * error
+
+
+@every_channel
+def test_an_item_alone_is_the_item_in_a_batch(channel):
+    uses = uses_of(channel, 400)
+    x, rng = qpsk(3, uses), streams(3)
+    together = transmit(channel, x, 10.0, rng)
+    alone = transmit(channel, x[1:2], 10.0, rng.select([1]))
+    assert torch.allclose(alone.y, together.y[1:2], rtol=1e-4, atol=1e-5)
+    assert torch.allclose(alone.h, together.h[1:2], rtol=1e-4, atol=1e-5)
+
+
+@every_channel
+def test_one_snr_per_item(channel):
+    uses = uses_of(channel, 400)
+    x, rng = qpsk(3, uses), streams(3)
+    together = transmit(channel, x, torch.tensor([0.0, 7.5, 15.0]), rng)
+    for i, snr_db in enumerate((0.0, 7.5, 15.0)):
+        alone = transmit(channel, x[i : i + 1], snr_db, rng.select([i]))
+        assert torch.allclose(alone.y, together.y[i : i + 1], rtol=1e-4, atol=1e-5)
+        assert torch.allclose(alone.noise_var, together.noise_var[i : i + 1], rtol=1e-4)
+
+
+@every_channel
+def test_the_same_names_give_the_same_noise_and_others_do_not(channel):
+    uses = uses_of(channel, 400)
+    x, rng = qpsk(2, uses), streams(2)
+    once = transmit(channel, x, 10.0, rng)
+    assert equal(once, transmit(channel, x, 10.0, rng))
+    other = transmit(channel, x, 10.0, rng.fork("other"))
+    assert bool((once.y - other.y).abs().gt(1e-3).float().mean() > 0.9)
+    assert bool((once.y[0] - x[0] - once.y[1] + x[1]).abs().gt(1e-3).float().mean() > 0.9)
+
+
+@every_channel
+def test_state_can_be_used_twice(channel):
+    uses = uses_of(channel, 400)
+    state = channel.draw(uses, 10.0, streams(2))
+    x = qpsk(2, uses)
+    assert equal(channel.apply(x, state), channel.apply(x, state))
+
+
+@pytest.mark.parametrize("channel", PREFIXED, ids=lambda channel: channel.name)
+def test_noise_is_common_to_short_and_long_transmissions(channel):
+    short, long = uses_of(channel, 600), uses_of(channel, 1500)
+    x, rng = qpsk(2, long), streams(2)
+    head = transmit(channel, x[:, :short], 10.0, rng)
+    whole = transmit(channel, x, 10.0, rng)
+    assert torch.allclose(head.y, whole.y[:, :short], rtol=1e-4, atol=1e-5)
+
+
+@every_channel
+def test_gradient_reaches_every_symbol(channel):
+    x = qpsk(2, uses_of(channel, 400)).requires_grad_()
+    received = transmit(channel, x, 10.0, streams(2))
+    received.y.abs().square().sum().backward()
+    assert x.grad is not None
+    assert bool(torch.isfinite(torch.view_as_real(x.grad)).all())
+    assert bool((x.grad.abs() > 1e-4).float().mean() > 0.95)
+
+
+@every_channel
+def test_data_uses_is_the_inverse_of_overhead(channel):
+    assert channel.overhead(0) == 0
+    assert channel.data_uses(0) == 0
+    for total in (*range(1, 400, 7), 1119, 1120, 1121, 4321, 100_000):
+        uses = channel.data_uses(total)
+        assert uses + channel.overhead(uses) <= total
+        assert uses + 1 + channel.overhead(uses + 1) > total
+
+
+@every_channel
+def test_channels_are_values(channel):
+    twin = pickle.loads(pickle.dumps(channel))
+    assert twin == channel
+    assert hash(twin) == hash(channel)
+    assert twin.name == channel.name
+    assert " " not in channel.name
+
+
+def test_names_tell_channels_apart():
+    assert len({channel.name for channel in CHANNELS}) == len(CHANNELS)
+
+
+@every_channel
+def test_training_streams(channel):
+    uses = uses_of(channel, 400)
+    rng = SharedStreams.seeded(0, 4)
+    first, second = (transmit(channel, qpsk(4, uses), 10.0, rng) for _ in range(2))
+    assert not torch.allclose(first.y, second.y)
+    assert bool((first.y[0] - first.y[1]).abs().max() > 1e-3)
+
+
+@every_channel
+@pytest.mark.parametrize("snr_db", [float("nan"), float("inf"), 1000.0, -1000.0])
+def test_impossible_snr_is_one_clear_line(channel, snr_db):
+    with pytest.raises(ChannelError, match=r"^SNR of .* dB .*$"):
+        channel.draw(8, snr_db, streams(1))
+
+
+@every_channel
+@pytest.mark.gpu
+def test_device_follows_the_data(channel):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    uses = uses_of(channel, 400)
+    x, rng = qpsk(2, uses), streams(2)
+    here = transmit(channel, x, 10.0, rng)
+    there = transmit(channel, x.cuda(), 10.0, rng)
+    assert there.y.is_cuda
+    assert there.h.is_cuda
+    assert there.noise_var.is_cuda
+    assert torch.allclose(there.y.cpu(), here.y, rtol=1e-3, atol=1e-4)
+    trained = transmit(channel, x.cuda(), 10.0, SharedStreams.seeded(0, 2, "cuda"))
+    assert trained.y.is_cuda
