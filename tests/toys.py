@@ -4,6 +4,8 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +15,11 @@ from channels import Channel, SnrDb, Streams, transmit
 from channels.symbols import average_power, pack, unpack
 from semcom.budget import Budget
 from semcom.data import Item
+from semcom.errors import StoreError
 from semcom.receivers import Direct
+from semcom.results import ResultStore
 from semcom.scheme import Scheme
+from semcom.sweep import Sweep, run
 from semcom.transmission import Csit, Observation, Sent, lost, nothing_sent, observe_images
 
 
@@ -97,3 +102,15 @@ def picture(stem: str, height: int = 8, width: int = 8, seed: int = 0) -> Item:
 def pictures(count: int, side: int = 8) -> tuple[Item, ...]:
     """Different ones."""
     return tuple(picture(f"toy{i:02d}", side, side, seed=i) for i in range(count))
+
+
+def resume(sweep: Sweep, path: Path, teller: Connection) -> None:
+    """Body of a process: run a sweep, telling when the first record is stored, or why none can be."""
+    try:
+        with ResultStore(path) as store:
+            for count, _ in enumerate(run(sweep, store)):
+                if count == 0:
+                    teller.send("running")
+            teller.send("finished")
+    except StoreError as error:
+        teller.send(str(error))
