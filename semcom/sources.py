@@ -30,5 +30,5 @@ def check_image(x: Tensor) -> Tensor:
         raise InvalidSource("image has values that are not finite (NaN or infinity); clean it before sending")
     low, high = x.min().item(), x.max().item()
     if low < 0 or high > 1:
-        raise InvalidSource(f"image has values in {low:g}..{high:g}: expected [0, 1]; scale or clip it")
+        raise InvalidSource(f"image has values in {low!r}..{high!r}: expected [0, 1]; scale or clip it")
     return x
