@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -235,13 +235,19 @@ def freeze(
         items: Images to choose on; never those of a test.
         progress: Called with the share done.
     """
-    best: dict[tuple[str, str, float], Choice] = {}
-    done = 0
     points = [(channel, ratio, snr) for channel in channels for ratio in rho for snr in snr_db]
     totals: dict[tuple[str, str, float], dict[tuple[str, int], list[tuple[float, float]]]] = {}
-    for item in items:  # items outermost: the codecs remember one image at a time
+    for number, item in enumerate(items):  # items outermost: the codecs remember one image at a time
         floor = _psnr(concealed("mean-color", tuple(item.x.shape)), item.x)
-        for channel, ratio, snr in points:
+
+        @cache
+        def arrived(codec: SourceCodec, bits: int, x: Tensor = item.x, floor: float = floor) -> float | None:
+            try:
+                return _psnr(fit(codec, x, bits - FRAME_BITS).decoded, x)
+            except BudgetTooSmall:
+                return None
+
+        for done, (channel, ratio, snr) in enumerate(points):
             budget = Budget.from_rho(ratio, item.x.numel())
             uses = channel.data_uses(budget.channel_uses)
             table = totals.setdefault((channel.name, ratio, snr), {})
@@ -249,24 +255,28 @@ def freeze(
                 bits = DigitalLink(mcs, adapted=True).payload_bits(uses)
                 failure = predicted_failure(mcs, channel, snr, bits, uses, adapted=True)
                 for codec in codecs:
-                    try:
-                        arrived = _psnr(fit(codec, item.x, bits - FRAME_BITS).decoded, item.x)
-                        outcome = ((1 - failure) * arrived + failure * floor, failure)
-                    except BudgetTooSmall:
-                        outcome = (floor, 1.0)
+                    psnr_db = arrived(codec, bits)
+                    lost = psnr_db is None
+                    outcome = (floor, 1.0) if lost else ((1 - failure) * psnr_db + failure * floor, failure)
                     table.setdefault((codec.name, mcs.index), []).append(outcome)
-            done += 1
-            progress(done / (len(points) * len(items)))
-    for (channel_name, ratio, snr), table in totals.items():
-        for (codec_name, index), outcomes in table.items():
-            if len(outcomes) < len(items):  # not plausible for every item
-                continue
-            psnr_db, outage = (sum(column) / len(items) for column in zip(*outcomes, strict=True))
-            choice = Choice(channel_name, ratio, snr, codec_name, index, round(psnr_db, 3), round(outage, 5))
-            held = best.get((channel_name, ratio, snr))
-            if held is None or psnr_db > held.psnr_db:
-                best[channel_name, ratio, snr] = choice
-    return tuple(best.values())
+            progress((number + (done + 1) / len(points)) / len(items))
+    return tuple(choice for point, table in totals.items() if (choice := _best(point, table, len(items))))
+
+
+def _best(
+    point: tuple[str, str, float], table: Mapping[tuple[str, int], Sequence[tuple[float, float]]], items: int
+) -> Choice | None:
+    """The candidate of highest mean PSNR among those that were plausible for every item."""
+    means = {
+        candidate: [sum(column) / items for column in zip(*outcomes, strict=True)]
+        for candidate, outcomes in table.items()
+        if len(outcomes) == items
+    }
+    if not means:
+        return None
+    codec, mcs = max(means, key=lambda candidate: means[candidate][0])
+    psnr_db, outage = means[codec, mcs]
+    return Choice(*point, codec, mcs, round(psnr_db, 3), round(outage, 5))
 
 
 def _error(y: Tensor, x: Tensor) -> float:
