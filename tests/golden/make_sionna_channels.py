@@ -1,6 +1,6 @@
 """Tapped delay lines as Sionna has them, for tests to compare with.
 
-Run:     python tests/golden/make_sionna_channels.py   (in an environment of its own, with sionna-no-rt >= 2.2)
+Run:     python tests/golden/make_sionna_channels.py   (its own environment: sionna-no-rt >= 2.2)
 Writes:  sionna_channels.npz beside this file
 """
 
