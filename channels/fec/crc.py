@@ -1,5 +1,7 @@
 """Cyclic redundancy checks of TS 38.212, 5.1."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -4,6 +4,8 @@ The bits of one column of the base graph, of several code blocks side by side, a
 lane = bit * frames + frame. A cyclic shift of the lifted matrix is then a shift by `shift * frames` lanes.
 """
 
+# pyright: basic
+
 import typing
 
 import numpy as np
@@ -11,7 +13,7 @@ from numba import njit
 
 from channels.fec import simd
 
-U = np.uintp
+U, U8 = np.uintp, np.uint8
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -111,14 +113,13 @@ def _recover(llr, pieces, bits_per_symbol, soft):
 def _boxplus(a, b, knee):
     """|a boxplus b| of magnitudes, in quantiser steps.
 
-    min(a, b) - c(|a - b|) + c(a + b) with c(x) = log(1 + exp(-x)), and c drawn as a line of slope -1/4 that
-    ends at the knee: c(|a - b|) - c(a + b) is then a quarter of min(knee - |a - b|, 2 min(a, b)), or 0.
+    min(a, b) - c(|a - b|) + c(a + b) with c(x) = log(1 + exp(-x)). A straight c of slope -1/4 that ends at
+    the knee makes the correction a quarter of min(knee - |a - b|, 2 min(a, b)) or 0, here rounded.
     """
     low = simd.smaller(a, b)
     gap = simd.subtract(simd.larger(a, b), low)
-    return simd.subtract(
-        low, simd.quarter(simd.smaller(simd.subtract_to_zero(knee, gap), simd.add(low, low)))
-    )
+    lost = simd.smaller(simd.subtract_to_zero(knee, gap), simd.add(low, low))
+    return simd.subtract(low, simd.quarter(simd.add(lost, simd.fill(U8(2)))))
 
 
 @njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
@@ -129,8 +130,8 @@ def decode(
 ):  # fmt: skip
     """Layered belief propagation in 8-bit integers; False if an LLR is NaN.
 
-    The check node follows A-min*: the least reliable edge gets the boxplus of all others, every other edge the
-    boxplus of them all (Jones, Valles, Smith and Villasenor, MILCOM 2003).
+    The check node follows A-min*: the least reliable edge gets the boxplus of all others, every other edge
+    the boxplus of them all (Jones, Valles, Smith and Villasenor, MILCOM 2003).
 
     Args:
         llr: float32 [total].
@@ -168,8 +169,8 @@ def decode(
     good = np.zeros(frames, np.bool_)
     soft = np.empty(columns * z, np.float32)
     rounded = np.empty(columns * z, np.int8)
-    knee, limit = simd.fill(np.uint8(knee_steps)), simd.fill(np.uint8(message_limit))
-    zero = simd.fill(np.uint8(0))
+    knee, limit = simd.fill(U8(knee_steps)), simd.fill(U8(message_limit))
+    zero = simd.fill(U8(0))
     valid = True
 
     for group in range(0, blocks, frames):

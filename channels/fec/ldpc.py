@@ -1,5 +1,7 @@
 """The LDPC code of 5G NR: base graphs, lifting, filler bits, rate matching, layered decoding (TS 38.212)."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +33,10 @@ MAX_CODE_RATE = 0.95  # above it a receiver may skip decoding, TS 38.214, 5.1.3
 _INFO_COLUMNS = {1: 22, 2: 10}
 _COLUMNS = {1: 68, 2: 52}
 _RV_START = {1: (0, 17, 33, 56), 2: (0, 13, 25, 43)}  # Table 5.4.2.1-2, in Z bits
+# Steps per unit of LLR; knee of the boxplus correction, about 4 c(0) = 4 (5 log 2) less the rounding; largest
+# channel value; largest message, so that the checks of a bit can overrule the channel, and one contradiction
+# does not turn a saturated posterior (127) round. Chosen by block error rate over code rates 1/5 to 0.92.
+_QUANTISER = (np.float32(5), 11, np.float32(44), 50)
 _TABLE = Path(__file__).parents[1] / "tables" / "ldpc_base_graphs.csv"
 
 
@@ -161,7 +167,7 @@ class LDPCBlock:
             _decoder_graph(self.base_graph, z, rows),
             z,
             self.filler,
-            (np.float32(4), 11, np.float32(40), 63),
+            _QUANTISER,
             max(1, min(blocks, _frames(z))),
             max_iterations,
             early_stop,

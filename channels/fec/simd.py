@@ -6,6 +6,8 @@ LANES bytes, which the compiler splits into what the machine has (two AVX-512, f
 registers). Two registers at a time hide the latency of the chain from edge to edge.
 """
 
+# pyright: basic
+
 import typing
 
 from llvmlite import ir
