@@ -14,6 +14,7 @@ import typer
 from semcom.errors import InvalidOption, SemcomError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image as Picture
 
     from semcom.data import Item
@@ -37,8 +38,7 @@ app = typer.Typer(
     epilog=_examples("semcom quickstart", "semcom send photo.png --scheme avif+ldpc --snr 10"),
 )
 LOSSLESS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
-RECORDS = "records.sqlite"
-KEPT = "pictures"
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 MAX_GRID = 1000  # values of one option; more is a typing error
 
 SchemeOption = Annotated[
@@ -71,19 +71,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.append(os.getcwd())
     try:
         code = app(args=arguments, prog_name="semcom", standalone_mode=False)
+        if code == INTERRUPTED:
+            return _complain("interrupted", INTERRUPTED)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at interpreter exit
         return code or 0
     except typer.TyperException as error:
         return _complain(error.format_message())
-    except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted", 130)
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return 0
     except SemcomError as error:
         return _complain(str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
+        _silence_stdout()
         return _complain(where + (error.strerror or str(error)))
     except ValueError as error:
         from channels.errors import ChannelError
@@ -188,6 +189,7 @@ def sweep(
     from semcom import presets
     from semcom.data import load_folder, sample_photos
     from semcom.results import ResultStore
+    from semcom.summary import PICTURES, RECORDS, keep_originals
     from semcom.sweep import Sweep, progress_bar, run
 
     items = load_folder(data) if data is not None else sample_photos()
@@ -206,10 +208,122 @@ def sweep(
     if dry_run:
         _print_plan(design, path)
         return
-    pictures = out / KEPT if keep else None
+    pictures = out / PICTURES if keep else None
     with ResultStore(path) as store, progress_bar() as progress:
+        if keep:
+            keep_originals(items, out)
         done = sum(1 for _ in run(design, store, workers, progress, pictures))
     print(f"{done} new records in {path}; next: semcom report {out}")
+
+
+@app.command(
+    name="plot",
+    epilog=_examples("semcom plot results/first", "semcom plot results/first --metrics psnr_db --snr 0,10"),
+)
+def plot_results(
+    results: ResultsArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the figures.", show_default="RESULTS/figures")
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option("--metrics", help="Columns, separated by commas.", show_default="all")
+    ] = "",
+    snr: Annotated[
+        str, typer.Option("--snr", help="SNRs of figures at one SNR.", show_default="the middle one")
+    ] = "",
+) -> None:
+    """Draw a folder of results as PNG and SVG: metrics against SNR and rho, perception against distortion."""
+    from semcom.plots import figure_bytes
+    from semcom.results import ResultStore
+    from semcom.summary import RECORDS, figures
+
+    with ResultStore(results / RECORDS, read_only=True) as store:
+        records = store.frame()
+    folder = out if out is not None else results / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = _names("--metrics", metrics) if metrics else ()
+    for name, figure in figures(records, names, _snr_grid(snr) if snr else ()).items():
+        for kind in ("png", "svg"):
+            path = folder / f"{name}.{kind}"
+            _write(path, figure_bytes(figure, kind))
+            print(path)
+
+
+@app.command(name="report", epilog=_examples("semcom report results/first --title 'First results'"))
+def report_results(
+    results: ResultsArgument,
+    out: Annotated[Path | None, typer.Option(help="The file.", show_default="RESULTS/report.html")] = None,
+    title: Annotated[str, typer.Option(help="Heading.", show_default="the folder's name")] = "",
+) -> None:
+    """Write one self-contained HTML page: table, pictures (of `sweep --keep`), figures and versions."""
+    from semcom.summary import report
+
+    print(report(results, out or results / "report.html", title or results.resolve().name))
+
+
+@app.command(epilog=_examples("semcom export results/first --format csv --out first.csv"))
+def export(
+    results: ResultsArgument,
+    out: Annotated[Path | None, typer.Option(help="The file.", show_default="RESULTS/records.FORMAT")] = None,
+    form: Annotated[str, typer.Option("--format", help="csv, parquet or json.")] = "csv",
+) -> None:
+    """Write the records, one row per delivered picture, for other programs."""
+    from semcom.results import ResultStore
+    from semcom.summary import RECORDS
+
+    if form not in ("csv", "parquet", "json"):
+        raise InvalidOption(f"--format {form}: choose csv, parquet or json")
+    path = out if out is not None else results / f"records.{form}"
+    if path.suffix != f".{form}":
+        raise InvalidOption(f"{path}: a file of --format {form} ends in .{form}")
+    with ResultStore(results / RECORDS, read_only=True) as store:
+        print(store.export(path))
+
+
+@app.command(epilog=_examples("semcom quickstart", "semcom quickstart --out /tmp/first --workers 4"))
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("quickstart"),
+    workers: Annotated[int, typer.Option(help="Local processes.")] = 2,
+) -> None:
+    """Send photographs over two channels, digitally and by joint coding; print a table, write a report.
+
+    Takes about a minute; needs no network and no data.
+    """
+    from semcom.quickstart import quickstart
+    from semcom.results import ResultStore
+    from semcom.summary import RECORDS, table
+    from semcom.sweep import progress_bar
+
+    with progress_bar("quickstart") as progress:
+        path = quickstart(out, workers, progress)
+    with ResultStore(out / RECORDS, read_only=True) as store:
+        _print_frame(table(store.frame()), "means over four photographs, lost ones included")
+    print(f"Report with pictures and curves: {path.resolve()}")
+
+
+@app.command(
+    epilog=_examples("semcom train deepjscc-2019 --rho 1/12 --data photos/ --validation val/ --out trained/")
+)
+def train(
+    name: Annotated[str, typer.Argument(help="deepjscc-2019.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="Folder of pictures to train on.", show_default=False)],
+    validation: Annotated[Path, typer.Option(help="Folder of pictures for the score.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoint, curve and weights.", show_default=False)],
+    rho: RhoOption = "1/12",
+    seconds: Annotated[float, typer.Option(help="Wall-clock length.")] = 1500,
+    snr: Annotated[str, typer.Option("--snr", help="Of the AWGN channel to train on, in dB.")] = "10",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train a network, or go on where the last run in the folder stopped."""
+    from semcom.errors import UnknownName
+    from semcom.training import deepjscc2019
+
+    if name != "deepjscc-2019":
+        raise UnknownName(f"no recipe called {name!r}; there is deepjscc-2019")
+    score_db = deepjscc2019.train(
+        rho, seconds, out, data, validation, snr_db=_snr_grid(snr)[0], device=device
+    )
+    print(f"validation PSNR {score_db:.2f} dB; weights in {out / 'weights.safetensors'}")
 
 
 @app.command(name="schemes", epilog=_examples("semcom schemes | grep avif"))
@@ -298,12 +412,16 @@ def _check_picture_name(path: Path | None) -> None:
 
 
 def _write_picture(path: Path, picture: "Picture") -> None:
-    """All of it or nothing."""
     buffer = BytesIO()
     picture.save(buffer, LOSSLESS[path.suffix.lower()])
+    _write(path, buffer.getvalue())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing."""
     part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(buffer.getvalue())
+        part.write_bytes(content)
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)
@@ -346,6 +464,16 @@ def _print_row(row: "Mapping[str, str | int | float]") -> None:
     Console().print(table)
 
 
+def _print_frame(frame: "pd.DataFrame", title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*frame.columns, title=title)
+    for _, row in frame.iterrows():
+        shown.add_row(*map(str, row))
+    Console().print(shown)
+
+
 def _print_listing(lines: "Iterable[Listed]") -> None:
     lines = tuple(lines)
     width = max(len(line.name) for line in lines)
@@ -360,6 +488,14 @@ def _finite(row: "Mapping[str, str | int | float]") -> dict[str, str | int | flo
 
 def _note(text: str) -> None:
     print(f"semcom: {text}", file=sys.stderr)
+
+
+def _silence_stdout() -> None:
+    """What could not be written stays in the buffer; the interpreter would try again when it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, code: int = 2) -> int:

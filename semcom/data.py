@@ -79,12 +79,19 @@ def to_picture(x: Tensor) -> PillowImage.Image:
     return PillowImage.fromarray((x[0].detach().cpu() * 255).round().byte().permute(1, 2, 0).numpy())
 
 
-def sample_photos() -> tuple[Item, ...]:
-    """Colour photographs that are installed with scikit-image; no network needed."""
+def sample_photos(size: tuple[int, int] | None = None) -> tuple[Item, ...]:
+    """Colour photographs that are installed with scikit-image; no network needed.
+
+    Args:
+        size: Width and height to cut and reduce them to, about the centre; None leaves them as they are.
+    """
     from skimage import data
 
-    names = ("astronaut", "chelsea", "coffee", "rocket")
-    return tuple(Item.of(name, getattr(data, name)()) for name in names)
+    photos = {name: getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
+    if size is not None:
+        fit = {name: ImageOps.fit(PillowImage.fromarray(photo), size) for name, photo in photos.items()}
+        photos = {name: np.asarray(photo) for name, photo in fit.items()}
+    return tuple(Item.of(name, photo) for name, photo in photos.items())
 
 
 def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:

@@ -1,0 +1,184 @@
+"""What a folder of results shows: its table, figures and picture strips, the same for every command."""
+
+import re
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semcom.budget import parse_rho
+from semcom.data import Item, load_image, to_picture
+from semcom.errors import UnknownName
+from semcom.metrics.catalogue import ALL_METRICS
+from semcom.plots import LABELS, image_strip, metric_vs_rho, metric_vs_snr, perception_distortion
+from semcom.report import write_report
+from semcom.results import ResultStore
+from semcom.statistics import summarise
+from semcom.sweep import kept_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from PIL.Image import Image as Picture
+
+RECORDS = "records.sqlite"
+PICTURES = "pictures"
+ORIGINALS = "originals"
+PERCEPTION = ("swd", "lpips_squeeze", "lpips_alex", "lpips_vgg")
+DIGITS = {"psnr_db": 2, "swd": 1}
+
+
+def measured(records: "pd.DataFrame", names: Sequence[str] = ()) -> tuple[str, ...]:
+    """Columns of metrics: those named, or all of this package's that the records have.
+
+    Raises:
+        UnknownName: The records have no such column.
+    """
+    for name in names:
+        if name not in records.columns:
+            raise UnknownName(f"the records have no column {name!r}; they have {', '.join(records.columns)}")
+    return tuple(names) or tuple(metric.name for metric in ALL_METRICS if metric.name in records.columns)
+
+
+def table(records: "pd.DataFrame", names: Sequence[str] = (), intervals: bool = False) -> "pd.DataFrame":
+    """One row per channel, rho, SNR and scheme: mean metrics, channel uses spent, share of lost pictures.
+
+    Args:
+        records: As from `ResultStore.frame`.
+        names: Columns of metrics; all if empty.
+        intervals: Write the 95 % bootstrap interval over pictures behind each mean.
+    """
+    import pandas as pd
+
+    point = ["channel", "rho", "snr_db", "scheme"]
+    cells = {name: _cells(records, name, point, intervals) for name in measured(records, names)}
+    rows: list[dict[str, str]] = []
+    key: Any
+    for key, group in records.groupby(point, sort=True):
+        channel, rho, snr_db, scheme = key
+        row = {"channel": channel, "rho": _ratio(rho), "SNR (dB)": f"{snr_db:g}", "scheme": scheme}
+        row |= {LABELS.get(name, name): column.get(key, "") for name, column in cells.items()}
+        row |= {
+            "uses spent": f"{group['rho_used'].mean() / rho:.0%}",
+            "outage": f"{group['outage'].mean():.0%}",
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def figures(
+    records: "pd.DataFrame", names: Sequence[str] = (), snr_db: Sequence[float] = ()
+) -> "dict[str, Figure]":
+    """Every figure that the records are enough for, by file name.
+
+    Metrics against SNR where there are several SNRs, against rho where there are several rho, and the
+    perception-distortion plane.
+
+    Args:
+        records: As from `ResultStore.frame`.
+        names: Columns of metrics; all if empty.
+        snr_db: Of figures at one SNR; the middle one if empty.
+    """
+    metrics = measured(records, names)
+    drawn: dict[str, Figure] = {}
+    for channel in sorted(set(records["channel"])):
+        here = records[records["channel"] == channel]
+        ratios, snrs = sorted(set(here["rho"])), sorted(set(here["snr_db"]))
+        chosen = snr_db or snrs[len(snrs) // 2 : len(snrs) // 2 + 1]
+        if len(snrs) > 1:
+            for metric, rho in product(metrics, ratios):
+                name = _file_name(metric, channel, _ratio(rho))
+                drawn[name] = metric_vs_snr(records, metric, rho, channel)
+        if len(ratios) > 1:
+            for metric, snr in product(metrics, chosen):
+                name = _file_name(metric, "vs-rho", channel, f"{snr:g}dB")
+                drawn[name] = metric_vs_rho(records, metric, snr, channel)
+        for metric, rho, snr in product(metrics, ratios, chosen):
+            if metric in PERCEPTION and "psnr_db" in metrics:
+                name = _file_name("psnr_db", metric, channel, _ratio(rho), f"{snr:g}dB")
+                drawn[name] = perception_distortion(records, rho, snr, channel, perception=metric)
+    return drawn
+
+
+def keep_originals(items: Sequence[Item], folder: Path) -> None:
+    """Write the pictures that were sent beside those that are received, for strips."""
+    (folder / PICTURES / ORIGINALS).mkdir(parents=True, exist_ok=True)
+    for item in items:
+        to_picture(item.x).save(folder / PICTURES / ORIGINALS / f"{item.id}.png")
+
+
+def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[str, Picture]":
+    """Original and received pictures side by side, as far as they were kept; another picture at each point.
+
+    Args:
+        records: As from `ResultStore.frame`.
+        folder: Of the results.
+        at_most: Strips; points are left out evenly.
+    """
+    originals = sorted((folder / PICTURES / ORIGINALS).glob("*.png"))
+    points = sorted(set(zip(records["channel"], records["rho"], records["snr_db"], strict=True)))
+    points = [points[i * len(points) // at_most] for i in range(at_most)] if len(points) > at_most else points
+    drawn: dict[str, Picture] = {}
+    for i, (channel, rho, snr_db) in enumerate(points if originals else ()):
+        original = originals[i % len(originals)]
+        at = {"channel": channel, "rho": rho, "snr_db": snr_db, "item": original.stem}
+        rows = [row for row in records.to_dict("records") if at.items() <= row.items()]
+        received, captions = {}, {}
+        for row in sorted(rows, key=lambda row: (row["scheme"], -row["seed"])):  # the first seed wins
+            key = tuple(
+                row[name] for name in ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
+            )
+            path = kept_path(folder / PICTURES, row["scheme"], key)
+            if path.is_file():
+                received[row["scheme"]] = load_image(path).x
+                captions[row["scheme"]] = "lost" if row["outage"] else f"{row['psnr_db']:.1f} dB"
+        if received:
+            title = f"{channel}, ρ = {_ratio(rho)}, SNR {snr_db:g} dB"
+            drawn[title] = image_strip(load_image(original).x, received, captions, tile=256)
+    return drawn
+
+
+def report(folder: Path, path: Path, title: str, summary: str = "", notes: Sequence[str] = ()) -> Path:
+    """Write the report of a folder of results: table, strips, figures, notes, and what it was run on.
+
+    Raises:
+        StoreError: There are no records in the folder.
+        OSError: The report cannot be written.
+    """
+    with ResultStore(folder / RECORDS, read_only=True) as store:
+        records, runs = store.frame(), store.runs()
+    return write_report(
+        path,
+        title,
+        tables={
+            "Means over pictures and seeds, lost ones included; 95 % bootstrap intervals": table(
+                records, intervals=True
+            )
+        },
+        figures=figures(records),
+        strips=strips(records, folder),
+        notes=[*notes, *(_provenance(run) for run in runs[-1:])],
+        summary=summary,
+    )
+
+
+def _cells(records: "pd.DataFrame", name: str, point: Sequence[str], intervals: bool) -> dict[object, str]:
+    digits = DIGITS.get(name, 3)
+    cells: dict[object, str] = {}
+    for row in summarise(records, name, by=point).to_dict("records"):
+        mean, low, high = (f"{row[column]:.{digits}f}" for column in ("mean", "low", "high"))
+        cells[tuple(row[column] for column in point)] = f"{mean} [{low}, {high}]" if intervals else mean
+    return cells
+
+
+def _provenance(run: dict[str, str]) -> str:
+    shown = ("command", "commit", "python", "device", "torch", "pillow avif")
+    return "Run: " + ", ".join(f"{name} {run[name]}" for name in shown if run.get(name))
+
+
+def _ratio(rho: float) -> str:
+    return str(parse_rho(rho).limit_denominator(1000))
+
+
+def _file_name(*parts: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", "-".join(parts))
