@@ -33,10 +33,10 @@ class Delivery:
         iterations: Decoder iterations per code block.
     """
 
-    bits: tuple[UInt8[Tensor, " n"], ...]
+    bits: tuple[UInt8[Tensor, "_"], ...]
     ok: Bool[Tensor, " batch"]
-    block_ok: tuple[Bool[Tensor, " blocks"], ...]
-    iterations: tuple[Int[Tensor, " blocks"], ...]
+    block_ok: tuple[Bool[Tensor, "_"], ...]
+    iterations: tuple[Int[Tensor, "_"], ...]
 
     @property
     def bler(self) -> Float[Tensor, " batch"]:

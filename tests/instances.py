@@ -23,10 +23,19 @@ from channels import (
     RayleighBlockFading,
     RicianBlockFading,
 )
+from channels.link import IdealLink
 from semcom import zoo
+from semcom.analog import Analog
+from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
+from semcom.envelope import Choice, Envelope, GenieEnvelope
 from semcom.jscc.bank import Bank
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
+from semcom.jscc.softcast import SoftCast
 from semcom.metrics.catalogue import ALL_METRICS
+from semcom.receivers import Direct
+from semcom.scheme import Scheme
+from semcom.separate import Adapted, FixedMcs, IdealSeparate, Separate
+from semcom.transmission import Transmission
 
 CHANNELS = (
     AWGN(),
@@ -70,3 +79,22 @@ NETWORKS = (
     Bank("bank", (Bourtsoulatze2019(8, widths=(4, 6, 6, 6)), Bourtsoulatze2019(2, widths=(4, 6, 6, 6)))),
     *(zoo.load(name) for name in zoo.names()),
 )
+
+JPEG, AVIF = Memo(StreamCodec(Jpeg())), Memo(StreamCodec(Avif()))
+
+TRANSMISSIONS: tuple[Transmission, ...] = (
+    Separate(JPEG, FixedMcs(3)),
+    Separate(AVIF, FixedMcs(9), concealment="grey"),
+    Separate(FileCodec(WebP()), FixedMcs(17)),
+    Separate(JPEG, Adapted()),
+    Separate(Memo(FileCodec(Jpeg2000())), Adapted(0.1)),
+    Separate(Memo(StreamCodec(HevcIntra())), FixedMcs(5)),
+    IdealSeparate(AVIF, IdealLink()),
+    Envelope((JPEG, AVIF), tuple(Choice(c.name, "1/2", 0.0, "jpeg", 2, 30.0, 0.0) for c in CHANNELS)),
+    GenieEnvelope((JPEG, AVIF)),
+    SoftCast(),
+    SoftCast(csit="average"),
+    *(Analog(network) for network in NETWORKS),
+)
+
+SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)
