@@ -98,6 +98,7 @@ def ship(path: Path, name: str, folder: Path = WEIGHTS) -> None:
 def _manifest(folder: Path) -> dict[str, str]:
     path = folder / "manifest.json"
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        manifest = json.loads(path.read_text())
+        return {str(name): bytes.fromhex(digest).hex() for name, digest in manifest.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
         raise MissingWeights(f"{path} is missing or damaged; reinstall the package") from None

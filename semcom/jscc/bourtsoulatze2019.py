@@ -8,6 +8,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from channels.channel import Received, SnrDb
+from channels.equalize import mmse
 from channels.symbols import normalize_power, pack, unpack
 from semcom.errors import BudgetTooSmall
 
@@ -97,11 +98,11 @@ class Bourtsoulatze2019(nn.Module):
 
     def decode(self, received: Received, shape: tuple[int, ...]) -> Float[Tensor, "batch 3 height width"]:
         """RGB in [0, 1]."""
-        gain = received.h.conj() / (received.h.abs().square() + received.noise_var)
+        equalised, _ = mmse(received)
         rows, columns = self._positions(shape)
         order = self._order(shape)[: received.y.shape[1]].to(received.y.device)
         symbols = received.y.new_zeros(shape[0], self.features // 2 * rows * columns)
-        symbols = symbols.index_copy(1, order, gain * received.y)
+        symbols = symbols.index_copy(1, order, equalised)
         values = unpack(symbols).reshape(shape[0], self.features // 2, rows * columns, 2).transpose(2, 3)
         features = values.reshape(shape[0], self.features, rows, columns)
         return self.decoder(features)[:, :, : shape[2], : shape[3]]

@@ -16,7 +16,7 @@ from channels.symbols import average_power
 from channels.symbols import pack as pack_symbols
 from semcom.budget import Budget
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
-from semcom.jscc.spectrum import LEVELS, Histogram, Spectrum, Unpacker, pack
+from semcom.jscc.spectrum import LEVELS, Histogram, Spectrum, Symbol, Unpacker, fits, pack
 from semcom.transmission import (
     MEAN_COLOR,
     Concealment,
@@ -36,6 +36,9 @@ PLANES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]]
 SCALE_STEPS = 64  # per octave of amplitude; rounding costs 0.05 dB of power on average
 SCALE_VALUES = 512
 LOWEST_SNR_DB, HIGHEST_SNR_DB = -20, 60
+LEVEL_TABLE = (1,) * len(LEVELS)
+SCALE_TABLE = (1,) * SCALE_VALUES
+SNR_TABLE = (1,) * (HIGHEST_SNR_DB - LOWEST_SNR_DB + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +102,32 @@ class Description:
 
     spectrum: Spectrum
     snr_db: int
-    scale: int = SCALE_VALUES // 2 - 1
+    scale: int = 0
 
-    def pack(self, csit: Csit) -> int:
-        """As one number; with the default scale, the longest that another scale can make it."""
-        symbols = [
-            (self.spectrum.level, (1,) * len(LEVELS)),
-            (self.scale + SCALE_VALUES // 2, (1,) * SCALE_VALUES),
-        ]
+    def symbols(self, csit: Csit) -> list[Symbol]:
+        """What is sent; equally long for any scale."""
+        header = [(self.spectrum.level, LEVEL_TABLE), (self.scale + SCALE_VALUES // 2, SCALE_TABLE)]
         if csit == "average":
-            symbols.append((self.snr_db - LOWEST_SNR_DB, (1,) * (HIGHEST_SNR_DB - LOWEST_SNR_DB + 1)))
-        return pack([*symbols, *self.spectrum.symbols()])
+            header.append((self.snr_db - LOWEST_SNR_DB, SNR_TABLE))
+        return header + self.spectrum.symbols()
 
     @classmethod
-    def unpack(cls, number: int, shape: tuple[int, int], csit: Csit, design_snr_db: int) -> "Description":
-        """Inverse of `pack`.
+    def unpack(
+        cls, number: int, bits: int, shape: tuple[int, int], csit: Csit, design_snr_db: int
+    ) -> "Description":
+        """Inverse of `pack(description.symbols(csit), bits)`.
 
         Raises:
             CorruptPayload: Nobody packed this number.
         """
-        message = Unpacker(number)
-        level = message.take((1,) * len(LEVELS))
-        scale = message.take((1,) * SCALE_VALUES) - SCALE_VALUES // 2
-        snr_db = design_snr_db
-        if csit == "average":
-            snr_db = message.take((1,) * (HIGHEST_SNR_DB - LOWEST_SNR_DB + 1)) + LOWEST_SNR_DB
-        spectrum = Spectrum.read(message, shape, level)
-        if not message.finished:
+        message = Unpacker(number, bits)
+        level = message.take(LEVEL_TABLE)
+        scale = message.take(SCALE_TABLE) - SCALE_VALUES // 2
+        snr_db = message.take(SNR_TABLE) + LOWEST_SNR_DB if csit == "average" else design_snr_db
+        description = cls(Spectrum.read(message, shape, level), snr_db, scale)
+        if pack(description.symbols(csit), bits) != number:
             raise CorruptPayload("the metadata of an analog transmission is not what any transmitter writes")
-        return cls(spectrum, snr_db, scale)
+        return description
 
     def allocation(self, count: int) -> "Allocation":
         """Which coefficients are sent, and how loud, before the common amplitude."""
@@ -227,7 +227,8 @@ class SoftCast:
         description = _scaled_to_unit_power(description, values)
         of_metadata, of_coefficients = layout.places()
         symbols = torch.zeros(1, layout.uses, dtype=torch.complex64)
-        metadata = _bits(description.pack(self.csit), layout.metadata_bits)
+        number = pack(description.symbols(self.csit), layout.metadata_bits)
+        metadata = _bits(number, layout.metadata_bits)
         symbols[:, of_metadata] = QPSK.modulate(layout.block.encode(metadata))
         analog = pack_symbols(torch.from_numpy(description.amplitude * values).float()[None])
         # Only pictures that no spectrum of the finest level describes are above unit power here.
@@ -276,21 +277,21 @@ class SoftCast:
                 f"softcast needs {layout.metadata_uses + 1} data symbols, {layout.data_uses} fit; raise rho"
             )
         histograms = tuple(Histogram.of(plane) for plane in coefficients)
-        bits = 0
         for level in range(len(LEVELS)):
             if Spectrum.least_bits(histograms[0].shape, level) > layout.metadata_bits:
                 continue
             description = Description(Spectrum.fit(histograms, level), snr_db)
-            bits = description.pack(self.csit).bit_length()
-            if bits <= layout.metadata_bits:
+            if fits(description.symbols(self.csit), layout.metadata_bits):
                 return description
         raise BudgetTooSmall(
-            f"softcast describes this spectrum in {bits} bits, {layout.metadata_bits} fit; raise rho"
+            f"softcast has {layout.metadata_bits} bits to describe the spectrum, too few for it; raise rho"
         )
 
     def _allocation(self, number: int, shape: tuple[int, int], layout: Layout) -> "Allocation | None":
         try:
-            description = Description.unpack(number, shape, self.csit, self.design_snr_db)
+            description = Description.unpack(
+                number, layout.metadata_bits, shape, self.csit, self.design_snr_db
+            )
         except CorruptPayload:
             return None
         allocation = description.allocation(layout.coefficients)

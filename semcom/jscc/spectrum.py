@@ -13,6 +13,9 @@ from semcom.errors import CorruptPayload
 Table = tuple[int, ...]
 """Frequencies of the values 0 .. len - 1, all at least 1."""
 
+Symbol = tuple[int, Table]
+"""A value and the table it is coded with."""
+
 HAT = 32  # interpolation weights are integers that sum to this
 LARGEST_NODE = 15  # times HAT^2 leaves room in int16 for the usual spectrum
 INT16 = 2**15 - 1
@@ -83,7 +86,7 @@ class Spectrum:
             exact = histogram.most_likely(*_grid(shape, LEVELS[level].octaves[plane]), usual)
             nodes.append(_rounded(exact, level))
             excess = max(math.log2(max(histogram.constant, 1e-30)) - usual[0, 0], LEAST_EXCESS)
-            constants.append(int(_rounded(np.array(excess), level)))
+            constants.append(int(_rounded(np.array([excess]), level)[0]))
         return cls(shape, level, tuple(nodes), tuple(constants))
 
     @classmethod
@@ -115,7 +118,7 @@ class Spectrum:
             planes.append(excess + np.rint(_usual(self.shape, len(planes)) * self._units))
         return np.stack(planes).clip(-INT16, INT16).astype(np.int16).reshape(-1)
 
-    def symbols(self) -> list[tuple[int, Table]]:
+    def symbols(self) -> list[Symbol]:
         """For `pack`: what is left of the nodes after prediction from their neighbours."""
         out = [(constant + NODE_RANGE, NODE_TABLE) for constant in self.constants]
         for nodes in self.nodes:
@@ -207,50 +210,50 @@ class Histogram:
         return nodes.reshape(rows, columns) / np.log(2)
 
 
-def pack(symbols: Sequence[tuple[int, Table]]) -> int:
-    """Entropy-code values with their frequency tables into one number, the first one to be read first.
+def fits(symbols: Sequence[Symbol], bits: int) -> bool:
+    """Whether `pack` has room: the information of the values is at most so many bits."""
+    total = math.prod(sum(table) for _, table in symbols)
+    return total <= math.prod(table[value] for value, table in symbols) << bits
 
-    Asymmetric numeral system with one big integer as its state, which starts at 1 and has no renormalisation:
-    the length is the information content, rounded up once.
 
-    Reference:
-        Duda, Asymmetric numeral systems, arXiv:1311.2540, 2013.
+def pack(symbols: Sequence[Symbol], bits: int) -> int:
+    """Entropy-code values with their frequency tables into a number of so many bits, if they fit.
+
+    Arithmetic coding without rounding: the values stand for an interval of [0, 1) as wide as their
+    probability, and the number is the first multiple of 2^-bits in it.
 
     Example:
-        >>> message = Unpacker(pack([(2, (1, 1, 6)), (0, (9, 1))]))
-        >>> message.take((1, 1, 6)), message.take((9, 1)), message.finished
-        (2, 0, True)
+        >>> message = Unpacker(pack([(2, (1, 1, 6)), (0, (9, 1))], 8), 8)
+        >>> message.take((1, 1, 6)), message.take((9, 1))
+        (2, 0)
     """
-    state = 1
-    for value, table in reversed(symbols):
-        quotient, remainder = divmod(state, table[value])
-        state = quotient * sum(table) + sum(table[:value]) + remainder
-    return state
+    low, width, total = 0, 1, 1
+    for value, table in symbols:
+        low = low * sum(table) + width * sum(table[:value])
+        width *= table[value]
+        total *= sum(table)
+    return -(-(low << bits) // total)
 
 
 class Unpacker:
     """Reads what `pack` wrote.
 
     Args:
-        state: The number.
+        number: The number.
+        bits: Its length.
     """
 
-    def __init__(self, state: int) -> None:
-        self.state = state
-
-    @property
-    def finished(self) -> bool:
-        """Nothing is left; false as well if more was read than was packed."""
-        return self.state == 1
+    def __init__(self, number: int, bits: int) -> None:
+        self.place, self.width = number, 1 << bits
 
     def take(self, table: Table) -> int:
         """The next value."""
-        quotient, remainder = divmod(self.state, sum(table))
+        self.place *= sum(table)
         value = 0
-        while remainder >= table[value]:
-            remainder -= table[value]
+        while self.place >= table[value] * self.width:
+            self.place -= table[value] * self.width
             value += 1
-        self.state = quotient * table[value] + remainder
+        self.width *= table[value]
         return value
 
 
@@ -282,7 +285,7 @@ def _hats(length: int, nodes: int) -> Int[np.ndarray, "{length} {nodes}"]:
     return hats
 
 
-def _rounded(exact: Float[np.ndarray, "..."], level: int) -> Int[np.ndarray, "..."]:
+def _rounded(exact: Float[np.ndarray, "*_"], level: int) -> Int[np.ndarray, "*_"]:
     steps = np.rint(exact / LEVELS[level].step)
     return np.clip(steps, -LARGEST_NODE, LARGEST_NODE).astype(np.int64)
 

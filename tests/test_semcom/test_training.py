@@ -1,0 +1,201 @@
+"""The training loop: schedule, averages, resumption."""
+
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from channels import SharedStreams
+from semcom import zoo
+from semcom.errors import InvalidOption
+from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
+from semcom.training import deepjscc2019
+from semcom.training.crops import Crops, pack
+from semcom.training.loop import Settings, Training
+
+
+class Ticks:
+    """A clock that advances by one second whenever it is read."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def fit_a_line(network: nn.Module, x: Tensor, rng: SharedStreams) -> Tensor:
+    return (network(x) - 2 * x[:, :1] + 0.1 * rng.normal("noise", (1,))).square().mean()
+
+
+def sample(batch: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(batch, 3, generator=generator)
+
+
+def score(network: nn.Module) -> float:
+    return -float(network(torch.eye(3)).square().sum())
+
+
+def a_run(folder: Path, loss=fit_a_line, **settings: float) -> Training:
+    torch.manual_seed(1)
+    chosen = Settings(**{"seconds": 100.0, "validate_seconds": 10.0, **settings})
+    return Training(nn.Linear(3, 1), loss, sample, score, chosen, folder, Ticks())
+
+
+@pytest.mark.parametrize("stop", [15, 40, 85])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int) -> None:
+    whole = a_run(tmp_path / "whole")
+    whole.run()
+    steps = 0
+
+    def interrupted(network: nn.Module, x: Tensor, rng: SharedStreams) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == stop:
+            raise KeyboardInterrupt
+        return fit_a_line(network, x, rng)
+
+    first = a_run(tmp_path / "parts", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = a_run(tmp_path / "parts")
+    assert 0 < second.step < whole.step
+    second.run()
+    assert second.curve == whole.curve
+    for a, b in ((second.network, whole.network), (second.average, whole.average)):
+        assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert (tmp_path / "parts/curve.csv").read_text() == (tmp_path / "whole/curve.csv").read_text()
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
+    first = a_run(tmp_path)
+    first.run()
+    second = a_run(tmp_path)
+    second.run()
+    assert second.step == first.step
+    assert second.curve == first.curve
+
+
+def test_a_checkpoint_cut_while_it_was_written_does_no_harm(tmp_path: Path) -> None:
+    first = a_run(tmp_path)
+    first.run()
+    (tmp_path / "checkpoint.partial").write_bytes(b"half")
+    assert a_run(tmp_path).step == first.step
+
+
+def test_the_average_follows_its_recursion(tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+
+    def recording(network: nn.Module, x: Tensor, rng: SharedStreams) -> Tensor:
+        seen.append(network.weight.detach().clone())
+        return fit_a_line(network, x, rng)
+
+    training = a_run(tmp_path, recording, ema_steps=4)
+    training.run()
+    expected = seen[0].double()
+    for step, weights in enumerate([*seen[1:], training.network.weight.detach()], start=1):
+        weight = 1 / min(4, 1 + step / 10)
+        expected = (1 - weight) * expected + weight * weights.double()
+    torch.testing.assert_close(training.average.weight.double(), expected, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(training.average.weight, training.network.weight)
+
+
+def test_the_learning_rate_follows_the_clock(tmp_path: Path) -> None:
+    settings = Settings(seconds=1000.0, learning_rate=0.01, warmup=0.05)
+    assert settings.learning_rate_at(0.0) < 0.001
+    assert settings.learning_rate_at(50.0) == pytest.approx(0.01 * (1 + math.cos(math.pi * 0.05)) / 2)
+    assert settings.learning_rate_at(500.0) == pytest.approx(0.005)
+    assert settings.learning_rate_at(1000.0) == pytest.approx(0)
+    assert settings.learning_rate_at(1200.0) == pytest.approx(0)
+    training = a_run(tmp_path)
+    training.run()
+    for point in training.curve:
+        assert point.learning_rate <= training.settings.learning_rate_at(point.seconds - 3)
+        assert point.learning_rate >= training.settings.learning_rate_at(point.seconds)
+
+
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    def steep(network: nn.Module, x: Tensor, rng: SharedStreams) -> Tensor:
+        return 1e6 * fit_a_line(network, x, rng)
+
+    training = a_run(tmp_path, steep, clip=0.5)
+    training.run()
+    norm = torch.stack([p.grad.square().sum() for p in training.network.parameters()]).sum().sqrt()
+    assert float(norm) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_a_small_network_learns(tmp_path: Path) -> None:
+    pieces = np.zeros((8, 48, 48, 3), np.uint8)
+    ramp = np.arange(48)
+    for i in range(8):  # smooth pictures in eight colours
+        pieces[i] = ramp[:, None, None] * (i % 3 + 1) + ramp[None, :, None] * (i % 2) + [i * 8, 9, 50]
+    np.save(tmp_path / "shard.npy", pieces)
+    crops = Crops.load(tmp_path / "shard.npy", 24)
+    pictures = crops.whole()
+
+    def loss(network: Bourtsoulatze2019, x: Tensor, rng: SharedStreams) -> Tensor:
+        return (deepjscc2019.reconstruct(network, x, 10.0, rng) - x).square().mean()
+
+    def psnr_db(network: Bourtsoulatze2019) -> float:
+        with torch.no_grad():
+            return -10 * math.log10(loss(network, pictures, SharedStreams.seeded(0, 8)))
+
+    torch.manual_seed(0)
+    network = Bourtsoulatze2019(8, widths=(8, 8, 8, 8))
+    before = psnr_db(deepcopy(network))
+    settings = Settings(seconds=300.0, batch=8, learning_rate=5e-3, ema_steps=20, validate_seconds=100.0)
+    training = Training(network, loss, crops.sample, psnr_db, settings, tmp_path, Ticks())
+    training.run()
+    assert training.curve[-1].score > before + 3
+    assert training.curve[-1].loss < training.curve[0].loss / 2
+
+
+def test_windows_lie_in_the_pieces_and_half_of_them_are_mirrored() -> None:
+    side, size = 12, 5
+    code = np.arange(3 * side * side).reshape(3, side, side) % 251  # each 5x5 window is different
+    crops = Crops(torch.from_numpy(code[..., None].repeat(3, 3).astype(np.uint8)), size)
+    known = {}
+    for piece in range(3):
+        for i in range(side - size + 1):
+            for j in range(side - size + 1):
+                window = code[piece, i : i + size, j : j + size]
+                known[window.tobytes()] = False
+                known[window[:, ::-1].tobytes()] = True
+    windows = crops.sample(400, torch.Generator().manual_seed(0))
+    assert windows.shape == (400, 3, size, size)
+    values = (windows[:, 0] * 255).round().long().numpy()
+    mirrored = [known[window.tobytes()] for window in values]
+    assert abs(sum(mirrored) - 200) <= 5 * 10  # five standard errors of a fair coin
+    assert len({window.tobytes() for window in values}) > 180  # of 384, drawn 400 times
+
+
+def test_a_shard_is_cut_from_all_pictures(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for i, size in enumerate([(40, 30), (30, 50), (10, 12)]):  # the last is smaller than a piece
+        Image.new("RGB", size, (i * 50, 0, 0)).save(tmp_path / "photos" / f"{i}.png")
+    pack(tmp_path / "photos", tmp_path / "a.npy", count=9, side=16)
+    pack(tmp_path / "photos", tmp_path / "b.npy", count=9, side=16)
+    pieces = np.load(tmp_path / "a.npy")
+    assert pieces.shape == (9, 16, 16, 3)
+    assert sorted(pieces[:, 0, 0, 0].tolist()) == [0, 0, 0, 50, 50, 50, 100, 100, 100]
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_recipe_ends_in_readable_weights(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "train.npy", rng.integers(0, 256, (4, 64, 64, 3), np.uint8))
+    np.save(tmp_path / "val.npy", rng.integers(0, 256, (2, 256, 256, 3), np.uint8))
+    shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
+    psnr_db = deepjscc2019.train("1/192", seconds=0.5, out=tmp_path / "out", crop=32, **shards)
+    assert 5 < psnr_db < 15
+    assert zoo.read(tmp_path / "out/weights.safetensors").name == "deepjscc-2019-192"
+    assert (tmp_path / "out/curve.csv").read_text().startswith("step,seconds,loss,score")
+    with pytest.raises(InvalidOption, match="no reference network for rho = 1/7"):
+        deepjscc2019.train("1/7", 1.0, tmp_path, **shards)

@@ -1,0 +1,109 @@
+"""Trained networks are checked before they are believed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from semcom import zoo
+from semcom.errors import MissingWeights, UnknownName
+from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
+
+NAME = "toy"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "manifest.json").write_text("{}")
+    trained = tmp_path / "trained.safetensors"
+    zoo.save(Bourtsoulatze2019(2, widths=(4, 4, 4, 4)), trained)
+    zoo.ship(trained, NAME, tmp_path)
+    return tmp_path
+
+
+def test_a_network_comes_back_with_its_config_and_rounded_weights(tmp_path: Path) -> None:
+    network = Bourtsoulatze2019(4, (2, 2, 2, 1, 1), (4, 5, 6, 7))
+    zoo.save(network, tmp_path / "x.safetensors")
+    read = zoo.read(tmp_path / "x.safetensors")
+    assert isinstance(read, Bourtsoulatze2019)
+    assert read.config == network.config
+    assert not read.training
+    for key, value in network.state_dict().items():
+        assert read.state_dict()[key].dtype == torch.float32
+        assert torch.equal(read.state_dict()[key], value.half().float())
+
+
+def test_every_shipped_network_loads_and_has_a_model_card() -> None:
+    for name in zoo.names():
+        assert zoo.load(name).name == name
+        assert len(zoo.sha256(name)) == 64
+        card = (zoo.WEIGHTS / f"{name}.md").read_text()
+        assert "photos/train" in card
+        assert "Kodak" in card
+
+
+def test_an_unknown_name_lists_the_known(folder: Path) -> None:
+    with pytest.raises(UnknownName, match="'gone'; there are toy"):
+        zoo.load("gone", folder=folder)
+
+
+def test_a_missing_file(folder: Path) -> None:
+    (folder / f"{NAME}.safetensors").unlink()
+    with pytest.raises(MissingWeights, match="is missing"):
+        zoo.load(NAME, folder=folder)
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_truncated_file(folder: Path, tenth: int) -> None:
+    path = folder / f"{NAME}.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * tenth // 10])
+    with pytest.raises(MissingWeights) as by_digest:
+        zoo.load(NAME, folder=folder)
+    with pytest.raises(MissingWeights) as by_content:
+        zoo.read(path)
+    assert "\n" not in str(by_digest.value)
+    assert "\n" not in str(by_content.value)
+
+
+def test_one_flipped_bit(folder: Path) -> None:
+    path = folder / f"{NAME}.safetensors"
+    whole = bytearray(path.read_bytes())
+    whole[-5] ^= 1
+    path.write_bytes(bytes(whole))
+    with pytest.raises(MissingWeights, match="SHA-256"):
+        zoo.load(NAME, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", "0"),
+        ("class", "Unheard"),
+        ("config", "{"),
+        ("config", json.dumps({"features": 6})),
+        ("config", json.dumps({"depth": 3})),
+        ("config", json.dumps([8])),
+    ],
+)
+def test_a_file_of_another_kind(folder: Path, key: str, value: str) -> None:
+    path = folder / f"{NAME}.safetensors"
+    config = json.dumps({"features": 2, "widths": [4, 4, 4, 4]})
+    metadata = {"format": zoo.FORMAT, "class": "Bourtsoulatze2019", "config": config}
+    tensors = load_file(path)
+    save_file(tensors, path, metadata)
+    zoo.read(path)
+    save_file(tensors, path, metadata | {key: value})
+    with pytest.raises(MissingWeights) as caught:
+        zoo.read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"toy": 3}'])
+def test_a_damaged_manifest(folder: Path, content: str | None) -> None:
+    manifest = folder / "manifest.json"
+    manifest.unlink() if content is None else manifest.write_text(content)
+    with pytest.raises(MissingWeights):
+        zoo.load(NAME, folder=folder)
