@@ -10,7 +10,7 @@ from torch import Tensor
 
 from channels.channel import Channel, Received, SnrDb
 from channels.errors import ChannelError
-from channels.estimation import Interpolation, estimation_error, linear_weights, wiener_weights
+from channels.estimation import estimation_error, linear_weights, wiener_weights
 from channels.fading import FlatChannel
 from channels.streams import Streams
 
@@ -53,7 +53,7 @@ class PilotAided:
 
     channel: FlatChannel
     spacing: int
-    interpolation: Interpolation = "wiener"
+    interpolation: str = "wiener"
 
     def __post_init__(self) -> None:
         if self.spacing < 1:

@@ -1,13 +1,10 @@
 """From the gain seen at pilots to the gain in between: linear interpolation and Wiener filters."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
-
-Interpolation = Literal["linear", "wiener"]
 
 # Below -100 dB the covariance of pilots is singular in double precision.
 SMALLEST_NOISE_VAR = 1e-10

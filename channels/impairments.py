@@ -16,6 +16,9 @@ from channels.fading import FlatChannel
 from channels.streams import Streams
 from channels.waveform import Numerology, Paths, Stage, apply_stages, compose, draw_stages, gains_of_stages
 
+# Keeps quotients of powers finite, and their gradients, where nothing is sent.
+TINY_POWER = 1e-30
+
 
 @dataclass(frozen=True)
 class ClippedAmplifier:
@@ -27,10 +30,10 @@ class ClippedAmplifier:
     lower already passes unchanged. A and c are those of the whole item, not of its beginning.
 
     Args:
-        papr_db: Largest peak-to-average power ratio after clipping, above 0 dB.
+        papr_db: Largest peak-to-average power ratio after clipping, above 0 dB and at most 100.
 
     Raises:
-        ChannelError: `papr_db` is not above 0, or not finite.
+        ChannelError: `papr_db` outside its range.
 
     Reference:
         Ochiai and Imai, Performance Analysis of Deliberately Clipped OFDM Signals, 2002.
@@ -39,9 +42,9 @@ class ClippedAmplifier:
     papr_db: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.papr_db < math.inf:
+        if not 0 < self.papr_db <= 100:
             raise ChannelError(
-                f"peak-to-average ratio of {self.papr_db:g} dB is impossible; give more than 0 dB"
+                f"peak-to-average ratio of {self.papr_db:g} dB is outside (0, 100]; give more than 0 dB"
             )
 
     @property
@@ -57,12 +60,10 @@ class ClippedAmplifier:
         if not x.shape[1]:
             return x
         power = torch.view_as_real(x).square().sum(-1)
-        limit = self._limit(power.detach())
-        clipped = x * torch.where(power > limit, (limit / power.clamp_min(1e-30)).sqrt(), 1.0)
-        gain = power.mean(1, keepdim=True) / torch.minimum(power, limit).mean(1, keepdim=True).clamp_min(
-            1e-30
-        )
-        return clipped * gain.sqrt()
+        limit = self._limit(power.detach()).clamp_min(TINY_POWER)
+        clipped = x * torch.where(power > limit, (limit / power.clamp_min(TINY_POWER)).sqrt(), 1.0)
+        left = torch.minimum(power, limit).mean(1, keepdim=True)
+        return clipped * ((power.mean(1, keepdim=True) + TINY_POWER) / (left + TINY_POWER)).sqrt()
 
     def gains(self, state: None, samples: int) -> Iterator[tuple[int, Complex[Tensor, "1 1"]]]:
         """The constant gain of a clipped Gaussian waveform."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from channels.channel import Received, SnrDb, noise_var_column
 from channels.errors import ChannelError
-from channels.estimation import Interpolation, Taps, linear_gains, wiener_gains
+from channels.estimation import Taps, linear_gains, wiener_gains
 from channels.streams import NamedStreams, Streams
 from channels.waveform import Numerology, Stage, apply_stages, compose, draw_stages, gains_of_stages
 
@@ -43,7 +43,7 @@ class Pilots:
     slot_symbols: int = 14
     symbols: tuple[int, ...] = (0, 7)
     every_subcarriers: int = 2
-    interpolation: Interpolation = "wiener"
+    interpolation: str = "wiener"
 
     def __post_init__(self) -> None:
         ascending = all(a < b for a, b in itertools.pairwise(self.symbols))

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Complex, Float
@@ -91,7 +90,7 @@ class TDL:
         3GPP TR 38.901, 7.7.2 and 7.7.3.
     """
 
-    profile: Literal["A", "B", "C", "D", "E"]
+    profile: str
     delay_spread_ns: float
     doppler_hz: float = 0.0
 

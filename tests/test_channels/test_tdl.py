@@ -94,7 +94,7 @@ def test_autocorrelation_known_to_the_receiver_is_that_of_the_taps(profile):
     line, numerology = TDL(profile, 100.0, 20e3), Numerology(64, 64, 16, 60e3)
     taps = drawn(line, numerology, 1000, 61)
     lag = 60
-    measured = sum(gain[:, lag] * gain[:, 0].conj() for gain in taps.values())
+    measured = np.sum([gain[:, lag] * gain[:, 0].conj() for gain in taps.values()], axis=0)
     stated = sum(
         sum(paths.powers) * paths.correlation(torch.tensor([float(lag)])).item()
         for paths in line.paths(numerology)
