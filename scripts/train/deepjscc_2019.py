@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--start", type=Path, help="weights of another rho to start from")
     print(f"validation PSNR {deepjscc2019.train(**vars(parser.parse_args())):.2f} dB")
 
 

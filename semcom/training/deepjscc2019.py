@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from channels.awgn import AWGN
 from channels.channel import transmit
@@ -42,6 +42,7 @@ def train(
     batch: int = 8,
     crop: int = 64,
     device: str = "cpu",
+    start: Path | None = None,
 ) -> float:
     """Train one network, or go on with it, and write `weights.safetensors` into `out`.
 
@@ -55,6 +56,7 @@ def train(
         batch: Crops per step.
         crop: Their side in pixels.
         device: Where to train.
+        start: Weights of another rho, of which the layers of equal shape are taken over.
 
     Returns:
         Validation PSNR in dB, mean over one crop of 256x256 from each of 24 pictures.
@@ -78,7 +80,16 @@ def train(
 
     torch.manual_seed(0)
     network = Bourtsoulatze2019(**NETWORKS[rho]).to(device).to(memory_format=torch.channels_last)
+    if start is not None:
+        _take_over(network, zoo.read(start))
     settings = Settings(seconds, batch, learning_rate=2e-3)
     training = Training(network, loss, crops.sample, psnr_db, settings, out)
     zoo.save(training.run(), out / "weights.safetensors")
     return training.curve[-1].score
+
+
+def _take_over(network: nn.Module, other: nn.Module) -> None:
+    own = network.state_dict()
+    for key, value in other.state_dict().items():
+        if own[key].shape == value.shape:
+            own[key].copy_(value)
