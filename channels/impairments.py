@@ -16,6 +16,9 @@ from channels.fading import FlatChannel
 from channels.streams import Streams
 from channels.waveform import Numerology, Paths, Stage, apply_stages, compose, draw_stages, gains_of_stages
 
+# One symbol is one sample, a million of them in a second.
+SINGLE_CARRIER = Numerology(1, 1, 0, 1e6)
+
 # Keeps quotients of powers finite, and their gradients, where nothing is sent.
 TINY_POWER = 1e-30
 
@@ -220,19 +223,18 @@ class Impaired:
 
     Args:
         channel: The medium behind the stages, flat.
-        stages: `ClippedAmplifier`, `PhaseNoise` or `CarrierOffset`, in the order in which they act.
-        symbol_rate_hz: Channel uses per second.
+        stages: `ClippedAmplifier`, `PhaseNoise` or `CarrierOffset`, in the order in which they act; there are
+            10^6 symbols per second, to which frequencies in Hz refer.
 
     Raises:
-        ChannelError: `symbol_rate_hz` is not positive, or a stage spreads the symbols in time.
+        ChannelError: A stage spreads the symbols in time.
     """
 
     channel: FlatChannel
     stages: tuple[Stage, ...]
-    symbol_rate_hz: float = 1e6
 
     def __post_init__(self) -> None:
-        if any(max(paths.delays) > 0 for paths in compose(self.stages, self._numerology)):
+        if any(max(paths.delays) > 0 for paths in compose(self.stages, SINGLE_CARRIER)):
             raise ChannelError("multipath needs an equaliser; put TDL into an OFDM waveform instead")
 
     @property
@@ -243,13 +245,13 @@ class Impaired:
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> ImpairedState:
         """Each stage from streams of its own; the medium draws what it draws without them."""
         return ImpairedState(
-            draw_stages(self.stages, uses, self._numerology, rng), self.channel.draw(uses, snr_db, rng)
+            draw_stages(self.stages, uses, SINGLE_CARRIER, rng), self.channel.draw(uses, snr_db, rng)
         )
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: ImpairedState) -> Received:
         """Stages, then the medium."""
         received = self.channel.apply(apply_stages(self.stages, x, state.stages), state.medium)
-        (paths,) = compose(self.stages, self._numerology)
+        (paths,) = compose(self.stages, SINGLE_CARRIER)
         ((_, gain),) = gains_of_stages(self.stages, state.stages, x.shape[1], x.device)
         return Received(received.y, received.h * gain.to(x), received.noise_var + 1 - sum(paths.powers))
 
@@ -257,7 +259,7 @@ class Impaired:
         self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]
     ) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
         """That of the medium times those of the stages."""
-        (paths,) = compose(self.stages, self._numerology)
+        (paths,) = compose(self.stages, SINGLE_CARRIER)
         lag = (first - second).double()
         return self.channel.correlation(first, second) * paths.correlation(lag) * sum(paths.powers)
 
@@ -268,7 +270,3 @@ class Impaired:
     def data_uses(self, total: int) -> int:
         """That of the medium."""
         return self.channel.data_uses(total)
-
-    @property
-    def _numerology(self) -> Numerology:
-        return Numerology(1, 1, 0, self.symbol_rate_hz)
