@@ -232,6 +232,12 @@ class ResultStore:
             rows = self._db.execute("SELECT started, environment FROM runs ORDER BY run").fetchall()
         return [{"started": started, **json.loads(environment)} for started, environment in rows]
 
+    def schemes(self) -> dict[str, dict[str, str]]:
+        """Fingerprint and canonical text of every scheme, by name, as last defined."""
+        with self._typed():
+            rows = self._db.execute("SELECT * FROM schemes ORDER BY name").fetchall()
+        return {name: {"fingerprint": print_, "definition": text} for name, print_, text in rows}
+
     def records(self, superseded: bool = False) -> list[Record]:
         """All records, sorted by scheme, channel, rho, item, seed and SNR.
 

@@ -1,0 +1,159 @@
+"""Speed of a sweep, and how much of it is our own bookkeeping.
+
+Run:     python scripts/bench_sweep.py
+Cost:    about a minute on one core
+Expect:  overhead_share below 0.05
+
+The photographs of scikit-image by a digital and an analog scheme over two channels. Bookkeeping is all wall
+time outside the transmissions, receivers and metrics: planning, fingerprints, noise names, checks, records,
+the store. The last line is JSON: images delivered per second, and the share of bookkeeping.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from channels import Channel, SnrDb, Streams
+from semcom import presets
+from semcom.budget import Budget
+from semcom.data import Item, sample_photos
+from semcom.metrics import Metric
+from semcom.results import ResultStore
+from semcom.scheme import Receiver, Scheme
+from semcom.sweep import Sweep, run
+from semcom.transmission import Csit, Observation, Sent, Transmission
+
+RHO = ("1/12", "1/48")
+SNR_DB = (0.0, 5.0, 10.0, 15.0, 20.0)
+
+
+@dataclass(eq=False)
+class Clock:
+    """Adds up the time spent in what is not bookkeeping."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time of this block."""
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
+
+
+CLOCK = Clock()
+
+
+@dataclass(frozen=True)
+class TimedTransmission:
+    """A transmission on the clock."""
+
+    inner: Transmission
+
+    @property
+    def name(self) -> str:
+        """That of the transmission inside."""
+        return self.inner.name
+
+    @property
+    def csit(self) -> Csit:
+        """That of the transmission inside."""
+        return self.inner.csit
+
+    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
+        """On the clock."""
+        with CLOCK.running():
+            return self.inner.prepare(x, budget, channel, csit_snr_db)
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        """On the clock."""
+        with CLOCK.running():
+            return self.inner.deliver(sent, channel, snr_db, rng)
+
+
+@dataclass(frozen=True)
+class TimedReceiver:
+    """A receiver on the clock."""
+
+    inner: Receiver
+
+    @property
+    def name(self) -> str:
+        """That of the receiver inside."""
+        return self.inner.name
+
+    def __call__(self, observation: Observation, rng: Streams) -> Tensor:
+        """On the clock."""
+        with CLOCK.running():
+            return self.inner(observation, rng)
+
+
+@dataclass(frozen=True)
+class TimedMetric:
+    """A metric on the clock."""
+
+    inner: Metric
+    name: str = field(init=False)
+    higher_is_better: bool = field(init=False)
+    needs: str = field(init=False)
+    min_side: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("name", "higher_is_better", "needs", "min_side"):
+            object.__setattr__(self, name, getattr(self.inner, name))
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """On the clock."""
+        with CLOCK.running():
+            return self.inner(x_hat, x)
+
+
+def timed(scheme: Scheme) -> Scheme:
+    """The same scheme on the clock."""
+    return replace(
+        scheme, transmission=TimedTransmission(scheme.transmission), receiver=TimedReceiver(scheme.receiver)
+    )
+
+
+def sweep(schemes: Sequence[str], photos: int | None = None, side: int | None = None) -> Sweep:
+    """What is measured."""
+    items = tuple(Item(item.id, item.x[:, :, :side, :side]) for item in sample_photos()[:photos])
+    return Sweep(
+        tuple(timed(presets.scheme(name)) for name in schemes),
+        (presets.channel("awgn"), presets.channel("rayleigh:64")),
+        items,
+        SNR_DB,
+        RHO,
+        tuple(TimedMetric(metric) for metric in presets.default_metrics().metrics),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--schemes", default="avif+ldpc:csit-average,softcast")
+    parser.add_argument("--photos", type=int, default=None, help="only the first so many")
+    parser.add_argument("--side", type=int, default=None, help="crop them to so many pixels")
+    a = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    design = sweep(a.schemes.split(","), a.photos, a.side)
+    with TemporaryDirectory() as folder, ResultStore(Path(folder) / "records.sqlite") as store:
+        start = time.perf_counter()
+        images = sum(1 for _ in run(design, store))
+        seconds = time.perf_counter() - start
+    print(f"{images} images in {seconds:.1f} s, of which {seconds - CLOCK.seconds:.2f} s bookkeeping")
+    print(json.dumps({"images_per_s": images / seconds, "overhead_share": 1 - CLOCK.seconds / seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Kodak, distortion and perception against bandwidth at 0, 10 and 20 dB, on AWGN and Rayleigh fading.
+
+Run:     python scripts/sweep_bandwidth.py --workers 2
+Cost:    see results/README.md; killed or interrupted, the same command resumes
+Expect:  see results/README.md
+
+The schemes are those of sweep_snr.py. Every point lies at the rho that was used, which may be less than
+allowed. Below some rho no codec fits at low SNR: these are outages, shown by the mean colour, and they stay
+in the mean.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from semcom import presets
+from semcom.data import Item, load_folder
+from semcom.errors import SemcomError
+from semcom.experiment import conduct, markdown_tables, write, write_figure
+from semcom.plots import metric_vs_rho
+from semcom.sweep import Sweep
+
+SCHEMES = (
+    "envelope:csit-average",
+    "genie-envelope",
+    "avif+ideal:csit-average",
+    "avif+ldpc:mcs8",
+    "avif+ldpc:mcs17",
+    "softcast",
+    "deepjscc-2019",
+)
+RHO = ("1/6", "1/12", "1/24", "1/48", "1/96", "1/192")
+SNR_DB = (0.0, 10.0, 20.0)
+
+
+def sweeps(items: tuple[Item, ...], schemes: Sequence[str] = SCHEMES, seeds: int = 20) -> tuple[Sweep, Sweep]:
+    """One seed per image on AWGN, many on Rayleigh fading."""
+    chosen = tuple(map(presets.scheme, schemes))
+    metrics = presets.default_metrics().metrics
+    return (
+        Sweep(chosen, (presets.channel("awgn"),), items, SNR_DB, RHO, metrics),
+        Sweep(chosen, (presets.channel("rayleigh:64"),), items, SNR_DB, RHO, metrics, tuple(range(seeds))),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, run, draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/kodak"))
+    parser.add_argument("--out", type=Path, default=Path("results/sweep_bandwidth"))
+    parser.add_argument("--schemes", default=",".join(SCHEMES))
+    parser.add_argument("--items", type=int, default=None, help="only the first so many")
+    parser.add_argument("--seeds", type=int, default=20, help="per image, on fading channels")
+    parser.add_argument("--workers", type=int, default=1)
+    a = parser.parse_args(arguments)
+
+    plan = sweeps(load_folder(a.data)[: a.items], a.schemes.split(","), a.seeds)
+    records = conduct(plan, a.out, a.workers)
+    metrics = [metric.name for metric in plan[0].metrics if metric.name in records]
+    write(a.out / "table.md", "# Kodak against bandwidth\n\n" + markdown_tables(records, metrics, "rho"))
+    for sweep in plan:
+        channel = sweep.channels[0].name
+        for snr_db in SNR_DB:
+            stem = f"{channel}_{snr_db:g}dB".replace(":", "-")
+            for metric in metrics:
+                write_figure(a.out / f"{metric}_{stem}.svg", metric_vs_rho(records, metric, snr_db, channel))
+    print(f"{len(records)} records, tables and figures in {a.out}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command resumes")
+    except SemcomError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,81 @@
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from toys import pictures
+
+from semcom.data import to_picture
+from semcom.results import ResultStore
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SNR_GRIDS = {"AWGN_SNR_DB": (0.0, 10.0), "FADING_SNR_DB": (10.0,)}
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "figure"),
+    [
+        (
+            "sweep_snr",
+            SNR_GRIDS,
+            "psnr_db_rayleigh-64_rho-1-12.svg",
+        ),
+        ("sweep_bandwidth", {"SNR_DB": (10.0,)}, "psnr_db_rayleigh-64_10dB.svg"),
+    ],
+)
+def test_experiment_on_toys(
+    name: str, grid: dict[str, object], figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    module = script(name)
+    for constant, value in {**grid, "RHO": ("1/12",)}.items():
+        monkeypatch.setattr(module, constant, value)
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for item in pictures(2, side=64):
+        to_picture(item.x).save(data / f"{item.id}.png")
+    arguments = ["--data", data, "--out", out, "--schemes", "softcast,jpeg+ldpc:mcs8", "--seeds", 2]
+    module.main([str(argument) for argument in arguments])
+
+    points = 2 * 2 + 1 * 2 * 2 if name == "sweep_snr" else 1 * 2 + 1 * 2 * 2
+    with ResultStore(out / "records.sqlite", read_only=True) as store:
+        assert len(store) == 2 * points
+    assert len(pd.read_parquet(out / "records.parquet")) == 2 * points
+    items = pd.read_csv(out / "items.csv")
+    assert len(items.query("channel == 'rayleigh:64'")) == 2 * 2
+    about = json.loads((out / "run.json").read_text())
+    assert set(about["schemes"]) == {"softcast", "jpeg+ldpc:mcs8"}
+    assert {"command", "commit", "torch", "device"} <= set(about["runs"][0])
+    table = (out / "table.md").read_text()
+    assert "## psnr_db, rayleigh:64, " in table
+    mean = items.query("channel == 'rayleigh:64' and scheme == 'softcast'").psnr_db.mean()
+    assert f"{mean:.4g} (" in table
+    assert (out / figure).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["sweep_snr", "sweep_bandwidth", "bench_sweep"])
+def test_header_says_what_it_is(name: str) -> None:
+    doc = script(name).__doc__
+    assert doc is not None
+    assert all(word in doc for word in ("Run: ", "Cost: ", "Expect: ", f"scripts/{name}.py"))
+
+
+def test_bench_ends_with_its_figures_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    script("bench_sweep").main(["--schemes", "softcast", "--photos", "1", "--side", "64"])
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(figures) == {"images_per_s", "overhead_share"}
+    assert figures["images_per_s"] > 0
+    assert 0 < figures["overhead_share"] < 1
