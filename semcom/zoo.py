@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from semcom.errors import MissingWeights, UnknownName
@@ -83,9 +83,10 @@ def save(network: nn.Module, path: Path) -> str:
     metadata = {"format": FORMAT, "class": type(network).__name__, "config": json.dumps(network.config)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata)
+    content = to_bytes(tensors, metadata)
+    partial.write_bytes(content)
     os.replace(partial, path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 def ship(path: Path, name: str, folder: Path = WEIGHTS) -> None:
