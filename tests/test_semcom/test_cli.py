@@ -1,0 +1,625 @@
+"""The command line: everything a user can get wrong is one line and a code, never a traceback."""
+
+import json
+import os
+import re
+import resource
+import shlex
+import sqlite3
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from semcom import presets, quickstart, zoo
+from semcom.cli import app, main
+from semcom.data import load_image
+from semcom.results import ResultStore
+
+ROOT = Path(__file__).parents[2]
+
+# What a third party might bring; imported by name from a temporary folder.
+THIRD_PARTY = '''
+from dataclasses import dataclass, replace
+
+import torch
+
+from channels import AWGN
+from semcom.codecs import FileCodec, WebP
+from semcom.errors import CorruptPayload
+from semcom.receivers import Direct
+from semcom.scheme import Scheme
+from semcom.separate import FixedMcs, Separate
+
+WEBP = FileCodec(WebP())  # notices every truncation
+SCHEME = Scheme("third-party", Separate(WEBP, FixedMcs(5)), Direct())
+CHANNEL = AWGN()
+NOT_A_SCHEME = 3
+CLASS = Scheme
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """A receiver that spoils the picture."""
+
+    how: str
+    name: str = "spoiled"
+
+    def __call__(self, observation, rng):
+        x = Direct()(observation, rng)
+        if self.how == "raise":
+            raise RuntimeError("a bug\\nof a third party")
+        return {"nan": x * torch.nan, "range": x + 2, "shape": x[:, :, :-1], "rank": x[0]}[self.how]
+
+
+@dataclass(frozen=True)
+class Spender:
+    """A transmission that claims to have spent more than it may."""
+
+    uses: int
+    energy: float
+    name: str = "spender"
+    csit: str = "none"
+
+    def prepare(self, x, budget, channel, csit_snr_db):
+        return SCHEME.transmission.prepare(x, budget, channel, csit_snr_db)
+
+    def deliver(self, sent, channel, snr_db, rng):
+        seen = SCHEME.transmission.deliver(sent, channel, snr_db, rng)
+        return replace(seen, channel_uses=seen.channel_uses * self.uses, energy=seen.energy * self.energy)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A codec that meets only the first tenths of every payload."""
+
+    tenths: int
+    codec: object = WEBP
+
+    @property
+    def name(self):
+        return f"cut{self.tenths}"
+
+    @property
+    def qualities(self):
+        return self.codec.qualities
+
+    def encode(self, x, quality):
+        return self.codec.encode(x, quality)
+
+    def decode(self, payload, shape):
+        return self.codec.decode(payload[: len(payload) * self.tenths // 10], shape)
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """Sends an honest payload, of which the image decoder gets the first tenths."""
+
+    tenths: int
+    name: str = "truncated"
+    csit: str = "none"
+
+    def prepare(self, x, budget, channel, csit_snr_db):
+        sent = SCHEME.transmission.prepare(x, budget, channel, csit_snr_db)
+        coded = sent.content
+        other = replace(coded.fitted, payload=b"")  # so that what arrives is decoded
+        return replace(sent, content=replace(coded, codec=Cut(self.tenths), fitted=other))
+
+    def deliver(self, sent, channel, snr_db, rng):
+        return SCHEME.transmission.deliver(sent, channel, snr_db, rng)
+
+
+@dataclass(frozen=True)
+class NanCodec(Cut):
+    """Decodes to values that are not numbers."""
+
+    def decode(self, payload, shape):
+        return torch.full(shape, torch.nan)
+
+
+@dataclass(frozen=True)
+class BrokenCodec(Cut):
+    """Raises what nobody expects."""
+
+    def encode(self, x, quality):
+        raise ZeroDivisionError("division by zero")
+
+
+NAN, RAISES, RANGE, SHAPE, RANK = (
+    Scheme(how, SCHEME.transmission, Spoiled(how)) for how in ("nan", "raise", "range", "shape", "rank")
+)
+SPENDS_USES, SPENDS_ENERGY = (Scheme("spends", Spender(*more), Direct()) for more in ((2, 1.0), (1, 1.5)))
+NAN_CODEC, BROKEN_CODEC = NanCodec(0), BrokenCodec(0)
+(CUT0, CUT1, CUT2, CUT3, CUT4, CUT5, CUT6, CUT7, CUT8, CUT9) = (
+    Scheme("cut", Truncated(tenths), Direct()) for tenths in range(10)
+)
+(CUT_CODEC0, CUT_CODEC5) = (Cut(0), Cut(5))
+'''
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with pictures good and bad, and a third-party module in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delitem(sys.modules, "third_party", raising=False)
+    (tmp_path / "third_party.py").write_text(THIRD_PARTY)
+    (tmp_path / "raises_on_import.py").write_text("raise RuntimeError('no\\nluck')\n")
+    (tmp_path / "syntax_error.py").write_text("def f(:\n")
+    photo().save("photo.png")
+    photo().save("photo.jpg", quality=90)
+    (tmp_path / "text.png").write_text("I am not a picture\n")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "empty_folder").mkdir()
+    (tmp_path / "mixed").mkdir()
+    photo().save("mixed/a.png")
+    (tmp_path / "mixed" / "b.png").write_text("text")
+    (tmp_path / "bomb.png").write_bytes(png_header(60000, 60000))
+    PillowImage.new("RGB", (16400, 1)).save("long.png")
+    (tmp_path / "text.sqlite").write_text("not a database " * 100)
+    return tmp_path
+
+
+def photo(width: int = 48, height: int = 32) -> PillowImage.Image:
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 200, width)[None, :, None] + np.linspace(0, 30, height)[:, None, None]
+    return PillowImage.fromarray(
+        np.clip(ramp + rng.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
+    )
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, b"IDAT" + zlib.compress(b""))
+    )
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def grey16() -> PillowImage.Image:
+    return PillowImage.fromarray((np.asarray(photo().convert("L"), dtype=np.uint16) << 8) | 0x80)
+
+
+def arguments(command: str) -> list[str]:
+    return command.split()
+
+
+SEND = "--scheme jpeg+ldpc:mcs5 --rho 1/2 --metrics psnr_db"
+SWEEP = "sweep --data photo.png --schemes jpeg+ldpc:mcs5 --snr 0 --rho 1/2 --metrics psnr_db --out"
+
+ERRORS = {
+    # pictures
+    "missing file": (f"send nowhere.png --snr 5 {SEND}", "nowhere.png: no such file"),
+    "text file named png": (f"send text.png --snr 5 {SEND}", "not a readable picture"),
+    "empty file": (f"send empty.png --snr 5 {SEND}", "not a readable picture"),
+    "folder as picture": (f"send empty_folder --snr 5 {SEND}", "no such file"),
+    "decompression bomb": (f"send bomb.png --snr 5 {SEND}", "more pixels"),
+    "too long a side": (f"send long.png --snr 5 {SEND}", r"16400x1: sides must lie in 1\.\.16384"),
+    # rho
+    "rho zero": (f"send photo.png --snr 5 {SEND} --rho 0", "rho of 0 is outside"),
+    "rho negative": (f"send photo.png --snr 5 {SEND} --rho -1/12", "rho of -1/12 is outside"),
+    "rho nan": (f"send photo.png --snr 5 {SEND} --rho nan", "rho of 'nan' is not a number"),
+    "rho a word": (f"send photo.png --snr 5 {SEND} --rho abc", "rho of 'abc' is not a number"),
+    "rho too large": (f"send photo.png --snr 5 {SEND} --rho 11", "rho of 11 is outside"),
+    "rho infinite": (f"send photo.png --snr 5 {SEND} --rho inf", "rho of 'inf' is not a number"),
+    "rho over zero": (f"send photo.png --snr 5 {SEND} --rho 1/0", "rho of '1/0' is not a number"),
+    "rho below one use": (f"send photo.png --snr 5 {SEND} --rho 1/100000", "raise rho"),
+    # SNR
+    "SNR missing": (f"send photo.png {SEND}", "Missing option '--snr'"),
+    "SNR a word": (f"send photo.png --snr x {SEND}", "--snr 'x' is not a number"),
+    "SNR nan": (f"send photo.png --snr nan {SEND}", "SNR of nan dB"),
+    "SNR infinite": (f"send photo.png --snr -inf {SEND}", "SNR of -inf dB"),
+    "SNR of 1000 dB": (f"send photo.png --snr 1000 {SEND}", "SNR of 1000 dB is outside"),
+    "SNR of -1000 dB": (f"send photo.png --snr -1000 {SEND}", "SNR of -1000 dB is outside"),
+    "two SNRs to send at": (f"send photo.png --snr 0,5 {SEND}", "one SNR"),
+    "SNR grid without step": (f"{SWEEP} r --snr 0:20", "not a number"),
+    "SNR grid of step zero": (f"{SWEEP} r --snr 0:20:0", "not a number"),
+    "SNR grid that goes the wrong way": (f"{SWEEP} r --snr 20:0:5", "values"),
+    "SNR grid without end": (f"{SWEEP} r --snr 0:inf:5", "not a number"),
+    "SNR grid too fine": (f"{SWEEP} r --snr 0:20:1e-9", "values"),
+    # names
+    "unknown scheme": ("send photo.png --snr 5 --scheme softcats", "did you mean softcast"),
+    "unknown codec": ("send photo.png --snr 5 --scheme bpg+ldpc", "no codec called 'bpg'"),
+    "unknown link": ("send photo.png --snr 5 --scheme jpeg+polar", "no link called 'polar'"),
+    "MCS out of table": ("send photo.png --snr 5 --scheme jpeg+ldpc:mcs99", "MCS 99 is not in the table"),
+    "empty scheme": ("send photo.png --snr 5 --scheme=", "no scheme called ''"),
+    "unknown channel": (f"send photo.png --snr 5 {SEND} --channel raleigh:64", "did you mean rayleigh:64"),
+    "block length zero": (f"send photo.png --snr 5 {SEND} --channel rayleigh:0", "at least 1"),
+    "block length a word": (f"send photo.png --snr 5 {SEND} --channel rayleigh:x", "spelled rayleigh:"),
+    "parameter missing": (f"send photo.png --snr 5 {SEND} --channel rician:64", "spelled rician:"),
+    "Doppler nan": (f"send photo.png --snr 5 {SEND} --channel jakes:nan", "Doppler of nan"),
+    "unknown wrapper": (
+        f"send photo.png --snr 5 {SEND} --channel magic/awgn",
+        "no wrapper of channels called",
+    ),
+    "wrapper on the wrong channel": (f"send photo.png --snr 5 {SEND} --channel genie/awgn", "works on"),
+    "unknown multipath": (f"send photo.png --snr 5 {SEND} --channel ofdm:tdl-z", "tdl-z"),
+    "unknown metric": (f"send photo.png --snr 5 {SEND} --metrics psnr", "no metric called 'psnr'"),
+    "metric without its network": (f"send photo.png --snr 5 {SEND} --metrics lpips_vgg", "lpips_vgg: vgg16"),
+    "metric given twice": (f"send photo.png --snr 5 {SEND} --metrics psnr_db,psnr_db", "twice"),
+    "codec for an analog scheme": (
+        "send photo.png --snr 5 --scheme softcast --codec avif",
+        "no codec to replace",
+    ),
+    # ready objects
+    "no such module": ("send photo.png --snr 5 --scheme nowhere:SCHEME", "No module named 'nowhere'"),
+    "no such attribute": ("send photo.png --snr 5 --scheme third_party:SCHEMA", "did you mean SCHEME"),
+    "not a scheme": ("send photo.png --snr 5 --scheme third_party:NOT_A_SCHEME", "is a int without"),
+    "a class": ("send photo.png --snr 5 --scheme third_party:CLASS", "is a class"),
+    "module that raises": ("send photo.png --snr 5 --scheme raises_on_import:X", "RuntimeError: no"),
+    "module that does not parse": ("send photo.png --snr 5 --scheme syntax_error:X", "SyntaxError"),
+    "scheme where a channel belongs": (
+        f"send photo.png --snr 5 {SEND} --channel third_party:SCHEME",
+        "without draw",
+    ),
+    "channel where a codec belongs": (
+        f"send photo.png --snr 5 {SEND} --codec third_party:CHANNEL",
+        "without qualities",
+    ),
+    # schemes that misbehave
+    "scheme that returns NaN": ("send photo.png --snr 5 --scheme third_party:NAN --rho 1/2", "not finite"),
+    "scheme that returns 3": (
+        "send photo.png --snr 5 --scheme third_party:RANGE --rho 1/2",
+        r"expected \[0, 1\]",
+    ),
+    "scheme that crops": ("send photo.png --snr 5 --scheme third_party:SHAPE --rho 1/2", "shape on photo"),
+    "scheme that raises": (
+        "send photo.png --snr 5 --scheme third_party:RAISES --rho 1/2",
+        "RuntimeError: a bug",
+    ),
+    "scheme that overspends uses": (
+        "send photo.png --snr 5 --scheme third_party:SPENDS_USES --rho 1/2",
+        "channel uses, allowed are 2304",
+    ),
+    "scheme that overspends energy": (
+        "send photo.png --snr 5 --scheme third_party:SPENDS_ENERGY --rho 1/2",
+        "energy 1.5",
+    ),
+    "codec that raises": (
+        f"send photo.png --snr 5 {SEND} --codec third_party:BROKEN_CODEC",
+        "ZeroDivisionError",
+    ),
+    "codec without bytes": (
+        f"send photo.png --snr 5 {SEND} --codec third_party:CUT_CODEC0",
+        "cannot be decoded",
+    ),
+    "codec with half its bytes": (
+        f"send photo.png --snr 5 {SEND} --codec third_party:CUT_CODEC5",
+        "cannot be decoded",
+    ),
+    # output
+    "unknown ending": (f"send photo.png --snr 5 {SEND} --out received.doc", "without loss"),
+    "lossy ending": (f"send photo.png --snr 5 {SEND} --out received.jpg", "without loss"),
+    "folder that is not there": (
+        f"send photo.png --snr 5 {SEND} --out no/where.png",
+        "No such file or directory",
+    ),
+    "folder below a file": (f"send photo.png --snr 5 {SEND} --out photo.png/out.png", "Not a directory"),
+    "read-only folder": (f"send photo.png --snr 5 {SEND} --out /proc/out.png", "/proc/out.png"),
+    # arguments
+    "unknown command": ("transmit photo.png", "No such command"),
+    "unknown option": (f"send photo.png --snr 5 {SEND} --color", "No such option"),
+    "no picture": (f"send --snr 5 {SEND}", "Missing argument"),
+    "seed a word": (f"send photo.png --snr 5 {SEND} --seed x", "valid integer"),
+    # sweeps
+    "no workers": (f"{SWEEP} r --workers 0", "0 workers"),
+    "too many workers": (f"{SWEEP} r --workers 100000", "100000 workers"),
+    "no seeds": (f"{SWEEP} r --seeds 0", "--seeds 0"),
+    "empty folder": (f"{SWEEP} r --data empty_folder", "no pictures"),
+    "missing folder": (f"{SWEEP} r --data nowhere", "no such file or folder"),
+    "folder with a bad picture": (f"{SWEEP} r --data mixed", "b.png: not a readable picture"),
+    "empty name": (f"{SWEEP} r --schemes softcast,,jpeg+ldpc", "empty name"),
+    "scheme named twice": (f"{SWEEP} r --schemes jpeg+ldpc,jpeg+ldpc:csit-average", "twice"),
+    "rho named twice": (f"{SWEEP} r --rho 1/2,1/2", "twice"),
+    "results below a file": (f"{SWEEP} photo.png/r", "photo.png"),
+    "results in a read-only folder": (f"{SWEEP} /proc/r", "/proc/r"),
+    # results
+    "nothing to plot": ("plot nowhere", "nowhere/records.sqlite: no such result store"),
+    "nothing to report": ("report empty_folder", "no such result store"),
+    "nothing to export": ("export empty_folder", "no such result store"),
+    "picture as results": ("report photo.png", "no such result store"),
+    "unknown export format": ("export empty_folder --format xlsx", "choose csv, parquet or json"),
+    "export ending that differs": ("export empty_folder --format csv --out x.json", "ends in .csv"),
+    "quickstart below a file": ("quickstart --out photo.png/here", "photo.png"),
+    # training
+    "unknown recipe": ("train bert --data mixed --validation mixed --out t", "no recipe called 'bert'"),
+    "no network of that rho": (
+        "train deepjscc-2019 --rho 1/3 --data mixed --validation mixed --out t",
+        "no reference network for rho = 1/3",
+    ),
+}
+
+
+@pytest.mark.parametrize(("command", "message"), ERRORS.values(), ids=ERRORS.keys())
+def test_bad_input_is_one_line(command: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_one_line_error(partial(main, arguments(command)), message, capsys)
+
+
+def assert_one_line_error(run: Callable[[], int], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run()
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("semcom: error: ")]
+    assert code == 2
+    assert captured.out == ""
+    assert len(errors) == 1
+    assert captured.err.splitlines()[-1] == errors[0]
+    assert re.search(message, errors[0]), errors[0]
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("tenths", range(10))
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
+def test_truncated_picture_is_one_line(
+    name: str, tenths: int, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (place / name).read_bytes()
+    (place / name).write_bytes(whole[: len(whole) * tenths // 10])
+    run = partial(main, arguments(f"send {name} --snr 5 {SEND}"))
+    assert_one_line_error(run, f"{name}: not a readable picture", capsys)
+
+
+OUTAGES = {
+    "budget below the coarsest quality": f"send photo.png --snr 30 {SEND} --rho 1/100",
+    "budget below one code word": f"send photo.png --snr 30 {SEND} --rho 1/1000",
+    "softcast with no room for its metadata": "send photo.png --snr 30 --scheme softcast --rho 1/1000",
+    "link adaptation at its end": "send photo.png --snr -60 --scheme jpeg+ldpc --rho 1/2",
+    "fixed code rate over its cliff": f"send photo.png --snr -5 {SEND}",
+    "codec that decodes to NaN": f"send photo.png --snr 30 {SEND} --codec third_party:NAN_CODEC",
+    **{
+        f"payload cut after {n} tenths": f"send photo.png --snr 30 --scheme third_party:CUT{n} --rho 1/2"
+        for n in range(10)
+    },
+}
+
+
+@pytest.mark.parametrize("command", OUTAGES.values(), ids=OUTAGES.keys())
+def test_what_does_not_arrive_is_recorded(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments(command), "--json", "--out", "out.png", "--metrics", "psnr_db"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["outage"] == 1
+    assert "semcom: outage: " in captured.err
+    assert "Traceback" not in captured.err
+    shown = np.asarray(PillowImage.open("out.png"))
+    assert shown.std((0, 1)).max() == 0  # the concealment: one colour
+
+
+PICTURES = {
+    "1x1": lambda: PillowImage.new("RGB", (1, 1), (10, 20, 30)),
+    "3x5000": lambda: photo(5000, 3),
+    "grey": lambda: photo().convert("L"),
+    "black and white": lambda: photo().convert("1"),
+    "16-bit grey": grey16,
+    "RGBA": lambda: photo().convert("RGBA"),
+    "palette with transparency": lambda: photo().quantize(),
+}
+
+
+@pytest.mark.parametrize("scheme", ["jpeg+ldpc:mcs8", "softcast"])
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES.keys())
+def test_odd_pictures_are_sent_or_recorded(
+    picture: Callable[[], PillowImage.Image], scheme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture().save("odd.png")
+    assert main(arguments(f"send odd.png --snr 20 --rho 1 --scheme {scheme} --json --out out.png")) == 0
+    captured = capsys.readouterr()
+    record = json.loads(captured.out)
+    assert record["channel_uses"] <= record["budget_uses"]
+    assert record["outage"] or record["psnr_db"] > 15
+    assert PillowImage.open("out.png").size == PillowImage.open("odd.png").size
+    assert "Traceback" not in captured.err
+
+
+def test_corrupted_weights_are_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = place / "weights"
+    weights.mkdir()
+    (weights / "manifest.json").write_text(json.dumps({name: "0" * 64 for name in presets.DEEPJSCC_2019}))
+    monkeypatch.setattr(zoo, "load", partial(zoo.load, folder=weights))
+    run = partial(main, arguments("send photo.png --snr 5 --scheme deepjscc-2019"))
+    assert_one_line_error(run, "is missing", capsys)
+    for name in presets.DEEPJSCC_2019:
+        (weights / f"{name}.safetensors").write_bytes(b"damaged")
+    assert_one_line_error(run, "the file is damaged", capsys)
+    (weights / "manifest.json").write_text("{")
+    assert_one_line_error(run, "missing or damaged", capsys)
+
+
+def test_corrupted_backbone_is_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(place))
+    folder = place / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"damaged")
+    run = partial(main, arguments(f"send photo.png --snr 20 {SEND} --metrics lpips_squeeze"))
+    assert_one_line_error(run, "lpips_squeeze: .* damaged", capsys)
+
+
+def test_bad_stores_are_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = partial(main, arguments(f"{SWEEP} results"))
+    store = place / "results" / "records.sqlite"
+    with ResultStore(store):
+        assert_one_line_error(run, "in use by another run", capsys)
+    store.write_bytes((place / "text.sqlite").read_bytes())
+    assert_one_line_error(run, "not a result store", capsys)
+    store.unlink()
+    with sqlite3.connect(store) as foreign:
+        foreign.execute("CREATE TABLE other (x)")
+    foreign.close()
+    assert_one_line_error(run, "another program", capsys)
+    store.unlink()
+    assert main(arguments(f"{SWEEP} results")) == 0
+    capsys.readouterr()
+    whole = store.read_bytes()
+    store.write_bytes(whole[: len(whole) // 2])
+    assert_one_line_error(run, "damaged", capsys)
+
+
+def test_interrupt_is_one_line_and_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(presets, "channel", interrupt)
+    assert main(arguments(f"send photo.png --snr 5 {SEND}")) == 130
+    assert capsys.readouterr().err == "semcom: error: interrupted\n"
+
+
+def semcom(
+    command: str, largest_file: int = resource.RLIM_INFINITY, prefix: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, without beartype."""
+    program = [sys.executable, "-c", "import sys; from semcom.cli import main; sys.exit(main())"]
+    return subprocess.run(
+        f"{prefix}{shlex.join(program)} {command}",
+        shell=True,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "largest_file", "message"),
+    [
+        ("schemes > /dev/full", None, "No space left on device"),
+        (f"send photo.png --snr 20 {SEND} --out out.png", 2000, "File too large|full|refuses"),
+        (f"{SWEEP} results", 20000, "full|refuses"),
+        ("send photo.png --snr 5 --scheme third_party:SHAPE --rho 1/2", None, "sizes must agree"),
+    ],
+    ids=["output on a full disk", "picture on a full disk", "records on a full disk", "scheme that crops"],
+)
+def test_bad_input_in_a_real_process(command: str, largest_file: int | None, message: str) -> None:
+    done = semcom(command, resource.RLIM_INFINITY if largest_file is None else largest_file)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("semcom: error: ")
+    assert re.search(message, last), last
+
+
+def test_closed_pipe_is_no_error() -> None:
+    done = semcom("schemes; echo code $? >&2) | head -1", prefix="(")
+    assert done.stderr == "code 0\n"
+
+
+def test_send_writes_the_record_alone_on_stdout(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"send photo.png --snr -5 {SEND} --scheme jpeg+ldpc:mcs0 --channel rician:64:6 --rho 1"
+    assert (
+        main([*arguments(command), "--json", "--seed", "7", "--out", "out.png", "--strip", "strip.png"]) == 0
+    )
+    record = json.loads(capsys.readouterr().out)
+    assert (record["scheme"], record["channel"]) == ("jpeg+ldpc:mcs0", "rician:64:6")
+    assert (record["snr_db"], record["seed"], record["source_dims"]) == (-5, 7, 48 * 32 * 3)
+    assert record["outage"] == 0
+    assert record["channel_uses"] == record["budget_uses"] == 48 * 32 * 3
+    error = load_image("out.png").x - load_image("photo.png").x
+    assert -10 * np.log10(error.square().mean()) == pytest.approx(record["psnr_db"], abs=1e-3)
+    assert PillowImage.open("strip.png").width > 3 * 48
+
+
+def test_send_takes_a_codec_and_ready_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"send photo.png --snr 20 {SEND} --channel third_party:CHANNEL --codec third_party:WEBP --json"
+    assert main(arguments(command)) == 0
+    assert json.loads(capsys.readouterr().out)["scheme"] == "webp-file+ldpc:mcs5"
+    assert main(arguments("send photo.png --snr 20 --rho 1/2 --scheme third_party:SCHEME --json")) == 0
+    assert json.loads(capsys.readouterr().out)["scheme"] == "third-party"
+
+
+def test_sweep_plans_runs_and_resumes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"{SWEEP} results --snr -5:15:10 --channels awgn,rayleigh:64 --seeds 2 --keep"
+    assert main(arguments(f"{command} --dry-run")) == 0
+    assert "12, of which 12 are to do" in capsys.readouterr().out
+    assert not (place / "results").exists()
+    assert main(arguments(f"{SWEEP} results --snr 5")) == 0
+    assert main(arguments(f"{command} --dry-run")) == 0
+    assert "12, of which 11 are to do" in capsys.readouterr().out
+    assert main(arguments(command)) == 0
+    with ResultStore(place / "results" / "records.sqlite", read_only=True) as store:
+        assert len(store) == 12
+    assert len(list((place / "results" / "pictures").glob("jpeg*/*.png"))) == 12
+
+
+def test_results_are_drawn_reported_and_exported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = (
+        f"{SWEEP} results --snr 0,15 --rho 1/2,1/3 --metrics psnr_db,swd --schemes jpeg+ldpc:mcs5,softcast"
+    )
+    assert main(arguments(f"{command} --keep")) == 0
+    capsys.readouterr()
+    assert main(arguments("plot results --snr 0,15")) == 0
+    drawn = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert {path.suffix for path in drawn} == {".png", ".svg"}
+    names = {path.stem for path in drawn}
+    assert {"psnr_db-awgn-1_2", "swd-vs-rho-awgn-15dB", "psnr_db-swd-awgn-1_3-0dB"} <= names
+    assert all(path.stat().st_size > 1000 for path in drawn)
+    assert main(arguments("report results --title <b>Toys</b>")) == 0
+    page = Path(capsys.readouterr().out.strip()).read_text()
+    assert "&lt;b&gt;Toys&lt;/b&gt;" in page
+    assert page.count("data:image/webp;base64") == 4  # a strip per rho and SNR
+    assert page.count("data:image/svg+xml;base64") == 8
+    for form in ("csv", "json", "parquet"):
+        assert main(arguments(f"export results --format {form} --out out/records.{form}")) == 0
+    assert len(json.loads(Path("out/records.json").read_text())) == 8
+    capsys.readouterr()
+    assert_one_line_error(partial(main, arguments("plot results --metrics vmaf")), "no column 'vmaf'", capsys)
+    assert_one_line_error(partial(main, arguments("plot results --snr 3")), "no records with snr_db", capsys)
+    assert_one_line_error(partial(main, arguments("plot results --out photo.png/x")), "photo.png", capsys)
+    assert_one_line_error(partial(main, arguments("report results --out photo.png/x")), "photo.png", capsys)
+    assert_one_line_error(partial(main, arguments("export results --out /proc/x.csv")), "/proc/x.csv", capsys)
+
+
+def test_quickstart_prints_a_table_and_writes_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quickstart, "SCHEMES", ("jpeg+ldpc:csit-average", "jpeg+ldpc:mcs8", "softcast"))
+    monkeypatch.setattr(quickstart, "SIZE", (96, 64))
+    assert main(["quickstart", "--workers", "1"]) == 0
+    table = capsys.readouterr().out
+    for expected in (
+        "softcast",
+        "interleaved/rayleigh:64",
+        "PSNR",
+        "MS-SSIM",
+        "outage",
+        "quickstart/report.html",
+    ):
+        assert expected in table
+    page = Path("quickstart/report.html").read_text()
+    assert page.count("data:image/webp;base64") == len(quickstart.CHANNELS) * len(quickstart.SNR_DB)
+    assert not re.search(r"""(src|href)=["']https?:""", page)
+
+
+def test_listings_name_things_that_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schemes"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"softcast", "deepjscc-2019", "avif+ldpc:csit-average", "avif+ldpc:mcs0"} <= set(names)
+    for name in names:
+        assert presets.scheme(name).name == name
+    assert main(["channels"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        channel = presets.channel(line.split()[0])
+        assert presets.channel(channel.name).name == channel.name
+
+
+@pytest.mark.parametrize(
+    "command", ["", *(command.name or command.callback.__name__ for command in app.registered_commands)]
+)
+def test_help_has_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments(command), "--help"]) == 0
+    text = capsys.readouterr().out
+    examples = re.findall(r"Example: semcom (\w+)", text)
+    assert examples
+    assert not command or set(examples) == {command}
