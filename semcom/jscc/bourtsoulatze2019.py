@@ -90,7 +90,7 @@ class Bourtsoulatze2019(nn.Module):
             )
         rows, columns = self._positions(shape)
         padding = (0, columns * self.stride - shape[3], 0, rows * self.stride - shape[2])
-        features = self.encoder(nn.functional.pad(x, padding, mode="replicate"))
+        features = self.encoder(nn.functional.pad(x, padding, mode="replicate")).float()
         # Two features of one position share a symbol.
         values = features.reshape(shape[0], self.features // 2, 2, rows * columns).transpose(2, 3)
         symbols = pack(values.flatten(1))  # [batch, c/2 * positions]
@@ -105,7 +105,7 @@ class Bourtsoulatze2019(nn.Module):
         symbols = symbols.index_copy(1, order, equalised)
         values = unpack(symbols).reshape(shape[0], self.features // 2, rows * columns, 2).transpose(2, 3)
         features = values.reshape(shape[0], self.features, rows, columns)
-        return self.decoder(features)[:, :, : shape[2], : shape[3]]
+        return self.decoder(features).float()[:, :, : shape[2], : shape[3]]
 
     def _positions(self, shape: tuple[int, ...]) -> tuple[int, int]:
         return -(-shape[2] // self.stride), -(-shape[3] // self.stride)

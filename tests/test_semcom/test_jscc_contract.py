@@ -82,6 +82,21 @@ def test_the_gradient_reaches_every_pixel_through_the_channel(network) -> None:
     assert float((x.grad != 0).float().mean()) > 0.99
 
 
+@each_network
+def test_mixed_precision_keeps_symbols_and_image_in_float32(network) -> None:
+    x = torch.rand(2, 3, 32, 40)
+    with torch.no_grad():
+        exact = network.encode(x, 2000, None)
+        x_hat = network.decode(noiseless(exact), tuple(x.shape))
+        with torch.autocast("cpu", torch.bfloat16):
+            symbols = network.encode(x, 2000, None)
+            rough = network.decode(noiseless(symbols), tuple(x.shape))
+    assert (symbols.dtype, rough.dtype) == (torch.complex64, torch.float32)
+    torch.testing.assert_close(average_power(symbols), torch.ones(2), rtol=1e-5, atol=0)
+    assert 0 < float((symbols - exact).abs().max()) < 0.1  # bfloat16 was used, and is 2^-8 of the values
+    assert float((rough - x_hat).abs().max()) < 0.1
+
+
 @pytest.mark.parametrize("features", [2, 8])
 @pytest.mark.parametrize("strides", [(2, 2, 1, 1, 1), (2, 2, 2, 1, 1)])
 def test_rho_of_the_reference_is_as_the_paper_counts_it(features: int, strides: tuple[int, ...]) -> None:
