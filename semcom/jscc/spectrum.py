@@ -103,6 +103,10 @@ class Spectrum:
         """Of the coefficients at these flat indices."""
         return np.exp2(self._logarithms[index] / self._units)
 
+    def total(self) -> float:
+        """Sum of all variances."""
+        return float(np.exp2(self._logarithms / self._units).sum())
+
     @property
     def _units(self) -> float:
         """Of the integers, per octave of variance."""

@@ -82,7 +82,7 @@ def test_distortion_is_that_of_linear_gaussian_theory(channel, snr_db: float) ->
     rng = np.random.default_rng(1)
     variance = np.sort(rng.lognormal(-8, 1.5, 3 * height * width))[::-1].clip(max=0.02)
     index = rng.permutation(len(variance))
-    allocation = Allocation(index[:sent], variance[:sent], rng.uniform(1, 30, sent))
+    allocation = Allocation(index[:sent], variance[:sent], rng.uniform(1, 30, sent), variance[sent:].sum())
     coefficients = rng.standard_normal((trials, len(variance))) * np.sqrt(variance)  # in falling order
     x = pack_symbols(torch.from_numpy(coefficients[:, :sent] * allocation.amplitude).float())
     received = transmit(channel, x, snr_db, NamedStreams(2, tuple(map(str, range(trials)))))
@@ -90,13 +90,14 @@ def test_distortion_is_that_of_linear_gaussian_theory(channel, snr_db: float) ->
     expected = np.empty(trials)
     noise_var = 10 ** (-snr_db / 10) / 2
     for i in range(trials):
-        image = estimate(received.item(i), allocation, (1, 3, height, width))
+        image, noise_std = estimate(received.item(i), allocation, (1, 3, height, width))
         assert 0 < float(image.min()) < float(image.max()) < 1  # nothing was clipped
         error = transform(image.double()).reshape(-1)[index] - coefficients[i]
         squared[i] = (error**2).sum()
         gain = received.h[i].abs().square().repeat_interleave(2).double().numpy()
         carried = gain * allocation.amplitude**2 * allocation.variance
         expected[i] = (allocation.variance * noise_var / (carried + noise_var)).sum() + variance[sent:].sum()
+        assert noise_std**2 * len(variance) == pytest.approx(expected[i], rel=1e-4)
     difference = squared - expected
     assert abs(difference.mean()) < 5 * difference.std() / math.sqrt(trials)
     assert difference.std() / math.sqrt(trials) < 0.02 * expected.mean()  # the test has teeth
@@ -261,6 +262,7 @@ def test_lost_metadata_is_an_outage() -> None:
     observation = scheme.deliver(sent, AWGN(), snr_db, NamedStreams(0, ("a", "b", "c")))
     assert observation.info["outage"].tolist() == [1, 0, 1]
     assert observation.evidence[0].y[0].std((1, 2)).max() == 0
+    assert torch.isinf(observation.evidence[0].noise_std).tolist() == [True, False, True]
     assert observation.channel_uses.tolist() == [sent.channel_uses] * 3
 
 
@@ -308,11 +310,16 @@ def test_options_out_of_range_are_refused() -> None:
 def test_kodak_is_at_least_as_good_as_in_the_pilot(shared_data, rho: str, pilot: tuple[float, ...]) -> None:
     """Mean PSNR at 0, 5, 10 and 20 dB of an earlier implementation with rectangular chunks."""
     scheme, curves = SoftCast(), []
+    expected, measured = [], []
     for item in load_folder(shared_data / "kodak"):
         sent = scheme.prepare(item.x, Budget.from_rho(rho, item.x.numel()), AWGN(), None)
         snr_db = torch.tensor([0.0, 5.0, 10.0, 20.0])
         observation = scheme.deliver(sent, AWGN(), snr_db, NamedStreams(0, (item.id,) * 4))
         curves.append(psnr_db(observation.evidence[0].y, item.x))
+        expected.append(observation.evidence[0].noise_std)
+        measured.append((observation.evidence[0].y - item.x).square().mean((1, 2, 3)).sqrt())
     mean = torch.stack(curves).mean(0)
     assert bool((mean > torch.tensor(pilot)).all()), mean
     assert bool((mean < torch.tensor(pilot) + 1).all()), mean
+    ratio = torch.stack(expected) / torch.stack(measured)
+    assert 0.7 < float(ratio.min()) < float(ratio.max()) < 1.3
