@@ -2,7 +2,7 @@
 
 Run:     python scripts/train/pack_shard.py --photos ../shared/data/photos/train --out .cache/shard.npy
 Cost:    10 seconds on one CPU core
-Expect:  500 crops of 128x128 in 24.6 MB; more than 25 MB is refused unless --max-mb says otherwise
+Expect:  165 crops of 224x224 in 24.8 MB; more than 25 MB is refused unless --max-mb says otherwise
 """
 
 import argparse
@@ -17,8 +17,8 @@ def main() -> None:
     )
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos/train"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--count", type=int, default=165)
+    parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--max-mb", type=float, default=25.0)
     args = parser.parse_args()
     size_mb = args.count * 3 * args.side**2 / 1e6
