@@ -1,14 +1,16 @@
 """Jobs over local processes: results come back one by one, and a death is told by the job's name."""
 
+import os
 import pickle
 import signal
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -138,6 +140,7 @@ class _Team:
 def _serve(pipe: Connection) -> None:
     """Body of a worker: jobs in, results out, until the pipe is closed."""
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
     try:
         work = pickle.loads(pipe.recv_bytes())
         while True:
@@ -152,6 +155,14 @@ def _serve(pipe: Connection) -> None:
                 pipe.send_bytes(pickle.dumps(("done", None)))
     except (EOFError, ConnectionError):
         return
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed closes no pipe that a busy worker looks at."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Schemes x channels x items x SNR x rho x seeds: every point once, on paired noise, resumable."""
 
+import hashlib
 import math
 import os
 import time
@@ -257,16 +258,23 @@ def _jobs(batches: Sequence[Batch], workers: int) -> tuple[Job, ...]:
     return tuple(Job(tuple(group)) for _, group in groupby(batches, lambda b: (b.item.id, b.scheme.name)))
 
 
+_Measured = dict[bytes, dict[str, float]]
+"""Metrics of one item by the digest of what was received: digital schemes deliver few different pictures."""
+
+
 def _work(job: Job, keep: Path | None) -> Iterator[tuple[Record, ...]]:
+    known: _Measured = {}
     for _, group in groupby(job.batches, lambda b: (b.scheme.name, b.channel.name, b.budget)):
         batches = tuple(group)
         prepared = _PreparedOnce(batches[0].scheme.transmission)
         for batch in batches:
             with _named(batch):
-                yield _transmit(batch, prepared, keep)
+                yield _transmit(batch, prepared, known, keep)
 
 
-def _transmit(batch: Batch, prepared: _PreparedOnce, keep: Path | None) -> tuple[Record, ...]:
+def _transmit(
+    batch: Batch, prepared: _PreparedOnce, known: _Measured, keep: Path | None
+) -> tuple[Record, ...]:
     size = len(batch.snr_db)
     before = prepared.total_seconds()
     start = time.perf_counter()
@@ -278,10 +286,10 @@ def _transmit(batch: Batch, prepared: _PreparedOnce, keep: Path | None) -> tuple
         noise_streams(batch.item.id, batch.seed, size),
     )
     delivering = time.perf_counter() - start - (prepared.total_seconds() - before)
-    metrics = _measure(batch, outcome.x_hat.detach())
+    metrics = _measure(batch, outcome.x_hat.detach(), known)
     info = {name: values.tolist() for name, values in outcome.info.items()}
     outage = info.pop("outage")
-    if clash := metrics.keys() & info.keys():
+    if clash := metrics[0].keys() & info.keys():
         raise InvalidOption(f"metric and info are both called {min(clash)}; rename one")
     records = tuple(
         Record(
@@ -301,7 +309,7 @@ def _transmit(batch: Batch, prepared: _PreparedOnce, keep: Path | None) -> tuple
             seconds_prepare=prepared.seconds(snr_db),
             seconds_deliver=delivering / size,
             cause=outcome.cause if outage[i] else "",
-            numbers={k: v[i] for k, v in (metrics | info).items() if not math.isnan(v[i])},
+            numbers=metrics[i] | {k: v[i] for k, v in info.items() if not math.isnan(v[i])},
         )
         for i, snr_db in enumerate(batch.snr_db)
     )
@@ -312,18 +320,15 @@ def _transmit(batch: Batch, prepared: _PreparedOnce, keep: Path | None) -> tuple
 
 
 @torch.no_grad()
-def _measure(batch: Batch, x_hat: Tensor) -> dict[str, list[float]]:
-    """All metrics; a picture that several SNRs delivered is measured once."""
-    distinct: list[int] = []
-    which: list[int] = []
-    for i, image in enumerate(x_hat):
-        same = next((n for n, j in enumerate(distinct) if torch.equal(x_hat[j], image)), len(distinct))
-        if same == len(distinct):
-            distinct.append(i)
-        which.append(same)
-    values = {metric.name: metric(x_hat[distinct], batch.item.x)[which].tolist() for metric in batch.metrics}
-    for name, column in values.items():
-        for snr_db, value in zip(batch.snr_db, column, strict=True):
+def _measure(batch: Batch, x_hat: Tensor, known: _Measured) -> list[dict[str, float]]:
+    """All metrics of every picture, each picture by itself."""
+    values: list[dict[str, float]] = []
+    for snr_db, image in zip(batch.snr_db, x_hat[:, None], strict=True):
+        digest = hashlib.blake2b(image.contiguous().cpu().numpy().data, digest_size=16).digest()
+        if digest not in known:
+            known[digest] = {metric.name: metric(image, batch.item.x).item() for metric in batch.metrics}
+        values.append(known[digest])
+        for name, value in known[digest].items():
             if math.isnan(value):
                 raise SweepError(f"{name} is NaN at {snr_db:g} dB")
     return values
