@@ -37,14 +37,14 @@ def encode(bits, graph, turn, z, info_columns, pieces, bits_per_symbol, bounds, 
     word = np.empty((info_columns + rows) * z, np.uint8)
     first, total = np.empty(z, np.uint8), np.empty(z, np.uint8)
     for block in range(len(bits)):
-        word[:] = 0
-        word[: bits.shape[1]] = bits[block]
+        for i in range(len(word)):
+            word[i] = bits[block, i] if i < bits.shape[1] else 0
         # The core rows add up to the information and one turned copy of the first parity column, because each
         # of the next three is in two of them (38.212, 5.3.2: H w = 0).
-        first[:] = 0
         for row in range(4):
             _row_sum(word, row_start[row], row_start[row + 1], column, shift, z, total)
-            first ^= total
+            for i in range(z):
+                first[i] = total[i] ^ (first[i] if row > 0 else 0)
         for i in range(z):
             word[info_columns * z + (i + turn) % z] = first[i]
         for row in range(rows):
@@ -168,7 +168,7 @@ def decode(
     failed = np.empty(padded, np.int8)
     good = np.zeros(frames, np.bool_)
     soft = np.empty(columns * z, np.float32)
-    rounded = np.empty(columns * z, np.int8)
+    rounded = np.zeros((frames, columns * z), np.int8)
     knee, limit = simd.fill(U8(knee_steps)), simd.fill(U8(message_limit))
     zero = simd.fill(U8(0))
     valid = True
@@ -179,23 +179,16 @@ def decode(
         for f in range(here):
             soft[:] = 0
             _recover(llr[bounds[group + f] : bounds[group + f + 1]], pieces, bits_per_symbol, soft)
-            total = np.float32(0)
-            for i in range(columns * z):
-                x = np.rint(min(max(soft[i] * scale, -channel_limit), channel_limit))
-                total += soft[i] - soft[i]
-                rounded[i] = np.int8(x)
-            valid &= total == 0
-            rounded[filler[0] : filler[1]] = 127
-            for c in range(columns):
-                s, a = rotation[c], c * z
-                b = U(c) * pitch + U(f)
-                for i in range(z - s):
-                    posterior[b + U(i * frames)] = rounded[a + s + i]
-                for i in range(s):
-                    posterior[b + U((z - s + i) * frames)] = rounded[a + i]
+            valid &= _round(soft, scale, channel_limit, rounded[f])
+            for i in range(filler[0], filler[1]):
+                rounded[f, i] = 127
+            ok[group + f] = False
         for c in range(columns):
-            _repeat(posterior, U(c) * pitch, lanes, padded)
-        ok[group : group + here] = False
+            first = U(c) * pitch
+            _interleave(rounded[:, c * z : (c + 1) * z], rotation[c], posterior[first : first + lanes])
+            for i in range(padded):
+                posterior[first + lanes + i] = posterior[first + i]
+        unfinished = here
 
         for iteration in range(1, iteration_limit + 1):
             for row in range(rows):
@@ -236,7 +229,6 @@ def decode(
             if not early_stop and iteration < iteration_limit:
                 continue
             failed[:] = 0
-            waiting = 0
             for row in range(rows):
                 for v in range(U(0), padded, step):
                     bad, sign = simd.load(failed, v), zero
@@ -246,48 +238,85 @@ def decode(
                         bad = simd.either(bad, simd.is_zero(x))
                     simd.store(failed, v, simd.either(bad, sign))
                 if row == 0 or row == rows - 1:  # hardly ever does the first row hold before all do
-                    waiting = 0
+                    failing = 0
                     for f in range(here):
                         good[f] = not ok[group + f] and _none_negative(failed, f, frames, z)
-                        waiting += not ok[group + f] and not good[f]
-                    if waiting == here - ok[group : group + here].sum():
+                        failing += not ok[group + f] and not good[f]
+                    if failing == unfinished:
                         break
             for f in range(here):
                 block = group + f
                 if not ok[block]:
                     iterations[block] = iteration
                     ok[block] = good[f]
+                    unfinished -= good[f]
                     if good[f] or iteration == iteration_limit:
-                        _decide(posterior, pitch, rotation, z, f, frames, bits[block])
-            if waiting == 0:
+                        for c in range((bits.shape[1] + z - 1) // z):
+                            first = U(c) * pitch
+                            decided = bits[block, c * z : (c + 1) * z]
+                            _decide(posterior[first : first + lanes], rotation[c], z, f, frames, decided)
+            if unfinished == 0:
                 break
     return valid
 
 
+@njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+@typing.no_type_check
+def _round(soft, scale, limit, rounded):
+    """Quantise; False if a value is NaN."""
+    nan = False
+    for i in range(len(soft)):
+        x = soft[i] * scale
+        nan |= x != x
+        rounded[i] = np.int8(np.rint(min(max(x, -limit), limit)))
+    return not nan
+
+
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
-def _repeat(posterior, start, lanes, padded):
-    """Write the beginning of a column once more behind its end."""
-    for i in range(padded):
-        posterior[start + lanes + i] = posterior[start + i]
+def _interleave(rounded, shift, lanes):
+    """lanes[i * frames + f] = rounded[f, (i + shift) mod z]; constant strides are ten times as fast."""
+    frames, z = rounded.shape
+    for begin, end, to in ((shift, z, 0), (0, shift, z - shift)):
+        if frames == 1:
+            row = rounded[0, begin:end]
+            for i in range(end - begin):
+                lanes[to + i] = row[i]
+        elif frames == 2:
+            a, b = rounded[0, begin:end], rounded[1, begin:end]
+            pairs = lanes[2 * to :]
+            for i in range(end - begin):
+                pairs[2 * i] = a[i]
+                pairs[2 * i + 1] = b[i]
+        else:
+            for f in range(frames):
+                row = rounded[f, begin:end]
+                for i in range(end - begin):
+                    lanes[(to + i) * frames + f] = row[i]
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+@typing.no_type_check
+def _decide(lanes, shift, z, f, frames, bits):
+    """bits[(i + shift) mod z] = 1 where lanes[i * frames + f] is negative, as far as there are bits."""
+    for begin, end, at in ((shift, len(bits), 0), (0, min(shift, len(bits)), z - shift)):
+        row = lanes[at * frames + f :]
+        if frames == 1:
+            for i in range(end - begin):
+                bits[begin + i] = row[i] < 0
+        elif frames == 2:
+            for i in range(end - begin):
+                bits[begin + i] = row[2 * i] < 0
+        else:
+            for i in range(end - begin):
+                bits[begin + i] = row[i * frames] < 0
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
 def _none_negative(failed, f, frames, z):
     """Whether no check of a frame failed."""
-    seen = np.int8(0)
-    for i in range(z):
-        seen |= failed[i * frames + f]
-    return seen >= 0
-
-
-@njit(cache=True, nogil=True, boundscheck=False)
-@typing.no_type_check
-def _decide(posterior, pitch, rotation, z, f, frames, bits):
-    """Hard decisions on the information bits of a frame, in their own order."""
-    for c in range((len(bits) + z - 1) // z):
-        s = rotation[c]
-        first = U(c) * pitch + U(f)
-        for i in range(min(z, len(bits) - c * z)):
-            bits[c * z + i] = posterior[first + U((i - s if i >= s else i - s + z) * frames)] < 0
+    i = 0
+    while i < z and failed[i * frames + f] >= 0:
+        i += 1
+    return i == z

@@ -5,8 +5,8 @@ Run:     python tests/golden/make_sionna_ldpc.py vectors      (an environment wi
 Cost:    vectors one minute; bler about 0.06 Mbit/s on one core
 Expect:  tests/golden/ldpc.npz below 300 kB; one entry per SNR in tests/golden/ldpc_bler.json
 
-Block error rates are paired: `received` makes message and noise of block i from numpy alone, the same for every
-SNR, so that another decoder can be given the very same words.
+Block error rates are paired: `received` makes message and noise of block i from numpy alone, the same for
+every SNR, so that another decoder can be given the very same words.
 """
 
 import argparse
@@ -21,34 +21,21 @@ CHUNK = 100  # blocks drawn from one generator
 # (k, n, bits per symbol, base graph or 0 for the standard's choice)
 VECTORS = (
     *((12, 60, 1, 0), (20, 25, 1, 0), (40, 100, 2, 0), (100, 480, 4, 0), (192, 300, 6, 0), (193, 960, 2, 0)),
-    *(
-        (292, 584, 8, 0),
-        (293, 400, 1, 0),
-        (560, 1120, 4, 0),
-        (561, 1500, 2, 0),
-        (640, 1000, 1, 0),
-        (641, 3204, 6, 0),
-    ),
-    *((1024, 2048, 2, 0), (2000, 2400, 6, 0), (3824, 5760, 1, 0), (3840, 11520, 1, 1), (4224, 8448, 2, 0)),
-    *(
-        (5000, 5400, 8, 0),
-        (8448, 9000, 6, 0),
-        (8448, 25344, 2, 0),
-        (44, 100, 1, 1),
-        (300, 800, 1, 1),
-        (1000, 1200, 2, 2),
-    ),
+    *((292, 584, 8, 0), (293, 400, 1, 0), (560, 1120, 4, 0), (561, 1500, 2, 0), (640, 1000, 1, 0)),
+    *((641, 3204, 6, 0), (1024, 2048, 2, 0), (2000, 2400, 6, 0), (3824, 5760, 1, 0), (3840, 11520, 1, 1)),
+    *((4224, 8448, 2, 0), (5000, 5400, 8, 0), (8448, 9000, 6, 0), (8448, 25344, 2, 0), (44, 100, 1, 1)),
+    *((300, 800, 1, 1), (1000, 1200, 2, 2)),
 )
 
 
 def received(k: int, n: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """Messages uint8 [100, k] and unit-variance noise float32 [100, n] of blocks 100 chunk .. 100 chunk + 99."""
+    """Messages uint8 [100, k] and unit-variance noise float32 [100, n] of one hundred blocks."""
     rng = np.random.Generator(np.random.Philox(key=[k * 2**32 + n, chunk]))
     return rng.integers(0, 2, (CHUNK, k), dtype=np.uint8), rng.standard_normal((CHUNK, n), dtype=np.float32)
 
 
 def llr(codewords: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """log P(0)/P(1) of QPSK over AWGN at Es/N0 = snr_db: per bit y = (1 - 2 c) + sqrt(N0) n, llr = 2 y / N0."""
+    """log P(0)/P(1) of QPSK over AWGN at Es/N0: y = (1 - 2 c) + sqrt(N0) n per bit, llr = 2 y / N0."""
     noise_var = 10 ** (-snr_db / 10)
     return ((1 - 2.0 * codewords + noise_var**0.5 * noise) * (2 / noise_var)).astype(np.float32)
 
@@ -65,7 +52,7 @@ def vectors() -> None:
         encoder = LDPC5GEncoder(k, n, num_bits_per_symbol=interleaved, bg=graph)
         bits = rng.integers(0, 2, (2, k), dtype=np.uint8)
         coded = encoder(torch.tensor(bits, dtype=torch.float32), rv=[0, 1, 2, 3]).numpy().astype(np.uint8)
-        # Strong enough for both decoders, weak enough that many bits arrive wrong: integers keep the file small.
+        # Strong enough for both decoders, weak enough that many bits arrive wrong; integers keep it small.
         noise_var = 10 ** (-(10 * np.log10(k / n * 2) + 4) / 10)
         sent = 1 - 2.0 * coded[:, 0]
         noisy = (sent + noise_var**0.5 * rng.standard_normal(sent.shape)) * 2 / noise_var
