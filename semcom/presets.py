@@ -242,7 +242,7 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
     ),
     "genie-envelope": (
         "the same chosen per image after the fact: a bound",
-        lambda: GenieEnvelope((codec("hevc-intra"), codec("jpeg2000"))),
+        lambda: GenieEnvelope((codec("hevc-intra"),)),
     ),
     "softcast": (
         "DCT coefficients with allotted power, straight to symbols, LMMSE at the receiver",
