@@ -6,8 +6,8 @@ Expect:  see results/README.md
 
 Digital: the envelope frozen on other photographs, two fixed MCS with their cliffs, and two bounds (a genie
 that chooses per image after the fact; HEVC intra over an error-free link at capacity). Joint: SoftCast and
-the reference DeepJSCC. Fading is constant over 64 channel uses and known to the receiver; one seed per image is
-96 to 1536 independent fades per image.
+the reference DeepJSCC. Fading is constant over 64 channel uses and known to the receiver; one seed
+is 96 to 1536 independent fades per image.
 """
 
 import argparse
