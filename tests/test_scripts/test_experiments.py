@@ -21,28 +21,22 @@ def script(name: str) -> ModuleType:
     return module
 
 
-SNR_GRIDS = {"AWGN_SNR_DB": (0.0, 10.0), "FADING_SNR_DB": (10.0,)}
-
-
 @pytest.mark.parametrize(
-    ("name", "grid", "figure"),
+    ("name", "figure"),
     [
         (
             "sweep_snr",
-            SNR_GRIDS,
             "psnr_db_rayleigh-64_rho-1-12.svg",
         ),
-        ("sweep_bandwidth", {"SNR_DB": (10.0,)}, "psnr_db_rayleigh-64_10dB.svg"),
+        ("sweep_bandwidth", "psnr_db_rayleigh-64_10dB.svg"),
     ],
 )
-def test_experiment_on_toys(
-    name: str, grid: dict[str, object], figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_experiment_on_toys(name: str, figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pandas as pd
 
     module = script(name)
-    for constant, value in {**grid, "RHO": ("1/12",)}.items():
-        monkeypatch.setattr(module, constant, value)
+    monkeypatch.setattr(module, "RHO", ("1/12",))
+    monkeypatch.setattr(module, "SNR_DB", (10.0,))
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     for item in pictures(2, side=64):
@@ -50,10 +44,10 @@ def test_experiment_on_toys(
     arguments = ["--data", data, "--out", out, "--schemes", "softcast,jpeg+ldpc:mcs8", "--seeds", 2]
     module.main([str(argument) for argument in arguments])
 
-    points = 2 * 2 + 1 * 2 * 2 if name == "sweep_snr" else 1 * 2 + 1 * 2 * 2
     with ResultStore(out / "records.sqlite", read_only=True) as store:
-        assert len(store) == 2 * points
-    assert len(pd.read_parquet(out / "records.parquet")) == 2 * points
+        records = store.frame()
+    assert len(records.query("channel == 'rayleigh:64'")) == 2 * 2 * 2  # schemes, items, seeds
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "records.parquet"), records)
     items = pd.read_csv(out / "items.csv")
     assert len(items.query("channel == 'rayleigh:64'")) == 2 * 2
     about = json.loads((out / "run.json").read_text())
