@@ -310,18 +310,25 @@ def train(
     validation: Annotated[Path, typer.Option(help="Folder of pictures for the score.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, curve and weights.", show_default=False)],
     rho: RhoOption = "1/12",
-    seconds: Annotated[float, typer.Option(help="Wall-clock length.")] = 1500,
+    seconds: Annotated[int, typer.Option(help="Wall-clock length.", min=1)] = 1500,
     snr: Annotated[str, typer.Option("--snr", help="Of the AWGN channel to train on, in dB.")] = "10",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train a network, or go on where the last run in the folder stopped."""
+    import torch
+
+    from semcom.data import picture_files
     from semcom.errors import UnknownName
     from semcom.training import deepjscc2019
 
     if name != "deepjscc-2019":
         raise UnknownName(f"no recipe called {name!r}; there is deepjscc-2019")
+    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
+        raise InvalidOption(f"--device {device}: not here; choose cpu{', cuda' * torch.cuda.is_available()}")
+    for folder in (data, validation):
+        picture_files(folder)
     score_db = deepjscc2019.train(
-        rho, seconds, out, data, validation, snr_db=_snr_grid(snr)[0], device=device
+        rho, float(seconds), out, data, validation, snr_db=_snr_grid(snr)[0], device=device
     )
     print(f"validation PSNR {score_db:.2f} dB; weights in {out / 'weights.safetensors'}")
 

@@ -64,14 +64,22 @@ def load_folder(path: Path | str) -> tuple[Item, ...]:
         InvalidSource: No such folder, or no picture in it.
     """
     path = Path(path)
-    if path.is_file():
-        return (load_image(path),)
+    return (load_image(path),) if path.is_file() else tuple(map(load_image, picture_files(path)))
+
+
+def picture_files(path: Path | str) -> tuple[Path, ...]:
+    """The pictures of a folder by their names, sorted.
+
+    Raises:
+        InvalidSource: No such folder, or no picture in it.
+    """
+    path = Path(path)
     if not path.is_dir():
         raise InvalidSource(f"{path}: no such file or folder")
     files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
     if not files:
         raise InvalidSource(f"{path}: no pictures ({', '.join(sorted(SUFFIXES))}) in this folder")
-    return tuple(load_image(f) for f in files)
+    return tuple(files)
 
 
 def to_picture(x: Tensor) -> PillowImage.Image:

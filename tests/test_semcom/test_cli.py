@@ -332,6 +332,22 @@ ERRORS = {
     "quickstart below a file": ("quickstart --out photo.png/here", "photo.png"),
     # training
     "unknown recipe": ("train bert --data mixed --validation mixed --out t", "no recipe called 'bert'"),
+    "nothing to train on": (
+        "train deepjscc-2019 --data empty_folder --validation mixed --out t",
+        "no pictures",
+    ),
+    "no seconds to train": (
+        "train deepjscc-2019 --data mixed --validation mixed --out t --seconds 0",
+        "--seconds",
+    ),
+    "device that is not there": (
+        "train deepjscc-2019 --data mixed --validation mixed --out t --device tpu",
+        "--device tpu",
+    ),
+    "bad picture to train on": (
+        "train deepjscc-2019 --data mixed --validation mixed --out t",
+        "cannot identify image file .*b.png",
+    ),
     "no network of that rho": (
         "train deepjscc-2019 --rho 1/3 --data mixed --validation mixed --out t",
         "no reference network for rho = 1/3",
