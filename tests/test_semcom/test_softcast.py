@@ -194,6 +194,14 @@ def test_numbers_that_nobody_packed_are_told_apart() -> None:
     assert refused > 190
 
 
+def test_the_usual_spectrum_is_described_in_the_least_bits() -> None:
+    sizes = tuple((round(math.log2(40) / o) + 1, round(math.log2(20) / o) + 1) for o in LEVELS[2].octaves)
+    usual = Spectrum((40, 20), 2, tuple(np.zeros(size, np.int64) for size in sizes), (0, 0, 0))
+    least = Spectrum.least_bits((40, 20), 2)
+    assert fits(usual.symbols(), least + 1)
+    assert not fits(usual.symbols(), least)
+
+
 def test_no_node_needs_more_than_the_alphabet() -> None:
     checkered = np.where(np.indices((5, 6)).sum(0) % 2, LARGEST_NODE, -LARGEST_NODE)
     spectrum = Spectrum((40, 40), 1, (checkered,) * 3, (LARGEST_NODE, -LARGEST_NODE, 0))
