@@ -1,5 +1,9 @@
 """The control header of a digital link: a few bits that tell the receiver what it is about to decode."""
 
+# torch's and numpy's stubs leave types open
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
 import functools
 import math
 from dataclasses import dataclass

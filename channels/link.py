@@ -1,5 +1,9 @@
 """Links: bits in, bits out. They never own a channel."""
 
+# torch's and numpy's stubs leave types open
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
 import functools
 import math
 from dataclasses import dataclass

@@ -1,13 +1,20 @@
 """Named random numbers: the same item meets the same noise, whatever the batch, the order or the restart."""
 
+# torch's and numpy's stubs leave types open
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Sample = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
 
 
 @runtime_checkable
@@ -103,9 +110,10 @@ class NamedStreams:
         """CN(0, 1), complex64 [batch, *shape]; real and imaginary parts alternate in the stream."""
         return torch.view_as_complex(self.normal(purpose, (*shape, 2)) * 0.5**0.5)
 
-    def _draw(self, purpose: str, shape: tuple[int, ...], sample) -> Tensor:  # pyright: ignore
+    def _draw(self, purpose: str, shape: tuple[int, ...], sample: Sample) -> Tensor:
         drawn = {
-            item: torch.from_numpy(sample(self.generator(purpose, item), shape)) for item in set(self.items)
+            item: torch.from_numpy(sample(self.generator(purpose, item), shape))  # pyright: ignore
+            for item in set(self.items)
         }
         return torch.stack([drawn[item] for item in self.items])
 
