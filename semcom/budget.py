@@ -35,7 +35,7 @@ class Budget:
 
     @classmethod
     def from_rho(cls, rho: float | int | str | Fraction, source_dims: int) -> "Budget":
-        """K = floor(rho * n); rho as a number or a text like "1/48"."""
+        """The budget of floor(rho * n) uses; rho is a number or a text like "1/48"."""
         return cls(math.floor(parse_rho(rho) * source_dims), source_dims)
 
     @property
