@@ -23,6 +23,7 @@ from channels import (
     RayleighBlockFading,
     RicianBlockFading,
 )
+from channels.fec import NRLDPC, ChannelCode, SmallBlock
 from channels.link import IdealLink
 from semcom import zoo
 from semcom.analog import Analog
@@ -63,6 +64,16 @@ CHANNELS = (
 PACKET_CHANNELS = (IndependentErasure(0.1), GilbertElliott(0.05, 0.4), GilbertElliott(0.1, 0.3, 0.02, 0.7))
 
 CONSTELLATIONS = tuple(Constellation(size) for size in (2, 4, 16, 64, 256))
+
+# code, information bits, coded bits
+CODES: tuple[tuple[ChannelCode, int, int], ...] = (
+    (NRLDPC(), 12, 40),
+    (NRLDPC(), 100, 2000),
+    (NRLDPC(bits_per_symbol=6), 1000, 1200),
+    (NRLDPC(bits_per_symbol=2, base_graph=1), 4224, 8448),
+    (SmallBlock(), 3, 20),
+    (SmallBlock(), 11, 48),
+)
 
 LINKS = (
     DigitalLink(MCS_TABLE[3]),
