@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -297,7 +298,7 @@ def quickstart(
     with progress_bar("quickstart") as progress:
         path = quickstart(out, workers, progress)
     with ResultStore(out / RECORDS, read_only=True) as store:
-        _print_frame(table(store.frame()), "means over four photographs, lost ones included")
+        _print_summary(table(store.frame(), brief=True))
     print(f"Report with pictures and curves: {path.resolve()}")
 
 
@@ -471,14 +472,22 @@ def _print_row(row: "Mapping[str, str | int | float]") -> None:
     Console().print(table)
 
 
-def _print_frame(frame: "pd.DataFrame", title: str) -> None:
+def _print_summary(frame: "pd.DataFrame") -> None:
+    """A table per channel and rho, of a width for terminals."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*frame.columns, title=title)
-    for _, row in frame.iterrows():
-        shown.add_row(*map(str, row))
-    Console().print(shown)
+    rows = [{str(head): str(cell) for head, cell in row.items()} for row in frame.to_dict("records")]
+    for (channel, rho), group in groupby(rows, lambda row: (row["channel"], row["rho"])):
+        shown = Table(title=f"{channel}, rho = {rho}: means", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for head in frame.columns[2:]:
+            shown.add_column(head, no_wrap=True, justify="left" if head == "scheme" else "right")
+        for _, same_snr in groupby(group, lambda row: row["SNR dB"]):
+            for i, row in enumerate(same_snr):
+                _, _, snr_db, *others = row.values()
+                shown.add_row("" if i else snr_db, *others)
+        Console().print(shown)
 
 
 def _print_listing(lines: "Iterable[Listed]") -> None:

@@ -26,6 +26,7 @@ PICTURES = "pictures"
 ORIGINALS = "originals"
 PERCEPTION = ("swd", "lpips_squeeze", "lpips_alex", "lpips_vgg")
 DIGITS = {"psnr_db": 2, "swd": 1}
+BRIEF = {"psnr_db": "PSNR dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "swd": "SWD", "lpips_squeeze": "LPIPS"}
 
 
 def measured(records: "pd.DataFrame", names: Sequence[str] = ()) -> tuple[str, ...]:
@@ -40,28 +41,28 @@ def measured(records: "pd.DataFrame", names: Sequence[str] = ()) -> tuple[str, .
     return tuple(names) or tuple(metric.name for metric in ALL_METRICS if metric.name in records.columns)
 
 
-def table(records: "pd.DataFrame", names: Sequence[str] = (), intervals: bool = False) -> "pd.DataFrame":
+def table(records: "pd.DataFrame", names: Sequence[str] = (), brief: bool = False) -> "pd.DataFrame":
     """One row per channel, rho, SNR and scheme: mean metrics, channel uses spent, share of lost pictures.
 
     Args:
         records: As from `ResultStore.frame`.
         names: Columns of metrics; all if empty.
-        intervals: Write the 95 % bootstrap interval over pictures behind each mean.
+        brief: Without the 95 % bootstrap intervals over pictures, and under short headings.
     """
     import pandas as pd
 
     point = ["channel", "rho", "snr_db", "scheme"]
-    cells = {name: _cells(records, name, point, intervals) for name in measured(records, names)}
+    cells = {name: _cells(records, name, point, not brief) for name in measured(records, names)}
     rows: list[dict[str, str]] = []
     key: Any
     for key, group in records.groupby(point, sort=True):
         channel, rho, snr_db, scheme = key
-        row = {"channel": channel, "rho": _ratio(rho), "SNR (dB)": f"{snr_db:g}", "scheme": scheme}
-        row |= {LABELS.get(name, name): column.get(key, "") for name, column in cells.items()}
-        row |= {
-            "uses spent": f"{group['rho_used'].mean() / rho:.0%}",
-            "outage": f"{group['outage'].mean():.0%}",
-        }
+        row = {"channel": channel, "rho": _ratio(rho), "SNR dB": f"{snr_db:g}", "scheme": scheme}
+        labels = BRIEF if brief else LABELS
+        row |= {labels.get(name, name): column.get(key, "") for name, column in cells.items()}
+        spent, share = f"{group['channel_uses'].mean():.0f}", f" ({group['rho_used'].mean() / rho:.0%})"
+        row |= {"uses" if brief else "channel uses": spent if brief else spent + share}
+        row |= {"outage": f"{group['outage'].mean():.0%}"}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -151,9 +152,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
         path,
         title,
         tables={
-            "Means over pictures and seeds, lost ones included; 95 % bootstrap intervals": table(
-                records, intervals=True
-            )
+            "Means over pictures and seeds, lost ones included; 95 % bootstrap intervals": table(records)
         },
         figures=figures(records),
         strips=strips(records, folder),
