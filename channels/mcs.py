@@ -1,6 +1,11 @@
 """Modulation and coding schemes of 5G NR, in one ordered table."""
 
+# torch's and numpy's stubs leave types open
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,9 +106,9 @@ def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
 class BlerTable:
     """Block error rates on AWGN, from counts of blocks sent and lost with our own decoder.
 
-    Each curve is fitted with BLER = Q((snr_db - center_db) / width_db) by maximum likelihood, which carries it
-    below the lowest rate counted; center and width are interpolated over the logarithm of the block length.
-    An error floor is not in it.
+    Each curve is fitted with BLER = Q((snr_db - center_db) / width_db) by maximum likelihood, which carries
+    it below the lowest rate counted; center and width are interpolated over the logarithm of the block
+    length. An error floor is not in it.
 
     Args:
         log2_bits: Per MCS, log2 of the block lengths K' measured, CRC included, rising.
@@ -152,8 +157,8 @@ def predicted_failure(
 
     The mean is over 200 realisations of the channel itself, always the same. The effective SNR is the one at
     which AWGN carries the mutual information per bit that the uses of the block carry on average (MIESM). A
-    message shorter than the link's longest has a lower code rate R' and needs R' / R of the information. Errors
-    that `h` and `noise_var` do not show, such as phase noise, are not in it.
+    message shorter than the link's longest has a lower code rate R' and needs R' / R of the information.
+    Errors that `h` and `noise_var` do not show, such as phase noise, are not in it.
 
     Args:
         mcs: Constellation and code rate.
@@ -176,8 +181,7 @@ def predicted_failure(
     pieces = seen.snr.shape[1]
     # Mean information per bit of every code block; the header's uses count as if they were spread evenly.
     edges = np.cumsum([0, *plan.block_coded_bits]) / coded_bits * pieces
-    carried = np.cumsum(seen.information[mcs.bits_per_symbol], axis=1)
-    carried = np.concatenate([np.zeros((len(carried), 1)), carried], axis=1)
+    carried = seen.information[mcs.bits_per_symbol]
     at_edges = np.stack([np.interp(edges, np.arange(pieces + 1), row) for row in carried])
     information = np.diff(at_edges, axis=1) / np.diff(edges)  # [realisations, blocks]
     code_rate = plan.blocks * plan.block.info_bits / coded_bits
@@ -212,7 +216,8 @@ class _Realisations:
 
     Args:
         snr: Mean |h|^2 / N0 of each piece.
-        information: Mean mutual information per bit, by bits per symbol.
+        information: Sum over the pieces so far of the mean mutual information per bit, from 0, by bits per
+            symbol.
     """
 
     snr: NDArray[np.float64]
@@ -231,9 +236,9 @@ def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisati
     sizes = sorted({mcs.bits_per_symbol for mcs in MCS_TABLE})
     snr: list[NDArray[np.float64]] = []
     information: dict[int, list[NDArray[np.float64]]] = {m: [] for m in sizes}
-    step = max(2, _AT_ONCE // data_uses)
-    for start in range(0, _COUNT, step):
-        rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, min(start + step, _COUNT))))
+    starts = [0, *range(2, _COUNT, max(1, _AT_ONCE // data_uses)), _COUNT]
+    for start, end in itertools.pairwise(starts):
+        rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
         x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
         received = transmit(channel, x, snr_db, rng.fork("channel"))
         per_use = (received.h.abs().square() / received.noise_var).double().numpy()
@@ -245,7 +250,11 @@ def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisati
             information[m].append(np.add.reduceat(_information_curve(m)[1][index], edges, axis=1) / length)
         if start == 0 and np.ptp(per_use) == 0:
             break  # no fading: all realisations are alike
-    return _Realisations(np.concatenate(snr), {m: np.concatenate(rows) for m, rows in information.items()})
+    return _Realisations(np.concatenate(snr), {m: _sums(np.concatenate(information[m])) for m in sizes})
+
+
+def _sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, axis=1)], axis=1)
 
 
 _GRID_STEP_DB = 0.02

@@ -1,0 +1,147 @@
+"""The table of modulation and coding schemes, and predictions of what they lose."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from channels import AWGN, NamedStreams, PilotAided, RayleighBlockFading, theory, transmit
+from channels.channel import Channel
+from channels.errors import ChannelError
+from channels.link import DigitalLink
+from channels.mcs import MCS_TABLE, BlerTable, choose_mcs, predicted_failure, shipped_bler_table
+
+
+def measured_failure(link: DigitalLink, channel: Channel, snr_db: float, data_uses: int, batch: int) -> float:
+    bits = torch.randint(
+        0, 2, (link.payload_bits(data_uses),), generator=torch.Generator().manual_seed(5), dtype=torch.uint8
+    )
+    rng = NamedStreams(5, tuple(f"trial={i}" for i in range(batch)))
+    received = transmit(channel, link.send(bits, data_uses).expand(batch, -1), snr_db, rng)
+    return 1 - link.receive(received).ok.float().mean().item()
+
+
+def predicted(link: DigitalLink, channel: Channel, snr_db: float, data_uses: int) -> float:
+    bits = link.payload_bits(data_uses)
+    return predicted_failure(link.mcs, channel, snr_db, bits, data_uses, link.adapted)
+
+
+def test_table_is_that_of_the_standard() -> None:
+    assert [mcs.index for mcs in MCS_TABLE] == list(range(31))
+    rows = {3: (2, 120), 7: (2, 602), 8: (4, 378), 13: (4, 658), 14: (6, 466), 22: (6, 873), 23: (8, 682.5)}
+    for index, (bits_per_symbol, rate) in rows.items():
+        assert MCS_TABLE[index].bits_per_symbol == bits_per_symbol
+        assert MCS_TABLE[index].code_rate * 1024 == rate
+    # spectral efficiencies printed in TS 38.214: Table 5.1.3.1-2, rows 1, 16, 27; Table 5.1.3.1-3, row 0
+    for index, efficiency in {4: 0.3770, 19: 4.2129, 30: 7.4063, 0: 0.0586}.items():
+        assert MCS_TABLE[index].bits_per_use == pytest.approx(efficiency, abs=5e-5)
+    assert np.all(np.diff([mcs.bits_per_use for mcs in MCS_TABLE]) > 0)
+
+
+def test_probit_fit_recovers_the_curve_it_was_drawn_from() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for mcs in MCS_TABLE:
+        for length, center, width in ((128, 1.0, 0.9), (2048, 0.0, 0.3)):
+            snr_db = center + width * np.linspace(-2, 3, 8)
+            losses = np.asarray(theory.q_function((snr_db - center) / width))
+            errors = rng.binomial(100_000, losses)
+            rows += [(mcs.index, length, s, 100_000, e) for s, e in zip(snr_db, errors, strict=True)]
+    table = BlerTable.fit(np.array(rows))
+    assert table.center_db[5] == pytest.approx([1.0, 0.0], abs=0.02)
+    assert table.width_db[5] == pytest.approx([0.9, 0.3], abs=0.02)
+    # halfway in the logarithm of the length
+    assert table.bler(MCS_TABLE[5], 512, np.array([0.5]))[0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_shipped_curves_are_near_the_finite_length_limit() -> None:
+    table, snr_db = shipped_bler_table(), np.arange(-20.0, 40.0, 0.05)
+    coarse = np.arange(-20.0, 40.1, 0.5)
+    bitwise = {m: np.interp(snr_db, coarse, theory.bicm_capacity(2**m, coarse)) for m in (2, 4, 6, 8)}
+    for mcs in MCS_TABLE:
+        for length, worst_db in ((512, 2.0), (3840, 1.5)):
+            uses = length / mcs.bits_per_use
+            reached = snr_db[np.argmax(table.bler(mcs, length, snr_db) < 1e-2)]
+            # Gaussian signalling at that length, plus what the constellation costs without noise to spare
+            limit = snr_db[np.argmax(theory.normal_approximation_error(float(length), uses, snr_db) < 1e-2)]
+            shaping = snr_db[np.argmax(bitwise[mcs.bits_per_symbol] > mcs.bits_per_use)]
+            shaping -= 10 * math.log10(2**mcs.bits_per_use - 1)
+            assert 0 < reached - limit - shaping < worst_db, (mcs, length)
+
+
+@pytest.mark.parametrize(("index", "data_uses"), [(3, 4000), (6, 300), (12, 3000), (20, 2500)])
+def test_prediction_on_awgn(index: int, data_uses: int) -> None:
+    """Where half the messages are lost, a quarter of a dB either way covers the error of the prediction."""
+    link, batch = DigitalLink(MCS_TABLE[index]), 150
+    grid = np.arange(-20.0, 30.0, 0.25)
+    middle = next(s for s in grid if predicted(link, AWGN(), float(s), data_uses) < 0.5)
+    measured = measured_failure(link, AWGN(), float(middle), data_uses, batch)
+    tolerance = 5 * math.sqrt(0.25 / batch)
+    assert predicted(link, AWGN(), float(middle) + 0.25, data_uses) - tolerance < measured
+    assert measured < predicted(link, AWGN(), float(middle) - 0.25, data_uses) + tolerance
+
+
+@pytest.mark.parametrize(
+    ("index", "channel", "snr_db"),
+    [
+        (6, RayleighBlockFading(64), 5.0),
+        (8, RayleighBlockFading(400), 10.0),
+        (14, RayleighBlockFading(1), 14.0),
+        (6, PilotAided(RayleighBlockFading(64), 15), 6.0),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_prediction_over_fading(index: int, channel: Channel, snr_db: float) -> None:
+    link, data_uses, batch = DigitalLink(MCS_TABLE[index], adapted=True), 1600, 200
+    measured = measured_failure(link, channel, snr_db, data_uses, batch)
+    bounds = [predicted(link, channel, snr_db + shift, data_uses) for shift in (0.5, -0.5)]
+    # 200 realisations predict, 200 others are measured; the mapping itself is good to half a dB
+    tolerance = 5 * math.sqrt(max(measured * (1 - measured), 0.005) * 2 / batch)
+    assert bounds[0] - tolerance < measured < bounds[1] + tolerance
+
+
+def test_slow_fading_is_lost_as_often_as_the_outage_formula_says() -> None:
+    """One fading block per message: what is good on AWGN fails when the gain is below its threshold."""
+    link, data_uses, snr_db = DigitalLink(MCS_TABLE[6]), 3000, 10.0
+    grid = np.arange(-5.0, 10.0, 0.05)
+    threshold_db = next(s for s in grid if predicted(link, AWGN(), float(s), data_uses) < 0.5)
+    expected = 1 - math.exp(-(10 ** ((threshold_db - snr_db) / 10)))
+    failure = predicted(link, RayleighBlockFading(data_uses), snr_db, data_uses)
+    assert abs(failure - expected) < 5 * math.sqrt(expected * (1 - expected) / 200)
+
+
+def test_failure_falls_with_snr_and_with_a_shorter_message() -> None:
+    mcs, data_uses = MCS_TABLE[8], 2000
+    longest = DigitalLink(mcs).payload_bits(data_uses)
+    failures = [
+        predicted_failure(mcs, AWGN(), snr_db, longest, data_uses) for snr_db in (2.0, 3.5, 3.75, 4.0, 6.0)
+    ]
+    assert failures == sorted(failures, reverse=True)
+    assert failures[0] > 0.99
+    assert failures[-1] < 1e-4
+    assert predicted_failure(mcs, AWGN(), 2.0, longest // 2, data_uses) < 0.01
+    assert predicted_failure(mcs, AWGN(), 60.0, longest + 8, data_uses) == 1.0
+
+
+def test_choice_keeps_its_promise() -> None:
+    data_uses, batch = 2000, 200
+    for channel, snr_db in ((AWGN(), 8.0), (RayleighBlockFading(8), 12.0)):
+        mcs = choose_mcs(channel, snr_db, data_uses, target_failure=0.05)
+        assert mcs is not None
+        link = DigitalLink(mcs, adapted=True)
+        assert measured_failure(link, channel, snr_db, data_uses, batch) < 0.05 + 5 * math.sqrt(0.05 / batch)
+        assert mcs.bits_per_use < float(theory.capacity(snr_db))
+        faster = DigitalLink(MCS_TABLE[mcs.index + 1], adapted=True)
+        assert predicted(faster, channel, snr_db, data_uses) > 0.05
+
+
+def test_choice_rises_with_snr_and_ends_in_none() -> None:
+    chosen = [choose_mcs(AWGN(), snr_db, 5000) for snr_db in (-30.0, -5.0, 0.0, 10.0, 20.0, 40.0)]
+    assert chosen[0] is None
+    indices = [mcs.index for mcs in chosen[1:] if mcs is not None]
+    assert len(indices) == 5
+    assert indices == sorted(set(indices))
+    assert indices[-1] == 30
+    with pytest.raises(ChannelError, match="outside"):
+        choose_mcs(AWGN(), 10.0, 5000, target_failure=0.0)
