@@ -1,7 +1,7 @@
 """Train the reference DeepJSCC (Bourtsoulatze et al. 2019) for one bandwidth ratio on AWGN at one SNR.
 
 Run:     python scripts/train/deepjscc_2019.py --rho 1/12 --seconds 2700 --out .cache/deepjscc-2019-12
-         on a GPU: --device cuda --batch 64 --photos shard.npy (see pack_shard.py)
+         on a GPU: --device cuda --batch 32 --photos shard.npy (see pack_shard.py)
 Cost:    45, 35 and 30 minutes on one CPU core for rho = 1/12, 1/48 and 1/192
 Expect:  the validation PSNR in semcom/weights/deepjscc-2019-<n>.md, within 0.2 dB
 """
@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=deepjscc2019.PHOTOS, help="folder or .npy shard")
     parser.add_argument("--validation", type=Path, default=deepjscc2019.VALIDATION, help="folder or shard")
     parser.add_argument("--snr-db", type=float, default=deepjscc2019.TRAINED_SNR_DB)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--crop", type=int, default=96)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--crop", type=int, default=192)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--start", type=Path, help="weights of another rho to start from")

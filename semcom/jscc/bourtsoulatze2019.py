@@ -88,18 +88,13 @@ class Bourtsoulatze2019(nn.Module):
                 f"{self.name} needs {self.least_uses(shape)} channel uses for an image of "
                 f"{shape[3]}x{shape[2]}, budget is {channel_uses}; raise rho or take a network of smaller rho"
             )
-        symbols = self.analyse(x)
-        return normalize_power(symbols[:, self._order(shape)[:channel_uses].to(x.device)])
-
-    def analyse(self, x: Float[Tensor, "batch 3 height width"]) -> Complex[Tensor, "batch uses"]:
-        """All k symbols before their power is normalised, feature pairs outermost."""
-        shape = tuple(x.shape)
         rows, columns = self._positions(shape)
         padding = (0, columns * self.stride - shape[3], 0, rows * self.stride - shape[2])
         features = self.encoder(nn.functional.pad(x, padding, mode="replicate")).float()
         # Two features of one position share a symbol.
         values = features.reshape(shape[0], self.features // 2, 2, rows * columns).transpose(2, 3)
-        return pack(values.flatten(1))  # [batch, c/2 * positions]
+        symbols = pack(values.flatten(1))  # [batch, c/2 * positions]
+        return normalize_power(symbols[:, self._order(shape)[:channel_uses].to(x.device)])
 
     def decode(self, received: Received, shape: tuple[int, ...]) -> Float[Tensor, "batch 3 height width"]:
         """RGB in [0, 1]."""

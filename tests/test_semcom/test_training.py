@@ -191,7 +191,7 @@ def test_a_shard_is_cut_from_all_pictures(tmp_path: Path) -> None:
 def test_the_recipe_ends_in_readable_weights(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "train.npy", rng.integers(0, 256, (4, 64, 64, 3), np.uint8))
-    np.save(tmp_path / "val.npy", rng.integers(0, 256, (2, 320, 320, 3), np.uint8))
+    np.save(tmp_path / "val.npy", rng.integers(0, 256, (2, 256, 256, 3), np.uint8))
     shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
     psnr_db = deepjscc2019.train("1/192", seconds=0.5, out=tmp_path / "out", crop=32, **shards)
     assert 5 < psnr_db < 15
