@@ -1,9 +1,10 @@
 """Train the reference DeepJSCC (Bourtsoulatze et al. 2019) for one bandwidth ratio on AWGN at one SNR.
 
 Run:     python scripts/train/deepjscc_2019.py --rho 1/12 --seconds 2700 --out .cache/deepjscc-2019-12
-         on a GPU: --device cuda --batch 32 --photos shard.npy (see pack_shard.py)
-Cost:    45, 35 and 30 minutes on one CPU core for rho = 1/12, 1/48 and 1/192
-Expect:  the validation PSNR in semcom/weights/deepjscc-2019-<n>.md, within 0.2 dB
+         for 1/48 and 1/192 add --start WEIGHTS of the rho before and --learning-rate 1e-3;
+         on a GPU add --device cuda --batch 32; without the photographs, --photos SHARD (pack_shard.py)
+Cost:    some 20 steps a second on one CPU core; the card of each network states its steps and seconds
+Expect:  the validation PSNR of semcom/weights/deepjscc-2019-<n>.md, within 0.2 dB
 """
 
 import argparse
