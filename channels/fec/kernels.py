@@ -35,39 +35,55 @@ def encode(bits, graph, turn, z, info_columns, pieces, bits_per_symbol, bounds, 
     row_start, column, shift = graph
     rows = len(row_start) - 1
     word = np.empty((info_columns + rows) * z, np.uint8)
-    first, total = np.empty(z, np.uint8), np.empty(z, np.uint8)
+    columns = np.empty((info_columns + rows) * (2 * z + simd.LANES), np.uint8)
+    first, total = np.empty(z, np.uint8), np.empty(z + simd.LANES, np.uint8)
     for block in range(len(bits)):
-        for i in range(len(word)):
+        for i in range(info_columns * z):
             word[i] = bits[block, i] if i < bits.shape[1] else 0
+        columns[:] = 0
+        for c in range(info_columns):
+            _write_column(word, columns, c, z)
         # The core rows add up to the information and one turned copy of the first parity column, because each
         # of the next three is in two of them (38.212, 5.3.2: H w = 0).
+        first[:] = 0
         for row in range(4):
-            _row_sum(word, row_start[row], row_start[row + 1], column, shift, z, total)
+            _row_sum(columns, row_start[row], row_start[row + 1], column, shift, z, total)
             for i in range(z):
-                first[i] = total[i] ^ (first[i] if row > 0 else 0)
+                first[i] ^= total[i]
         for i in range(z):
             word[info_columns * z + (i + turn) % z] = first[i]
+        _write_column(word, columns, info_columns, z)
         for row in range(rows):
             if row != 3:
-                _row_sum(word, row_start[row], row_start[row + 1], column, shift, z, total)
-                solved = (info_columns + row + (1 if row < 3 else 0)) * z
+                _row_sum(columns, row_start[row], row_start[row + 1], column, shift, z, total)
+                c = info_columns + row + (1 if row < 3 else 0)
                 for i in range(z):
-                    word[solved + i] = total[i]
+                    word[c * z + i] = total[i]
+                _write_column(word, columns, c, z)
         _match(word, pieces, bits_per_symbol, coded[bounds[block] : bounds[block + 1]])
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
-def _row_sum(word, begin, end, column, shift, z, total):
+def _write_column(word, columns, c, z):
+    """Keep a column twice in a row, so that any shift of it reads straight on."""
+    first = c * (2 * z + simd.LANES)
+    for i in range(z):
+        columns[first + i] = word[c * z + i]
+    for i in range(z):
+        columns[first + z + i] = word[c * z + i]
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+@typing.no_type_check
+def _row_sum(columns, begin, end, column, shift, z, total):
     """Sum of the shifted columns of one row."""
-    total[:] = 0
-    for edge in range(begin, end):
-        bits = word[column[edge] * z : (column[edge] + 1) * z]
-        s = shift[edge]
-        for i in range(z - s):
-            total[i] ^= bits[i + s]
-        for i in range(s):
-            total[z - s + i] ^= bits[i]
+    pitch = U(2 * z + simd.LANES)
+    for v in range(U(0), U(z), U(simd.LANES)):
+        bits = simd.fill(U8(0))
+        for edge in range(begin, end):
+            bits = simd.xor(bits, simd.load(columns, U(column[edge]) * pitch + U(shift[edge]) + v))
+        simd.store(total, v, bits)
 
 
 @njit(cache=True, nogil=True, boundscheck=False)

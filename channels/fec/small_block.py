@@ -96,10 +96,11 @@ class SmallBlock:
         folded = llr.new_zeros((llr.shape[0], 32))
         folded.index_add_(1, torch.arange(llr.shape[1], device=llr.device) % 32, llr)
         messages, signs = _words(info_bits)
-        best = (folded @ signs.to(llr.device).T).topk(2, dim=1)
+        scores = folded @ signs.to(llr.device).T
+        best = scores.max(dim=1)
         return Decoded(
-            messages.to(llr.device)[best.indices[:, 0]],
-            best.values[:, 0] > best.values[:, 1],
+            messages.to(llr.device)[best.indices],
+            (scores == best.values[:, None]).sum(1) == 1,
             torch.ones(llr.shape[0], dtype=torch.int64, device=llr.device),
         )
 
