@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -68,8 +67,8 @@ def fit(codec: SourceCodec, x: Float[Tensor, "1 3 height width"], max_bits: int)
     """The payload of at most `max_bits` bits that decodes to the best PSNR.
 
     Each scale is bisected for its finest setting that fits; where sizes are not quite monotone, the next two
-    settings are tried as well. Scales go from 1 to 1/8, and end as soon as even the finest setting of the
-    next one would be worse than what has been found.
+    settings are tried as well. Scales go from 1 to 1/8; one whose finest setting would be worse than what has
+    been found is left out.
 
     Args:
         codec: Wrap it in `Memo` when one image is fitted to many budgets.
@@ -88,21 +87,21 @@ def fit(codec: SourceCodec, x: Float[Tensor, "1 3 height width"], max_bits: int)
     """
     best: Fitted | None = None
     best_error = math.inf
-    smallest: int | None = None
-    for scale in sorted({quality.scale for quality in codec.qualities}):
-        ladder = [quality for quality in codec.qualities if quality.scale == scale]
+    scales = sorted({quality.scale for quality in codec.qualities})
+    ladders = [[quality for quality in codec.qualities if quality.scale == scale] for scale in scales]
+    for ladder in ladders:
         if best is not None:
             finest = codec.decode(codec.encode(x, ladder[-1]), tuple(x.shape))
             if _squared_error(finest, x) >= best_error:
-                break
+                continue
         for quality in _finest_that_fit(codec, x, ladder, max_bits):
             payload = codec.encode(x, quality)
             decoded = codec.decode(payload, tuple(x.shape))
             error = _squared_error(decoded, x)
             if error < best_error:
                 best, best_error = Fitted(payload, quality, decoded), error
-        smallest = min(smallest or sys.maxsize, 8 * len(codec.encode(x, ladder[0])))
     if best is None:
+        smallest = min(8 * len(codec.encode(x, ladder[0])) for ladder in ladders)
         raise BudgetTooSmall(
             f"{codec.name} needs at least {smallest} bits for an image of {x.shape[3]}x{x.shape[2]}, "
             f"{max_bits} are allowed; raise rho or the SNR"

@@ -14,7 +14,14 @@ from semcom.codecs.still import Pixels, Size
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
-_MIN_SIDE = 16  # x265 refuses pictures that are narrower than its smallest coding tree unit
+_MIN_SIDE = 32  # below, x265 takes coding tree units of 16, which the standard forbids in long pictures
+# Quantiser, and offset for the colour differences, coarse to fine. Offsets fill the steps between quantisers,
+# which are 12 percent in size at the coarse end and 6 at the fine end.
+_SETTINGS = tuple(
+    (quantiser, offset)
+    for quantiser in range(51, 0, -1)
+    for offset in ((2, 0, -2) if quantiser > 30 else (1, 0, -1) if quantiser > 21 else (1, 0))
+)
 _VPS, _SPS, _PPS = 32, 33, 34  # ITU-T H.265, table 7-1
 _IDR_W_RADL, _IDR_N_LP = 19, 20
 
@@ -24,10 +31,9 @@ class HevcIntra:
     """One HEVC key frame, 4:4:4, 8 bits, full range, BT.601 matrix, in a HEIF container of our own.
 
     Constant quantiser without adaptive quantisation or psychovisual terms, which cost more than a tenth of
-    the rate at equal PSNR. Between two quantisers lie two settings with the colour differences quantised
-    coarser or finer by 2, so that sizes step by about 4 percent. The stream is the number of the setting and
-    the slice NAL unit; the parameter sets depend on size and setting alone and are rebuilt. Sides below 16
-    are padded.
+    the rate at equal PSNR. Between two quantisers lie settings with the colour differences quantised coarser
+    or finer, so that sizes step by about 4 percent. The stream is the number of the setting and the slice
+    NAL unit; the parameter sets depend on size and setting alone and are rebuilt. Sides below 32 are padded.
 
     Not BPG, which is another container around HEVC; the coding tools are the same.
 
@@ -47,8 +53,8 @@ class HevcIntra:
 
     @property
     def settings(self) -> int:
-        """Quantisers 51 to 1, three settings each."""
-        return 153
+        """Quantisers 51 to 1, two or three settings each."""
+        return len(_SETTINGS)
 
     def file(self, pixels: Pixels, setting: int) -> bytes:
         """A HEIF file."""
@@ -69,7 +75,8 @@ class HevcIntra:
     def file_pixels(self, file: bytes, size: Size) -> Pixels:
         """Through FFmpeg, if the parameter sets are some that this format writes."""
         item = isobmff.read(file)
-        for setting in range(3):  # the quantiser is in the slice, the offsets are in the parameter sets
+        offsets = {offset: setting for setting, (_, offset) in enumerate(_SETTINGS)}
+        for setting in offsets.values():  # the quantiser is in the slice, the offset in the parameter sets
             record = _configuration_record(self._parameter_sets(size, setting))
             if record == item.config:
                 return _decode(record, item.data[4:], size)
@@ -83,7 +90,7 @@ class HevcIntra:
         return _decode(_configuration_record(self._parameter_sets(size, setting)), stream[1:], size)
 
     def _parameter_sets(self, size: Size, setting: int) -> tuple[bytes, ...]:
-        return _parameter_sets(self.preset, _coded(size), setting % 3)
+        return _parameter_sets(self.preset, _coded(size), _SETTINGS[setting][1])
 
     def _encode(self, pixels: Pixels, setting: int) -> bytes:
         import av
@@ -95,7 +102,7 @@ class HevcIntra:
             format="yuv444p", dst_colorspace="ITU601", dst_color_range="JPEG"
         )
         picture.pts = 0
-        encoder = _encoder(self.preset, (coded_width, coded_height), setting)
+        encoder = _encoder(self.preset, (coded_width, coded_height), *_SETTINGS[setting])
         packets = encoder.encode(picture) + encoder.encode(None)
         (slice_nal,) = (nal for nal in _nal_units(b"".join(map(bytes, packets))) if _nal_type(nal) < _VPS)
         return slice_nal
@@ -105,11 +112,10 @@ def _coded(size: Size) -> Size:
     return max(size[0], _MIN_SIDE), max(size[1], _MIN_SIDE)
 
 
-def _encoder(preset: str, size: Size, setting: int) -> "VideoCodecContext":
+def _encoder(preset: str, size: Size, quantiser: int, offset: int) -> "VideoCodecContext":
     from av.codec.context import Flags
     from av.video.codeccontext import VideoCodecContext
 
-    quantiser, offset = 51 - setting // 3, (2, 0, -2)[setting % 3]
     encoder = VideoCodecContext.create("libx265", "w")
     encoder.width, encoder.height = size
     encoder.pix_fmt = "yuv444p"
@@ -125,9 +131,9 @@ def _encoder(preset: str, size: Size, setting: int) -> "VideoCodecContext":
 
 
 @lru_cache(maxsize=64)
-def _parameter_sets(preset: str, size: Size, setting: int) -> tuple[bytes, ...]:
+def _parameter_sets(preset: str, size: Size, offset: int) -> tuple[bytes, ...]:
     """VPS, SPS and PPS, which an encoder gives before it has seen a picture."""
-    return _nal_units(_encoder(preset, size, setting).extradata or b"")
+    return _nal_units(_encoder(preset, size, 51, offset).extradata or b"")
 
 
 def _decode(record: bytes, slice_nal: bytes, size: Size) -> Pixels:

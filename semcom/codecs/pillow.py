@@ -3,6 +3,7 @@
 import io
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -33,7 +34,8 @@ _CHROMA = (
     (47, 66, 99, 99, 99, 99, 99, 99),
     *(((99,) * 8,) * 4),
 )
-_DHT, _SOS, _SOF0, _EOI = b"\xff\xc4", b"\xff\xda", b"\xff\xc0", b"\xff\xd9"
+_SOI, _SOF0, _DHT, _SOS, _EOI = b"\xff\xd8", b"\xff\xc0", b"\xff\xc4", b"\xff\xda", b"\xff\xd9"
+_TILE_PART_BYTES = 16  # SOT segment, SOD, EOC
 _SOC, _SIZ, _SOT, _EOC = b"\xff\x4f", b"\xff\x51", b"\xff\x90", b"\xff\xd9"
 
 
@@ -77,9 +79,10 @@ class Jpeg:
         return bytes([setting]) + min(standard.scan, optimised.tables + optimised.scan, key=len)
 
     def file_size(self, file: bytes) -> Size:
-        """From the frame header."""
-        with PillowImage.open(io.BytesIO(file), formats=("JPEG",)) as picture:
-            return picture.size
+        """From the frame header, which must be a baseline one: no scan after scan after scan."""
+        frame = next(segment for segment in _jpeg_segments(file) if segment[:2] == _SOF0)
+        height, width = struct.unpack(">HH", frame[5:9])
+        return width, height
 
     def file_pixels(self, file: bytes, size: Size) -> Pixels:
         """Through libjpeg-turbo."""
@@ -108,6 +111,8 @@ class Jpeg:
 
 @dataclass(frozen=True, slots=True)
 class _JpegParts:
+    """Marker segments up to the scan without the Huffman tables; these; scan header; scan without EOI."""
+
     head: bytes
     tables: bytes
     scan_header: bytes
@@ -115,24 +120,30 @@ class _JpegParts:
 
 
 def _jpeg_parts(file: bytes) -> _JpegParts:
-    """SOI to SOF, Huffman tables, scan header, and the scan without EOI."""
-    head, tables, at = file[:2], b"", 2
-    while True:
-        marker, length = file[at : at + 2], 2 + int.from_bytes(file[at + 2 : at + 4], "big")
-        segment, at = file[at : at + length], at + length
-        if marker == _SOS:
-            return _JpegParts(head, tables, segment, file[at:].removesuffix(_EOI))
-        if marker == _DHT:
-            tables += segment
-        else:
-            head += segment
+    segments = list(_jpeg_segments(file))
+    tables = b"".join(segment for segment in segments if segment[:2] == _DHT)
+    head = b"".join(segment for segment in segments[:-1] if segment[:2] != _DHT)
+    scan = file[2 + sum(map(len, segments)) :].removesuffix(_EOI)
+    return _JpegParts(_SOI + head, tables, segments[-1], scan)
+
+
+def _jpeg_segments(file: bytes) -> Iterator[bytes]:
+    """Marker segments from behind SOI to the first scan header."""
+    segment, at = b"", 2
+    while segment[:2] != _SOS:
+        marker, length = struct.unpack(">2sH", file[at : at + 4])
+        if marker[0] != 0xFF:
+            raise ValueError("marker expected")
+        segment, at = file[at : at + 2 + length], at + 2 + length
+        yield segment
 
 
 @dataclass(frozen=True)
 class Jpeg2000:
-    """JPEG 2000 by OpenJPEG: irreversible wavelet 9/7, one tile, one layer, 0.01 to 6 bits per pixel.
+    """JPEG 2000 by OpenJPEG: irreversible wavelet 9/7, one tile, one layer.
 
-    The stream is the packets of the codestream. The main header depends on the size alone and is rebuilt.
+    Settings are 0.01 to 6 bits per pixel, headers apart. The stream is the packets of the codestream; the
+    main header depends on the size alone and is rebuilt.
 
     Reference:
         ITU-T T.800 (2019), annex A; ISO/IEC 15444-1, annex I for the JP2 file.
@@ -150,15 +161,8 @@ class Jpeg2000:
 
     def file(self, pixels: Pixels, setting: int) -> bytes:
         """A JP2 file."""
-        bits_per_pixel = 0.01 * 1.05**setting
-        return _save(
-            pixels,
-            "JPEG2000",
-            quality_mode="rates",
-            quality_layers=[24 / bits_per_pixel],
-            irreversible=True,
-            mct=1,
-        )
+        header = _main_header((pixels.shape[1], pixels.shape[0]))
+        return _save_jpeg2000(pixels, 0.01 * 1.05**setting, header_bytes=len(header) + _TILE_PART_BYTES)
 
     def stream(self, pixels: Pixels, setting: int) -> bytes:
         """The packets."""
@@ -185,18 +189,23 @@ class Jpeg2000:
         codestream = _codestream(file)
         if not codestream.startswith(header) or not codestream.endswith(_EOC):
             raise ValueError("codestream of another encoder, or damaged")
-        return codestream[len(header) + 14 : -2]
+        return codestream[len(header) + _TILE_PART_BYTES - len(_EOC) : -len(_EOC)]
 
 
 def _codestream(file: bytes) -> bytes:
-    boxes = isobmff.children(file)
-    return boxes[b"jp2c"]
+    return isobmff.children(file)[b"jp2c"]  # JP2 has the boxes of ISO base media files
 
 
 @lru_cache(maxsize=64)
 def _main_header(size: Size) -> bytes:
-    codestream = _codestream(Jpeg2000().file(_grey(size), 0))
+    codestream = _codestream(_save_jpeg2000(_grey(size), 1.0, header_bytes=0))
     return codestream[: codestream.index(_SOT)]
+
+
+def _save_jpeg2000(pixels: Pixels, bits_per_pixel: float, header_bytes: int) -> bytes:
+    budget_bytes = header_bytes + bits_per_pixel * pixels.size / 24
+    rate = pixels.size / budget_bytes  # OpenJPEG counts the headers in, the setting does not
+    return _save(pixels, "JPEG2000", quality_mode="rates", quality_layers=[rate], irreversible=True, mct=1)
 
 
 @dataclass(frozen=True)
