@@ -25,7 +25,7 @@ from channels import (
 )
 from channels.fec import NRLDPC, ChannelCode, SmallBlock
 from channels.link import IdealLink
-from semcom import zoo
+from semcom import codecs, zoo
 from semcom.analog import Analog
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
 from semcom.envelope import Choice, Envelope, GenieEnvelope
@@ -82,6 +82,8 @@ LINKS = (
     DigitalLink(MCS_TABLE[17], max_iterations=8),
     DigitalLink(MCS_TABLE[30], adapted=True),
 )
+
+CODECS = codecs.CODECS
 
 METRICS = ALL_METRICS
 
