@@ -200,6 +200,16 @@ def test_forced_iterations_find_the_same_word() -> None:
     assert (early.iterations < 20).all()
 
 
+def test_checks_overrule_the_channel() -> None:
+    """A parity bit of one check that noise turned round with certainty must not stay wrong for ever."""
+    bits = random_bits(10, 1000)
+    llr = 100.0 * (1 - 2.0 * NRLDPC().encode(bits, 3000))
+    llr[:, -1] *= -100
+    decoded = NRLDPC().decode(llr, 1000)
+    assert torch.equal(decoded.bits, bits)
+    assert decoded.ok.all()
+
+
 def test_ok_is_the_syndrome() -> None:
     """A word that stops at the limit with errors is not ok; none that is ok is wrong here."""
     bits = random_bits(200, 1024)
