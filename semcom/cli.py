@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -332,6 +333,43 @@ def train(
         rho, float(seconds), out, data, validation, snr_db=_snr_grid(snr)[0], device=device
     )
     print(f"validation PSNR {score_db:.2f} dB; weights in {out / 'weights.safetensors'}")
+
+
+@app.command(epilog=_examples("semcom selfcheck", "semcom selfcheck --json > selfcheck.json"))
+def selfcheck(
+    seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
+    as_json: JsonOption = False,
+) -> int:
+    """Measure every channel, constellation and code against theory.
+
+    The exit code is 1 if a row is off by more than 4 standard errors, which happens once in 200 runs.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from channels.selfcheck import selfcheck
+
+    checks = []
+    with Console(stderr=True).status("measuring") as status:
+        for check in selfcheck(seed):
+            checks.append(check)
+            status.update(check.name)
+    failed = sum(not check.ok for check in checks)
+    if as_json:
+        rows = [{**asdict(check), "z": check.z, "ok": check.ok} for check in checks]
+        print(json.dumps([_finite(row) for row in rows], indent=1))
+    else:
+        table = Table("check", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for head in ("measured", "expected", "std. error", "z"):
+            table.add_column(head, justify="right", no_wrap=True)
+        for check in checks:
+            numbers = (check.measured, check.expected, check.standard_error)
+            style = None if check.ok else "bold red"
+            table.add_row(check.name, *(f"{x:.5g}" for x in numbers), f"{check.z:+.2f}", style=style)
+        Console().print(table)
+        print(f"{len(checks)} checks, {failed} beyond 4 standard errors")
+    return 1 if failed else 0
 
 
 @app.command(name="schemes", epilog=_examples("semcom schemes | grep avif"))

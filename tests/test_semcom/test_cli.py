@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+import channels.selfcheck
+from channels.selfcheck import Check
 from semcom import presets, quickstart, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
@@ -616,6 +618,17 @@ def test_quickstart_prints_a_table_and_writes_a_report(
     page = Path("quickstart/report.html").read_text()
     assert page.count("data:image/webp;base64") == len(quickstart.CHANNELS) * len(quickstart.SNR_DB)
     assert not re.search(r"""(src|href)=["']https?:""", page)
+
+
+def test_selfcheck_fails_on_the_first_row_that_is_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [Check("exact", 1.0, 1.0, 0.0), Check("near", 1.1, 1.0, 0.1), Check("far", 2.0, 1.0, 0.1)]
+    monkeypatch.setattr(channels.selfcheck, "selfcheck", lambda seed: iter(rows[: seed + 2]))
+    assert main(["selfcheck"]) == 0
+    assert re.search(r"near .* 1\.1 .* \+1\.00", capsys.readouterr().out)
+    assert main(["selfcheck", "--seed", "1", "--json"]) == 1
+    assert [row["ok"] for row in json.loads(capsys.readouterr().out)] == [True, True, False]
 
 
 def test_listings_name_things_that_work(capsys: pytest.CaptureFixture[str]) -> None:
