@@ -141,10 +141,16 @@ class BlerTable:
 
 
 @functools.cache
-def shipped_bler_table() -> BlerTable:
-    """The table that ships with the package, made by `scripts/make_bler_curves.py`."""
+def shipped_bler_counts() -> NDArray[np.float64]:
+    """Rows of MCS index, block length, SNR in dB, blocks, errors; made by `scripts/make_bler_curves.py`."""
     text = (files("channels") / "tables" / "bler_awgn.csv").read_text()
-    return BlerTable.fit(np.array([[float(x) for x in row.split(",")] for row in text.splitlines()[1:]]))
+    return np.array([[float(x) for x in row.split(",")] for row in text.splitlines()[1:]])
+
+
+@functools.cache
+def shipped_bler_table() -> BlerTable:
+    """The table that ships with the package."""
+    return BlerTable.fit(shipped_bler_counts())
 
 
 @functools.lru_cache(maxsize=2**16)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import integrate, optimize, special, stats
+from scipy.integrate import trapezoid
 
 from channels import theory
 from channels.constellation import Constellation
@@ -35,7 +36,7 @@ def test_rayleigh_error_rates_are_averages_over_awgn(size: int) -> None:
     density = np.exp(log_gain - np.exp(log_gain))  # of log |h|^2
     snr_db = 12.0 + 10 * log_gain / math.log(10)
     for over_awgn, over_rayleigh in ((theory.ber, theory.ber_rayleigh), (theory.ser, theory.ser_rayleigh)):
-        average = np.trapz(np.asarray(over_awgn(size, snr_db)) * density, log_gain)
+        average = trapezoid(np.asarray(over_awgn(size, snr_db)) * density, log_gain)
         assert float(over_rayleigh(size, 12.0)) == pytest.approx(average, rel=1e-6)
 
 

@@ -1,0 +1,302 @@
+"""The simulator measured against theory: what a user runs to see that it is calibrated."""
+
+# torch's and numpy's stubs leave types open
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from channels import theory
+from channels.awgn import AWGN
+from channels.channel import Channel, Received, transmit
+from channels.constellation import Constellation
+from channels.csi import GenieCSI
+from channels.erasure import GilbertElliott, IndependentErasure
+from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading, clarke_correlation
+from channels.fec.ldpc import NRLDPC, lifted_edges
+from channels.fec.transport import TransportBlock
+from channels.link import IdealLink
+from channels.mcs import MCS_TABLE, shipped_bler_counts
+from channels.ofdm import OFDM
+from channels.streams import NamedStreams
+from channels.tdl import PROFILES, TDL
+from channels.units import linear_to_db
+from channels.waveform import Numerology
+
+LARGEST_Z = 4.0
+"""A row beyond so many standard errors fails; with right code, one run in 200 has such a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the self-check.
+
+    Args:
+        name: What was measured.
+        measured: Its value here.
+        expected: Closed form, or tabulated value of the standard.
+        standard_error: Of the measurement; 0 where it has to be exact.
+    """
+
+    name: str
+    measured: float
+    expected: float
+    standard_error: float
+
+    @property
+    def z(self) -> float:
+        """Deviation in standard errors."""
+        deviation = self.measured - self.expected
+        if self.standard_error == 0:
+            return 0.0 if deviation == 0 else math.copysign(math.inf, deviation)
+        return deviation / self.standard_error
+
+    @property
+    def ok(self) -> bool:
+        """Whether the deviation is within `LARGEST_Z` standard errors."""
+        return abs(self.z) <= LARGEST_Z
+
+
+def selfcheck(seed: int = 0) -> Iterator[Check]:
+    """Measure every channel, constellation and code; rows come as they are done, in some 10 s on one core.
+
+    The same seed gives the same numbers. Standard errors are those of the samples, taken over what is
+    independent: symbols on AWGN, items under fading.
+    """
+    rng = NamedStreams(seed, ("selfcheck",))
+    yield from _noise_and_power(rng)
+    yield from _error_rates(rng)
+    yield from _information(rng)
+    yield from _flat_fading(seed)
+    yield from _doppler(seed)
+    yield from _delay_profiles(seed)
+    yield from _ofdm(seed)
+    yield from _packet_loss(rng)
+    yield from _codes(seed)
+
+
+def _row(name: str, samples: Tensor, expected: float) -> Check:
+    """The mean of independent samples."""
+    samples = samples.double().flatten()
+    return Check(name, float(samples.mean()), expected, float(samples.std()) / math.sqrt(samples.numel()))
+
+
+def _items(seed: int, count: int, name: str) -> NamedStreams:
+    return NamedStreams(seed, tuple(f"item={i}" for i in range(count))).fork(name)
+
+
+def _power(x: Tensor) -> Tensor:
+    return torch.view_as_real(x).square().sum(-1)
+
+
+def _noise_and_power(rng: NamedStreams) -> Iterator[Check]:
+    x = torch.zeros(1, 1_000_000, dtype=torch.complex64)
+    for snr_db in (0.0, 20.0):
+        name = f"AWGN at {snr_db:g} dB: noise power"
+        yield _row(name, _power(transmit(AWGN(), x, snr_db, rng.fork(name)).y), 10 ** (-snr_db / 10))
+    for size in (2, 4, 16, 64, 256):
+        constellation = Constellation(size)
+        bits = rng.bits(constellation.name, (100_000 * constellation.bits_per_symbol,))
+        power = _power(constellation.modulate(bits))
+        if size <= 4:
+            deviation = float((power - 1).abs().max())
+            yield Check(f"{constellation.name}: power of a symbol", 1.0 + round(deviation, 6), 1.0, 0.0)
+        else:
+            yield _row(f"{constellation.name}: average power", power, 1.0)
+
+
+def _error_rates(rng: NamedStreams) -> Iterator[Check]:
+    symbols = 400_000
+    cases = ((2, 4.0), (4, 7.0), (16, 12.0), (64, 18.0), (256, 24.0))
+    media: tuple[Channel, ...] = (AWGN(), RayleighBlockFading(1))
+    for (size, snr_db), channel in itertools.product(cases, media):
+        constellation = Constellation(size)
+        name = f"{constellation.name} on {channel.name} at {snr_db:g} dB"
+        bits = rng.bits(name, (symbols * constellation.bits_per_symbol,))
+        received = transmit(channel, constellation.modulate(bits), snr_db, rng.fork(name))
+        wrong = (constellation.hard_decision(received) != bits).reshape(symbols, -1)
+        awgn = isinstance(channel, AWGN)
+        ber = (theory.ber if awgn else theory.ber_rayleigh)(size, snr_db)
+        ser = (theory.ser if awgn else theory.ser_rayleigh)(size, snr_db)
+        yield _row(f"{name}: bit error rate", wrong.double().mean(1), float(ber))
+        if size > 4:
+            yield _row(f"{name}: symbol error rate", wrong.any(1), float(ser))
+
+
+def _information(rng: NamedStreams) -> Iterator[Check]:
+    symbols = 100_000
+    for size, snr_db in ((4, 1.0), (16, 7.0), (64, 12.0), (256, 18.0)):
+        constellation = Constellation(size)
+        name = f"{constellation.name} at {snr_db:g} dB: information by bits"
+        bits = rng.bits(name, (symbols * constellation.bits_per_symbol,))
+        received = transmit(AWGN(), constellation.modulate(bits), snr_db, rng.fork(name))
+        llr = constellation.exact_llr(received).double() * (1 - 2 * bits.double())
+        loss = torch.nn.functional.softplus(-llr) / math.log(2)
+        carried = constellation.bits_per_symbol - loss.reshape(symbols, -1).sum(1)
+        yield _row(name, carried, float(theory.bicm_capacity(size, snr_db)))
+        points = constellation.points
+        metric = -_power(received.y[0, :20_000, None] - points) / received.noise_var[0]
+        own = -_power(received.y[0] - constellation.modulate(bits)[0])[:20_000] / received.noise_var[0]
+        carried = constellation.bits_per_symbol - (metric.logsumexp(1) - own) / math.log(2)
+        name = f"{constellation.name} at {snr_db:g} dB: information by symbols"
+        yield _row(name, carried, float(theory.constellation_capacity(size, snr_db)))
+    received = transmit(
+        RayleighBlockFading(1), torch.ones(1, 200_000, dtype=torch.complex64), 10.0, rng.fork("ergodic")
+    )
+    carried = torch.log2(1 + _power(received.h) / received.noise_var)
+    yield _row("rayleigh at 10 dB: ergodic capacity", carried, float(theory.ergodic_capacity_rayleigh(10.0)))
+
+
+def _flat_fading(seed: int) -> Iterator[Check]:
+    items, uses = 20_000, 8
+    x = torch.ones(items, uses, dtype=torch.complex64)
+    channel = RayleighBlockFading(4)
+    received = transmit(channel, x, 10.0, _items(seed, items, "rayleigh"))
+    gain = _power(received.h[:, ::4])
+    yield _row(f"{channel.name}: E|h|^2", gain, 1.0)
+    yield _row(f"{channel.name}: E|h|^4", gain.square(), 2.0)
+    inside = (received.h[:, 0] == received.h[:, 3]).double().mean()
+    yield Check(f"{channel.name}: blocks with one gain", float(inside), 1.0, 0.0)
+    correlation = (received.h[:, 0] * received.h[:, 4].conj()).real
+    yield _row(f"{channel.name}: correlation of neighbouring blocks", correlation, 0.0)
+    yield _row(f"{channel.name}: noise power", _power(received.y - received.h * x), 0.1)
+    lost = 1 - IdealLink().succeeds(received, 2 * uses).double()
+    outage = float(theory.outage_rayleigh(2.0, 10.0, 2))
+    yield _row("rayleigh, 2 fading blocks at 10 dB: outage at 2 bits per use", lost, outage)
+    for k_factor_db in (0.0, 10.0):
+        k = 10 ** (k_factor_db / 10)
+        rician = RicianBlockFading(4, k_factor_db)
+        received = transmit(rician, x, 10.0, _items(seed, items, rician.name))
+        gain = _power(received.h[:, ::4])
+        yield _row(f"{rician.name}: E|h|^2", gain, 1.0)
+        spread = (1 + 2 * k) / (1 + k) ** 2  # variance of |h|^2
+        yield _row(f"{rician.name}: E|h|^4, which shows K", gain.square(), 1 + spread)
+
+
+def _doppler(seed: int) -> Iterator[Check]:
+    items, uses, doppler = 200, 2048, 0.02
+    channel = JakesFading(doppler)
+    x = torch.ones(items, uses, dtype=torch.complex64)
+    h = transmit(channel, x, 10.0, _items(seed, items, "jakes")).h.to(torch.complex128)
+    yield _row(f"{channel.name}: E|h|^2", _power(h).mean(1), 1.0)
+    for lag in (5, 12, 19, 40):
+        measured = (h[:, lag:] * h[:, :-lag].conj()).real.mean(1)
+        expected = float(clarke_correlation(torch.tensor(doppler * lag)))
+        name = f"{channel.name}: autocorrelation at {lag} uses, J0({2 * doppler * lag:.1f} pi)"
+        yield _row(name, measured, expected)
+    # The expected periodogram, leakage included, is the transform of (1 - |s|/T) J0(2 pi f_D s).
+    lags = torch.arange(uses, dtype=torch.float64)
+    taper = (1 - lags / uses) * clarke_correlation(doppler * lags)
+    periodogram = 2 * np.fft.fft(taper.numpy()).real - 1
+    inner = np.abs(np.fft.fftfreq(uses)) < doppler / 2
+    share = float(periodogram[inner].sum() / uses)
+    spectrum = np.abs(np.fft.fft(h.numpy(), axis=1)[:, inner]) ** 2
+    measured = torch.from_numpy(spectrum.sum(1) / uses**2)
+    yield _row(f"{channel.name}: Doppler spectrum, power below f_D/2 (Clarke: 1/3)", measured, share)
+
+
+def _delay_profiles(seed: int) -> Iterator[Check]:
+    items, delay_spread_ns = 5000, 1000.0
+    rate_hz = 40e6
+    numerology = Numerology(1024, 1024, 0, rate_hz / 1024)
+    for profile, rows in PROFILES.items():
+        line = TDL(profile, delay_spread_ns)
+        delay = [round(d * delay_spread_ns * 1e-9 * rate_hz) for d, _ in rows]
+        power = [10 ** (power_db / 10) for _, power_db in rows]
+        impulse = torch.zeros(items, max(delay) + 1, dtype=torch.complex64)
+        impulse[:, 0] = 1
+        state = line.draw(impulse.shape[1], numerology, _items(seed, items, line.name))
+        response = _power(line.apply(impulse, state)).double()
+        yield _row(f"TDL-{profile}: total power", response.sum(1), 1.0)
+        mean_delay = sum(d * p for d, p in zip(delay, power, strict=True)) / sum(power)
+        measured = response @ torch.arange(impulse.shape[1], dtype=torch.float64)
+        per_sample = 1 / (rate_hz * delay_spread_ns * 1e-9)
+        name = f"TDL-{profile}: mean delay, in delay spreads"
+        yield _row(name, measured * per_sample, mean_delay * per_sample)
+        strongest = max(set(delay), key=lambda d: sum(p for q, p in zip(delay, power, strict=True) if q == d))
+        share = sum(p for d, p in zip(delay, power, strict=True) if d == strongest) / sum(power)
+        yield _row(f"TDL-{profile}: power of the strongest tap", response[:, strongest], share)
+
+
+def _ofdm(seed: int) -> Iterator[Check]:
+    numerology = Numerology(128, 72, 9, 15e3)
+    snr_db, items = 4.0, 20
+    used = numerology.subcarriers / numerology.fft_size
+    subcarrier_db = snr_db - float(linear_to_db(used))
+    channel = GenieCSI(OFDM((), numerology))
+    rng = _items(seed, items, "ofdm")
+    uses = channel.data_uses(30_000)
+    qpsk = Constellation(4)
+    bits = rng.bits("bits", (2 * uses,))
+    received = transmit(channel, qpsk.modulate(bits), snr_db, rng)
+    residual = _power(received.y - received.h * qpsk.modulate(bits))
+    yield _row("OFDM, 72 of 128 subcarriers: subcarrier noise", residual, 10 ** (-subcarrier_db / 10))
+    deviation = float((received.h - 1).abs().max())
+    yield Check("OFDM: gain of a subcarrier without a medium", 1.0 + round(deviation, 5), 1.0, 0.0)
+    wrong = (qpsk.hard_decision(received) != bits).double()
+    ber = float(theory.ber(4, subcarrier_db))
+    yield _row(f"OFDM at {snr_db:g} dB: QPSK bit error rate", wrong, ber)
+    # A flat fade leaves the subcarriers their unit average gain: what the waveform sends has power 1.
+    medium = GenieCSI(OFDM((TDL("A", 100.0),), numerology))
+    rng = _items(seed, 1500, "ofdm fading")
+    x = qpsk.modulate(rng.bits("bits", (2 * 200,)))
+    faded = transmit(medium, x, 100.0, rng)
+    yield _row(f"{medium.name}: received power of a subcarrier", _power(faded.y).mean(1), 1.0)
+
+
+def _packet_loss(rng: NamedStreams) -> Iterator[Check]:
+    packets = [b"x"] * 40_000
+    erasure = IndependentErasure(0.1)
+    lost = torch.tensor([p is None for p in erasure(packets, rng.fork("erasure"))])
+    yield _row(f"{erasure.name}: share lost", lost, 0.1)
+    bursts = GilbertElliott(0.05, 0.4)
+    lost = torch.tensor([p is None for p in bursts(packets, rng.fork("bursts"))])
+    # Neighbours are correlated by 1 - p - q: the mean varies by (2 - p - q) / (p + q) times more.
+    p_sum = bursts.p_good_to_bad + bursts.p_bad_to_good
+    share = bursts.p_good_to_bad / p_sum
+    error = math.sqrt(share * (1 - share) * (2 - p_sum) / p_sum / len(packets))
+    yield Check(f"{bursts.name}: share lost", float(lost.double().mean()), share, error)
+    for state, mean in ((True, 1 / bursts.p_bad_to_good), (False, 1 / bursts.p_good_to_bad)):
+        runs = [len(list(run)) for value, run in itertools.groupby(lost.tolist()) if value is state][1:-1]
+        name = f"{bursts.name}: mean run of {'losses' if state else 'arrivals'}"
+        yield _row(name, torch.tensor(runs), mean)
+
+
+def _codes(seed: int) -> Iterator[Check]:
+    rng = _items(seed, 10, "ldpc")
+    for base_graph, z in ((1, 96), (2, 192)):
+        columns, all_columns = (22, 68) if base_graph == 1 else (10, 52)
+        message = rng.bits(f"message {base_graph}", (columns * z,))
+        coded = NRLDPC(base_graph=base_graph).encode(message, (all_columns - 2) * z)
+        word = torch.cat((message[:, : 2 * z], coded), 1).reshape(10, all_columns, z).numpy()
+        syndrome = np.zeros((10, all_columns - columns, z), dtype=np.uint8)
+        for row, column, shift in zip(*lifted_edges(base_graph, z), strict=True):
+            syndrome[:, row] ^= np.roll(word[:, column], -shift, axis=1)
+        failed = float(syndrome.sum())
+        yield Check(f"LDPC base graph {base_graph}, Z = {z}: parity checks that fail", failed, 0.0, 0.0)
+    for index, block_bits in ((6, 2048), (17, 2048)):
+        yield _block_error_rate(index, block_bits, seed)
+
+
+def _block_error_rate(index: int, block_bits: int, seed: int) -> Check:
+    """At the point of the shipped curve that is nearest to BLER 1/5."""
+    mcs, counts = MCS_TABLE[index], shipped_bler_counts()
+    curve = counts[(counts[:, 0] == index) & (counts[:, 1] == block_bits)]
+    _, _, snr_db, blocks, errors = min(curve, key=lambda row: abs(row[4] / row[3] - 0.2))
+    uses = math.ceil(block_bits / mcs.bits_per_use)
+    plan = TransportBlock(block_bits - 16, uses * mcs.bits_per_symbol, mcs.bits_per_symbol)
+    rng = _items(seed, 500, f"bler {index}")
+    bits = rng.bits("bits", (plan.info_bits,))
+    received: Received = transmit(AWGN(), mcs.constellation.modulate(plan.encode(bits)), float(snr_db), rng)
+    decoded = plan.decode(mcs.constellation.exact_llr(received))
+    measured = 1 - float(decoded.ok.double().mean())
+    expected = float(errors / blocks)
+    error = math.sqrt(expected * (1 - expected) * (1 / rng.batch + 1 / blocks))
+    name = f"LDPC, {mcs.name}, K' = {block_bits} at {snr_db:g} dB: BLER, against the shipped curve"
+    return Check(name, measured, expected, error)
