@@ -2,7 +2,7 @@
 
 Run:     python scripts/compare_ldpc_sionna.py
 Cost:    one minute on one core; Sionna's side is recorded in tests/golden/ldpc_bler.json
-Expect:  BLER 1e-2 is reached 0.1 to 0.2 dB earlier than with 20 flooding iterations of boxplus in Sionna
+Expect:  BLER 1e-2 at 1.36 dB (k = 1024) and 1.00 dB (k = 4224); Sionna needs 0.21 and 0.25 dB more
 
 Both decode rate 1/2 over AWGN with QPSK in at most 20 iterations. Ours is layered, so that an iteration
 brings more; its check node is an approximation in 8 bits. The last column tests the pairs (McNemar): the
@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import json
 import math
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -48,13 +47,10 @@ def failed_blocks(k: int, n: int, snr_db: float, blocks: int) -> set[int]:
 
 
 def crossing_db(curve: dict[float, float]) -> float:
-    """SNR at which log BLER, straight between the points, reaches the target."""
-    points = sorted(curve.items())
-    for (low_db, high_bler), (high_db, low_bler) in pairwise(points):
-        if high_bler >= TARGET >= low_bler:
-            part = math.log(high_bler / TARGET) / math.log(high_bler / max(low_bler, 1e-6))
-            return low_db + part * (high_db - low_db)
-    return math.nan
+    """SNR at which log BLER, a straight line through the two points nearest to the target, reaches it."""
+    points = [(db, math.log(bler / TARGET)) for db, bler in curve.items() if bler > 0]
+    (a_db, a), (b_db, b) = sorted(points, key=lambda point: abs(point[1]))[:2]
+    return a_db + (b_db - a_db) * a / (a - b)
 
 
 def main() -> None:
