@@ -193,11 +193,11 @@ def _doppler(seed: int) -> Iterator[Check]:
     # The expected periodogram, leakage included, is the transform of (1 - |s|/T) J0(2 pi f_D s).
     lags = torch.arange(uses, dtype=torch.float64)
     taper = (1 - lags / uses) * clarke_correlation(doppler * lags)
-    periodogram = 2 * np.fft.fft(taper.numpy()).real - 1
+    periodogram = 2 * np.fft.fft(np.asarray(taper)).real - 1
     inner = np.abs(np.fft.fftfreq(uses)) < doppler / 2
     share = float(periodogram[inner].sum() / uses)
-    spectrum = np.abs(np.fft.fft(h.numpy(), axis=1)[:, inner]) ** 2
-    measured = torch.from_numpy(spectrum.sum(1) / uses**2)
+    spectrum = np.abs(np.fft.fft(np.asarray(h), axis=1)[:, inner]) ** 2
+    measured = torch.as_tensor(spectrum.sum(1) / uses**2)
     yield _row(f"{channel.name}: Doppler spectrum, power below f_D/2 (Clarke: 1/3)", measured, share)
 
 
@@ -256,15 +256,15 @@ def _packet_loss(rng: NamedStreams) -> Iterator[Check]:
     lost = torch.tensor([p is None for p in erasure(packets, rng.fork("erasure"))])
     yield _row(f"{erasure.name}: share lost", lost, 0.1)
     bursts = GilbertElliott(0.05, 0.4)
-    lost = torch.tensor([p is None for p in bursts(packets, rng.fork("bursts"))])
+    arrived = [p is not None for p in bursts(packets, rng.fork("bursts"))]
     # Neighbours are correlated by 1 - p - q: the mean varies by (2 - p - q) / (p + q) times more.
     p_sum = bursts.p_good_to_bad + bursts.p_bad_to_good
     share = bursts.p_good_to_bad / p_sum
     error = math.sqrt(share * (1 - share) * (2 - p_sum) / p_sum / len(packets))
-    yield Check(f"{bursts.name}: share lost", float(lost.double().mean()), share, error)
-    for state, mean in ((True, 1 / bursts.p_bad_to_good), (False, 1 / bursts.p_good_to_bad)):
-        runs = [len(list(run)) for value, run in itertools.groupby(lost.tolist()) if value is state][1:-1]
-        name = f"{bursts.name}: mean run of {'losses' if state else 'arrivals'}"
+    yield Check(f"{bursts.name}: share lost", 1 - sum(arrived) / len(arrived), share, error)
+    for state, mean in ((False, 1 / bursts.p_bad_to_good), (True, 1 / bursts.p_good_to_bad)):
+        runs = [len(list(run)) for value, run in itertools.groupby(arrived) if value is state][1:-1]
+        name = f"{bursts.name}: mean run of {'arrivals' if state else 'losses'}"
         yield _row(name, torch.tensor(runs), mean)
 
 
@@ -274,10 +274,10 @@ def _codes(seed: int) -> Iterator[Check]:
         columns, all_columns = (22, 68) if base_graph == 1 else (10, 52)
         message = rng.bits(f"message {base_graph}", (columns * z,))
         coded = NRLDPC(base_graph=base_graph).encode(message, (all_columns - 2) * z)
-        word = torch.cat((message[:, : 2 * z], coded), 1).reshape(10, all_columns, z).numpy()
-        syndrome = np.zeros((10, all_columns - columns, z), dtype=np.uint8)
+        word = torch.cat((message[:, : 2 * z], coded), 1).reshape(10, all_columns, z)
+        syndrome = torch.zeros(10, all_columns - columns, z, dtype=torch.uint8)
         for row, column, shift in zip(*lifted_edges(base_graph, z), strict=True):
-            syndrome[:, row] ^= np.roll(word[:, column], -shift, axis=1)
+            syndrome[:, row] ^= word[:, column].roll(-int(shift), dims=1)
         failed = float(syndrome.sum())
         yield Check(f"LDPC base graph {base_graph}, Z = {z}: parity checks that fail", failed, 0.0, 0.0)
     for index, block_bits in ((6, 2048), (17, 2048)):
