@@ -3,7 +3,7 @@
 Run:     python scripts/bench_ldpc.py
          python scripts/bench_ldpc.py --sionna-python PYTHON     (Sionna beside it, in its own environment)
 Cost:    15 s; with Sionna a minute more
-Expect:  60 to 80 Mbit/s with 20 forced iterations and 75 to 105 with early stopping on a Zen 5 core; Sionna 0.08
+Expect:  60 to 80 Mbit/s in 20 forced iterations, 75 to 105 with early stopping on a Zen 5 core; Sionna 0.08
 
 QPSK over AWGN; the headline is k = 4224, n = 8448 at the SNR where the BLER is 1e-2. The median of several
 runs counts. The time is that of `NRLDPC.decode`: rate recovery, decoding, hard decisions, tensors around it.
