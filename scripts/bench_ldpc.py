@@ -8,15 +8,16 @@ Expect:  60 to 80 Mbit/s in 20 forced iterations, 75 to 105 with early stopping 
 QPSK over AWGN; the headline is k = 4224, n = 8448 at the SNR where the BLER is 1e-2. The median of several
 runs counts. The time is that of `NRLDPC.decode`: rate recovery, decoding, hard decisions, tensors around it.
 
-How far from AFF3CT-class decoders (C++, hand-written SIMD, 8 or 16 bits)? Not far: the inner loop is as good,
-because LLVM gets vectors from `channels/fec/simd.py` as it gets them from intrinsics, and the same loop in C
-was no faster. What differs is chosen: the check node is A-min* and not min-sum, 15 % more work per iteration
-for 0.1 dB. The lanes are bits of one codeword or two, not of 64 codewords, so that a batch of one is fast and
-the memory stays in the second-level cache; the price is a second copy of each column, for shifts to read
-straight on, and idle lanes for some lifting sizes. And loops are not unrolled per base graph: addresses are
-computed at run time. AFF3CT's author reports 164 Mbit/s for its DVB-S2 decoder on one core of a Xeon 8168
-(github.com/igorauad/gr-dvbs2rx, issue 6), for a code of higher rate, with fewer edges per bit, stopped early
-far above its threshold; the last line of the table is such a case.
+How far from AFF3CT-class decoders (C++, hand-written SIMD, 8 or 16 bits)? Not far: the inner loop is as
+good, because LLVM gets vectors from `channels/fec/simd.py` as it gets them from intrinsics; a C version
+with AVX-512 intrinsics, one register at a time, was no faster. What differs is chosen: the check node is
+A-min* and not min-sum, 15 % more work per iteration for 0.1 dB. The lanes are bits of one codeword or two,
+not of 64 codewords, so that a batch of one is fast and the memory stays in the second-level cache; the
+price is a second copy of each column, for shifts to read straight on, and idle lanes for some lifting
+sizes. And loops are not unrolled per base graph: addresses are computed at run time. AFF3CT's author
+reports 164 Mbit/s for its DVB-S2 decoder on one core of a Xeon 8168 (github.com/igorauad/gr-dvbs2rx, issue
+6), for a code of higher rate, with fewer edges per bit, stopped early far above its threshold; the last
+line of the table is such a case.
 """
 
 import argparse
