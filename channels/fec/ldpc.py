@@ -33,10 +33,15 @@ MAX_CODE_RATE = 0.95  # above it a receiver may skip decoding, TS 38.214, 5.1.3
 _INFO_COLUMNS = {1: 22, 2: 10}
 _COLUMNS = {1: 68, 2: 52}
 _RV_START = {1: (0, 17, 33, 56), 2: (0, 13, 25, 43)}  # Table 5.4.2.1-2, in Z bits
-# Steps per unit of LLR; knee of the boxplus correction, about 4 c(0) = 4 (5 log 2) less the rounding; largest
-# channel value; largest message, so that the checks of a bit can overrule the channel, and one contradiction
-# does not turn a saturated posterior (127) round. Chosen by block error rate over code rates 1/5 to 0.92.
-_QUANTISER = (np.float32(5), 11, np.float32(44), 50)
+# Lowest code rate; steps per unit of LLR; knee of the boxplus correction, about 4 c(0) = 4 log 2 steps less
+# the rounding; largest channel value; largest message, so that the checks of a bit can overrule the channel,
+# and one contradiction does not turn a saturated posterior (127) round. Low rates need the resolution, high
+# rates the range. Chosen by block error rate over code rates 1/5 to 0.92.
+_QUANTISERS = (
+    (0.70, (np.float32(3), 7, np.float32(36), 40)),
+    (0.55, (np.float32(4), 9, np.float32(36), 40)),
+    (0.00, (np.float32(5), 11, np.float32(44), 50)),
+)
 _TABLE = Path(__file__).parents[1] / "tables" / "ldpc_base_graphs.csv"
 
 
@@ -156,7 +161,9 @@ class LDPCBlock:
 
         z, blocks = self.lifting_size, len(bounds) - 1
         pieces = self.pieces(rv)
-        rows = self._rows_with_known_parity(pieces, int(np.diff(bounds).max(initial=0)))
+        coded_bits = int(np.diff(bounds).max(initial=0))
+        rows = self._rows_with_known_parity(pieces, coded_bits)
+        quantiser = next(q for rate, q in _QUANTISERS if self.info_bits >= rate * coded_bits)
         bits = np.empty((blocks, self.info_bits), dtype=np.uint8)
         ok, iterations = np.empty(blocks, dtype=np.bool_), np.empty(blocks, dtype=np.int64)
         valid = kernels.decode(
@@ -167,7 +174,7 @@ class LDPCBlock:
             _decoder_graph(self.base_graph, z, rows),
             z,
             self.filler,
-            _QUANTISER,
+            quantiser,
             max(1, min(blocks, _frames(z))),
             max_iterations,
             early_stop,
