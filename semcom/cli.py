@@ -82,6 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
         _silence_stdout()
         return 0
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, BrokenPipeError):  # unbuffered, click sees it first and exits
+            raise
+        _silence_stdout()
+        return 0
     except SemcomError as error:
         return _complain(str(error))
     except OSError as error:
@@ -260,7 +265,9 @@ def report_results(
     """Write one self-contained HTML page: table, pictures (of `sweep --keep`), figures and versions."""
     from semcom.summary import report
 
-    print(report(results, out or results / "report.html", title or results.resolve().name))
+    path = out if out is not None else results / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)  # now, and not after minutes of drawing
+    print(report(results, path, title or results.resolve().name))
 
 
 @app.command(epilog=_examples("semcom export results/first --format csv --out first.csv"))
