@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semcom.budget import Budget
     from semcom.data import Item, load_folder, load_image, sample_photos
+    from semcom.results import Record, ResultStore
     from semcom.scheme import Outcome, Scheme
+    from semcom.sweep import Sweep, run
     from semcom.transmission import Observation
 
 _HOMES = {
@@ -17,9 +19,13 @@ _HOMES = {
     "Item": "semcom.data",
     "Observation": "semcom.transmission",
     "Outcome": "semcom.scheme",
+    "Record": "semcom.results",
+    "ResultStore": "semcom.results",
     "Scheme": "semcom.scheme",
+    "Sweep": "semcom.sweep",
     "load_folder": "semcom.data",
     "load_image": "semcom.data",
+    "run": "semcom.sweep",
     "sample_photos": "semcom.data",
 }
 
@@ -28,9 +34,13 @@ __all__ = [
     "Item",
     "Observation",
     "Outcome",
+    "Record",
+    "ResultStore",
     "Scheme",
+    "Sweep",
     "load_folder",
     "load_image",
+    "run",
     "sample_photos",
 ]
 

@@ -266,7 +266,6 @@ def report_results(
     from semcom.summary import report
 
     path = out if out is not None else results / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)  # now, and not after minutes of drawing
     print(report(results, path, title or results.resolve().name))
 
 

@@ -148,6 +148,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
     """
     with ResultStore(folder / RECORDS, read_only=True) as store:
         records, runs = store.frame(), store.runs()
+    path.parent.mkdir(parents=True, exist_ok=True)  # an error now, and not after minutes of drawing
     return write_report(
         path,
         title,

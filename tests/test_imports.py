@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 HEAVY = {
     *("diffusers", "compressai", "lpips", "torchmetrics", "matplotlib", "pandas", "pyarrow", "skimage"),
@@ -37,17 +35,17 @@ def loaded_after(statement: str) -> tuple[set[str], float]:
     return set(names), seconds
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import semcom, channels",
-        "import semcom.cli, semcom.presets, semcom.sweep, semcom.summary, semcom.quickstart",
-    ],
-)
-def test_imports_are_light(statement: str) -> None:
-    names, seconds = loaded_after(statement)
+def test_imports_are_light() -> None:
+    names, seconds = loaded_after(
+        "import semcom, channels, semcom.cli, semcom.presets, semcom.sweep, semcom.summary, semcom.quickstart"
+    )
     assert not HEAVY & names
     assert seconds < 1.5  # CPU time, which other load on the machine does not change much
+
+
+def test_public_names_are_loaded_when_used() -> None:
+    assert run("import sys, semcom; print('torch' in sys.modules)") == "False"
+    assert run("import semcom; print(all(getattr(semcom, name) for name in semcom.__all__))") == "True"
 
 
 def test_help_needs_no_torch() -> None:
