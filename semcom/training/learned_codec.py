@@ -1,0 +1,99 @@
+"""Recipe of the learned codec: estimated rate and mean squared error, at a random setting per crop."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from channels.streams import SharedStreams
+from semcom import zoo
+from semcom.codecs.hyperprior import LOG2_STEPS, SETTINGS, MeanScaleHyperprior
+from semcom.training.crops import Crops, shard_of
+from semcom.training.loop import Settings, Training
+
+PHOTOS = Path("../shared/data/photos/train")
+VALIDATION = Path("../shared/data/photos/val")
+CACHE = Path(".cache/crops")
+VALIDATED = (6, 16, 26, 36)  # 0.1 to 1 bit per pixel, about
+LAMBDA = 0.13  # squared error per bit, in squared steps: what uniform quantisers with entropy coding trade
+COARSEST, FINEST = 0.35, 6.0  # cost of the first and the last setting, about
+
+
+def cost(squared_error: Tensor, bpp: Tensor, setting: Tensor) -> Tensor:
+    """Bits per pixel + squared error of the three colours of a pixel / lambda of the setting."""
+    table = torch.tensor([LAMBDA * 4**log2_step for log2_step in LOG2_STEPS]).to(squared_error)
+    return bpp + 3 * squared_error / table[setting]
+
+
+def weight(setting: Tensor) -> Tensor:
+    """1 / the usual cost of a setting, so that none dominates."""
+    return 1 / (COARSEST * (FINEST / COARSEST) ** (setting / (SETTINGS - 1)))
+
+
+def train(
+    seconds: float,
+    out: Path,
+    photos: Path = PHOTOS,
+    validation: Path = VALIDATION,
+    batch: int = 6,
+    crop: int = 128,
+    learning_rate: float = 1e-3,
+    device: str = "cpu",
+    start: Path | None = None,
+) -> float:
+    """Train the network, or go on with it, and write `weights.safetensors` into `out`.
+
+    Args:
+        seconds: Wall-clock length.
+        out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
+        photos: Training pictures, or a shard made by `crops.pack` from them.
+        validation: Pictures for the score, or a shard.
+        batch: Crops per step.
+        crop: Their side in pixels, a multiple of 64.
+        learning_rate: Peak of Adam's.
+        device: Where to train; on a CPU in bfloat16, as the loop does it on a GPU.
+        start: Weights to start from, in place of the statistics of the crops.
+
+    Returns:
+        Validation score in dB: -10 log10 of the cost, mean over four settings.
+    """
+    crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
+    pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()
+
+    def loss(network: MeanScaleHyperprior, x: Tensor, rng: SharedStreams) -> Tensor:
+        setting = (rng.uniform("setting", (1,))[:, 0] ** 1.25 * SETTINGS).long().clamp(max=SETTINGS - 1)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            x_hat, bpp = network(x, setting, rng.uniform)
+        squared_error = (x_hat.float() - x).square().mean((1, 2, 3))
+        return (cost(squared_error, bpp, setting) * weight(setting)).mean()
+
+    torch.manual_seed(0)
+    network = MeanScaleHyperprior()
+    if start is None:
+        network.start_from(Crops(crops.pixels[:1000], crop).whole().cpu())
+    else:
+        network.load_state_dict(zoo.read(start).state_dict())
+    network = network.to(device).to(memory_format=torch.channels_last)
+    settings = Settings(seconds, batch, learning_rate, validate_seconds=240.0)
+    training = Training(network, loss, crops.sample, lambda n: score_db(n, pictures), settings, out)
+    zoo.save(training.run(), out / "weights.safetensors")
+    return training.curve[-1].score
+
+
+def score_db(network: MeanScaleHyperprior, pictures: Tensor) -> float:
+    """-10 log10 of the mean cost of pictures, mean over the validated settings."""
+    scores = []
+    for number in VALIDATED:
+        setting = torch.full((len(pictures),), number, device=pictures.device)
+        squared_error, bpp = evaluate(network, pictures, setting)
+        scores.append(-10 * torch.log10(cost(squared_error, bpp, setting).mean()))
+    return float(torch.stack(scores).mean())
+
+
+@torch.no_grad()
+def evaluate(network: MeanScaleHyperprior, pictures: Tensor, setting: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared error after clipping, and estimated bits per pixel, of each picture."""
+    pairs = zip(pictures.split(4), setting.split(4), strict=True)
+    results = [(*network(x, number), x) for x, number in pairs]
+    squared_error = [(x_hat.clamp(0, 1) - x).square().mean((1, 2, 3)) for x_hat, _, x in results]
+    return torch.cat(squared_error), torch.cat([bpp for _, bpp, _ in results])
