@@ -33,8 +33,16 @@ class CorruptPayload(SemcomError):
     """Bytes that no image can be decoded from."""
 
 
+class FaultyCodec(SemcomError):
+    """A codec that decodes its own bytes to something that is no image of that shape."""
+
+
 class MissingWeights(SemcomError):
     """Weights that are absent, or that fail their check."""
+
+
+class TrainingDiverged(SemcomError):
+    """A training whose loss is not finite any more."""
 
 
 class StoreError(SemcomError):

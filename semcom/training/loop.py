@@ -1,13 +1,17 @@
-"""One training loop for every network: wall-clock schedule, averaged weights, resume."""
+"""One training loop for every network: wall-clock schedule, averaged weights, resume, many processes."""
 
 import csv
+import logging
 import math
 import os
+import pickle
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from channels.streams import SharedStreams
+from semcom.errors import MissingWeights, TrainingDiverged
+from semcom.training.processes import Processes
 
 Loss = Callable[[Any, Tensor, SharedStreams], Tensor]
 Sampler = Callable[[int, torch.Generator], Tensor]
 Scorer = Callable[[Any], float]
+
+MAX_SKIPPED = 50  # steps in a row; a loss that is not finite so often does not recover
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,16 @@ class Settings:
 
     Args:
         seconds: Wall-clock length, validation included, over all resumptions together.
-        batch: Crops per step.
+        batch: Crops per step, over all processes together.
         learning_rate: Peak of Adam's.
         warmup: Part of `seconds` over which the learning rate rises.
         clip: Largest gradient norm.
         ema_steps: Averaging length of the weights that are validated and shipped; shorter at the start.
         validate_seconds: Between two points of the curve, each of which is also a checkpoint.
         seed: Of crops and channel noise; the network comes initialised.
+        patience: Stop after so many validations without a better score, and return the weights of the best
+            one; the network as it came counts as the first. None: train to the end of `seconds`.
+        report_seconds: Between two lines of progress in the log.
     """
 
     seconds: float
@@ -47,6 +59,8 @@ class Settings:
     ema_steps: int = 1000
     validate_seconds: float = 120.0
     seed: int = 0
+    patience: int | None = None
+    report_seconds: float = 5.0
 
     def learning_rate_at(self, elapsed: float) -> float:
         """After so many seconds."""
@@ -70,8 +84,14 @@ class Point:
 class Training:
     """A run that can stop at any moment and go on from its last checkpoint.
 
-    Randomness comes from one generator whose state is part of the checkpoint, so with an equal clock a
-    resumed run equals an uninterrupted one. On a GPU the forward pass runs in bfloat16 under autocast.
+    Randomness comes from one generator per process whose state is part of the checkpoint, so with an equal
+    clock a resumed run equals an uninterrupted one. On a GPU the forward pass runs in bfloat16 under
+    autocast. A step whose loss or gradient is not finite is skipped. Ctrl-C and SIGTERM take effect at the
+    end of a step, after a checkpoint. Progress goes to the log of this module: a line per validation as INFO,
+    more as DEBUG.
+
+    Started by `accelerate launch` or torchrun, every process draws its share of the batch and gradients are
+    averaged; the main process alone validates, writes and logs, and its clock counts. All see one `folder`.
 
     Args:
         network: Trained in place; on its device.
@@ -81,6 +101,10 @@ class Training:
         settings: How long and how hard.
         folder: Of `checkpoint.pt` and `curve.csv`; an existing checkpoint is resumed.
         clock: Seconds, monotonic.
+
+    Raises:
+        MissingWeights: The checkpoint in the folder is damaged, or of another network.
+        InvalidOption: The batch cannot be shared by the processes.
     """
 
     network: nn.Module
@@ -94,11 +118,18 @@ class Training:
 
     def __post_init__(self) -> None:
         device = next(self.network.parameters()).device
+        self.processes = Processes.launched(device)
+        self.batch = self.processes.share(self.settings.batch)
+        self.processes.copy_from_main(self.network.state_dict().values())
         self.average = deepcopy(self.network).eval().requires_grad_(False)
+        self.best: dict[str, Tensor] | None = None
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.settings.learning_rate, fused=True)
-        self.generator = torch.Generator(device).manual_seed(self.settings.seed)
+        seed = self.settings.seed + 1_000_003 * self.processes.rank  # torch keeps 32 bits of a seed
+        self.generator = torch.Generator(device).manual_seed(seed)
         self.step = 0
+        self.skipped = 0
         self.elapsed = 0.0
+        self.losses: list[Tensor] = []
         on_gpu = device.type == "cuda"
         self.autocast = torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext()
         self.checkpoint = Path(self.folder) / "checkpoint.pt"
@@ -106,36 +137,107 @@ class Training:
             self._load()
 
     def run(self) -> nn.Module:
-        """Train until the time is up; returns the averaged network."""
+        """Train until the time is up or the patience at its end; returns the averaged network.
+
+        Raises:
+            TrainingDiverged: Loss or gradient were not finite in 50 steps in a row.
+            KeyboardInterrupt: Ctrl-C or SIGTERM; the next run with this folder goes on.
+        """
         settings = self.settings
         started = self.clock() - self.elapsed
-        streams = SharedStreams(self.generator, settings.batch)
-        losses: list[Tensor] = []
-        due = self.elapsed + settings.validate_seconds
-        while self.elapsed < settings.seconds:
-            learning_rate = settings.learning_rate_at(self.elapsed)
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate
-            batch = self.sample(settings.batch, self.generator)
-            with self.autocast:
-                loss = self.loss(self.network, batch, streams)
-            self.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
-            self.optimizer.step()
-            self.step += 1
-            self._update_average()
-            losses.append(loss.detach())
-            self.elapsed = self.clock() - started
-            if self.elapsed >= min(due, settings.seconds):
-                score = self.score(self.average)
-                mean_loss = float(torch.stack(losses).mean())
-                self.elapsed = self.clock() - started
-                self.curve.append(Point(self.step, self.elapsed, mean_loss, score, learning_rate))
-                self._save()
-                losses.clear()
-                due = self.elapsed + settings.validate_seconds
+        streams = SharedStreams(self.generator, self.batch)
+        skipped_in_a_row = 0
+        reported = self.elapsed
+        if settings.patience is not None and not self.curve:
+            self._validate(started)
+        with _stop_signals() as stop_signals:
+            while self.elapsed < settings.seconds and not self._patience_ended():
+                learning_rate = settings.learning_rate_at(self.elapsed)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = learning_rate
+                batch = self.sample(self.batch, self.generator)
+                with self.autocast:
+                    loss = self.loss(self.network, batch, streams)
+                self.optimizer.zero_grad()
+                loss.backward()
+                if self._descend(loss.detach()):
+                    skipped_in_a_row = 0
+                else:
+                    skipped_in_a_row += 1
+                    if skipped_in_a_row == MAX_SKIPPED:
+                        raise TrainingDiverged(
+                            f"loss or gradient not finite in {MAX_SKIPPED} steps in a row, after step "
+                            f"{self.step}; lower the learning rate of {settings.learning_rate:g}"
+                        )
+                stop = self._tick(started, bool(stop_signals))
+                due = (self.curve[-1].seconds if self.curve else 0.0) + settings.validate_seconds
+                if self.elapsed >= min(due, settings.seconds):
+                    self._validate(started)
+                    reported = self.elapsed
+                elif self.elapsed >= reported + settings.report_seconds:
+                    reported = self.elapsed
+                    self._log(logging.DEBUG)
+                if stop:
+                    self._save()
+                    raise KeyboardInterrupt
+        if self.best is not None:
+            self.average.load_state_dict(self.best)
         return self.average
+
+    def _descend(self, loss: Tensor) -> bool:
+        """One step along the gradients, averaged over the processes; False if it had to be skipped."""
+        weights = [p for p in self.network.parameters() if p.requires_grad]
+        if self.processes.count > 1:  # a weight that one process did not use may have served another
+            for weight in weights:
+                if weight.grad is None:
+                    weight.grad = torch.zeros_like(weight)
+        loss = loss.float()
+        self.processes.average([loss, *(w.grad for w in weights if w.grad is not None)])
+        norm = nn.utils.clip_grad_norm_(weights, self.settings.clip)
+        if not bool(loss.isfinite() & norm.isfinite()):
+            self.skipped += 1
+            return False
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        self.losses.append(loss)
+        return True
+
+    def _tick(self, started: float, stop: bool) -> bool:
+        """Read the clock of the main process; whether some process was told to stop."""
+        now = self.clock() - started if self.processes.rank == 0 else 0.0
+        self.elapsed, stops = self.processes.total(now, float(stop))
+        return stops > 0
+
+    def _validate(self, started: float) -> None:
+        """One point of the curve, and a checkpoint."""
+        score = self.score(self.average) if self.processes.rank == 0 else 0.0
+        (score,) = self.processes.total(score)
+        self._tick(started, False)
+        if self.settings.patience is not None and all(score > point.score for point in self.curve):
+            self.best = {key: value.clone() for key, value in self.average.state_dict().items()}
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        self.curve.append(Point(self.step, self.elapsed, self._mean_loss(), score, learning_rate))
+        self.losses.clear()
+        self._log(logging.INFO)
+        self._save()
+
+    def _patience_ended(self) -> bool:
+        if self.settings.patience is None or not self.curve:
+            return False
+        scores = [point.score for point in self.curve]
+        return len(scores) - 1 - scores.index(max(scores)) >= self.settings.patience
+
+    def _mean_loss(self) -> float:
+        return float(torch.stack(self.losses).mean()) if self.losses else math.nan
+
+    def _log(self, level: int) -> None:
+        if self.processes.rank == 0 and logger.isEnabledFor(level):
+            score = f"score {self.curve[-1].score:.3f}, " if self.curve else ""
+            left = max(self.settings.seconds - self.elapsed, 0.0)
+            skipped = f", {self.skipped} steps skipped" if self.skipped else ""
+            loss = f"loss {self._mean_loss() if self.losses else self.curve[-1].loss:.5g}"
+            logger.log(level, "step %d, %s, %s%.0f s left%s", self.step, loss, score, left, skipped)
 
     def _update_average(self) -> None:
         # The window grows with the run, so that early averages do not remember the initial weights.
@@ -147,14 +249,21 @@ class Training:
                 kept.copy_(current)
 
     def _save(self) -> None:
+        generators = self.processes.gather(self.generator.get_state())
+        if self.processes.rank > 0:
+            return
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
+            "best": self.best,
             "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
+            "generator": generators[0],
+            "generators": generators,
             "step": self.step,
+            "skipped": self.skipped,
             "elapsed": self.elapsed,
+            "losses": self.losses,
             "curve": [asdict(point) for point in self.curve],
         }
         partial = self.checkpoint.with_suffix(".partial")
@@ -162,17 +271,52 @@ class Training:
         os.replace(partial, self.checkpoint)
         partial = self.checkpoint.with_name("curve.partial")
         with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(state["curve"][0]))
+            writer = csv.DictWriter(file, fieldnames=[column.name for column in fields(Point)])
             writer.writeheader()
             writer.writerows(state["curve"])
         os.replace(partial, self.checkpoint.with_name("curve.csv"))
 
     def _load(self) -> None:
         device = self.generator.device
-        state = torch.load(self.checkpoint, map_location=device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
-        self.step, self.elapsed = state["step"], state["elapsed"]
-        self.curve = [Point(**point) for point in state["curve"]]
+        try:
+            state = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            generators = state.get("generators", state["generator"][None]).cpu()
+            if self.processes.rank < len(generators):
+                # a copy, since set_state of torch 2.15 reads a view from the start of its storage
+                self.generator.set_state(generators[self.processes.rank].clone())
+            self.step, self.elapsed = state["step"], state["elapsed"]
+            self.skipped, self.losses = state.get("skipped", 0), state.get("losses", [])
+            self.best = state.get("best")
+            self.curve = [Point(**point) for point in state["curve"]]
+        except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
+            raise MissingWeights(
+                f"{self.checkpoint} is not a checkpoint of this network ({str(error).splitlines()[0]}); "
+                "delete it to start anew, or choose another folder"
+            ) from None
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are put down in the list; a second one acts as it would without us."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to that one only
+        yield seen
+        return
+
+    def put_down(number: int, frame: object) -> None:
+        seen.append(number)
+        restore()
+
+    former = {number: signal.signal(number, put_down) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    try:
+        yield seen
+    finally:
+        restore()
