@@ -207,13 +207,14 @@ class ResultStore:
         last = self.runs()[-1:]
         for previous in last:
             for name, value in environment.items():
-                if name != "command" and previous.get(name, "") != value:
+                before = previous.get(name, "")
+                if name != "command" and before != value:
                     logger.warning(
                         "%s: %s is %s, was %s in the run before",
                         self.path,
                         name,
-                        value,
-                        previous.get(name, ""),
+                        value or "unknown",
+                        before or "unknown",
                     )
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._typed(), self._transaction():

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from semcom.errors import BudgetTooSmall
+from semcom.errors import BudgetTooSmall, FaultyCodec
 
 T = TypeVar("T")
 
@@ -77,6 +77,7 @@ def fit(codec: SourceCodec, x: Float[Tensor, "1 3 height width"], max_bits: int)
 
     Raises:
         BudgetTooSmall: The smallest payload of the codec is larger.
+        FaultyCodec: What the codec decodes its own bytes to is not finite, or of another shape.
 
     Example:
         >>> import torch
@@ -91,12 +92,12 @@ def fit(codec: SourceCodec, x: Float[Tensor, "1 3 height width"], max_bits: int)
     ladders = [[quality for quality in codec.qualities if quality.scale == scale] for scale in scales]
     for ladder in ladders:
         if best is not None:
-            finest = codec.decode(codec.encode(x, ladder[-1]), tuple(x.shape))
+            finest = _decoded(codec, codec.encode(x, ladder[-1]), x)
             if _squared_error(finest, x) >= best_error:
                 continue
         for quality in _finest_that_fit(codec, x, ladder, max_bits):
             payload = codec.encode(x, quality)
-            decoded = codec.decode(payload, tuple(x.shape))
+            decoded = _decoded(codec, payload, x)
             error = _squared_error(decoded, x)
             if error < best_error:
                 best, best_error = Fitted(payload, quality, decoded), error
@@ -107,6 +108,19 @@ def fit(codec: SourceCodec, x: Float[Tensor, "1 3 height width"], max_bits: int)
             f"{max_bits} are allowed; raise rho or the SNR"
         )
     return best
+
+
+def _decoded(codec: SourceCodec, payload: bytes, x: Tensor) -> Tensor:
+    decoded = codec.decode(payload, tuple(x.shape))
+    if decoded.shape != x.shape:
+        raise FaultyCodec(
+            f"codec {codec.name} decodes shape {tuple(x.shape)} to {tuple(decoded.shape)}; mend the codec"
+        )
+    if not decoded.isfinite().all():
+        raise FaultyCodec(
+            f"codec {codec.name} decodes its own bytes to values that are not finite; mend the codec"
+        )
+    return decoded
 
 
 def _finest_that_fit(codec: SourceCodec, x: Tensor, ladder: list[Quality], max_bits: int) -> list[Quality]:

@@ -290,6 +290,10 @@ ERRORS = {
         f"send photo.png --snr 5 {SEND} --codec third_party:BROKEN_CODEC",
         "ZeroDivisionError",
     ),
+    "codec that decodes to NaN": (
+        f"send photo.png --snr 30 {SEND} --codec third_party:NAN_CODEC",
+        "codec .* decodes its own bytes to values that are not finite",
+    ),
     "codec without bytes": (
         f"send photo.png --snr 5 {SEND} --codec third_party:CUT_CODEC0",
         "cannot be decoded",
@@ -391,7 +395,6 @@ OUTAGES = {
     "softcast with no room for its metadata": "send photo.png --snr 30 --scheme softcast --rho 1/1000",
     "link adaptation at its end": "send photo.png --snr -60 --scheme jpeg+ldpc --rho 1/2",
     "fixed code rate over its cliff": f"send photo.png --snr -5 {SEND}",
-    "codec that decodes to NaN": f"send photo.png --snr 30 {SEND} --codec third_party:NAN_CODEC",
     **{
         f"payload cut after {n} tenths": f"send photo.png --snr 30 --scheme third_party:CUT{n} --rho 1/2"
         for n in range(10)

@@ -1,6 +1,7 @@
 """Every source codec: bytes that decode, headers inside, damage that is reported."""
 
 import io
+import math
 import pickle
 import random
 import struct
@@ -31,7 +32,7 @@ from semcom.codecs import (
     isobmff,
 )
 from semcom.codecs.still import SCALES, reduced_size
-from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource
+from semcom.errors import BudgetTooSmall, CorruptPayload, FaultyCodec, InvalidOption, InvalidSource
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 2.0  # for one decoding of a small picture, on a loaded machine; the median is 2 ms
@@ -134,10 +135,12 @@ def test_files_are_what_other_programs_read(
     if format.name == "hevc-intra":
         import pillow_heif
 
+        assert pillow_heif.is_supported(file)
         picture = pillow_heif.open_heif(file).to_pillow()
         tolerance = 1  # libheif and FFmpeg round the colour conversion differently
     else:
         picture = PillowImage.open(io.BytesIO(file))
+        assert picture.format == format.name.upper()
     assert picture.size == size
     mine = codec.decode(file, tuple(x.shape))[0].permute(1, 2, 0).mul(255).round().numpy()
     assert np.abs(np.asarray(picture.convert("RGB")).astype(float) - mine).max() <= tolerance
@@ -336,6 +339,35 @@ def test_fit_leaves_out_scales_that_cannot_win() -> None:
     assert fit(codec, BLACK, 80).quality == Quality(1, 5)
     tried = {call[2] for call in codec.calls if call[0] == "encode" and call[2].scale > 1}
     assert tried == {Quality(8, 1), Quality(4, 1), Quality(2, 1)}  # the finest of each, and no other
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Decodes to something that is no image of the shape asked for."""
+
+    value: float
+    rows: int = 4
+    name: str = "faulty"
+    qualities: tuple[Quality, ...] = (Quality(1, 0), Quality(2, 0))
+
+    def encode(self, x: Tensor, quality: Quality) -> bytes:
+        return bytes([quality.scale])
+
+    def decode(self, payload: bytes, shape: tuple[int, ...]) -> Tensor:
+        return torch.full((1, 3, self.rows, 4), self.value)
+
+
+@pytest.mark.parametrize(
+    ("codec", "reason"),
+    [
+        (Faulty(math.nan), "codec faulty decodes its own bytes to values that are not finite"),
+        (Faulty(math.inf), "codec faulty decodes its own bytes to values that are not finite"),
+        (Faulty(0.5, rows=3), r"codec faulty decodes shape \(1, 3, 4, 4\) to \(1, 3, 3, 4\)"),
+    ],
+)
+def test_fit_says_that_a_codec_is_faulty(codec: Faulty, reason: str) -> None:
+    with pytest.raises(FaultyCodec, match=reason):
+        fit(codec, BLACK, 800)
 
 
 def test_fit_says_what_would_be_needed() -> None:

@@ -137,6 +137,15 @@ def test_other_versions_are_warned_about_and_never_refused(
         store.begin({"torch": "2.1", "command": "b"}, {})
         assert caplog.messages == [f"{path}: torch is 2.1, was 2.0 in the run before"]
         assert [run["command"] for run in store.runs()] == ["a", "b", "b"]
+        caplog.clear()
+        store.begin({"torch": "2.1", "commit": ""}, {})  # installed: there is no commit to tell
+        assert caplog.messages == []
+        store.begin({"torch": "2.1", "commit": "d899846"}, {})
+        store.begin({"torch": "2.1", "commit": ""}, {})
+        assert [message.removeprefix(f"{path}: ") for message in caplog.messages] == [
+            "commit is d899846, was unknown in the run before",
+            "commit is unknown, was d899846 in the run before",
+        ]
 
 
 def test_environment_names_what_results_depend_on() -> None:
