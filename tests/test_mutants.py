@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reas
 
 def named_test(patch: Path) -> str:
     """The `# test:` line of the header."""
-    header = re.search(r"^# test: (\S+)$", patch.read_text(), re.MULTILINE)
+    header = re.search(r"^# test: (.+)$", patch.read_text(), re.MULTILINE)
     assert header, f"{patch.name} names no test"
     return header[1]
 
