@@ -1,13 +1,18 @@
-"""A folder of results: the records of an experiment, what they rest on, and tables of them."""
+"""An experiment: its command line, and its folder of records, of what they rest on, and of tables of them."""
 
+import argparse
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from semcom import presets
 from semcom.budget import parse_rho
-from semcom.errors import StoreError
+from semcom.data import Item, load_folder
+from semcom.errors import SemcomError, StoreError
 from semcom.plots import figure_bytes
 from semcom.results import ResultStore
 from semcom.statistics import summarise
@@ -20,14 +25,96 @@ if TYPE_CHECKING:
 Axis = Literal["snr_db", "rho"]
 
 
-def conduct(sweeps: Sequence[Sweep], out: Path, workers: int = 1) -> "pd.DataFrame":
-    """Run or resume sweeps that share one store, and write down everything but figures.
+@dataclass(frozen=True, eq=False, slots=True)
+class Options:
+    """What the command line of an experiment says; names are those of `semcom.presets`.
+
+    Args:
+        items: To send.
+        out: Folder of results.
+        schemes: Names.
+        metrics: Names.
+        seeds: Noise realisations per item.
+        workers: Local processes.
+    """
+
+    items: tuple[Item, ...]
+    out: Path
+    schemes: tuple[str, ...]
+    metrics: tuple[str, ...]
+    seeds: int
+    workers: int
+
+    def sweep(self, channels: Sequence[str], snr_db: Sequence[float], rho: Sequence[str]) -> Sweep:
+        """Over these points; all channels in one sweep, so that an image is encoded once for all.
+
+        Raises:
+            SemcomError: A name that is unknown, or what `Sweep` refuses.
+        """
+        return Sweep(
+            tuple(map(presets.scheme, self.schemes)),
+            tuple(map(presets.channel, channels)),
+            self.items,
+            tuple(snr_db),
+            tuple(rho),
+            tuple(map(presets.metric, self.metrics)),
+            tuple(range(self.seeds)),
+        )
+
+
+def parse_options(
+    about: str | None,
+    arguments: Sequence[str] | None,
+    *,
+    out: Path,
+    schemes: Sequence[str],
+    metrics: Sequence[str],
+    seeds: int = 1,
+) -> Options:
+    """Read the command line, which may narrow what the experiment compares.
+
+    Args:
+        about: Docstring of the script, shown by `--help`.
+        arguments: Of the command line; None takes those of this process.
+        out: Default folder of results.
+        schemes: Default names.
+        metrics: Default names.
+        seeds: Default number of noise realisations per image.
+
+    Raises:
+        SemcomError: No pictures in the folder.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/kodak"))
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--schemes", default=",".join(schemes))
+    parser.add_argument("--items", type=int, default=None, help="only the first so many")
+    parser.add_argument("--seeds", type=int, default=seeds, help="noise realisations per image")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--metrics", default=",".join(metrics))
+    a = parser.parse_args(arguments)
+    items = load_folder(a.data)[: a.items]
+    return Options(items, a.out, tuple(a.schemes.split(",")), tuple(a.metrics.split(",")), a.seeds, a.workers)
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Call it, and end with one line instead of a traceback where a user or the machine is at fault."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command resumes")
+    except SemcomError as error:
+        sys.exit(f"error: {error}")
+
+
+def conduct(sweep: Sweep, out: Path, workers: int = 1) -> "pd.DataFrame":
+    """Run or resume a sweep, and write down everything but figures.
 
     In the folder: `records.sqlite` (the store), `records.parquet` (the same for readers), `items.csv` (means
     over seeds, per item) and `run.json` (commands, commits, versions, device, definitions of schemes).
 
     Args:
-        sweeps: Several where channels need different numbers of seeds.
+        sweep: What to do.
         out: Made if it is not there.
         workers: Local processes.
 
@@ -38,10 +125,9 @@ def conduct(sweeps: Sequence[Sweep], out: Path, workers: int = 1) -> "pd.DataFra
         SemcomError: As `run` and `ResultStore`.
     """
     with ResultStore(out / "records.sqlite") as store:
-        for number, sweep in enumerate(sweeps, 1):
-            with progress_bar(f"sweep {number} of {len(sweeps)}") as progress:
-                for _ in run(sweep, store, workers, progress):
-                    pass
+        with progress_bar() as progress:
+            for _ in run(sweep, store, workers, progress):
+                pass
         store.export(out / "records.parquet")
         about = {"runs": store.runs(), "schemes": store.schemes()}
         write(out / "run.json", json.dumps(about, indent=1) + "\n")

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -7,7 +8,7 @@ import pytest
 from toys import pictures
 
 from semcom.data import to_picture
-from semcom.results import ResultStore
+from semcom.results import TIMING, ResultStore
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -60,7 +61,35 @@ def test_experiment_on_toys(name: str, figure: str, tmp_path: Path, monkeypatch:
     assert (out / figure).stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", ["sweep_snr", "sweep_bandwidth", "bench_sweep"])
+def test_both_kodak_experiments_in_one_pass_are_the_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    monkeypatch.syspath_prepend(SCRIPTS)
+    both, by_snr, by_rho = (import_module(f"sweep_{name}") for name in ("kodak", "snr", "bandwidth"))
+    for module, rho, snr_db in ((by_snr, ("1/12", "1/48"), (3.0, 10.0)), (by_rho, ("1/6", "1/12"), (10.0,))):
+        monkeypatch.setattr(module, "RHO", rho)
+        monkeypatch.setattr(module, "SNR_DB", snr_db)
+    data = tmp_path / "data"
+    data.mkdir()
+    for item in pictures(2, side=64):
+        to_picture(item.x).save(data / f"{item.id}.png")
+    arguments = ["--data", str(data), "--schemes", "softcast,jpeg+ldpc:mcs8", "--metrics", "psnr_db"]
+    both.main([*arguments, "--out", str(tmp_path / "both")])
+    for module, name in ((by_snr, "sweep_snr"), (by_rho, "sweep_bandwidth")):
+        module.main([*arguments, "--out", str(tmp_path / name)])
+        found = []
+        for folder in (tmp_path / "both" / name, tmp_path / name):
+            with ResultStore(folder / "records.sqlite", read_only=True) as store:
+                found.append(store.frame().drop(columns=list(TIMING)))
+        assert len(found[0]) == 2 * 2 * 2 * 2 * len(module.RHO) * len(module.SNR_DB) / 2
+        pd.testing.assert_frame_equal(*found)
+
+
+@pytest.mark.parametrize(
+    "name", ["sweep_snr", "sweep_bandwidth", "sweep_kodak", "sweep_fading", "bench_sweep"]
+)
 def test_header_says_what_it_is(name: str) -> None:
     doc = script(name).__doc__
     assert doc is not None
