@@ -4,7 +4,6 @@ import csv
 import logging
 import math
 import os
-import pickle
 import signal
 import threading
 import time
@@ -13,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ Sampler = Callable[[int, torch.Generator], Tensor]
 Scorer = Callable[[Any], float]
 
 MAX_SKIPPED = 50  # steps in a row; a loss that is not finite so often does not recover
+UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 logger = logging.getLogger(__name__)
 
 
@@ -291,9 +292,10 @@ class Training:
             self.skipped, self.losses = state.get("skipped", 0), state.get("losses", [])
             self.best = state.get("best")
             self.curve = [Point(**point) for point in state["curve"]]
-        except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise MissingWeights(
-                f"{self.checkpoint} is not a checkpoint of this network ({str(error).splitlines()[0]}); "
+                f"{self.checkpoint} is not a checkpoint of this network ({reason}); "
                 "delete it to start anew, or choose another folder"
             ) from None
 

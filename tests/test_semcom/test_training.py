@@ -1,6 +1,13 @@
 """The training loop: schedule, averages, resumption."""
 
+import logging
 import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,7 +19,7 @@ from torch import Tensor, nn
 
 from channels import SharedStreams
 from semcom import zoo
-from semcom.errors import InvalidOption
+from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.training import deepjscc2019
 from semcom.training.crops import Crops, pack
@@ -42,30 +49,48 @@ def score(network: nn.Module) -> float:
     return -float(network(torch.eye(3)).square().sum())
 
 
-def a_run(folder: Path, loss=fit_a_line, **settings: float) -> Training:
+def a_run(folder: Path, loss=fit_a_line, score=score, **settings: float) -> Training:
     torch.manual_seed(1)
     chosen = Settings(**{"seconds": 100.0, "validate_seconds": 10.0, **settings})
     return Training(nn.Linear(3, 1), loss, sample, score, chosen, folder, Ticks())
 
 
-@pytest.mark.parametrize("stop", [15, 40, 85])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int) -> None:
+def crash() -> None:
+    raise ZeroDivisionError
+
+
+STOPS = {
+    "crash": (crash, ZeroDivisionError),  # resumed from the last point of the curve
+    "ctrl-c": (lambda: os.kill(os.getpid(), signal.SIGINT), KeyboardInterrupt),  # from that very step
+    "sigterm": (lambda: os.kill(os.getpid(), signal.SIGTERM), KeyboardInterrupt),
+}
+
+
+@pytest.mark.parametrize("stop", [3, 15, 40, 85])
+@pytest.mark.parametrize("how", STOPS)
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int, how: str) -> None:
     whole = a_run(tmp_path / "whole")
     whole.run()
+    interrupt, error = STOPS[how]
     steps = 0
 
     def interrupted(network: nn.Module, x: Tensor, rng: SharedStreams) -> Tensor:
         nonlocal steps
         steps += 1
         if steps == stop:
-            raise KeyboardInterrupt
+            interrupt()
         return fit_a_line(network, x, rng)
 
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     first = a_run(tmp_path / "parts", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         first.run()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     second = a_run(tmp_path / "parts")
-    assert 0 < second.step < whole.step
+    if how == "crash":
+        assert second.step < stop - 1 or stop == 3
+    else:
+        assert second.step == stop
     second.run()
     assert second.curve == whole.curve
     for a, b in ((second.network, whole.network), (second.average, whole.average)):
@@ -80,6 +105,149 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
     second.run()
     assert second.step == first.step
     assert second.curve == first.curve
+
+
+def test_a_run_outside_the_main_thread_leaves_signals_alone(tmp_path: Path) -> None:
+    training = a_run(tmp_path)
+    thread = threading.Thread(target=training.run)
+    thread.start()
+    thread.join(60)
+    assert training.curve[-1].seconds >= 100
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_steps_that_are_not_finite_are_skipped(tmp_path: Path, where: str) -> None:
+    calls = 0
+
+    def now_and_then_nan(network: nn.Module, x: Tensor, rng: SharedStreams) -> Tensor:
+        nonlocal calls
+        calls += 1
+        loss = fit_a_line(network, x, rng)
+        if calls % 5 == 0:
+            return loss * torch.nan if where == "loss" else (0 * network.weight).abs().sqrt().sum()
+        return loss
+
+    training = a_run(tmp_path, now_and_then_nan)
+    training.run()
+    assert training.skipped == calls // 5 > 10
+    assert training.step == calls - training.skipped
+    assert all(math.isfinite(point.loss) for point in training.curve)
+    assert training.network.weight.isfinite().all()
+    assert a_run(tmp_path).skipped == training.skipped
+
+
+def test_a_run_that_diverged_says_so(tmp_path: Path) -> None:
+    calls = 0
+
+    def nan_from_step_20(network: nn.Module, x: Tensor, rng: SharedStreams) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return fit_a_line(network, x, rng) * (math.nan if calls > 20 else 1)
+
+    with pytest.raises(TrainingDiverged, match=r"50 steps in a row, after step 20; .* rate of 0.001"):
+        a_run(tmp_path, nan_from_step_20).run()
+    assert calls == 70
+
+
+def test_a_run_with_patience_ends_with_its_best_weights(tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+
+    def best_third(network: nn.Module) -> float:
+        seen.append(network.weight.clone())
+        return [1.0, 3.0, 5.0, 4.0, 5.0, 2.0, 6.0][len(seen) - 1]
+
+    whole = a_run(tmp_path / "whole", score=best_third, patience=3, seconds=1000.0)
+    best = whole.run()
+    assert [point.score for point in whole.curve] == [1, 3, 5, 4, 5, 2]
+    assert whole.curve[0].step == 0  # the network as it came
+    assert torch.equal(best.weight, seen[2])
+    again = a_run(tmp_path / "whole", score=best_third, patience=3, seconds=1000.0)
+    assert torch.equal(again.run().weight, seen[2])
+    assert len(seen) == 6
+    patient = a_run(tmp_path / "whole", score=best_third, patience=4, seconds=1000.0)
+    patient.loss = lambda network, x, rng: crash() if len(seen) == 7 else fit_a_line(network, x, rng)
+    with pytest.raises(ZeroDivisionError):
+        patient.run()
+    assert patient.curve[-1].score == 6
+    assert torch.equal(patient.best["weight"], seen[6])
+
+
+def test_patience_costs_a_network_that_cannot_get_better_nothing(tmp_path: Path) -> None:
+    scores = iter([9.0, 5.0, 6.0, 7.0])
+    training = a_run(tmp_path, score=lambda network: next(scores), patience=2, seconds=1000.0)
+    start = training.network.weight.detach().clone()
+    assert torch.equal(training.run().weight, start)
+    assert len(training.curve) == 3
+
+
+def test_progress_goes_to_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "semcom.training.loop")
+    a_run(tmp_path, seconds=40.0, report_seconds=3.0).run()
+    points = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    reports = [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG]
+    assert len(points) == 4
+    assert 8 <= len(reports) <= 12
+    assert points[0].startswith("step 10, loss ")
+    assert points[0].endswith("29 s left")
+    assert "score" not in reports[0]
+    assert all("score -" in report for report in reports[3:])
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "a tenth": lambda content: content[: len(content) // 10],
+    "half": lambda content: content[: len(content) // 2],
+    "last byte": lambda content: content[:-1],
+    "text": lambda content: b"step,seconds,loss,score\n1,2,3,4\n",
+    "zeros": lambda content: bytes(len(content)),
+    "another pickle": lambda content: content.replace(b"optimizer", b"optimiser"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    a_run(tmp_path, seconds=20.0).run()
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(MissingWeights, match=r"checkpoint\.pt is not a checkpoint of this network") as caught:
+        a_run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_network_is_one_line(tmp_path: Path) -> None:
+    a_run(tmp_path, seconds=20.0).run()
+    other = nn.Linear(4, 1)
+    with pytest.raises(MissingWeights, match="choose another folder") as caught:
+        Training(other, fit_a_line, sample, score, Settings(20.0), tmp_path, Ticks())
+    assert "\n" not in str(caught.value)
+
+
+BARE = """
+import importlib, pkgutil, sys
+
+
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {REFUSED}:
+            raise ModuleNotFoundError(f"{name} is not on a bare machine", name=name)
+
+
+sys.meta_path.insert(0, Bare())
+import semcom.training
+names = [module.name for module in pkgutil.iter_modules(semcom.training.__path__)]
+for name in names:
+    importlib.import_module(f"semcom.training.{name}")
+print(*names)
+"""
+
+
+def test_recipes_need_torch_numpy_safetensors_and_jaxtyping_alone() -> None:
+    refused = {"PIL", "scipy", "numba", "typer", "rich", "accelerate", "compressai", "diffusers", "lpips"}
+    refused |= {"torchvision", "torchmetrics", "skimage", "matplotlib", "pandas", "pyarrow", "av"}
+    program = [sys.executable, "-c", BARE.replace("{REFUSED}", repr(refused))]
+    done = subprocess.run(program, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {"crops", "deepjscc2019", "loop", "processes"} <= set(done.stdout.split())
 
 
 def test_a_checkpoint_cut_while_it_was_written_does_no_harm(tmp_path: Path) -> None:
