@@ -22,7 +22,8 @@ from channels.streams import NamedStreams
 FRAME_BITS = 8
 """What `frame` adds to a payload."""
 
-_SIZES = 64  # steps of the size field
+SIZES = 64
+"""Message lengths that the size field of a header can announce: 64ths of the longest."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,7 +125,7 @@ class DigitalLink:
         message = message ^ _whitening(sizes[field]).to(bits.device)
         coded = self._block(self.mcs, sizes[field], data_uses).encode(message[None])
         header = self.header(data_uses)
-        announced = self.mcs.index * _SIZES + field if self.adapted else field
+        announced = self.mcs.index * SIZES + field if self.adapted else field
         x = torch.empty(1, data_uses, dtype=torch.complex64, device=bits.device)
         x[:, header.positions()] = header.encode(announced).to(bits.device)
         x[:, header.payload_positions()] = self.mcs.constellation.modulate(coded)
@@ -145,7 +146,7 @@ class DigitalLink:
             longest = largest_message(mcs, header, data_uses) if mcs else 0
             if not mcs or not longest:
                 continue
-            size = _sizes(longest)[value % _SIZES]
+            size = _sizes(longest)[value % SIZES]
             plan = self._block(mcs, size, data_uses)
             here = (announced == value).nonzero()[:, 0]
             for group in here.split(max(1, _MAX_LLRS // plan.coded_bits)):
@@ -160,7 +161,7 @@ class DigitalLink:
     def _announced_mcs(self, value: int) -> Mcs | None:
         if not self.adapted:
             return self.mcs
-        index = value // _SIZES
+        index = value // SIZES
         return MCS_TABLE[index] if index < len(MCS_TABLE) else None
 
     def _block(self, mcs: Mcs, size: int, data_uses: int) -> TransportBlock:
@@ -260,7 +261,7 @@ def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:
 
 
 def _sizes(longest: int) -> tuple[int, ...]:
-    return tuple(max(8, longest * (_SIZES - q) // _SIZES // 8 * 8) for q in range(_SIZES)) if longest else ()
+    return tuple(max(8, longest * (SIZES - q) // SIZES // 8 * 8) for q in range(SIZES)) if longest else ()
 
 
 @functools.lru_cache(maxsize=8)

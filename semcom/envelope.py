@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from channels import Channel, SnrDb, Streams
-from channels.link import FRAME_BITS, DigitalLink
+from channels.link import FRAME_BITS, SIZES, DigitalLink
 from channels.mcs import MCS_TABLE, Mcs, predicted_failure
 from semcom.budget import Budget, parse_rho
 from semcom.codecs.codec import SourceCodec, fit
 from semcom.data import Item
 from semcom.errors import BudgetTooSmall, InvalidOption
-from semcom.separate import receive_coded, send_coded
+from semcom.separate import message_bits, receive_coded, send_coded
 from semcom.transmission import (
     Concealment,
     Csit,
@@ -41,6 +41,8 @@ class Choice:
         snr_db: Average SNR.
         codec: Name of the codec.
         mcs: Row of the MCS table.
+        size: Which of the message sizes of `DigitalLink.sizes` is filled: 0 is the longest, more are code
+            rates between this row and the next lower one.
         psnr_db: Mean over the images it was chosen on, lost ones included.
         outage: Predicted share of lost images.
     """
@@ -50,6 +52,7 @@ class Choice:
     snr_db: float
     codec: str
     mcs: int
+    size: int
     psnr_db: float
     outage: float
 
@@ -63,7 +66,7 @@ def shipped_choices() -> tuple[Choice, ...]:
 
 @dataclass(frozen=True)
 class Envelope:
-    """Digital transmission by a frozen table of (codec, MCS) per channel, SNR and rho.
+    """Digital transmission by a frozen table of codec, MCS and message size per channel, SNR and rho.
 
     The transmitter knows the average SNR. Between table points it takes the nearest rho (in ratio) and the
     nearest SNR below.
@@ -125,7 +128,8 @@ class Envelope:
                 tuple(x.shape), f"{csit_snr_db:g} dB is below the envelope's table; raise the SNR"
             )
         codec = next(codec for codec in self.codecs if codec.name == choice.codec)
-        return send_coded(codec, DigitalLink(MCS_TABLE[choice.mcs], adapted=True), x, budget, channel)
+        link = DigitalLink(MCS_TABLE[choice.mcs], adapted=True)
+        return send_coded(codec, link, x, budget, channel, choice.size)
 
     def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
         """As `Separate` does."""
@@ -134,7 +138,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class GenieEnvelope:
-    """Upper bound of all envelopes: the best (codec, MCS) for each image and noise, chosen after the fact.
+    """Upper bound of all envelopes: the best codec and code rate per image and noise, chosen after the fact.
 
     A genie: it looks at the original, and at what the noise did, before it decides.
 
@@ -163,13 +167,13 @@ class GenieEnvelope:
         channel: Channel,
         csit_snr_db: float | None,
     ) -> Sent:
-        """Every plausible MCS, each with its best codec."""
+        """Every plausible code rate, each with its best codec."""
         if csit_snr_db is None:
             raise InvalidOption("the genie envelope needs the average SNR")
         candidates: list[Sent] = []
-        for mcs in plausible_mcs(channel, csit_snr_db, budget):
-            link = DigitalLink(mcs, adapted=True)
-            sents = [send_coded(codec, link, x, budget, channel) for codec in self.codecs]
+        for candidate in plausible(channel, csit_snr_db, budget):
+            link = DigitalLink(candidate.mcs, adapted=True)
+            sents = [send_coded(codec, link, x, budget, channel, candidate.size) for codec in self.codecs]
             sents = [sent for sent in sents if not sent.cause]
             if sents:
                 candidates.append(min(sents, key=lambda sent: _error(sent.content.fitted.decoded, x)))
@@ -193,25 +197,56 @@ class GenieEnvelope:
         return observe_images(sent, images, tries[0].energy, self.concealment)
 
 
-def plausible_mcs(
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A code rate that could be worth it at some operating point.
+
+    Args:
+        mcs: Row of the MCS table.
+        size: Which of the message sizes of the link.
+        bits: Its length.
+        failure: Predicted probability that it is lost.
+    """
+
+    mcs: Mcs
+    size: int
+    bits: int
+    failure: float
+
+
+def plausible(
     channel: Channel, snr_db: float, budget: Budget, worst: float = 0.7, best: float = 1e-3
-) -> list[Mcs]:
-    """Rows that could be worth it: up to one that surely fails, down to the second that surely arrives."""
+) -> list[Candidate]:
+    """From the longest message that does not surely fail down to the second that surely arrives."""
     uses = channel.data_uses(budget.channel_uses)
-    rows: list[Mcs] = []
+    candidates: list[Candidate] = []
     safe = 0
-    for mcs in reversed(MCS_TABLE):
-        bits = DigitalLink(mcs, adapted=True).payload_bits(uses)
+    for mcs, size in _code_rates():
+        bits = message_bits(DigitalLink(mcs, adapted=True), uses, size)
         if bits <= FRAME_BITS:
             continue
         failure = predicted_failure(mcs, channel, snr_db, bits, uses, adapted=True)
         if failure > worst:
             continue
-        rows.append(mcs)
+        candidates.append(Candidate(mcs, size, bits, failure))
         safe += failure < best
         if safe == 2:
             break
-    return rows
+    return candidates
+
+
+@cache
+def _code_rates() -> tuple[tuple[Mcs, int], ...]:
+    """Rows of the MCS table and sizes of their messages, by falling bits per use, some 8 percent apart.
+
+    Rows of low rate lie up to 2.3 dB apart; at equal uses, quality changes by some 4 dB where bits double.
+    """
+    rates: list[tuple[Mcs, int]] = []
+    for mcs in reversed(MCS_TABLE):
+        ratio = MCS_TABLE[mcs.index - 1].bits_per_use / mcs.bits_per_use if mcs.index else 1.0
+        steps = max(1, round(math.log(ratio) / math.log(0.92)))
+        rates += [(mcs, round(SIZES * (1 - ratio ** (step / steps)))) for step in range(steps)]
+    return tuple(rates)
 
 
 def freeze(
@@ -222,7 +257,7 @@ def freeze(
     items: Sequence[Item],
     progress: Callable[[float], Any] = lambda share: None,
 ) -> tuple[Choice, ...]:
-    """The (codec, MCS) of highest mean PSNR at every point, lost images included.
+    """The (codec, code rate) of highest mean PSNR at every point, lost images included.
 
     mean over items of (1 - f) PSNR(decoded) + f PSNR(concealed), f = predicted payload failure, where
     decoded is the best that fits; an image that nothing fits is lost.
@@ -236,7 +271,7 @@ def freeze(
         progress: Called with the share done.
     """
     points = [(channel, ratio, snr) for channel in channels for ratio in rho for snr in snr_db]
-    totals: dict[tuple[str, str, float], dict[tuple[str, int], list[tuple[float, float]]]] = {}
+    totals: dict[tuple[str, str, float], dict[tuple[str, int, int], list[tuple[float, float]]]] = {}
     for number, item in enumerate(items):  # items outermost: the codecs remember one image at a time
         floor = _psnr(concealed("mean-color", tuple(item.x.shape)), item.x)
 
@@ -249,22 +284,23 @@ def freeze(
 
         for done, (channel, ratio, snr) in enumerate(points):
             budget = Budget.from_rho(ratio, item.x.numel())
-            uses = channel.data_uses(budget.channel_uses)
             table = totals.setdefault((channel.name, ratio, snr), {})
-            for mcs in plausible_mcs(channel, snr, budget):
-                bits = DigitalLink(mcs, adapted=True).payload_bits(uses)
-                failure = predicted_failure(mcs, channel, snr, bits, uses, adapted=True)
+            for candidate in plausible(channel, snr, budget):
+                failure = candidate.failure
                 for codec in codecs:
-                    psnr_db = arrived(codec, bits)
+                    psnr_db = arrived(codec, candidate.bits)
                     lost = psnr_db is None
                     outcome = (floor, 1.0) if lost else ((1 - failure) * psnr_db + failure * floor, failure)
-                    table.setdefault((codec.name, mcs.index), []).append(outcome)
+                    name = (codec.name, candidate.mcs.index, candidate.size)
+                    table.setdefault(name, []).append(outcome)
             progress((number + (done + 1) / len(points)) / len(items))
     return tuple(choice for point, table in totals.items() if (choice := _best(point, table, len(items))))
 
 
 def _best(
-    point: tuple[str, str, float], table: Mapping[tuple[str, int], Sequence[tuple[float, float]]], items: int
+    point: tuple[str, str, float],
+    table: Mapping[tuple[str, int, int], Sequence[tuple[float, float]]],
+    items: int,
 ) -> Choice | None:
     """The candidate of highest mean PSNR among those that were plausible for every item."""
     means = {
@@ -274,9 +310,9 @@ def _best(
     }
     if not means:
         return None
-    codec, mcs = max(means, key=lambda candidate: means[candidate][0])
-    psnr_db, outage = means[codec, mcs]
-    return Choice(*point, codec, mcs, round(psnr_db, 3), round(outage, 5))
+    name = max(means, key=lambda candidate: means[candidate][0])
+    psnr_db, outage = means[name]
+    return Choice(*point, *name, round(psnr_db, 3), round(outage, 5))
 
 
 def _error(y: Tensor, x: Tensor) -> float:

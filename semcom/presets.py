@@ -238,7 +238,9 @@ CODECS_BY_NAME = {codec.name: codec for codec in CODECS}
 SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
     "envelope:csit-average": (
         "best codec, modulation and code rate per SNR and rho, frozen on validation photographs",
-        lambda: Envelope(tuple(map(codec, CODECS_BY_NAME)), shipped_choices()),
+        lambda: Envelope(
+            tuple(map(codec, sorted({choice.codec for choice in shipped_choices()}))), shipped_choices()
+        ),
     ),
     "genie-envelope": (
         "the same chosen per image after the fact: a bound",

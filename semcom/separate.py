@@ -163,12 +163,22 @@ def send_coded(
     x: Float[Tensor, "1 3 height width"],
     budget: Budget,
     channel: Channel,
+    size: int = 0,
 ) -> Sent:
-    """The finest quality that fits the link, as symbols; nothing if even the coarsest does not fit."""
+    """The finest quality that fits the link, as symbols; nothing if even the coarsest does not fit.
+
+    Args:
+        codec: Image to bytes.
+        link: Bits to symbols.
+        x: The image.
+        budget: Channel uses allowed.
+        channel: The medium.
+        size: Which of the message sizes of the link is filled at most; a shorter one has a lower code rate.
+    """
     shape = tuple(x.shape)
     uses = channel.data_uses(budget.channel_uses)
     try:
-        fitted = fit(codec, x, link.payload_bits(uses) - FRAME_BITS)
+        fitted = fit(codec, x, message_bits(link, uses, size) - FRAME_BITS)
     except BudgetTooSmall as error:
         return nothing_sent(shape, f"{error} ({uses} channel uses of {link.mcs.name})")
     info = {
@@ -179,6 +189,12 @@ def send_coded(
     }
     symbols = link.send(frame(fitted.payload), uses)
     return Sent(symbols, uses + channel.overhead(uses), shape, Coded(codec, link, fitted), info)
+
+
+def message_bits(link: DigitalLink, uses: int, size: int) -> int:
+    """Length of the message of this size; 0 if the link has no room for any."""
+    sizes = link.sizes(uses)
+    return sizes[size] if sizes else 0
 
 
 def receive_coded(

@@ -1,5 +1,7 @@
 """One list per interface; every contract test runs over all of it."""
 
+import torch
+
 from channels import (
     AWGN,
     MCS_TABLE,
@@ -29,6 +31,7 @@ from semcom import codecs, zoo
 from semcom.analog import Analog
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
 from semcom.envelope import Choice, Envelope, GenieEnvelope
+from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.softcast import SoftCast
@@ -87,7 +90,20 @@ CODECS = codecs.CODECS
 
 METRICS = ALL_METRICS
 
+
+def an_adaptive_network() -> AdaptiveDeepJSCC:
+    """Small, with corrections that are not zero."""
+    torch.manual_seed(0)
+    network = AdaptiveDeepJSCC((8, 16, 24), (1, 1), (1, 1, 1)).requires_grad_(False)
+    falling = -0.8 * torch.arange(9.0)
+    network.believe(falling[:, None] + falling + torch.tensor([4.0, 1.0, 0.0])[:, None, None])
+    torch.nn.init.normal_(network.encoder_out.weight, std=0.03)
+    torch.nn.init.normal_(network.decoder_out.weight, std=0.02)
+    return network
+
+
 NETWORKS = (
+    an_adaptive_network(),
     Bourtsoulatze2019(2, (2, 2, 2, 1, 1), (4, 6, 6, 6)),
     Bank("bank", (Bourtsoulatze2019(8, widths=(4, 6, 6, 6)), Bourtsoulatze2019(2, widths=(4, 6, 6, 6)))),
     *(zoo.load(name) for name in zoo.names()),
@@ -103,7 +119,7 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
     Separate(Memo(FileCodec(Jpeg2000())), Adapted(0.1)),
     Separate(Memo(StreamCodec(HevcIntra())), FixedMcs(5)),
     IdealSeparate(AVIF, IdealLink()),
-    Envelope((JPEG, AVIF), tuple(Choice(c.name, "1/2", 0.0, "jpeg", 2, 30.0, 0.0) for c in CHANNELS)),
+    Envelope((JPEG, AVIF), tuple(Choice(c.name, "1/2", 0.0, "jpeg", 2, 0, 30.0, 0.0) for c in CHANNELS)),
     GenieEnvelope((JPEG, AVIF)),
     SoftCast(),
     SoftCast(csit="average"),
