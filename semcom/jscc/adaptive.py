@@ -1,0 +1,519 @@
+"""One DeepJSCC for every SNR, bandwidth ratio and image size, which starts where linear coding ends."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor, nn
+
+from channels.channel import Received, SnrDb
+from channels.symbols import normalize_power, pack, unpack
+from semcom.errors import BudgetTooSmall
+from semcom.transmission import MEAN_COLOR
+
+BANDS = 16
+"""Of frequency in each direction; a map is one band of one colour plane, at 1/16 of the picture's size."""
+
+MAPS = 256
+"""The strongest of 768, which the networks see and correct; rho up to 1/6 carries as many values."""
+
+TYPICAL_SIDE = 256
+"""Of a picture for which the strength of maps is reckoned."""
+
+OCTAVES = 8
+"""Of spatial frequency, over which the spectrum of the average photograph is given."""
+
+DESIGN_SNR_DB, SNR_SPAN_DB = 10.0, 15.0  # power is shared out for -5..25 dB
+GAIN_STD = 1.0  # of the common gain over photographs, in units of its nominal value
+STEADY = 4.0  # symbols of average contrast that are believed in before any is received
+LEAST_ERROR = 1e-4  # root mean square, a fortieth of an 8-bit step
+FLOOR = 0.05  # least part of its power at high SNR that a coefficient keeps at low SNR
+
+PLANES = (
+    (3**-0.5, 3**-0.5, 3**-0.5),
+    (2**-0.5, 0.0, -(2**-0.5)),
+    (6**-0.5, -2 * 6**-0.5, 6**-0.5),
+)
+"""Orthonormal: brightness and two colour differences."""
+
+
+class AdaptiveDeepJSCC(nn.Module):
+    """Cosine transform, power allocation and LMMSE, as in linear coding; networks carry the residual.
+
+    Encoder and decoder are both a linear code and a convolutional network that corrects it:
+
+        c = T x + T_bands E(x)          cosine transform of the whole picture in three colour planes
+        s = g (pilots, a c)             in the order of falling variance, two to a symbol; g: power 1
+        c_hat = LMMSE of c from y       0 where nothing was received
+        x_hat = T' c_hat + sigma D(T_bands' c_hat)
+
+    T_bands takes 256 maps, each a band of frequencies of one plane at 1/16 of the size, to coefficients: maps
+    are places again, so that convolutions can work on them. sigma is the error that linear decoding expects.
+    E knows the SNR for which the power a was shared out, D also how reliable each map is. Both are zero
+    before training, which thus starts at the level of linear coding; the variances are those of the average
+    photograph.
+
+    Any prefix of the symbols is a transmission of its own (nested): encode(x, k1) is proportional to the
+    first k1 symbols of encode(x, k2). Symbol j is a pilot if j is a square: ceil(sqrt(k)) of k in all, which
+    tell the receiver g and the SNR that the transmitter had in mind, csit or 10 dB. The receiver therefore
+    needs nothing that was not sent.
+
+    Args:
+        widths: Features at 1/4, 1/8 and 1/16 of the size.
+        encoder_blocks: Residual blocks at 1/8 and 1/16.
+        decoder_blocks: Residual blocks at 1/16, 1/8 and 1/4.
+
+    Reference:
+        Burth Kurka and Gündüz, Bandwidth-agile image transmission with deep joint source-channel coding, IEEE
+        Trans. Wireless Commun. 20(12), 2021 (nested transmission); Lee and Petersen, Optimal linear coding
+        for vector channels, IEEE Trans. Commun. 24(12), 1976 (the linear code).
+
+    Example:
+        >>> network = AdaptiveDeepJSCC(widths=(8, 16, 32))
+        >>> network.encode(torch.rand(1, 3, 40, 70), 777).shape
+        torch.Size([1, 777])
+    """
+
+    log_spectrum: Float[Tensor, "planes nodes nodes"]
+    """log2 of the variance of cosine coefficients, at every octave of either spatial frequency."""
+    maps: Int[Tensor, " maps"]
+    """The strongest maps, strongest first."""
+    map_std: Float[Tensor, " maps"]
+    """Of their values."""
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 192),
+        encoder_blocks: Sequence[int] = (1, 2),
+        decoder_blocks: Sequence[int] = (2, 2, 1),
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "widths": list(widths),
+            "encoder_blocks": list(encoder_blocks),
+            "decoder_blocks": list(decoder_blocks),
+        }
+        nodes = OCTAVES + 1
+        self.register_buffer("log_spectrum", torch.zeros(len(PLANES), nodes, nodes))
+        self.register_buffer("maps", torch.arange(MAPS))
+        self.register_buffer("map_std", torch.ones(MAPS))
+        self.log_gain = nn.Parameter(torch.zeros(MAPS))
+        quarter, half, width = widths
+
+        condition = 64
+        self.encoder_condition = _condition(1, condition)
+        self.encoder_in = nn.Conv2d(3 * 64, half, 1)
+        self.encoder_8 = _stage(half, encoder_blocks[0], condition)
+        self.encoder_down = nn.Conv2d(half, width, 2, 2)
+        self.encoder_16 = _stage(width, encoder_blocks[1], condition)
+        self.encoder_out = _zeroed(nn.Conv2d(width, MAPS, 1))
+
+        condition = 128
+        self.decoder_condition = _condition(MAPS + 2, condition)
+        self.decoder_in = nn.Conv2d(MAPS, width, 1)
+        self.decoder_16 = _stage(width, decoder_blocks[0], condition)
+        self.decoder_up_8 = nn.Conv2d(width, 4 * half, 1)
+        self.decoder_8 = _stage(half, decoder_blocks[1], condition)
+        self.decoder_up_4 = nn.Conv2d(half, 4 * quarter, 1)
+        self.decoder_skip = nn.Conv2d(3 * 16, quarter, 3, padding=1)
+        self.decoder_4 = _stage(quarter, decoder_blocks[2], condition)
+        self.decoder_out = _zeroed(nn.Conv2d(quarter, 3 * 16, 3, padding=1))
+
+    @torch.no_grad()
+    def believe(self, log_spectrum: Float[Tensor, "planes nodes nodes"]) -> None:
+        """Take this for the spectrum of the average photograph, and choose the maps by it."""
+        variances = 2 ** spectrum(log_spectrum, TYPICAL_SIDE, TYPICAL_SIDE)
+        strength = split_bands(variances[None])[0].mean((1, 2))
+        self.log_spectrum.copy_(log_spectrum)
+        self.maps.copy_(strength.argsort(descending=True)[:MAPS])
+        self.map_std.copy_(strength[self.maps].sqrt())
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "deepjscc"
+
+    def least_uses(self, shape: tuple[int, ...]) -> int:
+        """3: two pilots, and a symbol of the picture."""
+        return 3
+
+    def encode(
+        self, x: Float[Tensor, "batch 3 height width"], channel_uses: int, csit_snr_db: SnrDb | None = None
+    ) -> Complex[Tensor, "batch uses"]:
+        """min(k, as many as there are coefficients and pilots) symbols of average power 1 per item.
+
+        Raises:
+            BudgetTooSmall: Fewer channel uses than `least_uses`.
+        """
+        if channel_uses < self.least_uses(tuple(x.shape)):
+            raise BudgetTooSmall(f"{self.name} needs 3 channel uses, budget is {channel_uses}; raise rho")
+        layout = self.layout(x.shape[2], x.shape[3])
+        design = _design(csit_snr_db, x)
+        coefficients = self._coefficients(x, design, layout).flatten(1)
+        uses = min(channel_uses, layout.uses)
+        of_pilots, of_data = layout.places(uses)
+        sent = 2 * len(of_data)
+        amplitude = (self._power(layout, design)[:, :sent] / layout.variance[:sent]).sqrt()
+        data = pack(coefficients[:, layout.order[:sent]] * amplitude)
+        pilots = torch.polar(layout.pilots[: len(of_pilots)].expand(len(x), -1), design.atan())
+        symbols = torch.zeros(len(x), uses, dtype=data.dtype, device=x.device)
+        symbols = symbols.index_copy(1, of_pilots, pilots).index_copy(1, of_data, data)
+        return normalize_power(symbols)
+
+    def decode(self, received: Received, shape: tuple[int, ...]) -> Float[Tensor, "batch 3 height width"]:
+        """RGB in [0, 1]."""
+        return self.reconstruct(received, shape).clamp(0, 1)
+
+    def reconstruct(
+        self, received: Received, shape: tuple[int, ...]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """RGB before clipping, for losses."""
+        layout = self.layout(shape[2], shape[3])
+        belief = self._estimate(received, layout)
+        linear = _pixels(belief.coefficients)
+        refined = linear + belief.error[:, :, None, None] * self._correction(belief, linear, layout)
+        return (refined + _mean_color(linear))[:, :, : shape[2], : shape[3]]
+
+    @torch.no_grad()
+    def expected_error(
+        self, shape: tuple[int, ...], channel_uses: int, snr_db: SnrDb
+    ) -> Float[Tensor, " batch"]:
+        """Mean squared error per value that linear coding has on AWGN with an average photograph."""
+        layout = self.layout(shape[2], shape[3])
+        snr_db = torch.as_tensor(snr_db, dtype=torch.float32, device=layout.order.device).reshape(-1, 1)
+        uses = min(channel_uses, layout.uses)
+        sent = 2 * len(layout.places(uses)[1])
+        design = torch.zeros_like(snr_db)
+        power = self._power(layout, design)[:, :sent] * self._nominal_gain(layout, design, uses) ** 2
+        lost = layout.variance[:sent] / (1 + power / (0.5 * 10 ** (-snr_db / 10)))
+        return (lost.sum(1) + layout.variance[sent:].sum()) / layout.order.numel()
+
+    def _coefficients(
+        self, x: Tensor, design: Tensor, layout: "Layout"
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Of the centred picture, padded to whole bands, plus the network's correction."""
+        padding = (0, -x.shape[3] % BANDS, 0, -x.shape[2] % BANDS)
+        centred = nn.functional.pad(x, padding, mode="replicate") - _mean_color(x)
+        condition = self.encoder_condition(design)
+        features = self.encoder_in(nn.functional.pixel_unshuffle(2 * centred, 8))
+        for block in self.encoder_8:
+            features = block(features, condition)
+        features = self.encoder_down(features)
+        for block in self.encoder_16:
+            features = block(features, condition)
+        correction = self.encoder_out(features).float() * self.map_std[:, None, None]
+        bands = correction.new_zeros(len(x), 3 * BANDS**2, *correction.shape[2:])
+        bands = bands.index_copy(1, self.maps, correction)
+        return _transform(centred) + join_bands(cosine_transform(bands))
+
+    def _correction(self, belief: "Belief", linear: Tensor, layout: "Layout") -> Tensor:
+        """What the decoder network adds, in units of the expected error."""
+        known = torch.cat((belief.reliability, belief.error.log2(), belief.design), 1)
+        condition = self.decoder_condition(known)
+        maps = inverse_cosine_transform(split_bands(belief.coefficients)[:, self.maps])
+        features = self.decoder_in(maps / (self.map_std[:, None, None] * belief.scale[:, :, None, None]))
+        for block in self.decoder_16:
+            features = block(features, condition)
+        features = nn.functional.pixel_shuffle(self.decoder_up_8(features), 2)
+        for block in self.decoder_8:
+            features = block(features, condition)
+        features = nn.functional.pixel_shuffle(self.decoder_up_4(features), 2)
+        features = features + self.decoder_skip(nn.functional.pixel_unshuffle(2 * linear, 4))
+        for block in self.decoder_4:
+            features = block(features, condition)
+        return nn.functional.pixel_shuffle(self.decoder_out(features), 4).float()
+
+    def _estimate(self, received: Received, layout: "Layout") -> "Belief":
+        """Gain and design SNR from the pilots, contrast from the energy, then LMMSE of every coefficient.
+
+        Contrast is the variance of this photograph over the average one's. Nothing here relies on the length
+        of the transmission, so that a prefix of a longer one is decoded as well.
+        """
+        uses = received.y.shape[1]
+        of_pilots, of_data = layout.places(uses)
+        matched = received.h.conj() * received.y
+        fade = torch.view_as_real(received.h).square().sum(-1)
+        noise_var = (received.noise_var.expand(-1, uses) / 2).clamp_min(1e-12)  # per real value
+        # Pilots: y = h g pilot exp(j atan(design)) + n
+        weight = layout.pilots[: len(of_pilots)] / noise_var[:, of_pilots]
+        confidence = (fade[:, of_pilots] * layout.pilots[: len(of_pilots)] * weight).sum(1, keepdim=True)
+        seen = (matched[:, of_pilots] * weight).sum(1, keepdim=True)
+        nominal = self._nominal_gain(layout, torch.zeros_like(confidence), uses)
+        prior = 1 / (GAIN_STD * nominal) ** 2
+        design = (seen.imag / (seen.real.clamp_min(0) + 3 / nominal)).clamp(-1, 1)
+        projected = (seen.real + design * seen.imag) / (1 + design**2).sqrt()
+        gain = (projected + prior * nominal) / (confidence + prior)
+        gain = gain.clamp(0.1 * nominal, 10 * nominal)
+        # Data: E|y|^2 = |h|^2 g^2 contrast power + N0; contrast 1 is worth a few symbols
+        sent = 2 * len(of_data)
+        power = gain**2 * self._power(layout, design)[:, :sent]
+        expected = (power[:, 0::2] + power[:, 1::2]) * fade[:, of_data]
+        energy = torch.view_as_real(received.y[:, of_data]).square().sum(-1) - 2 * noise_var[:, of_data]
+        steady = STEADY * power.mean(1, keepdim=True)
+        contrast = (energy.sum(1, keepdim=True) + steady) / (expected.sum(1, keepdim=True) + steady)
+        contrast = contrast.clamp(0.02, 50)
+        # Coefficients: matched = |h|^2 g a c + n
+        fade, noise_var = (part[:, of_data].repeat_interleave(2, 1) for part in (fade, noise_var))
+        signal = fade * contrast * power
+        reliability = signal / (signal + noise_var)
+        amplitude = (power / layout.variance[:sent]).sqrt()
+        values = reliability * unpack(matched[:, of_data]) / (amplitude * fade.clamp_min(1e-20))
+        scale = contrast.sqrt()
+        lost = (layout.variance[:sent] * (1 - reliability)).sum(1, keepdim=True)
+        lost = lost + layout.variance[sent:].sum()
+        error = scale * (lost / layout.order.numel()).sqrt()
+        error = error.clamp_min(LEAST_ERROR)
+        coefficients, per_coefficient = (
+            part.new_zeros(len(part), layout.order.numel())
+            .index_copy(1, layout.order[:sent], part)
+            .reshape(-1, *layout.shape)
+            for part in (values, reliability)
+        )
+        per_map = split_bands(per_coefficient)[:, self.maps].mean((2, 3))
+        return Belief(coefficients, per_map, error, scale, design)
+
+    def _power(self, layout: "Layout", design: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch values"]:
+        """Power of each coefficient, in the order of sending, before the common gain."""
+        snr_db = _snr_db(design)
+        root = layout.variance.sqrt()
+        noise_var = 0.5 * 10 ** (-snr_db / 10)
+        shared = self._water_level(layout, noise_var) * root
+        power = torch.maximum(shared - noise_var, FLOOR * shared)
+        return power * self._spread((2 * self.log_gain).exp(), layout)[layout.order]
+
+    def _spread(self, values: Float[Tensor, " maps"], layout: "Layout") -> Float[Tensor, " coefficients"]:
+        """One value per map to all its coefficients; 1 for the coefficients of other maps."""
+        rows, columns = (n // BANDS for n in layout.shape[1:])
+        bands = values.new_ones(3 * BANDS**2).index_copy(0, self.maps, values)
+        return join_bands(bands[None, :, None, None].expand(-1, -1, rows, columns)).flatten()
+
+    def layout(self, height: int, width: int) -> "Layout":
+        """Order and nominal variances of the coefficients of a picture of this size."""
+        rows, columns = -(-height // BANDS), -(-width // BANDS)
+        log_variance = spectrum(self.log_spectrum, BANDS * rows, BANDS * columns)
+        steps = (16 * log_variance).round().flatten()  # coarse, so that rounding cannot change the order
+        order = steps.argsort(descending=True, stable=True)
+        return Layout((3, BANDS * rows, BANDS * columns), order, 2 ** (steps[order] / 16))
+
+    def _water_level(self, layout: "Layout", noise_var: Tensor) -> Tensor:
+        """1/mu: power 1/2 per value if all of them were sent."""
+        root = layout.variance.sqrt()
+        sharing = torch.arange(1, len(root) + 1, device=root.device)
+        level = (len(root) / 2 + sharing * noise_var) / root.cumsum(0)
+        shares = (level * root > noise_var).sum(1, keepdim=True).clamp_min(1)
+        return level.gather(1, shares - 1)
+
+    def _nominal_gain(self, layout: "Layout", design: Tensor, uses: int) -> Float[Tensor, "batch 1"]:
+        """What the average photograph's symbols are multiplied by for average power 1."""
+        of_pilots, of_data = layout.places(uses)
+        data = self._power(layout, design)[:, : 2 * len(of_data)].sum(1, keepdim=True)
+        pilots = layout.pilots[: len(of_pilots)].square().sum()
+        return ((data + pilots) / uses).rsqrt()
+
+
+def spectrum(
+    log_spectrum: Float[Tensor, "planes nodes nodes"], height: int, width: int
+) -> Float[Tensor, "planes height width"]:
+    """log2 of the variances of a picture of this size, interpolated bilinearly between the nodes."""
+    down, across = (hats(n, log_spectrum.device) for n in (height, width))
+    with _exact(log_spectrum):
+        return down @ log_spectrum @ across.T
+
+
+def hats(size: int, device: torch.device) -> Float[Tensor, "size nodes"]:
+    """Weights of the nodes at each frequency: node n lies at (2^n - 1) / 2^OCTAVES of the highest."""
+    frequency = (torch.arange(size, device=device, dtype=torch.float32) + 0.25) / size
+    place = (1 + frequency * 2**OCTAVES).log2()
+    return (1 - (place[:, None] - torch.arange(OCTAVES + 1, device=device)).abs()).clamp_min(0)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Layout:
+    """How a picture's coefficients follow each other; both ends know it from the size of the picture.
+
+    Args:
+        shape: [planes, height, width] of the coefficients, whole bands.
+        order: Flat index into them, largest variance first.
+        variance: Of the average photograph's coefficients, in that order.
+    """
+
+    shape: tuple[int, int, int]
+    order: Int[Tensor, " values"]
+    variance: Float[Tensor, " values"]
+
+    @property
+    def uses(self) -> int:
+        """Channel uses with which every coefficient is sent."""
+        data = self.order.numel() // 2
+        uses = data + math.isqrt(data)
+        while uses - pilot_count(uses) < data:
+            uses += 1
+        return uses
+
+    @property
+    def pilots(self) -> Float[Tensor, " pilots"]:
+        """Amplitude of each: a quarter of the power of the average data symbol so far."""
+        root = self.variance.sqrt()  # power of a coefficient at high SNR, but for a factor
+        root = root * len(root) / 2 / root.sum()
+        power = (root[0::2] + root[1::2]).cumsum(0) / torch.arange(1, len(root) // 2 + 1, device=root.device)
+        index = torch.arange(pilot_count(self.uses), device=root.device)
+        return (power[(index**2 - index).clamp(0, len(power) - 1)] / 4).sqrt()
+
+    def places(self, uses: int) -> tuple[Int[Tensor, " pilots"], Int[Tensor, " data"]]:
+        """Channel uses of pilots and of data."""
+        index = torch.arange(uses, device=self.order.device)
+        root = index.double().sqrt().floor().long()
+        is_pilot = root * root == index
+        return index[is_pilot], index[~is_pilot]
+
+
+def pilot_count(uses: int) -> int:
+    """ceil(sqrt(uses)): symbol j is a pilot if j is a square."""
+    return math.isqrt(uses - 1) + 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Belief:
+    """What linear decoding makes of a reception.
+
+    Args:
+        coefficients: Estimates.
+        reliability: Part of each map's variance that was received, from 0 to 1.
+        error: Expected root mean square error of the linear image.
+        scale: Standard deviation of the photograph over the average one's.
+        design: SNR of the power allocation as the receiver believes, -1..1.
+    """
+
+    coefficients: Float[Tensor, "batch planes height width"]
+    reliability: Float[Tensor, "batch maps"]
+    error: Float[Tensor, "batch 1"]
+    scale: Float[Tensor, "batch 1"]
+    design: Float[Tensor, "batch 1"]
+
+
+def cosine_transform(
+    x: Float[Tensor, "batch planes height width"],
+) -> Float[Tensor, "batch planes height width"]:
+    """Orthonormal type-II cosine transform of every plane."""
+    down, across = (_cosines(n, x.device) for n in x.shape[2:])
+    with _exact(x):
+        return down @ x @ across.T
+
+
+def inverse_cosine_transform(
+    coefficients: Float[Tensor, "batch planes height width"],
+) -> Float[Tensor, "batch planes height width"]:
+    """Inverse of `cosine_transform`."""
+    down, across = (_cosines(n, coefficients.device) for n in coefficients.shape[2:])
+    with _exact(coefficients):
+        return down.T @ coefficients @ across
+
+
+def split_bands(
+    coefficients: Float[Tensor, "batch planes height width"],
+) -> Float[Tensor, "batch maps rows columns"]:
+    """Coefficients of every band of frequencies, 16 x 16 of them per plane, odd bands in reverse.
+
+    A band of a cosine transform, transformed back by itself, is the picture through a band-pass filter,
+    sampled at 1/16; sampling folds odd bands, hence the reversal.
+    """
+    batch, planes, height, width = coefficients.shape
+    bands = coefficients.reshape(batch, planes, BANDS, height // BANDS, BANDS, width // BANDS)
+    return _unfold(bands).permute(0, 1, 2, 4, 3, 5).flatten(1, 3)
+
+
+def join_bands(bands: Float[Tensor, "batch maps rows columns"]) -> Float[Tensor, "batch planes height width"]:
+    """Inverse of `split_bands`."""
+    batch, maps, rows, columns = bands.shape
+    folded = bands.reshape(batch, maps // BANDS**2, BANDS, BANDS, rows, columns).permute(0, 1, 2, 4, 3, 5)
+    return _unfold(folded).reshape(batch, maps // BANDS**2, BANDS * rows, BANDS * columns)
+
+
+def _unfold(bands: Float[Tensor, "batch planes down rows across columns"]) -> Tensor:
+    """Odd bands reversed; its own inverse."""
+    odd = torch.arange(BANDS, device=bands.device) % 2 == 1
+    bands = torch.where(odd[:, None, None, None], bands.flip(3), bands)
+    return torch.where(odd[:, None], bands.flip(5), bands)
+
+
+def coefficients_of(x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+    """Linear encoding: cosine transform of the colour planes, mean colour subtracted."""
+    return _transform(x - _mean_color(x))
+
+
+def _transform(centred: Tensor) -> Tensor:
+    with _exact(centred):
+        return cosine_transform(torch.einsum("pc,bchw->bphw", _planes(centred), centred))
+
+
+def _pixels(coefficients: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+    """Linear decoding, mean colour not yet added."""
+    planes = inverse_cosine_transform(coefficients)
+    with _exact(planes):
+        return torch.einsum("pc,bphw->bchw", _planes(planes), planes)
+
+
+def _exact(x: Tensor) -> torch.autocast:
+    """Products in float32 also where networks run in bfloat16: linear coding has 40 dB to keep."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _planes(x: Tensor) -> Float[Tensor, "planes colors"]:
+    return torch.tensor(PLANES, dtype=torch.float32, device=x.device)
+
+
+def _cosines(size: int, device: torch.device) -> Float[Tensor, "size size"]:
+    frequency = torch.arange(size, device=device, dtype=torch.float64)[:, None]
+    place = torch.arange(size, device=device, dtype=torch.float64) + 0.5
+    matrix = torch.cos(math.pi / size * frequency * place) * math.sqrt(2 / size)
+    matrix[0] /= math.sqrt(2)
+    return matrix.float()
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu((1 + a) conv(x) + b)), where a and b come from the condition."""
+
+    def __init__(self, features: int, condition: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(features, features, 3, padding=1)
+        self.second = nn.Conv2d(features, features, 3, padding=1)
+        self.modulation = _zeroed(nn.Linear(condition, 2 * features))
+        nn.init.normal_(self.second.weight, std=0.1 / math.sqrt(9 * features))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Features of the same shape."""
+        scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
+        return x + self.second(nn.functional.relu((1 + scale) * self.first(x) + shift))
+
+
+def _stage(features: int, blocks: int, condition: int) -> nn.ModuleList:
+    return nn.ModuleList(ResidualBlock(features, condition) for _ in range(blocks))
+
+
+def _condition(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.SiLU(), nn.Linear(outputs, outputs), nn.SiLU())
+
+
+def _zeroed(layer: nn.Module) -> nn.Module:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def _mean_color(x: Tensor) -> Float[Tensor, "3 1 1"]:
+    return torch.tensor(MEAN_COLOR, device=x.device)[:, None, None]
+
+
+def _design(csit_snr_db: SnrDb | None, x: Tensor) -> Float[Tensor, "batch 1"]:
+    """SNR -5..25 dB to -1..1; 10 dB, which is 0, if the transmitter does not know it."""
+    snr_db = torch.as_tensor(
+        DESIGN_SNR_DB if csit_snr_db is None else csit_snr_db, dtype=torch.float32, device=x.device
+    )
+    snr_db = snr_db.reshape(-1, 1).expand(len(x), 1)
+    return ((snr_db - DESIGN_SNR_DB) / SNR_SPAN_DB).clamp(-1, 1)
+
+
+def _snr_db(design: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch 1"]:
+    return DESIGN_SNR_DB + SNR_SPAN_DB * design

@@ -1,0 +1,175 @@
+"""The adaptive DeepJSCC: its linear code against theory, its order of sending, its trained network."""
+
+import math
+
+import pytest
+import torch
+from instances import an_adaptive_network
+from scipy.fft import dctn
+from torch import Tensor
+
+from channels import AWGN, NamedStreams, RayleighBlockFading, Received, transmit
+from channels.symbols import average_power
+from semcom.jscc.adaptive import (
+    PLANES,
+    AdaptiveDeepJSCC,
+    coefficients_of,
+    cosine_transform,
+    inverse_cosine_transform,
+    join_bands,
+    split_bands,
+)
+from semcom.transmission import MEAN_COLOR
+
+
+@pytest.fixture(scope="module")
+def linear() -> AdaptiveDeepJSCC:
+    """Before training: the networks add nothing."""
+    network = AdaptiveDeepJSCC((8, 16, 32), (1, 1), (1, 1, 1)).requires_grad_(False)
+    falling = -0.8 * torch.arange(9.0)
+    network.believe(falling[:, None] + falling + torch.tensor([4.0, 1.0, 0.0])[:, None, None])
+    return network
+
+
+def gaussian_pictures(
+    network: AdaptiveDeepJSCC, count: int, height: int, width: int, seed: int = 0
+) -> Tensor:
+    """Whose coefficients have exactly the variances the network believes in."""
+    layout = network.layout(height, width)
+    values = torch.randn(count, layout.order.numel(), generator=torch.Generator().manual_seed(seed))
+    coefficients = torch.zeros_like(values).index_copy(1, layout.order, values * layout.variance.sqrt())
+    planes = inverse_cosine_transform(coefficients.reshape(count, *layout.shape))
+    pixels = torch.einsum("pc,bphw->bchw", torch.tensor(PLANES), planes)
+    return pixels + torch.tensor(MEAN_COLOR)[:, None, None]
+
+
+def squared_errors(network: AdaptiveDeepJSCC, x: Tensor, received: Received) -> Tensor:
+    return (network.reconstruct(received, tuple(x.shape)) - x).square().mean((1, 2, 3))
+
+
+def items(count: int) -> NamedStreams:
+    return NamedStreams(0, tuple(f"item-{i}" for i in range(count)))
+
+
+def test_the_transform_is_scipys() -> None:
+    x = torch.rand(2, 3, 48, 32)
+    expected = dctn(x.double().numpy(), axes=(2, 3), norm="ortho")
+    torch.testing.assert_close(cosine_transform(x).double(), torch.from_numpy(expected), rtol=0, atol=2e-5)
+    torch.testing.assert_close(inverse_cosine_transform(cosine_transform(x)), x, rtol=0, atol=1e-5)
+
+
+def test_coefficients_keep_energy() -> None:
+    x = torch.rand(2, 3, 32, 64)
+    energy = (x - torch.tensor(MEAN_COLOR)[:, None, None]).square().sum()
+    torch.testing.assert_close(coefficients_of(x).square().sum(), energy)
+
+
+def test_maps_are_places() -> None:
+    """An impulse stays within one place of where it is, in bands of even and of odd number."""
+    x = torch.zeros(1, 3, 256, 256)
+    x[0, :, 16 * 5 + 8, 16 * 11 + 8] = 1
+    coefficients = coefficients_of(x) - coefficients_of(torch.zeros_like(x))
+    bands = split_bands(coefficients)
+    assert torch.equal(join_bands(bands), coefficients)
+    energy = inverse_cosine_transform(bands).square()
+    near = energy[0, :, 4:7, 10:13].sum((1, 2)) / energy[0].sum((1, 2))
+    assert float(near[:256].min()) > 0.7
+
+
+@pytest.mark.parametrize(("snr_db", "uses"), [(0.0, 500), (10.0, 2000), (20.0, 100)])
+def test_linear_coding_errs_as_theory_says(linear: AdaptiveDeepJSCC, snr_db: float, uses: int) -> None:
+    """Gaussian pictures of known spectrum, coded for 10 dB: lambda N / (g^2 p + N), and what is unsent."""
+    count = 200
+    x = gaussian_pictures(linear, count, 64, 96)
+    received = transmit(AWGN(), linear.encode(x, uses), snr_db, items(count))
+    errors = squared_errors(linear, x, received) / linear.expected_error(tuple(x.shape), uses, snr_db)
+    # The receiver estimates gain and contrast: worth an error of the order of 1 / uses of the energy
+    energy = (x - torch.tensor(MEAN_COLOR)[:, None, None]).square().mean()
+    allowed = 8 * energy / uses / linear.expected_error(tuple(x.shape), uses, snr_db)
+    assert abs(float(errors.mean()) - 1) < 5 * float(errors.std()) / math.sqrt(count) + float(allowed)
+
+
+def test_expected_error_is_what_the_decoder_reports(linear: AdaptiveDeepJSCC) -> None:
+    x = gaussian_pictures(linear, 50, 64, 64)
+    received = transmit(RayleighBlockFading(8), linear.encode(x, 1000), 5.0, items(50))
+    layout = linear.layout(64, 64)
+    told = linear._estimate(received, layout).error.flatten().square()
+    ratio = squared_errors(linear, x, received) / told
+    assert abs(float(ratio.mean()) - 1) < 5 * float(ratio.std()) / math.sqrt(50) + 0.03
+
+
+def test_all_coefficients_without_noise_are_the_picture(linear: AdaptiveDeepJSCC) -> None:
+    x = torch.rand(2, 3, 37, 50)
+    symbols = linear.encode(x, 10**6)
+    assert symbols.shape[1] == linear.layout(37, 50).uses
+    received = Received(symbols, torch.ones_like(symbols), torch.full((2, 1), 1e-9))
+    torch.testing.assert_close(linear.decode(received, tuple(x.shape)), x, rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (33, 100)])
+def test_a_prefix_is_a_transmission(size: tuple[int, int]) -> None:
+    network = an_adaptive_network()
+    x = torch.rand(2, 3, *size)
+    long = network.encode(x, 3 * size[0] * size[1] // 4, 5.0)
+    for uses in (3, 17, 100):
+        prefix = long[:, :uses]
+        expected = prefix / average_power(prefix).sqrt()[:, None]
+        torch.testing.assert_close(network.encode(x, uses, 5.0), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_important_values_come_first(linear: AdaptiveDeepJSCC) -> None:
+    for size in ((64, 64), (16, 16), (512, 768)):
+        layout = linear.layout(*size)
+        assert bool((layout.variance.diff() <= 0).all())
+        assert torch.equal(layout.order.sort().values, torch.arange(layout.order.numel()))
+
+
+def test_pilots_stand_at_squares(linear: AdaptiveDeepJSCC) -> None:
+    layout = linear.layout(64, 64)
+    for uses in (3, 16, 17, 1000, layout.uses):
+        pilots, data = layout.places(uses)
+        assert pilots.tolist() == [i * i for i in range(uses) if i * i < uses]
+        assert len(data) + len(pilots) == uses
+    assert 2 * len(data) == layout.order.numel()
+
+
+@pytest.mark.parametrize("csit_snr_db", [None, -5.0, 4.0, 25.0, 60.0])
+def test_the_receiver_learns_what_the_transmitter_had_in_mind(
+    linear: AdaptiveDeepJSCC, csit_snr_db: float | None
+) -> None:
+    x = gaussian_pictures(linear, 4, 64, 64)
+    received = transmit(AWGN(), linear.encode(x, 2000, csit_snr_db), 30.0, items(4))
+    design = linear._estimate(received, linear.layout(64, 64)).design
+    wanted = 10.0 if csit_snr_db is None else min(csit_snr_db, 25.0)
+    assert float((10 + 15 * design - wanted).abs().max()) < 0.5
+
+
+def test_knowing_the_snr_helps_linear_coding(linear: AdaptiveDeepJSCC) -> None:
+    x = gaussian_pictures(linear, 40, 64, 64)
+    for snr_db in (-5.0, 25.0):
+        errors = [
+            squared_errors(linear, x, transmit(AWGN(), linear.encode(x, 10**6, csit), snr_db, items(40)))
+            for csit in (snr_db, 10.0, 20.0 - snr_db)
+        ]
+        known, middle, wrong = (float(error.log().mean()) for error in errors)
+        assert known < middle < wrong
+
+
+def test_contrast_is_recovered(linear: AdaptiveDeepJSCC) -> None:
+    """Power is normalised per picture; a faint one and a harsh one come back as such."""
+    x = gaussian_pictures(linear, 20, 64, 64)
+    mean = torch.tensor(MEAN_COLOR)[:, None, None]
+    slopes = []
+    for contrast in (0.25, 1.0, 4.0):
+        scaled = contrast * (x - mean)
+        received = transmit(AWGN(), linear.encode(mean + scaled, 2000), 10.0, items(20))
+        shown = linear.reconstruct(received, tuple(x.shape)) - mean
+        slopes.append(float((shown * scaled).sum() / scaled.square().sum()))
+    # The same noise meets the same symbols, but for the pilots, whose share of the power changes.
+    assert max(slopes) - min(slopes) < 0.05
+
+
+def test_a_receiver_that_hears_nothing_shows_the_mean_colour(linear: AdaptiveDeepJSCC) -> None:
+    silence = torch.zeros(1, 300, dtype=torch.complex64)
+    shown = linear.decode(Received(silence, silence, torch.ones(1, 1)), (1, 3, 32, 32))
+    torch.testing.assert_close(shown, torch.tensor(MEAN_COLOR)[None, :, None, None].expand_as(shown))
