@@ -11,11 +11,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.errors import MissingWeights, UnknownName
+from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 
 FORMAT = "1"
-CLASSES: dict[str, type[nn.Module]] = {"Bourtsoulatze2019": Bourtsoulatze2019}
+CLASSES: dict[str, type[nn.Module]] = {
+    "AdaptiveDeepJSCC": AdaptiveDeepJSCC,
+    "Bourtsoulatze2019": Bourtsoulatze2019,
+    "MeanScaleHyperprior": MeanScaleHyperprior,
+}
 WEIGHTS = Path(str(resources.files("semcom"))) / "weights"
 
 
