@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=128, help="side in pixels, a multiple of 64")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--hard", action="store_true", help="train the decoder's side alone, on integers")
     parser.add_argument("--start", type=Path, help="weights to start from")
     print(f"validation score {learned_codec.train(**vars(parser.parse_args())):.3f} dB")
 

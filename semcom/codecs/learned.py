@@ -1,0 +1,216 @@
+"""The learned codec: a trained network, and a range coder that turns its integers into bytes."""
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from semcom.codecs.codec import Quality
+from semcom.codecs.hyperprior import (
+    BLOCK,
+    LEVELS,
+    LEVELS_PER_OCTAVE,
+    LOG2_SCALE_MIN,
+    SETTINGS,
+    MeanScaleHyperprior,
+    decided,
+)
+from semcom.codecs.still import SCALES, enlarge, reduced_size, shrink, to_pixels, to_tensor
+from semcom.errors import CorruptPayload, InvalidOption
+
+PRECISION = 16  # bits of the frequencies in the range coder
+HEADER_BYTES = 3
+
+Integers = Int[np.ndarray, " count"]
+
+
+@dataclass(frozen=True)
+class LearnedCodec:
+    """A mean-scale hyperprior whose latent is coded by an asymmetric numeral system: real bytes.
+
+    Payload: one byte for scale and setting, a checksum of 16 bits over all integers, one stream of the range
+    coder. Nothing depends on the size of the picture but what the decoder is told. The numbers that steer the
+    range coder are computed exactly (see `semcom.codecs.hyperprior`), so the integers come back on any
+    machine; should a decoder still get others, the checksum says so. The pixels are computed in float32.
+
+    Args:
+        network: Trained; `zoo.load("learned")`.
+        name: Canonical spelling.
+    """
+
+    network: MeanScaleHyperprior
+    name: str = "learned"
+
+    @property
+    def qualities(self) -> tuple[Quality, ...]:
+        """Scale 1/8 first, coarse to fine within a scale."""
+        return tuple(Quality(scale, setting) for scale in SCALES for setting in range(SETTINGS))
+
+    @torch.no_grad()
+    def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
+        """Header and stream."""
+        if quality.scale not in SCALES or not 0 <= quality.setting < SETTINGS:
+            raise InvalidOption(
+                f"{quality} of {self.name}: scale must be one of {SCALES}, setting in 0..{SETTINGS - 1}"
+            )
+        coder = _Encoder()
+        self._encode(to_tensor(shrink(to_pixels(x), quality.scale)), quality.setting, coder)
+        head = SCALES.index(quality.scale) * SETTINGS + quality.setting
+        return bytes([head]) + coder.checksum().to_bytes(2, "big") + coder.stream()
+
+    @torch.no_grad()
+    def decode(self, payload: bytes, shape: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
+        """Raise `CorruptPayload` unless the checksum is that of the integers."""
+        if len(payload) < HEADER_BYTES or payload[0] >= len(SCALES) * SETTINGS:
+            raise CorruptPayload(f"{self.name} payload of {len(payload)} bytes has no valid header")
+        place, setting = divmod(payload[0], SETTINGS)
+        size = (shape[-1], shape[-2])
+        width, height = reduced_size(size, SCALES[place])
+        coder = _Decoder(payload[HEADER_BYTES:], self._most_integers((height, width)))
+        x = self._decode((height, width), setting, coder)
+        if coder.checksum() != int.from_bytes(payload[1:HEADER_BYTES], "big"):
+            raise CorruptPayload(f"{self.name} payload of {len(payload)} bytes fails its checksum")
+        pixels = to_pixels(x[:, :, :height, :width].clamp(0, 1))
+        return to_tensor(enlarge(pixels, size))
+
+    def _most_integers(self, size: tuple[int, int]) -> int:
+        rows, columns = (math.ceil(extent / BLOCK) for extent in size)
+        config = self.network.config
+        side = config["side"] * math.ceil(rows / 4) * math.ceil(columns / 4)
+        return config["coefficients"] * rows * columns + side
+
+    def _encode(self, x: Tensor, setting: int, coder: "_Encoder") -> None:
+        rows, columns = (math.ceil(extent / BLOCK) for extent in x.shape[2:])
+        padding = (0, columns * BLOCK - x.shape[3], 0, rows * BLOCK - x.shape[2])
+        number = torch.tensor([setting])
+        y = self.network.analyse(F.pad(x, padding, mode="replicate"), number)
+        z = self.network.hyper_analysis(y, number).double()
+        mean, log2_scale = (p.expand_as(z) for p in self.network.prior_of(number, torch.float64))
+        z_hat = mean + coder.put(z - mean, log2_scale)
+        y_hat = torch.zeros_like(y, dtype=torch.float64)
+        for first, last, mask, mean, log2_scale in self._passes(z_hat, y_hat, number):
+            residual = y[0, first:last, mask].double() - mean
+            y_hat[0, first:last, mask] = mean + coder.put(residual, log2_scale)
+
+    def _decode(self, size: tuple[int, int], setting: int, coder: "_Decoder") -> Tensor:
+        rows, columns = (math.ceil(extent / BLOCK) for extent in size)
+        number = torch.tensor([setting])
+        mean, log2_scale = self.network.prior_of(number, torch.float64)
+        shape = (-1, -1, math.ceil(rows / 4), math.ceil(columns / 4))
+        mean, log2_scale = mean.expand(shape), log2_scale.expand(shape)
+        z_hat = mean + coder.get(log2_scale)
+        y_hat = torch.zeros(1, self.network.config["coefficients"], rows, columns, dtype=torch.float64)
+        for first, last, mask, mean, log2_scale in self._passes(z_hat, y_hat, number):
+            y_hat[0, first:last, mask] = mean + coder.get(log2_scale)
+        return self.network.synthesise(y_hat.float(), number)
+
+    def _passes(
+        self, z_hat: Tensor, y_hat: Tensor, setting: Tensor
+    ) -> Iterator[tuple[int, int, Tensor, Tensor, Tensor]]:
+        """Group, blocks, means and scales [group, blocks] of one pass after the other."""
+        for p in self.network.passes(z_hat, y_hat, setting):
+            mask = p.mask[0, 0] > 0
+            yield p.first, p.last, mask, p.mean[0][:, mask], p.log2_scale[0][:, mask]
+
+
+class _Encoder:
+    """Collects integers and their tables; the stream is made at the end, for the coder works backwards."""
+
+    def __init__(self) -> None:
+        self._symbols: list[Integers] = []
+        self._levels: list[Integers] = []
+
+    def put(self, values: Tensor, log2_scale: Tensor) -> Tensor:
+        """Decide on integers, and code whatever is not certain to be 0; returns what the decoder will get."""
+        levels = levels_of(log2_scale)
+        reach = torch.tensor(reaches())[levels]
+        rounded = decided(values, log2_scale).clamp(-reach, reach)
+        coded = levels > 0
+        self._symbols.append(rounded[coded].int().numpy())
+        self._levels.append(levels[coded].int().numpy())
+        return rounded * coded
+
+    def checksum(self) -> int:
+        """16 bits."""
+        return _checksum(self._symbols)
+
+    def stream(self) -> bytes:
+        """All that was put."""
+        from compressai.ans import RansEncoder
+
+        symbols, levels = np.concatenate(self._symbols), np.concatenate(self._levels)
+        tables, sizes, offsets = tables_up_to(int(levels.max(initial=0)))
+        return RansEncoder().encode_with_indexes(symbols.tolist(), levels.tolist(), tables, sizes, offsets)
+
+
+class _Decoder:
+    """Gives the integers in the order in which they were put.
+
+    A stream goes on with zeros past its end, since the range coder does not look where it reads. It takes two
+    words of 4 bytes to start with, and at most one per integer.
+    """
+
+    def __init__(self, stream: bytes, most_integers: int) -> None:
+        from compressai.ans import RansDecoder
+
+        self._coder = RansDecoder()
+        self._coder.set_stream(stream + bytes(4 * most_integers + 16))
+        self._symbols: list[Integers] = []
+
+    def get(self, log2_scale: Tensor) -> Tensor:
+        """Integers of these scales, in its shape."""
+        levels = levels_of(log2_scale)
+        coded = levels > 0
+        asked = levels[coded].int().numpy()
+        tables, sizes, offsets = tables_up_to(int(asked.max(initial=0)))
+        found = self._coder.decode_stream(asked.tolist(), tables, sizes, offsets)
+        self._symbols.append(np.array(found, dtype=np.int32))
+        symbols = torch.zeros(levels.shape, dtype=torch.float64)
+        symbols[coded] = torch.tensor(found, dtype=torch.float64)
+        return symbols
+
+    def checksum(self) -> int:
+        """16 bits."""
+        return _checksum(self._symbols)
+
+
+def levels_of(log2_scale: Tensor) -> Tensor:
+    """Scales as indices into the tables; at 0 nothing but 0 is possible, and nothing is coded."""
+    return torch.round((log2_scale - LOG2_SCALE_MIN) * LEVELS_PER_OCTAVE).clamp(0, LEVELS - 1).long()
+
+
+@cache
+def reaches() -> tuple[int, ...]:
+    """Largest integer of each table: beyond lie less than 2^-16 of a logistic distribution."""
+    scales = (2 ** (LOG2_SCALE_MIN + level / LEVELS_PER_OCTAVE) for level in range(LEVELS))
+    return tuple(math.ceil(12 * scale) + 1 for scale in scales)
+
+
+@cache
+def frequencies(level: int) -> list[int]:
+    """Cumulative frequencies of -reach .. reach, then of an escape that never occurs."""
+    from compressai._CXX import pmf_to_quantized_cdf
+
+    reach = reaches()[level]
+    scale = 2 ** (LOG2_SCALE_MIN + level / LEVELS_PER_OCTAVE)
+    edges = np.arange(-reach - 0.5, reach + 1) / (2 * scale)
+    mass = np.diff(np.tanh(edges)) / 2
+    return [*pmf_to_quantized_cdf((mass / mass.sum()).tolist(), PRECISION), 1 << PRECISION]
+
+
+@cache
+def tables_up_to(level: int) -> tuple[list[list[int]], list[int], list[int]]:
+    """Frequencies, their lengths and the integers they begin with, of all levels up to one."""
+    tables = [frequencies(number) for number in range(level + 1)]
+    return tables, [len(table) for table in tables], [-reach for reach in reaches()[: level + 1]]
+
+
+def _checksum(symbols: list[Integers]) -> int:
+    return zlib.crc32(np.concatenate(symbols).astype("<i4").tobytes()) & 0xFFFF
