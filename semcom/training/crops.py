@@ -9,6 +9,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from semcom.errors import InvalidOption, InvalidSource
+from semcom.training import shards
+
+SHARDS = (".npy", ".npz")
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Crops:
@@ -24,8 +29,19 @@ class Crops:
 
     @classmethod
     def load(cls, shard: Path | str, size: int, device: str | torch.device = "cpu") -> "Crops":
-        """From a shard written by `pack`; on the CPU it stays on disk and is read as needed."""
-        pixels = torch.from_numpy(np.load(shard, mmap_mode="c"))
+        """From a shard written by `pack`; on the CPU a .npy file stays on disk and is read as needed.
+
+        Raises:
+            InvalidSource: Not a readable shard.
+            InvalidOption: Windows larger than its squares.
+        """
+        shard = Path(shard)
+        if not shard.is_file():
+            raise InvalidSource(f"{shard}: no such file")
+        pixels = shards.read(shard) if shard.suffix == ".npz" else _read_plain(shard)
+        if size > pixels.shape[1]:
+            side = pixels.shape[1]
+            raise InvalidOption(f"crops of {size}x{size} from {shard}, whose squares are {side}x{side}")
         return cls(pixels.to(device), size)
 
     def whole(self) -> Float[Tensor, "count 3 side side"]:
@@ -46,16 +62,17 @@ class Crops:
 
 
 def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int = 0) -> None:
-    """Cut `count` random squares out of the pictures of a folder and write them as one .npy file.
+    """Cut `count` random squares out of the pictures of a folder and write them as one file.
 
     The pictures take turns, so each gives the same number, give or take one; pictures smaller than the square
-    are enlarged. The file appears whole or not at all.
+    are enlarged. The file appears whole or not at all. A .npy file holds the pixels as they are, in 3 bytes
+    each; a .npz file takes 0.4 bytes each, at a PSNR of 41 dB.
 
     Args:
         photos: Folder of pictures.
-        shard: File to write; 3 * side^2 bytes per square.
+        shard: File to write, .npy or .npz.
         count: Number of squares.
-        side: Their side in pixels.
+        side: Their side in pixels, for .npz a multiple of 16.
         seed: Of the choice of squares.
     """
     from PIL import Image, ImageOps
@@ -76,16 +93,29 @@ def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int
             pixels[place] = whole[top : top + side, left : left + side]
     shard.parent.mkdir(parents=True, exist_ok=True)
     partial = shard.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.save(file, pixels)
+    if shard.suffix == ".npz":
+        shards.write(pixels, partial)
+    else:
+        with partial.open("wb") as file:
+            np.save(file, pixels)
     os.replace(partial, shard)
 
 
 def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:
-    """The .npy file itself, or one packed from the folder into the cache and kept."""
-    if pictures.suffix == ".npy":
+    """The shard itself, or one packed from the folder into the cache and kept."""
+    if pictures.suffix in SHARDS:
         return pictures
     shard = cache / f"{pictures.resolve().parent.name}-{pictures.name}-{count}x{side}.npy"
     if not shard.is_file():
         pack(pictures, shard, count, side)
     return shard
+
+
+def _read_plain(shard: Path) -> Tensor:
+    try:
+        pixels = np.lib.format.open_memmap(shard, mode="c")
+    except (OSError, EOFError, ValueError) as error:
+        raise InvalidSource(f"{shard} is not a readable shard ({type(error).__name__})") from None
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (*pixels.shape[1:2] * 2, 3):
+        raise InvalidSource(f"{shard} holds {pixels.dtype} {pixels.shape}, not uint8 (count, side, side, 3)")
+    return torch.from_numpy(pixels)

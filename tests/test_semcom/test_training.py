@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from channels import SharedStreams
 from semcom import zoo
-from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged
+from semcom.errors import InvalidOption, InvalidSource, MissingWeights, TrainingDiverged
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
-from semcom.training import deepjscc2019
-from semcom.training.crops import Crops, pack
+from semcom.training import deepjscc2019, shards
+from semcom.training.crops import Crops, pack, shard_of
 from semcom.training.loop import Settings, Training
 
 
@@ -353,6 +353,9 @@ def test_a_shard_is_cut_from_all_pictures(tmp_path: Path) -> None:
     assert pieces.shape == (9, 16, 16, 3)
     assert sorted(pieces[:, 0, 0, 0].tolist()) == [0, 0, 0, 50, 50, 50, 100, 100, 100]
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    pack(tmp_path / "photos", tmp_path / "a.npz", count=9, side=16)
+    compressed = Crops.load(shard_of(tmp_path / "a.npz", tmp_path, 0, 0), 16).pixels
+    assert np.abs(compressed.numpy() - pieces.astype(int)).max() <= 3
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -367,3 +370,80 @@ def test_the_recipe_ends_in_readable_weights(tmp_path: Path) -> None:
     assert (tmp_path / "out/curve.csv").read_text().startswith("step,seconds,loss,score")
     with pytest.raises(InvalidOption, match="no reference network for rho = 1/7"):
         deepjscc2019.train("1/7", 1.0, tmp_path, **shards)
+
+
+def photographs(count: int, side: int) -> np.ndarray:
+    """Squares of pictures that come with scikit-image."""
+    from skimage import data
+
+    rng = np.random.default_rng(1)
+    pictures = [data.astronaut(), data.coffee(), data.chelsea()]
+    squares = []
+    for i in range(count):
+        picture = pictures[i % 3]
+        top, left = (int(rng.integers(0, extent - side + 1)) for extent in picture.shape[:2])
+        squares.append(picture[top : top + side, left : left + side])
+    return np.stack(squares)
+
+
+def test_a_compressed_shard_is_worth_its_size(tmp_path: Path) -> None:
+    pixels = photographs(70, 96)  # more than the 64 that are coded at once
+    shards.write(pixels, tmp_path / "shard.npz")
+    crops = Crops.load(tmp_path / "shard.npz", 64)
+    assert crops.pixels.shape == pixels.shape
+    error = crops.pixels.float() - torch.from_numpy(pixels).float()
+    psnr_db = 10 * torch.log10(255**2 / error.square().mean((1, 2, 3)))
+    jpeg_db, jpeg_bytes = [], 0
+    for square in pixels:
+        Image.fromarray(square).save(tmp_path / "square.jpg", quality=93, subsampling=2)
+        jpeg_bytes += (tmp_path / "square.jpg").stat().st_size - 623  # without its tables
+        loss = np.asarray(Image.open(tmp_path / "square.jpg")).astype(float) - square
+        jpeg_db.append(10 * math.log10(255**2 / np.mean(loss**2)))
+    assert psnr_db.mean() > np.mean(jpeg_db) > 35
+    assert (tmp_path / "shard.npz").stat().st_size < jpeg_bytes
+    assert float(error.mean((0, 1, 2)).abs().max()) < 0.1  # no shift of colour
+
+
+def test_the_step_alone_limits_grey_pictures(tmp_path: Path) -> None:
+    grey = photographs(6, 48).mean(-1, keepdims=True).round().astype(np.uint8).repeat(3, -1)
+    for step in (0.5, 2.0, 8.0):
+        shards.write(grey, tmp_path / "shard.npz", step)
+        error = (shards.read(tmp_path / "shard.npz").numpy() - grey.astype(float))[..., 0]
+        # an orthonormal transform: step^2 / 12 in the pixels, less where coefficients are zero, and rounding
+        assert np.mean(error**2) < (step**2 + 1) / 12 * 1.05
+    assert np.mean(error**2) > step**2 / 12 * 0.3
+
+
+def test_the_transform_is_the_discrete_cosine_transform() -> None:
+    from scipy.fft import dctn
+
+    planes = torch.rand(2, 3, 16, 16) * 255 - 128
+    levels = shards._levels(planes, 0.001).numpy()
+    for block, (i, j) in enumerate([(0, 0), (0, 8), (8, 0), (8, 8)]):
+        expected = dctn(planes[1, 2, i : i + 8, j : j + 8].numpy(), norm="ortho") / 0.001
+        found = levels[1, 2, :, : block + 1]
+        mean = found[0].sum()  # coded as differences
+        assert mean == pytest.approx(expected[0, 0], abs=2)
+        assert found[1:3, block] == pytest.approx([expected[0, 1], expected[1, 0]], abs=2)
+        assert found[63, block] == pytest.approx(expected[7, 7], abs=2)
+
+
+def test_shards_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
+    good = tmp_path / "good.npz"
+    shards.write(photographs(2, 32), good)
+    content = good.read_bytes()
+    for name in ("a.npz", "a.npy"):
+        with pytest.raises(InvalidSource, match=rf"{name}: no such file"):
+            Crops.load(tmp_path / name, 16)
+        for damaged in (b"", b"text", content[: len(content) // 2]):
+            (tmp_path / name).write_bytes(damaged)
+            with pytest.raises(InvalidSource, match=rf"{name} is not a readable shard"):
+                Crops.load(tmp_path / name, 16)
+        (tmp_path / name).unlink()
+    np.save(tmp_path / "grey.npy", np.zeros((4, 32, 32), np.uint8))
+    with pytest.raises(InvalidSource, match=r"holds uint8 \(4, 32, 32\)"):
+        Crops.load(tmp_path / "grey.npy", 16)
+    with pytest.raises(InvalidOption, match=r"crops of 48x48 .* squares are 32x32"):
+        Crops.load(good, 48)
+    with pytest.raises(InvalidSource, match=r"squares of 40x40: .* multiple of 16"):
+        shards.write(photographs(2, 40), good)
