@@ -447,6 +447,10 @@ def test_memo_is_the_codec_it_wraps(photo: Tensor) -> None:
     changed = photo.clone()
     changed[0, 0, 0, 0] = 1 - changed[0, 0, 0, 0]
     assert codec.encode(changed, quality) == inner.encode(changed, quality)
+    changed[0, 0, 8:] = 0  # also where the same tensor has changed since
+    assert codec.encode(changed, quality) == inner.encode(changed, quality)
+    turned = photo.reshape(1, 3, photo.shape[3], photo.shape[2])
+    assert codec.encode(turned, quality) == inner.encode(turned, quality)
     with pytest.raises(CorruptPayload):
         codec.decode(b"", tuple(photo.shape))
 
