@@ -4,7 +4,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import BytesIO
 from itertools import groupby
@@ -310,35 +311,88 @@ def quickstart(
 
 
 @app.command(
-    epilog=_examples("semcom train deepjscc-2019 --rho 1/12 --data photos/ --validation val/ --out trained/")
+    epilog=_examples(
+        "semcom train deepjscc-2019 --rho 1/12 --data photos/ --validation val/ --out trained/",
+        "semcom train deepjscc --data train.npz --validation val.npy --seconds 540 --device cuda --batch 64 "
+        "--out trained/",
+        "semcom train deepjscc --start deepjscc --patience 5 --data mine/ --validation val/ --out tuned/",
+        "accelerate launch --multi_gpu --num_processes 4 --no_python semcom train deepjscc --device cuda "
+        "--batch 256 --data photos/ --validation val/ --out trained/",
+        "torchrun --no-python --nproc-per-node 2 semcom train learned-codec --data photos/ --validation val/ "
+        "--out trained/",
+    )
 )
 def train(
-    name: Annotated[str, typer.Argument(help="deepjscc-2019.", show_default=False)],
-    data: Annotated[Path, typer.Option(help="Folder of pictures to train on.", show_default=False)],
-    validation: Annotated[Path, typer.Option(help="Folder of pictures for the score.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="deepjscc, deepjscc-2019 or learned-codec.", show_default=False)
+    ],
+    data: Annotated[
+        Path, typer.Option(help="Pictures to train on: folder, .npy or .npz shard.", show_default=False)
+    ],
+    validation: Annotated[
+        Path, typer.Option(help="Pictures for the score: folder or shard.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, curve and weights.", show_default=False)],
-    rho: RhoOption = "1/12",
     seconds: Annotated[int, typer.Option(help="Wall-clock length.", min=1)] = 1500,
-    snr: Annotated[str, typer.Option("--snr", help="Of the AWGN channel to train on, in dB.")] = "10",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Crops per step, over all processes.", min=1, show_default="the recipe's"),
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Their side in pixels.", min=16, show_default="the recipe's")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak of Adam's.", min=0, show_default="the recipe's")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Weights to start from: a file, or a network's name.", show_default="none"),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="End after so many scores without a better one.", min=1, show_default="to the end"),
+    ] = None,
+    rho: Annotated[
+        str | None, typer.Option("--rho", help="Channel uses per source value.", show_default="the recipe's")
+    ] = None,
+    snr: Annotated[
+        str | None, typer.Option("--snr", help="Of the channel, in dB.", show_default="the recipe's")
+    ] = None,
 ) -> None:
-    """Train a network, or go on where the last run in the folder stopped."""
+    """Train a network, or go on where the last run in the folder stopped.
+
+    Ctrl-C ends a run after its step; the same command goes on.
+    """
     import torch
 
+    from semcom import zoo
     from semcom.data import picture_files
-    from semcom.errors import UnknownName
-    from semcom.training import deepjscc2019
+    from semcom.training.crops import SHARDS
+    from semcom.training.processes import is_main, own_device
+    from semcom.training.recipes import recipe
 
-    if name != "deepjscc-2019":
-        raise UnknownName(f"no recipe called {name!r}; there is deepjscc-2019")
+    options = {
+        "batch": batch,
+        "crop": crop,
+        "learning_rate": learning_rate,
+        "start": zoo.find(start) if start is not None else None,
+        "patience": patience,
+        "rho": rho,
+        "snr_db": _snr_grid(snr)[0] if snr is not None else None,
+    }
+    trained = recipe(name, {option: value for option, value in options.items() if value is not None})
     if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
         raise InvalidOption(f"--device {device}: not here; choose cpu{', cuda' * torch.cuda.is_available()}")
-    for folder in (data, validation):
-        picture_files(folder)
-    score_db = deepjscc2019.train(
-        rho, float(seconds), out, data, validation, snr_db=_snr_grid(snr)[0], device=device
-    )
-    print(f"validation PSNR {score_db:.2f} dB; weights in {out / 'weights.safetensors'}")
+    for pictures in (data, validation):
+        if pictures.suffix not in SHARDS:
+            picture_files(pictures)
+    with _training_progress():
+        score_db = trained(
+            seconds=float(seconds), out=out, photos=data, validation=validation, device=own_device(device)
+        )
+    if is_main():
+        print(f"validation score {score_db:.2f} dB; weights in {out / 'weights.safetensors'}")
 
 
 @app.command(epilog=_examples("semcom selfcheck", "semcom selfcheck --json > selfcheck.json"))
@@ -396,6 +450,42 @@ def list_channels() -> None:
     from semcom import presets
 
     _print_listing(presets.channels())
+
+
+@contextmanager
+def _training_progress() -> Iterator[None]:
+    """The log of the training loop on stderr: a line per point of the curve, below them one that changes."""
+    import logging
+
+    from rich.console import Console
+
+    from semcom.training.processes import is_main
+
+    console = Console(stderr=True)
+    logger = logging.getLogger("semcom.training")
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.INFO:
+                console.print(record.getMessage(), highlight=False)
+            else:
+                status.update(record.getMessage())
+
+    if not is_main():
+        yield
+        return
+    handler, level = Shown(), logger.level
+    with console.status("preparing") as status:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG if console.is_terminal else logging.INFO)
+        try:
+            yield
+        except KeyboardInterrupt:
+            _note("stopped after a checkpoint; the same command goes on")
+            raise
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 def _names(option: str, text: str) -> list[str]:

@@ -83,12 +83,25 @@ def read(path: Path) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def find(weights: Path | str, folder: Path = WEIGHTS) -> Path:
+    """The file of that path, or the file of the network of that name.
+
+    Raises:
+        UnknownName: Neither a file nor a network.
+    """
+    if Path(weights).is_file():
+        return Path(weights)
+    if str(weights) not in names(folder):
+        raise UnknownName(f"{weights}: neither a file nor a network; there are {', '.join(names(folder))}")
+    return folder / f"{weights}.safetensors"
+
+
 def save(network: nn.Module, path: Path) -> str:
     """Write a network whose class is known to the zoo, weights rounded to fp16; returns the SHA-256."""
     tensors = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
     metadata = {"format": FORMAT, "class": type(network).__name__, "config": json.dumps(network.config)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # every process of a training writes the same
     content = to_bytes(tensors, metadata)
     partial.write_bytes(content)
     os.replace(partial, path)

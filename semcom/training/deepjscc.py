@@ -1,6 +1,8 @@
 """Recipe of the adaptive DeepJSCC: relative squared error over all SNRs, bandwidths and two channels."""
 
 import math
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +14,8 @@ from channels.channel import Channel, transmit
 from channels.fading import RayleighBlockFading
 from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
+from semcom.budget import parse_rho
+from semcom.errors import InvalidOption
 from semcom.jscc.adaptive import (
     DESIGN_SNR_DB,
     AdaptiveDeepJSCC,
@@ -40,8 +44,14 @@ def train(
     learning_rate: float = 1e-3,
     device: str = "cpu",
     start: Path | None = None,
+    rho: str | None = None,
+    snr_db: float | None = None,
+    patience: int | None = None,
 ) -> float:
     """Train, or go on, and write `weights.safetensors` into `out`.
+
+    With `rho` and `snr_db`, a specialist: over AWGN at that point alone, by which it is also scored. What it
+    gains on the network it starts from is what one network for all points costs there.
 
     Args:
         seconds: Wall-clock length.
@@ -53,10 +63,19 @@ def train(
         learning_rate: Peak of Adam's.
         device: Where to train.
         start: Weights to start from instead of the linear code.
+        rho: Of a specialist, like "1/12".
+        snr_db: Of a specialist.
+        patience: Validations without a better score after which to stop, as in `Settings`.
 
     Returns:
-        Validation PSNR in dB, mean over `SCORED` and over one crop each of 12 pictures.
+        Validation PSNR in dB, the best one with `patience`, mean over `SCORED` or at the specialist's point,
+        and over one crop each of 12 pictures.
+
+    Raises:
+        InvalidOption: `rho` without `snr_db`, or the reverse.
     """
+    if (rho is None) != (snr_db is None):
+        raise InvalidOption("a specialist has both rho and SNR")
     crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
     pictures = Crops.load(shard_of(validation, CACHE, count=24, side=320), 320, device).whole()[::2]
     torch.manual_seed(0)
@@ -66,10 +85,17 @@ def train(
     else:
         network.load_state_dict(zoo.read(start).state_dict())
     network = network.to(device).to(memory_format=torch.channels_last).train()
-    settings = Settings(seconds, batch, learning_rate, validate_seconds=min(300.0, seconds / 4))
+    points = 4 if patience is None else 20
+    settings = Settings(
+        seconds, batch, learning_rate, validate_seconds=min(300.0, seconds / points), patience=patience
+    )
     training = Training(network, loss, crops.sample, lambda n: score(n, pictures), settings, out)
+    if rho is not None and snr_db is not None:
+        share = parse_rho(rho)
+        training.loss = partial(loss_at, snr_db=snr_db, rho=float(share))
+        training.score = partial(psnr_db, pictures=pictures, snr_db=snr_db, inverse_rho=1 / share)
     zoo.save(training.run(), out / "weights.safetensors")
-    return training.curve[-1].score
+    return training.result.score
 
 
 def loss(network: AdaptiveDeepJSCC, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> Tensor:
@@ -86,10 +112,29 @@ def loss(network: AdaptiveDeepJSCC, x: Float[Tensor, "batch 3 height width"], rn
         rho = RHO[0] * (RHO[1] / RHO[0]) ** exponent
         uses = max(2, round(rho * x[0].numel()))
         channel: Channel = RayleighBlockFading(64) if float(u[0, 3]) < 0.25 else AWGN()
-        symbols = network.encode(x, uses, design_db)
-        received = transmit(channel, symbols, snr_db, rng)
-        error = (network.reconstruct(received, tuple(x.shape)) - x).square().mean((1, 2, 3))
-        return (error / network.expected_error(tuple(x.shape), uses, snr_db) + 0.02).log().mean()
+        return _loss_over(channel, network, x, rng, uses, snr_db, design_db)
+
+
+def loss_at(network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStreams, snr_db: float, rho: float) -> Tensor:
+    """The loss of a specialist: over AWGN at one SNR, known to both ends, and one rho."""
+    snrs_db = torch.full((len(x),), snr_db, device=x.device)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return _loss_over(AWGN(), network, x, rng, round(rho * x[0].numel()), snrs_db, snrs_db)
+
+
+def _loss_over(
+    channel: Channel,
+    network: AdaptiveDeepJSCC,
+    x: Tensor,
+    rng: SharedStreams,
+    uses: int,
+    snr_db: Tensor,
+    design_db: Tensor,
+) -> Tensor:
+    symbols = network.encode(x, uses, design_db)
+    received = transmit(channel, symbols, snr_db, rng)
+    error = (network.reconstruct(received, tuple(x.shape)) - x).square().mean((1, 2, 3))
+    return (error / network.expected_error(tuple(x.shape), uses, snr_db) + 0.02).log().mean()
 
 
 def score(network: AdaptiveDeepJSCC, pictures: Float[Tensor, "count 3 side side"]) -> float:
@@ -98,7 +143,10 @@ def score(network: AdaptiveDeepJSCC, pictures: Float[Tensor, "count 3 side side"
 
 
 def psnr_db(
-    network: AdaptiveDeepJSCC, pictures: Float[Tensor, "count 3 side side"], snr_db: float, inverse_rho: int
+    network: AdaptiveDeepJSCC,
+    pictures: Float[Tensor, "count 3 side side"],
+    snr_db: float,
+    inverse_rho: int | Fraction,
 ) -> float:
     """Mean PSNR over pictures at one SNR and rho."""
     values = []

@@ -33,9 +33,9 @@ def reconstruct(network: DeepJSCC, x: Tensor, snr_db: float, rng: NamedStreams |
 
 
 def train(
-    rho: str,
     seconds: float,
     out: Path,
+    rho: str = "1/12",
     photos: Path = PHOTOS,
     validation: Path = VALIDATION,
     snr_db: float = TRAINED_SNR_DB,
@@ -44,13 +44,14 @@ def train(
     learning_rate: float = 2e-3,
     device: str = "cpu",
     start: Path | None = None,
+    patience: int | None = None,
 ) -> float:
     """Train one network, or go on with it, and write `weights.safetensors` into `out`.
 
     Args:
-        rho: "1/12", "1/48" or "1/192".
         seconds: Wall-clock length.
         out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
+        rho: "1/12", "1/48" or "1/192".
         photos: Training pictures, or a shard made by `crops.pack` from them.
         validation: Pictures for the score, or a shard.
         snr_db: Of the channel, known to both ends.
@@ -60,6 +61,7 @@ def train(
         learning_rate: Peak of Adam's.
         device: Where to train.
         start: Weights of another rho, of which the layers of equal shape are taken over.
+        patience: Validations without a better score after which to stop, as in `Settings`.
 
     Returns:
         Validation PSNR in dB, mean over one crop of 256x256 from each of 24 pictures.
@@ -85,10 +87,10 @@ def train(
     network = Bourtsoulatze2019(**NETWORKS[rho]).to(device).to(memory_format=torch.channels_last)
     if start is not None:
         _take_over(network, zoo.read(start))
-    settings = Settings(seconds, batch, learning_rate)
+    settings = Settings(seconds, batch, learning_rate, patience=patience)
     training = Training(network, loss, crops.sample, psnr_db, settings, out)
     zoo.save(training.run(), out / "weights.safetensors")
-    return training.curve[-1].score
+    return training.result.score
 
 
 def _take_over(network: nn.Module, other: nn.Module) -> None:

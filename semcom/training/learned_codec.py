@@ -41,6 +41,7 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
     hard: bool = False,
+    patience: int | None = None,
 ) -> float:
     """Train the network, or go on with it, and write `weights.safetensors` into `out`.
 
@@ -56,6 +57,7 @@ def train(
         start: Weights to start from, in place of the statistics of the crops.
         hard: Train the decoder's side alone, on the integers that would be sent. Noise stands for rounding
             otherwise, with which the encoder can be trained.
+        patience: Validations without a better score after which to stop, as in `Settings`.
 
     Reference:
         Guo et al., "Soft then hard: rethinking the quantization in neural image compression", ICML 2021.
@@ -83,10 +85,10 @@ def train(
         for part in (network.analysis, network.gain_down, network.hyper_analysis):
             part.requires_grad_(False)
     network = network.to(device).to(memory_format=torch.channels_last)
-    settings = Settings(seconds, batch, learning_rate, validate_seconds=240.0)
+    settings = Settings(seconds, batch, learning_rate, validate_seconds=240.0, patience=patience)
     training = Training(network, loss, crops.sample, lambda n: score_db(n, pictures), settings, out)
     zoo.save(training.run(), out / "weights.safetensors")
-    return training.curve[-1].score
+    return training.result.score
 
 
 def score_db(network: MeanScaleHyperprior, pictures: Tensor) -> float:

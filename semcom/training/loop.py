@@ -185,6 +185,12 @@ class Training:
             self.average.load_state_dict(self.best)
         return self.average
 
+    @property
+    def result(self) -> Point:
+        """The point of the curve whose weights `run` returns."""
+        best = max(self.curve, key=lambda point: point.score)
+        return self.curve[-1] if self.settings.patience is None else best
+
     def _descend(self, loss: Tensor) -> bool:
         """One step along the gradients, averaged over the processes; False if it had to be skipped."""
         weights = [p for p in self.network.parameters() if p.requires_grad]
@@ -234,11 +240,13 @@ class Training:
 
     def _log(self, level: int) -> None:
         if self.processes.rank == 0 and logger.isEnabledFor(level):
-            score = f"score {self.curve[-1].score:.3f}, " if self.curve else ""
-            left = max(self.settings.seconds - self.elapsed, 0.0)
-            skipped = f", {self.skipped} steps skipped" if self.skipped else ""
-            loss = f"loss {self._mean_loss() if self.losses else self.curve[-1].loss:.5g}"
-            logger.log(level, "step %d, %s, %s%.0f s left%s", self.step, loss, score, left, skipped)
+            loss = self._mean_loss() if self.losses else self.curve[-1].loss if self.curve else math.nan
+            parts = [f"step {self.step}"]
+            parts += [] if math.isnan(loss) else [f"loss {loss:.5g}"]
+            parts += [f"score {self.curve[-1].score:.3f}"] if self.curve else []
+            parts += [f"{max(self.settings.seconds - self.elapsed, 0):.0f} s left"]
+            parts += [f"{self.skipped} steps skipped"] if self.skipped else []
+            logger.log(level, ", ".join(parts))
 
     def _update_average(self) -> None:
         # The window grows with the run, so that early averages do not remember the initial weights.

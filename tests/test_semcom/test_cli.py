@@ -5,10 +5,13 @@ import os
 import re
 import resource
 import shlex
+import signal
 import sqlite3
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +27,7 @@ from semcom import presets, quickstart, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
 from semcom.results import ResultStore
+from semcom.training import shards
 
 ROOT = Path(__file__).parents[2]
 
@@ -354,6 +358,22 @@ ERRORS = {
         "train deepjscc-2019 --data mixed --validation mixed --out t",
         "cannot identify image file .*b.png",
     ),
+    "shard that is not there": (
+        "train deepjscc-2019 --data t.npz --validation mixed --out t",
+        "t.npz: no such file",
+    ),
+    "option of another recipe": (
+        "train learned-codec --rho 1/3 --data mixed --validation mixed --out t",
+        "--rho: not an option of learned-codec",
+    ),
+    "half a specialist": (
+        "train deepjscc --rho 1/3 --data mixed --validation mixed --out t",
+        "both rho and SNR",
+    ),
+    "start from nothing": (
+        "train deepjscc --start bert --data mixed --validation mixed --out t",
+        "bert: neither a file nor a network",
+    ),
     "no network of that rho": (
         "train deepjscc-2019 --rho 1/3 --data mixed --validation mixed --out t",
         "no reference network for rho = 1/3",
@@ -657,3 +677,30 @@ def test_help_has_an_example_that_parses(command: str, capsys: pytest.CaptureFix
     examples = re.findall(r"Example: semcom (\w+)", text)
     assert examples
     assert not command or set(examples) == {command}
+
+
+def test_train_stops_goes_on_and_shows_its_progress(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 256, 256, 3), np.uint8)
+    np.save(place / "val.npy", pixels)
+    shards.write(pixels, place / "train.npz")
+    command = "train deepjscc-2019 --data train.npz --validation val.npy --crop 32 --rho 1/192 --out t"
+
+    def interrupt_the_loop() -> None:
+        while signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    interrupt = threading.Thread(target=interrupt_the_loop)
+    interrupt.start()
+    assert main(arguments(f"{command} --seconds 600")) == 130
+    interrupt.join()
+    stopped = capsys.readouterr().err
+    assert stopped.endswith("the same command goes on\nsemcom: error: interrupted\n")
+    assert (place / "t/checkpoint.pt").is_file()
+    assert main(arguments(f"{command} --seconds 2")) == 0
+    shown = capsys.readouterr()
+    assert re.search(r"step \d+, loss [\d.]+, score [\d.]+, 0 s left", shown.err)
+    assert re.fullmatch(r"validation score [\d.]+ dB; weights in t/weights.safetensors\n", shown.out)
+    tuned = "train deepjscc-2019 --data train.npz --validation val.npy --crop 32 --rho 1/192 --out tuned"
+    assert main(arguments(f"{tuned} --seconds 1 --start t/weights.safetensors --patience 1 --batch 4")) == 0
+    assert float(capsys.readouterr().out.split()[2]) >= float(shown.out.split()[2]) - 0.02  # fp16

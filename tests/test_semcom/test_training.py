@@ -364,12 +364,12 @@ def test_the_recipe_ends_in_readable_weights(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", rng.integers(0, 256, (4, 64, 64, 3), np.uint8))
     np.save(tmp_path / "val.npy", rng.integers(0, 256, (2, 256, 256, 3), np.uint8))
     shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
-    psnr_db = deepjscc2019.train("1/192", seconds=0.5, out=tmp_path / "out", crop=32, **shards)
+    psnr_db = deepjscc2019.train(0.5, tmp_path / "out", "1/192", crop=32, **shards)
     assert 5 < psnr_db < 15
     assert zoo.read(tmp_path / "out/weights.safetensors").name == "deepjscc-2019-192"
     assert (tmp_path / "out/curve.csv").read_text().startswith("step,seconds,loss,score")
     with pytest.raises(InvalidOption, match="no reference network for rho = 1/7"):
-        deepjscc2019.train("1/7", 1.0, tmp_path, **shards)
+        deepjscc2019.train(1.0, tmp_path, "1/7", **shards)
 
 
 def photographs(count: int, side: int) -> np.ndarray:
