@@ -1,5 +1,6 @@
 """Training crops: decoded once, kept as one uint8 array, sampled by random windows and mirrors."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +75,16 @@ def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int
         count: Number of squares.
         side: Their side in pixels, for .npz a multiple of 16.
         seed: Of the choice of squares.
+
+    Raises:
+        InvalidSource: No such folder, or no picture in it.
     """
     from PIL import Image, ImageOps
 
+    from semcom.data import picture_files
+
     shard = Path(shard)
-    files = sorted(f for f in Path(photos).iterdir() if f.is_file())
+    files = picture_files(photos)
     rng = np.random.default_rng(seed)
     order = rng.permutation(np.arange(count) % len(files))
     pixels = np.empty((count, side, side, 3), np.uint8)
@@ -102,10 +108,14 @@ def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int
 
 
 def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:
-    """The shard itself, or one packed from the folder into the cache and kept."""
+    """The shard itself, or one packed from the folder, into the cache, and kept while the folder stays so."""
     if pictures.suffix in SHARDS:
         return pictures
-    shard = cache / f"{pictures.resolve().parent.name}-{pictures.name}-{count}x{side}.npy"
+    from semcom.data import picture_files
+
+    content = [(file.name, file.stat().st_size) for file in picture_files(pictures)]
+    digest = hashlib.blake2b(repr((str(pictures.resolve()), content)).encode(), digest_size=4).hexdigest()
+    shard = cache / f"{pictures.resolve().name}-{digest}-{count}x{side}.npy"
     if not shard.is_file():
         pack(pictures, shard, count, side)
     return shard

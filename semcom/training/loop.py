@@ -188,8 +188,7 @@ class Training:
     @property
     def result(self) -> Point:
         """The point of the curve whose weights `run` returns."""
-        best = max(self.curve, key=lambda point: point.score)
-        return self.curve[-1] if self.settings.patience is None else best
+        return self.curve[-1] if self.best is None else max(self.curve, key=lambda point: point.score)
 
     def _descend(self, loss: Tensor) -> bool:
         """One step along the gradients, averaged over the processes; False if it had to be skipped."""

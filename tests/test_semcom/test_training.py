@@ -21,7 +21,7 @@ from channels import SharedStreams
 from semcom import zoo
 from semcom.errors import InvalidOption, InvalidSource, MissingWeights, TrainingDiverged
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
-from semcom.training import deepjscc2019, shards
+from semcom.training import deepjscc, deepjscc2019, shards
 from semcom.training.crops import Crops, pack, shard_of
 from semcom.training.loop import Settings, Training
 
@@ -357,6 +357,39 @@ def test_a_shard_is_cut_from_all_pictures(tmp_path: Path) -> None:
     compressed = Crops.load(shard_of(tmp_path / "a.npz", tmp_path, 0, 0), 16).pixels
     assert np.abs(compressed.numpy() - pieces.astype(int)).max() <= 3
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_folder_is_packed_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
+    for folder, red in (("a/photos", 50), ("b/photos", 100)):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (20, 20), (red, 0, 0)).save(tmp_path / folder / "1.png")
+    cache = tmp_path / "cache"
+    first = shard_of(tmp_path / "a/photos", cache, 3, 16)
+    written = first.stat().st_mtime_ns
+    assert shard_of(tmp_path / "a/photos", cache, 3, 16) == first
+    assert first.stat().st_mtime_ns == written
+    other = shard_of(tmp_path / "b/photos", cache, 3, 16)  # of the same name
+    assert [int(np.load(shard)[0, 0, 0, 0]) for shard in (first, other)] == [50, 100]
+    Image.new("RGB", (30, 30)).save(tmp_path / "a/photos/2.png")
+    assert shard_of(tmp_path / "a/photos", cache, 3, 16) not in (first, other)
+    with pytest.raises(InvalidSource, match="no pictures"):
+        shard_of(tmp_path / "a", cache, 3, 16)
+
+
+def test_a_specialist_of_the_adaptive_network_is_no_worse_than_its_start(tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", photographs(3, 224))
+    np.save(tmp_path / "val.npy", photographs(2, 320))
+    shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
+    options = {"rho": "1/48", "snr_db": 0.0, "patience": 1, "batch": 2, "crop": 64}
+    first = deepjscc.train(1.0, tmp_path / "first", **shards, **options)
+    weights = tmp_path / "first/weights.safetensors"
+    second = deepjscc.train(1.0, tmp_path / "second", start=weights, **shards, **options)
+    assert second >= first - 0.02  # rounding of the weights to fp16
+    start = (tmp_path / "second/curve.csv").read_text().splitlines()[1].split(",")
+    assert start[0] == "0"
+    assert float(start[3]) == pytest.approx(first, abs=0.02)
+    with pytest.raises(InvalidOption, match="both rho and SNR"):
+        deepjscc.train(1.0, tmp_path, rho="1/48", **shards)
 
 
 def test_the_recipe_ends_in_readable_weights(tmp_path: Path) -> None:
