@@ -369,7 +369,7 @@ def train(
     from semcom import zoo
     from semcom.data import picture_files
     from semcom.training.crops import SHARDS
-    from semcom.training.processes import is_main, own_device
+    from semcom.training.processes import is_main
     from semcom.training.recipes import recipe
 
     options = {
@@ -388,9 +388,7 @@ def train(
         if pictures.suffix not in SHARDS:
             picture_files(pictures)
     with _training_progress():
-        score_db = trained(
-            seconds=float(seconds), out=out, photos=data, validation=validation, device=own_device(device)
-        )
+        score_db = trained(seconds=float(seconds), out=out, photos=data, validation=validation, device=device)
     if is_main():
         print(f"validation score {score_db:.2f} dB; weights in {out / 'weights.safetensors'}")
 

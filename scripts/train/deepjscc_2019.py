@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--rho", choices=tuple(deepjscc2019.NETWORKS), default="1/12")
     parser.add_argument("--seconds", type=float, default=2700.0, help="wall-clock length")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, curve and weights")
-    parser.add_argument("--photos", type=Path, default=deepjscc2019.PHOTOS, help="folder or .npy shard")
+    parser.add_argument("--photos", type=Path, default=deepjscc2019.PHOTOS, help="folder or shard")
     parser.add_argument("--validation", type=Path, default=deepjscc2019.VALIDATION, help="folder or shard")
     parser.add_argument("--snr-db", type=float, default=deepjscc2019.TRAINED_SNR_DB)
     parser.add_argument("--batch", type=int, default=2)

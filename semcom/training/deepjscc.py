@@ -24,6 +24,7 @@ from semcom.jscc.adaptive import (
 )
 from semcom.training.crops import Crops, shard_of
 from semcom.training.loop import Settings, Training
+from semcom.training.processes import own_device
 
 PHOTOS = Path("../shared/data/photos/train")
 VALIDATION = Path("../shared/data/photos/val")
@@ -76,6 +77,7 @@ def train(
     """
     if (rho is None) != (snr_db is None):
         raise InvalidOption("a specialist has both rho and SNR")
+    device = own_device(device)
     crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
     pictures = Crops.load(shard_of(validation, CACHE, count=24, side=320), 320, device).whole()[::2]
     torch.manual_seed(0)

@@ -14,6 +14,7 @@ from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.jscc import DeepJSCC
 from semcom.training.crops import Crops, shard_of
 from semcom.training.loop import Settings, Training
+from semcom.training.processes import own_device
 
 TRAINED_SNR_DB = 10.0
 NETWORKS = {
@@ -71,6 +72,7 @@ def train(
     """
     if rho not in NETWORKS:
         raise InvalidOption(f"no reference network for rho = {rho}; there are {', '.join(NETWORKS)}")
+    device = own_device(device)
     crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
     pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()
 

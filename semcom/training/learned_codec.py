@@ -10,6 +10,7 @@ from semcom import zoo
 from semcom.codecs.hyperprior import LOG2_STEPS, SETTINGS, MeanScaleHyperprior
 from semcom.training.crops import Crops, shard_of
 from semcom.training.loop import Settings, Training
+from semcom.training.processes import own_device
 
 PHOTOS = Path("../shared/data/photos/train")
 VALIDATION = Path("../shared/data/photos/val")
@@ -65,6 +66,7 @@ def train(
     Returns:
         Validation score in dB: -10 log10 of the cost, mean over four settings.
     """
+    device = own_device(device)
     crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
     pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()
 

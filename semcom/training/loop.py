@@ -271,7 +271,7 @@ class Training:
             "step": self.step,
             "skipped": self.skipped,
             "elapsed": self.elapsed,
-            "losses": self.losses,
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
             "curve": [asdict(point) for point in self.curve],
         }
         partial = self.checkpoint.with_suffix(".partial")
@@ -296,7 +296,7 @@ class Training:
                 # a copy, since set_state of torch 2.15 reads a view from the start of its storage
                 self.generator.set_state(generators[self.processes.rank].clone())
             self.step, self.elapsed = state["step"], state["elapsed"]
-            self.skipped, self.losses = state.get("skipped", 0), state.get("losses", [])
+            self.skipped, self.losses = state.get("skipped", 0), list(state.get("losses", []))
             self.best = state.get("best")
             self.curve = [Point(**point) for point in state["curve"]]
         except UNREADABLE as error:
