@@ -1,6 +1,6 @@
 """Train the adaptive DeepJSCC: one network for all SNRs, bandwidth ratios and image sizes.
 
-Run:     python scripts/train/deepjscc.py --seconds 7200 --out .cache/deepjscc
+Run:     python scripts/train/deepjscc.py --seconds 10800 --out .cache/deepjscc
          on a GPU: --seconds 540 --device cuda --batch 64 --crop 192; without the photographs, --photos SHARD
          (pack_shard.py); killed, the same command goes on from its last checkpoint
 Cost:    some 20 crops of 128x128 a second on one CPU core
@@ -17,11 +17,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=7200.0, help="wall-clock length")
+    parser.add_argument("--seconds", type=float, default=10800.0, help="wall-clock length")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, curve and weights")
     parser.add_argument("--photos", type=Path, default=deepjscc.PHOTOS, help="folder or .npy shard")
     parser.add_argument("--validation", type=Path, default=deepjscc.VALIDATION, help="folder or shard")
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--device", default="cpu")

@@ -27,7 +27,8 @@ OCTAVES = 8
 
 DESIGN_SNR_DB, SNR_SPAN_DB = 10.0, 15.0  # power is shared out for -5..25 dB
 GAIN_STD = 1.0  # of the common gain over photographs, in units of its nominal value
-STEADY = 4.0  # symbols of average contrast that are believed in before any is received
+STEADY = 4.0  # noiseless values that are worth as much as the contrast of the octave below
+LEAST_CONTRAST = 1e-3
 LEAST_ERROR = 1e-4  # root mean square, a fortieth of an 8-bit step
 FLOOR = 0.05  # least part of its power at high SNR that a coefficient keeps at low SNR
 
@@ -47,13 +48,12 @@ class AdaptiveDeepJSCC(nn.Module):
         c = T x + T_bands E(x)          cosine transform of the whole picture in three colour planes
         s = g (pilots, a c)             in the order of falling variance, two to a symbol; g: power 1
         c_hat = LMMSE of c from y       0 where nothing was received
-        x_hat = T' c_hat + sigma D(T_bands' c_hat)
+        x_hat = T' c_hat + sigma D(T' c_hat)
 
-    T_bands takes 256 maps, each a band of frequencies of one plane at 1/16 of the size, to coefficients: maps
-    are places again, so that convolutions can work on them. sigma is the error that linear decoding expects.
-    E knows the SNR for which the power a was shared out, D also how reliable each map is. Both are zero
-    before training, which thus starts at the level of linear coding; the variances are those of the average
-    photograph.
+    T_bands takes 256 maps, each a band of frequencies of one plane at 1/16 of the size, to coefficients, so
+    that a convolutional network can write them. sigma is the error that linear decoding expects. E knows the
+    SNR for which the power a was shared out, D also how reliable each band is. Both are zero before training,
+    which thus starts at the level of linear coding; the variances are those of the average photograph.
 
     Any prefix of the symbols is a transmission of its own (nested): encode(x, k1) is proportional to the
     first k1 symbols of encode(x, k2). Symbol j is a pilot if j is a square: ceil(sqrt(k)) of k in all, which
@@ -63,7 +63,7 @@ class AdaptiveDeepJSCC(nn.Module):
     Args:
         widths: Features at 1/4, 1/8 and 1/16 of the size.
         encoder_blocks: Residual blocks at 1/8 and 1/16.
-        decoder_blocks: Residual blocks at 1/16, 1/8 and 1/4.
+        decoder_blocks: Residual blocks at 1/4 and 1/8, on the way down and again on the way up, and at 1/16.
 
     Reference:
         Burth Kurka and Gündüz, Bandwidth-agile image transmission with deep joint source-channel coding, IEEE
@@ -86,8 +86,8 @@ class AdaptiveDeepJSCC(nn.Module):
     def __init__(
         self,
         widths: Sequence[int] = (64, 128, 192),
-        encoder_blocks: Sequence[int] = (1, 2),
-        decoder_blocks: Sequence[int] = (2, 2, 1),
+        encoder_blocks: Sequence[int] = (1, 1),
+        decoder_blocks: Sequence[int] = (1, 1, 2),
     ) -> None:
         super().__init__()
         self.config = {
@@ -108,17 +108,23 @@ class AdaptiveDeepJSCC(nn.Module):
         self.encoder_8 = _stage(half, encoder_blocks[0], condition)
         self.encoder_down = nn.Conv2d(half, width, 2, 2)
         self.encoder_16 = _stage(width, encoder_blocks[1], condition)
+        self.encoder_gate = _zeroed(nn.Conv2d(width, MAPS, 1))
         self.encoder_out = _zeroed(nn.Conv2d(width, MAPS, 1))
 
         condition = 128
         self.decoder_condition = _condition(MAPS + 2, condition)
-        self.decoder_in = nn.Conv2d(MAPS, width, 1)
-        self.decoder_16 = _stage(width, decoder_blocks[0], condition)
-        self.decoder_up_8 = nn.Conv2d(width, 4 * half, 1)
-        self.decoder_8 = _stage(half, decoder_blocks[1], condition)
-        self.decoder_up_4 = nn.Conv2d(half, 4 * quarter, 1)
-        self.decoder_skip = nn.Conv2d(3 * 16, quarter, 3, padding=1)
-        self.decoder_4 = _stage(quarter, decoder_blocks[2], condition)
+        self.decoder_in = nn.Conv2d(3 * 16, quarter, 3, padding=1)
+        self.decoder_fall = nn.ModuleList(
+            _stage(f, decoder_blocks[i], condition) for i, f in enumerate((quarter, half))
+        )
+        self.decoder_down = nn.ModuleList((nn.Conv2d(quarter, half, 2, 2), nn.Conv2d(half, width, 2, 2)))
+        self.decoder_maps = nn.Conv2d(2 * MAPS, width, 1)
+        self.decoder_gate = _zeroed(nn.Conv2d(width, MAPS, 1))
+        self.decoder_16 = _stage(width, decoder_blocks[2], condition)
+        self.decoder_up = nn.ModuleList((nn.Conv2d(width, 4 * half, 1), nn.Conv2d(half, 4 * quarter, 1)))
+        self.decoder_rise = nn.ModuleList(
+            _stage(f, decoder_blocks[1 - i], condition) for i, f in enumerate((half, quarter))
+        )
         self.decoder_out = _zeroed(nn.Conv2d(quarter, 3 * 16, 3, padding=1))
 
     @torch.no_grad()
@@ -173,7 +179,7 @@ class AdaptiveDeepJSCC(nn.Module):
         layout = self.layout(shape[2], shape[3])
         belief = self._estimate(received, layout)
         linear = _pixels(belief.coefficients)
-        refined = linear + belief.error[:, :, None, None] * self._correction(belief, linear, layout)
+        refined = linear + self._correction(belief, linear)
         return (refined + _mean_color(linear))[:, :, : shape[2], : shape[3]]
 
     @torch.no_grad()
@@ -197,39 +203,52 @@ class AdaptiveDeepJSCC(nn.Module):
         padding = (0, -x.shape[3] % BANDS, 0, -x.shape[2] % BANDS)
         centred = nn.functional.pad(x, padding, mode="replicate") - _mean_color(x)
         condition = self.encoder_condition(design)
-        features = self.encoder_in(nn.functional.pixel_unshuffle(2 * centred, 8))
-        for block in self.encoder_8:
-            features = block(features, condition)
-        features = self.encoder_down(features)
-        for block in self.encoder_16:
-            features = block(features, condition)
-        correction = self.encoder_out(features).float() * self.map_std[:, None, None]
-        bands = correction.new_zeros(len(x), 3 * BANDS**2, *correction.shape[2:])
-        bands = bands.index_copy(1, self.maps, correction)
-        return _transform(centred) + join_bands(cosine_transform(bands))
+        features = self.encoder_in(nn.functional.pixel_unshuffle(4 * centred, 8))
+        features = _through(self.encoder_8, features, condition)
+        features = _through(self.encoder_16, self.encoder_down(features), condition)
+        coefficients = _transform(centred)
+        maps = self._maps(coefficients)
+        added = self.encoder_out(features).float() * self.map_std[:, None, None]
+        return coefficients + self._place(maps * self.encoder_gate(features).float() + added)
 
-    def _correction(self, belief: "Belief", linear: Tensor, layout: "Layout") -> Tensor:
-        """What the decoder network adds, in units of the expected error."""
-        known = torch.cat((belief.reliability, belief.error.log2(), belief.design), 1)
+    def _maps(
+        self, coefficients: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch maps rows columns"]:
+        """The strongest maps of a picture."""
+        return inverse_cosine_transform(split_bands(coefficients)[:, self.maps])
+
+    def _place(self, maps: Float[Tensor, "batch maps rows columns"]) -> Float[Tensor, "batch 3 height width"]:
+        """Coefficients of maps."""
+        bands = maps.new_zeros(len(maps), 3 * BANDS**2, *maps.shape[2:])
+        return join_bands(cosine_transform(bands.index_copy(1, self.maps, maps)))
+
+    def _correction(self, belief: "Belief", linear: Tensor) -> Tensor:
+        """What the decoder network adds: maps of its own gain, and pixels in units of the expected error."""
+        known = torch.cat((belief.reliability, belief.error.log2() + 5, belief.design), 1)
         condition = self.decoder_condition(known)
-        maps = inverse_cosine_transform(split_bands(belief.coefficients)[:, self.maps])
-        features = self.decoder_in(maps / (self.map_std[:, None, None] * belief.scale[:, :, None, None]))
-        for block in self.decoder_16:
-            features = block(features, condition)
-        features = nn.functional.pixel_shuffle(self.decoder_up_8(features), 2)
-        for block in self.decoder_8:
-            features = block(features, condition)
-        features = nn.functional.pixel_shuffle(self.decoder_up_4(features), 2)
-        features = features + self.decoder_skip(nn.functional.pixel_unshuffle(2 * linear, 4))
-        for block in self.decoder_4:
-            features = block(features, condition)
-        return nn.functional.pixel_shuffle(self.decoder_out(features), 4).float()
+        features = self.decoder_in(nn.functional.pixel_unshuffle(4 * linear, 4))
+        passed = []
+        for blocks, down in zip(self.decoder_fall, self.decoder_down, strict=True):
+            features = _through(blocks, features, condition)
+            passed.append(features)
+            features = down(features)
+        maps = self._maps(belief.coefficients)
+        levels = maps / self.map_std[:, None, None]
+        features = features + self.decoder_maps(torch.cat((levels, levels.abs()), 1))
+        features = _through(self.decoder_16, features, condition)
+        gated = self._place(maps * self.decoder_gate(features).float())
+        for up, blocks in zip(self.decoder_up, self.decoder_rise, strict=True):
+            features = nn.functional.pixel_shuffle(up(features), 2) + passed.pop()
+            features = _through(blocks, features, condition)
+        added = nn.functional.pixel_shuffle(self.decoder_out(features), 4).float()
+        return _pixels(gated) + belief.error[:, :, None, None] * added
 
     def _estimate(self, received: Received, layout: "Layout") -> "Belief":
         """Gain and design SNR from the pilots, contrast from the energy, then LMMSE of every coefficient.
 
-        Contrast is the variance of this photograph over the average one's. Nothing here relies on the length
-        of the transmission, so that a prefix of a longer one is decoded as well.
+        Contrast is the variance of this photograph's coefficients over the average one's, in each octave of
+        each plane. Nothing here relies on the length of the transmission, so that a prefix of a longer one is
+        decoded as well.
         """
         uses = received.y.shape[1]
         of_pilots, of_data = layout.places(uses)
@@ -246,25 +265,19 @@ class AdaptiveDeepJSCC(nn.Module):
         projected = (seen.real + design * seen.imag) / (1 + design**2).sqrt()
         gain = (projected + prior * nominal) / (confidence + prior)
         gain = gain.clamp(0.1 * nominal, 10 * nominal)
-        # Data: E|y|^2 = |h|^2 g^2 contrast power + N0; contrast 1 is worth a few symbols
+        # Data: matched = |h|^2 g a c + n, of variance |h|^2 (|h|^2 g^2 contrast power + N0)
         sent = 2 * len(of_data)
+        group = layout.group[:sent]
         power = gain**2 * self._power(layout, design)[:, :sent]
-        expected = (power[:, 0::2] + power[:, 1::2]) * fade[:, of_data]
-        energy = torch.view_as_real(received.y[:, of_data]).square().sum(-1) - 2 * noise_var[:, of_data]
-        steady = STEADY * power.mean(1, keepdim=True)
-        contrast = (energy.sum(1, keepdim=True) + steady) / (expected.sum(1, keepdim=True) + steady)
-        contrast = contrast.clamp(0.02, 50)
-        # Coefficients: matched = |h|^2 g a c + n
         fade, noise_var = (part[:, of_data].repeat_interleave(2, 1) for part in (fade, noise_var))
-        signal = fade * contrast * power
+        contrast = _contrast(unpack(matched[:, of_data]), fade, power, noise_var, group)
+        signal = fade * contrast[:, group] * power
         reliability = signal / (signal + noise_var)
         amplitude = (power / layout.variance[:sent]).sqrt()
         values = reliability * unpack(matched[:, of_data]) / (amplitude * fade.clamp_min(1e-20))
-        scale = contrast.sqrt()
-        lost = (layout.variance[:sent] * (1 - reliability)).sum(1, keepdim=True)
-        lost = lost + layout.variance[sent:].sum()
-        error = scale * (lost / layout.order.numel()).sqrt()
-        error = error.clamp_min(LEAST_ERROR)
+        lost = layout.variance * contrast[:, layout.group]
+        lost = lost * (1 - nn.functional.pad(reliability, (0, layout.order.numel() - sent)))
+        error = lost.mean(1, keepdim=True).sqrt().clamp_min(LEAST_ERROR)
         coefficients, per_coefficient = (
             part.new_zeros(len(part), layout.order.numel())
             .index_copy(1, layout.order[:sent], part)
@@ -272,7 +285,7 @@ class AdaptiveDeepJSCC(nn.Module):
             for part in (values, reliability)
         )
         per_map = split_bands(per_coefficient)[:, self.maps].mean((2, 3))
-        return Belief(coefficients, per_map, error, scale, design)
+        return Belief(coefficients, per_map, error, contrast, design)
 
     def _power(self, layout: "Layout", design: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch values"]:
         """Power of each coefficient, in the order of sending, before the common gain."""
@@ -295,7 +308,8 @@ class AdaptiveDeepJSCC(nn.Module):
         log_variance = spectrum(self.log_spectrum, BANDS * rows, BANDS * columns)
         steps = (16 * log_variance).round().flatten()  # coarse, so that rounding cannot change the order
         order = steps.argsort(descending=True, stable=True)
-        return Layout((3, BANDS * rows, BANDS * columns), order, 2 ** (steps[order] / 16))
+        octaves = octave_groups(BANDS * rows, BANDS * columns, order.device)
+        return Layout((3, BANDS * rows, BANDS * columns), order, 2 ** (steps[order] / 16), octaves[order])
 
     def _water_level(self, layout: "Layout", noise_var: Tensor) -> Tensor:
         """1/mu: power 1/2 per value if all of them were sent."""
@@ -324,9 +338,14 @@ def spectrum(
 
 def hats(size: int, device: torch.device) -> Float[Tensor, "size nodes"]:
     """Weights of the nodes at each frequency: node n lies at (2^n - 1) / 2^OCTAVES of the highest."""
+    distance = _places(size, device)[:, None] - torch.arange(OCTAVES + 1, device=device)
+    return (1 - distance.abs()).clamp_min(0)
+
+
+def _places(size: int, device: torch.device) -> Float[Tensor, " size"]:
+    """Octaves of each frequency, from 0 to 8."""
     frequency = (torch.arange(size, device=device, dtype=torch.float32) + 0.25) / size
-    place = (1 + frequency * 2**OCTAVES).log2()
-    return (1 - (place[:, None] - torch.arange(OCTAVES + 1, device=device)).abs()).clamp_min(0)
+    return (1 + frequency * 2**OCTAVES).log2()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -337,11 +356,13 @@ class Layout:
         shape: [planes, height, width] of the coefficients, whole bands.
         order: Flat index into them, largest variance first.
         variance: Of the average photograph's coefficients, in that order.
+        group: Octave of each, in that order; the octaves of a plane follow each other.
     """
 
     shape: tuple[int, int, int]
     order: Int[Tensor, " values"]
     variance: Float[Tensor, " values"]
+    group: Int[Tensor, " values"]
 
     @property
     def uses(self) -> int:
@@ -382,15 +403,51 @@ class Belief:
         coefficients: Estimates.
         reliability: Part of each map's variance that was received, from 0 to 1.
         error: Expected root mean square error of the linear image.
-        scale: Standard deviation of the photograph over the average one's.
+        contrast: Variance of the photograph over the average one's, in each octave of each plane.
         design: SNR of the power allocation as the receiver believes, -1..1.
     """
 
     coefficients: Float[Tensor, "batch planes height width"]
     reliability: Float[Tensor, "batch maps"]
     error: Float[Tensor, "batch 1"]
-    scale: Float[Tensor, "batch 1"]
+    contrast: Float[Tensor, "batch groups"]
     design: Float[Tensor, "batch 1"]
+
+
+def octave_groups(height: int, width: int, device: torch.device) -> Int[Tensor, " coefficients"]:
+    """Plane and octave of the higher of the two frequencies, as one number, of each coefficient."""
+    down, across = (_places(n, device).floor().long().clamp(max=OCTAVES - 1) for n in (height, width))
+    octave = torch.maximum(down[:, None], across)
+    return (octave + OCTAVES * torch.arange(len(PLANES), device=device)[:, None, None]).flatten()
+
+
+def _contrast(
+    matched: Float[Tensor, "batch values"],
+    fade: Float[Tensor, "batch values"],
+    power: Float[Tensor, "batch values"],
+    noise_var: Float[Tensor, "batch values"],
+    group: Int[Tensor, " values"],
+) -> Float[Tensor, "batch groups"]:
+    """Received over nominal energy, noise subtracted, by octaves; one that is unheard is like that below.
+
+    The weights are those of least variance for Gaussian values of contrast 1, whose information is counted
+    in noiseless values.
+    """
+    signal = fade * power
+    weight = 1 / (signal + noise_var) ** 2
+    energy = matched.square() / fade.clamp_min(1e-20) - noise_var
+    count = len(PLANES) * OCTAVES
+    heard, information = (
+        part.new_zeros(len(part), count).index_add(1, group, part).reshape(-1, len(PLANES), OCTAVES)
+        for part in (weight * signal * energy, weight * signal**2)
+    )
+    below = torch.ones_like(heard[:, :, 0])
+    contrasts: list[Tensor] = []
+    for octave in range(OCTAVES):
+        below = (heard[:, :, octave] + STEADY * below) / (information[:, :, octave] + STEADY)
+        below = below.clamp(LEAST_CONTRAST, 1 / LEAST_CONTRAST)
+        contrasts.append(below)
+    return torch.stack(contrasts, 2).flatten(1)
 
 
 def cosine_transform(
@@ -490,6 +547,12 @@ class ResidualBlock(nn.Module):
 
 def _stage(features: int, blocks: int, condition: int) -> nn.ModuleList:
     return nn.ModuleList(ResidualBlock(features, condition) for _ in range(blocks))
+
+
+def _through(blocks: nn.ModuleList, features: Tensor, condition: Tensor) -> Tensor:
+    for block in blocks:
+        features = block(features, condition)
+    return features
 
 
 def _condition(inputs: int, outputs: int) -> nn.Sequential:

@@ -40,7 +40,7 @@ def train(
     out: Path,
     photos: Path = PHOTOS,
     validation: Path = VALIDATION,
-    batch: int = 4,
+    batch: int = 8,
     crop: int = 128,
     learning_rate: float = 1e-3,
     device: str = "cpu",
