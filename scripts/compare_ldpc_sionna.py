@@ -57,9 +57,10 @@ def main() -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--blocks", type=int, default=4000, help="blocks per point of our own curve")
+    parser.add_argument("--recorded", type=Path, default=GOLDEN / "ldpc_bler.json", help="what Sionna lost")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    recorded = json.loads((GOLDEN / "ldpc_bler.json").read_text())
+    recorded = json.loads(args.recorded.read_text())
     print("    k     n  SNR/dB  blocks    Sionna      ours  only Sionna right  only ours right       z")
     gaps: dict[str, float] = {}
     for k, n in sorted({(p["k"], p["n"]) for p in recorded}):

@@ -70,13 +70,15 @@ def vectors() -> None:
     print(f"ldpc.npz: {(HERE / 'ldpc.npz').stat().st_size} bytes")
 
 
-def bler(k: int, n: int, snrs_db: list[float], blocks: int) -> None:
+def bler(
+    k: int, n: int, snrs_db: list[float], blocks: int, iterations: int, schedule: str, path: Path
+) -> None:
     import torch
     from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 
     torch.set_num_threads(1)
     encoder = LDPC5GEncoder(k, n)
-    decoder = LDPC5GDecoder(encoder, cn_update="boxplus", num_iter=20)
+    decoder = LDPC5GDecoder(encoder, cn_update="boxplus", num_iter=iterations, cn_schedule=schedule)
     failed: dict[float, list[int]] = {snr_db: [] for snr_db in snrs_db}
     for chunk in range(blocks // CHUNK):
         bits, noise = received(k, n, chunk)
@@ -86,7 +88,6 @@ def bler(k: int, n: int, snrs_db: list[float], blocks: int) -> None:
             wrong = np.flatnonzero((decoded != bits).any(1))
             failed[snr_db] += [chunk * CHUNK + int(i) for i in wrong]
         print(chunk, {snr_db: len(f) for snr_db, f in failed.items()}, flush=True)
-    path = HERE / "ldpc_bler.json"
     points = json.loads(path.read_text()) if path.exists() else []
     points = [p for p in points if not (p["k"] == k and p["n"] == n and p["snr_db"] in failed)]
     for snr_db, indices in failed.items():
@@ -106,11 +107,14 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=8448)
     parser.add_argument("--snr-db", type=float, nargs="+", default=[1.2])
     parser.add_argument("--blocks", type=int, default=10000)
+    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--schedule", choices=("flooding", "layered"), default="flooding")
+    parser.add_argument("--out", type=Path, default=HERE / "ldpc_bler.json")
     args = parser.parse_args()
     if args.what == "vectors":
         vectors()
     else:
-        bler(args.k, args.n, args.snr_db, args.blocks)
+        bler(args.k, args.n, args.snr_db, args.blocks, args.iterations, args.schedule, args.out)
 
 
 if __name__ == "__main__":
