@@ -27,6 +27,8 @@ from channels.waveform import Numerology, Stage
 from semcom import zoo
 from semcom.analog import Analog
 from semcom.codecs import CODECS, Memo, SourceCodec
+from semcom.codecs.hyperprior import MeanScaleHyperprior
+from semcom.codecs.learned import LearnedCodec
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, MissingWeights, UnknownName
 from semcom.jscc.bank import Bank
@@ -233,7 +235,10 @@ WRAPPERS = {
 }
 UNSPLIT = ("ofdm", "impaired")  # their one parameter has colons of its own
 
-CODECS_BY_NAME = {codec.name: codec for codec in CODECS}
+CODECS_BY_NAME: dict[str, Callable[[], SourceCodec]] = {
+    **{codec.name: lambda codec=codec: codec for codec in CODECS},
+    "learned": lambda: LearnedCodec(cast(MeanScaleHyperprior, zoo.load("learned"))),
+}
 
 SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
     "envelope:csit-average": (
@@ -284,19 +289,20 @@ def channel(spec: str) -> Channel:
 
 @cache
 def codec(name: str) -> SourceCodec:
-    """The codec of a name: elementary stream ("avif") or whole file ("avif-file"), or an imported object.
+    """The codec of a name: elementary stream ("avif", "learned"), whole file ("avif-file"), or imported.
 
     It comes in a `Memo` that all schemes of this process share, so that each image is encoded once for all.
 
     Raises:
         UnknownName: No such codec.
         InvalidOption: The imported object is not a codec.
+        MissingWeights: The network of the learned codec is absent or damaged.
     """
     if IMPORTED.fullmatch(name):
         return Memo(imported(name, "codec"))
     if name not in CODECS_BY_NAME:
         raise UnknownName(f"no codec called {name!r}; there are {', '.join(CODECS_BY_NAME)}")
-    return Memo(CODECS_BY_NAME[name])
+    return Memo(CODECS_BY_NAME[name]())
 
 
 def scheme(name: str) -> Scheme:

@@ -30,10 +30,12 @@ from channels.link import IdealLink
 from semcom import codecs, zoo
 from semcom.analog import Analog
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
+from semcom.codecs.learned import LearnedCodec
 from semcom.envelope import Choice, Envelope, GenieEnvelope
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
+from semcom.jscc.jscc import DeepJSCC
 from semcom.jscc.softcast import SoftCast
 from semcom.metrics.catalogue import ALL_METRICS
 from semcom.receivers import Direct
@@ -86,7 +88,7 @@ LINKS = (
     DigitalLink(MCS_TABLE[30], adapted=True),
 )
 
-CODECS = codecs.CODECS
+CODECS = (*codecs.CODECS, LearnedCodec(zoo.load("learned")))
 
 METRICS = ALL_METRICS
 
@@ -106,7 +108,7 @@ NETWORKS = (
     an_adaptive_network(),
     Bourtsoulatze2019(2, (2, 2, 2, 1, 1), (4, 6, 6, 6)),
     Bank("bank", (Bourtsoulatze2019(8, widths=(4, 6, 6, 6)), Bourtsoulatze2019(2, widths=(4, 6, 6, 6)))),
-    *(zoo.load(name) for name in zoo.names()),
+    *(network for name in zoo.names() if isinstance(network := zoo.load(name), DeepJSCC)),
 )
 
 JPEG, AVIF = Memo(StreamCodec(Jpeg())), Memo(StreamCodec(Avif()))

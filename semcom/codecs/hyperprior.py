@@ -24,6 +24,7 @@ Reference:
 
 import math
 from collections.abc import Callable, Generator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import cast
 
@@ -39,6 +40,7 @@ LOG2_STEPS = tuple(-5.375 * setting / (SETTINGS - 1) for setting in range(SETTIN
 """Log2 of the quantiser step, as a part of the range of a pixel: 1 at setting 0, 1/41 at the last."""
 
 WEIGHT_BITS, ACTIVATION_BITS, MEAN_BITS = 14, 12, 6
+WEIGHT_LIMIT = 4.0 - 2.0**-WEIGHT_BITS
 ACTIVATION_LIMIT = 512.0  # 2^(9 + 12) * 2^(2 + 14) * 2^12 terms stay below 2^53
 
 LOG2_SCALE_MIN, LOG2_SCALE_MAX = -5.0, 8.0
@@ -110,12 +112,15 @@ class Conv(nn.Conv2d):
         """[batch, inputs, rows, columns] to [batch, outputs, rows / stride, columns / stride]."""
         if input.dtype != torch.float64:
             return super().forward(input)
-        limit = 4.0 - 2.0**-WEIGHT_BITS
-        weight, bias = (
-            on_grid(p.double().clamp(-limit, limit), WEIGHT_BITS)
-            for p in (self.weight, cast(Tensor, self.bias))
-        )
+        weight, bias = (fixed_point(p, WEIGHT_LIMIT) for p in (self.weight, cast(Tensor, self.bias)))
         return exact(F.conv2d(input, weight, bias, self.stride, self.padding))
+
+
+def fixed_point(parameter: Tensor, limit: float = math.inf) -> Tensor:
+    """On the grid of weights; one in float64 is there already."""
+    if parameter.dtype == torch.float64:
+        return parameter
+    return on_grid(parameter.double().clamp(-limit, limit), WEIGHT_BITS)
 
 
 class Table(nn.Module):
@@ -127,7 +132,7 @@ class Table(nn.Module):
 
     def forward(self, setting: Int[Tensor, " batch"], dtype: torch.dtype) -> Float[Tensor, "batch columns"]:
         """Rows; on a grid in float64, where the weights of the knots are exact too."""
-        knots = on_grid(self.knots.to(dtype), WEIGHT_BITS)
+        knots = fixed_point(self.knots) if dtype == torch.float64 else self.knots
         low = (setting // SUBSTEPS).clamp(max=KNOTS - 2)
         part = ((setting - low * SUBSTEPS).to(dtype) / SUBSTEPS)[:, None]
         return knots[low] * (1 - part) + knots[low + 1] * part
@@ -279,7 +284,10 @@ class Context(nn.Module):
         if self.linear is not None:
             with full_precision(near):
                 mean = mean + self.linear(near)
-        return mean, log2_scale + on_grid(self.log2_scale.to(known.dtype)[:, None, None], WEIGHT_BITS)
+        own = self.log2_scale
+        if known.dtype == torch.float64:
+            own = fixed_point(own)
+        return mean, log2_scale + own[:, None, None]
 
 
 def steps(setting: Tensor, dtype: torch.dtype) -> Tensor:
@@ -315,6 +323,11 @@ class MeanScaleHyperprior(nn.Module):
             for first, last, width in zip(ends, ends[1:], widths, strict=False)
         )
 
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "learned"
+
     def _contexts(self) -> list[Context]:
         return [cast(Context, context) for context in self.contexts]
 
@@ -330,6 +343,16 @@ class MeanScaleHyperprior(nn.Module):
             log2_scale = torch.log2(deviations * math.sqrt(3) / math.pi)
             for context in self._contexts():
                 context.log2_scale.copy_(log2_scale[context.first : context.last])
+
+    def in_fixed_point(self) -> "MeanScaleHyperprior":
+        """A copy in float64 with parameters on their grid, whose `passes` compute the same faster."""
+        copy = deepcopy(self)
+        with torch.no_grad():
+            for module in copy.modules():
+                limit = WEIGHT_LIMIT if isinstance(module, Conv) else math.inf
+                for parameter in module.parameters(recurse=False):
+                    parameter.data = fixed_point(parameter.data, limit)
+        return copy
 
     def analyse(self, x: Tensor, setting: Tensor) -> Tensor:
         """Pixels in [0, 1], sides multiples of 16, to coefficients in steps."""
@@ -401,7 +424,7 @@ class MeanScaleHyperprior(nn.Module):
         """
 
         def coded(name: str, values: Tensor, mean: Tensor, log2_scale: Tensor) -> tuple[Tensor, Tensor]:
-            residual = values - mean
+            residual = (values if uniform else values.detach()) - mean
             if uniform is None:
                 integers = decided(residual.detach(), log2_scale.detach())
                 bits = logistic_bits(residual + (integers - residual).detach(), log2_scale)
@@ -451,7 +474,6 @@ def logistic_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
     log(sigmoid(a) - sigmoid(b)) = log(1 - e^(b - a)) + log sigmoid(a) + log sigmoid(-b) for a > b.
     """
     inverse = torch.exp2(-log2_scale.clamp(LOG2_SCALE_MIN, LOG2_SCALE_MAX))
-    inverse = inverse.expand_as(residual) if inverse.shape != residual.shape else inverse
     centre = residual * inverse
     half = 0.5 * inverse
     log_mass = torch.log(-torch.expm1(-inverse)) + F.logsigmoid(half + centre) + F.logsigmoid(half - centre)

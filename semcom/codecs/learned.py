@@ -3,7 +3,7 @@
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -27,8 +27,11 @@ from semcom.errors import CorruptPayload, InvalidOption
 
 PRECISION = 16  # bits of the frequencies in the range coder
 HEADER_BYTES = 3
+LEAST_BLOCKS = (
+    4  # of a side; smaller pictures are padded, for the networks know no picture that is all border
+)
 
-Integers = Int[np.ndarray, " count"]
+Integers = Int[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,18 @@ class LearnedCodec:
 
     Args:
         network: Trained; `zoo.load("learned")`.
-        name: Canonical spelling.
     """
 
     network: MeanScaleHyperprior
-    name: str = "learned"
+    _exact: MeanScaleHyperprior = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_exact", self.network.in_fixed_point())
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling ("learned")."""
+        return self.network.name
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
@@ -81,18 +91,18 @@ class LearnedCodec:
         return to_tensor(enlarge(pixels, size))
 
     def _most_integers(self, size: tuple[int, int]) -> int:
-        rows, columns = (math.ceil(extent / BLOCK) for extent in size)
+        rows, columns = map(_blocks, size)
         config = self.network.config
         side = config["side"] * math.ceil(rows / 4) * math.ceil(columns / 4)
         return config["coefficients"] * rows * columns + side
 
     def _encode(self, x: Tensor, setting: int, coder: "_Encoder") -> None:
-        rows, columns = (math.ceil(extent / BLOCK) for extent in x.shape[2:])
+        rows, columns = map(_blocks, x.shape[2:])
         padding = (0, columns * BLOCK - x.shape[3], 0, rows * BLOCK - x.shape[2])
         number = torch.tensor([setting])
         y = self.network.analyse(F.pad(x, padding, mode="replicate"), number)
         z = self.network.hyper_analysis(y, number).double()
-        mean, log2_scale = (p.expand_as(z) for p in self.network.prior_of(number, torch.float64))
+        mean, log2_scale = (p.expand_as(z) for p in self._exact.prior_of(number, torch.float64))
         z_hat = mean + coder.put(z - mean, log2_scale)
         y_hat = torch.zeros_like(y, dtype=torch.float64)
         for first, last, mask, mean, log2_scale in self._passes(z_hat, y_hat, number):
@@ -100,9 +110,9 @@ class LearnedCodec:
             y_hat[0, first:last, mask] = mean + coder.put(residual, log2_scale)
 
     def _decode(self, size: tuple[int, int], setting: int, coder: "_Decoder") -> Tensor:
-        rows, columns = (math.ceil(extent / BLOCK) for extent in size)
+        rows, columns = map(_blocks, size)
         number = torch.tensor([setting])
-        mean, log2_scale = self.network.prior_of(number, torch.float64)
+        mean, log2_scale = self._exact.prior_of(number, torch.float64)
         shape = (-1, -1, math.ceil(rows / 4), math.ceil(columns / 4))
         mean, log2_scale = mean.expand(shape), log2_scale.expand(shape)
         z_hat = mean + coder.get(log2_scale)
@@ -115,9 +125,13 @@ class LearnedCodec:
         self, z_hat: Tensor, y_hat: Tensor, setting: Tensor
     ) -> Iterator[tuple[int, int, Tensor, Tensor, Tensor]]:
         """Group, blocks, means and scales [group, blocks] of one pass after the other."""
-        for p in self.network.passes(z_hat, y_hat, setting):
+        for p in self._exact.passes(z_hat, y_hat, setting):
             mask = p.mask[0, 0] > 0
             yield p.first, p.last, mask, p.mean[0][:, mask], p.log2_scale[0][:, mask]
+
+
+def _blocks(extent: int) -> int:
+    return max(math.ceil(extent / BLOCK), LEAST_BLOCKS)
 
 
 class _Encoder:

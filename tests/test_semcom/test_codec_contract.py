@@ -84,10 +84,9 @@ def test_round_trip(codec: SourceCodec, photo: Tensor) -> None:
         torch.testing.assert_close(x_hat * 255, (x_hat * 255).round(), atol=1e-4, rtol=0)
         quality_db.append(psnr_db(x_hat, photo))
     assert quality_db == sorted(quality_db)
-    # 8-bit colour conversion and halved colour resolution alone cost this much
-    assert quality_db[-1] > (
-        33 if codec.name.startswith(("jpeg-file", "webp")) or codec.name == "jpeg" else 42
-    )
+    # 8-bit colour conversion and halved colour resolution alone cost this much, as does a part of a transform
+    floors_db = {"jpeg": 33, "jpeg-file": 33, "webp": 33, "webp-file": 33, "learned": 39}
+    assert quality_db[-1] > floors_db.get(codec.name, 42)
 
 
 @every_codec
