@@ -333,7 +333,12 @@ class MeanScaleHyperprior(nn.Module):
 
     def start_from(self, x: Float[Tensor, "count 3 height width"]) -> None:
         """Set the block transform, and the scales to begin with, by the statistics of pictures."""
-        blocks = F.pixel_unshuffle(x - 0.5, BLOCK).permute(0, 2, 3, 1).reshape(-1, 3 * BLOCK**2)
+        height, width = (extent // BLOCK * BLOCK for extent in x.shape[2:])
+        blocks = (
+            F.pixel_unshuffle(x[:, :, :height, :width] - 0.5, BLOCK)
+            .permute(0, 2, 3, 1)
+            .reshape(-1, 3 * BLOCK**2)
+        )
         # no mean is subtracted: the second moments, with grey as the origin
         variances, vectors = torch.linalg.eigh((blocks.T @ blocks / len(blocks)).double())
         keep = self.config["coefficients"]

@@ -32,6 +32,7 @@ from semcom.codecs.hyperprior import (
 )
 from semcom.codecs.learned import HEADER_BYTES, PRECISION, LearnedCodec, frequencies, levels_of, reaches
 from semcom.errors import CorruptPayload
+from semcom.training import learned_codec
 
 ROOT = Path(__file__).parents[2]
 
@@ -297,3 +298,23 @@ def test_training_on_integers_reaches_the_decoder_only() -> None:
         assert any(grad is not None and bool(grad.any()) for grad in encoder) == reached
         for part in (network.synthesis, network.contexts[0], network.contexts[2], network.prior):
             assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
+
+
+def test_training_starts_from_the_block_transform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned_codec, "VALIDATED", (20,))
+    torch.manual_seed(1)
+    x = (texture(256, 256) + 0.05 * torch.randn(1, 3, 256, 256)).clamp(0, 1)
+    shard = tmp_path / "shard.npy"
+    np.save(shard, (x * 255).byte().permute(0, 2, 3, 1).numpy())
+    learned_codec.train(1.0, tmp_path, shard, shard, batch=1, crop=64, hard=True)
+    trained = zoo.read(tmp_path / "weights.safetensors")
+    torch.manual_seed(0)
+    start = MeanScaleHyperprior()
+    start.start_from(torch.from_numpy(np.load(shard)).permute(0, 3, 1, 2).float() / 255)
+    start_of = {key: value.half().float() for key, value in start.state_dict().items()}
+    changed = {
+        key.split(".")[0] for key, p in trained.state_dict().items() if not torch.equal(p, start_of[key])
+    }
+    # the encoder and the transform are left alone by training on integers
+    assert {"synthesis", "contexts"} <= changed
+    assert changed <= {"synthesis", "contexts", "gain_up", "hyper_synthesis", "prior"}
