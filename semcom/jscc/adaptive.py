@@ -549,8 +549,8 @@ def _stage(features: int, blocks: int, condition: int) -> nn.ModuleList:
     return nn.ModuleList(ResidualBlock(features, condition) for _ in range(blocks))
 
 
-def _through(blocks: nn.ModuleList, features: Tensor, condition: Tensor) -> Tensor:
-    for block in blocks:
+def _through(blocks: nn.Module, features: Tensor, condition: Tensor) -> Tensor:
+    for block in blocks.children():
         features = block(features, condition)
     return features
 
