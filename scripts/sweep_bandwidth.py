@@ -1,4 +1,4 @@
-"""Kodak, distortion and perception against bandwidth at 0, 5, 10 and 20 dB, on AWGN and Rayleigh fading.
+"""Kodak, distortion and perception against bandwidth at 0, 5, 10 and 20 dB on AWGN.
 
 Run:     python scripts/sweep_bandwidth.py --workers 2
 Cost:    see results/README.md; killed or interrupted, the same command resumes
@@ -32,7 +32,7 @@ SCHEMES = (
     "deepjscc-2019",
 )
 RHO = ("1/6", "1/12", "1/24", "1/48", "1/96", "1/192")
-CHANNELS = ("awgn", "rayleigh:64")
+CHANNELS = ("awgn",)
 SNR_DB = (0.0, 5.0, 10.0, 20.0)
 METRICS = ("psnr_db", "ms_ssim", "swd")
 

@@ -11,7 +11,7 @@ have are copied. Then the two scripts draw.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby, zip_longest
+from itertools import groupby, product, zip_longest
 from pathlib import Path
 
 import sweep_bandwidth
@@ -49,14 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = [items_done(run(sweep, store)) for sweep, store in zip(sweeps, stores, strict=True)]
     for done in zip_longest(*runs):
         print(*done, flush=True)
-    wanted, schemes = {float(parse_rho(rho)) for rho in common}, stores[1].schemes()
-    stores[1].write(
-        [
-            record
-            for record in stores[0].records()
-            if record.rho in wanted and record.scheme in schemes and record.snr_db in sweep_bandwidth.SNR_DB
-        ]
+    points = set(
+        product(
+            stores[1].schemes(),
+            sweep_bandwidth.CHANNELS,
+            [float(parse_rho(rho)) for rho in common],
+            sweep_bandwidth.SNR_DB,
+        )
     )
+    stores[1].write([r for r in stores[0].records() if (r.scheme, r.channel, r.rho, r.snr_db) in points])
     for store in stores:
         store.close()
     sweep_snr.experiment(by_snr)
