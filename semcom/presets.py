@@ -259,6 +259,14 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
         "softcast whose power allocation knows the average SNR",
         lambda: SoftCast(csit="average"),
     ),
+    "deepjscc": (
+        "one DeepJSCC for all SNRs and bandwidths, nested, that starts where linear coding ends",
+        lambda: Analog(cast(DeepJSCC, zoo.load("deepjscc"))),
+    ),
+    "deepjscc:csit-average": (
+        "deepjscc whose encoder knows the average SNR",
+        lambda: Analog(cast(DeepJSCC, zoo.load("deepjscc")), "average"),
+    ),
     "deepjscc-2019": (
         "the reference DeepJSCC of Bourtsoulatze et al.",
         lambda: Analog(_bank("deepjscc-2019", DEEPJSCC_2019)),

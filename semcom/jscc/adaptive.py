@@ -130,6 +130,7 @@ class AdaptiveDeepJSCC(nn.Module):
     @torch.no_grad()
     def believe(self, log_spectrum: Float[Tensor, "planes nodes nodes"]) -> None:
         """Take this for the spectrum of the average photograph, and choose the maps by it."""
+        log_spectrum = (64 * log_spectrum).round() / 64  # as weights in fp16 keep it
         variances = 2 ** spectrum(log_spectrum, TYPICAL_SIDE, TYPICAL_SIDE)
         strength = split_bands(variances[None])[0].mean((1, 2))
         self.log_spectrum.copy_(log_spectrum)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from channels import AWGN, NamedStreams, RayleighBlockFading, Received, transmit
 from channels.symbols import average_power
+from semcom import zoo
+from semcom.data import sample_photos
 from semcom.jscc.adaptive import (
     PLANES,
     AdaptiveDeepJSCC,
@@ -173,3 +175,43 @@ def test_a_receiver_that_hears_nothing_shows_the_mean_colour(linear: AdaptiveDee
     silence = torch.zeros(1, 300, dtype=torch.complex64)
     shown = linear.decode(Received(silence, silence, torch.ones(1, 1)), (1, 3, 32, 32))
     torch.testing.assert_close(shown, torch.tensor(MEAN_COLOR)[None, :, None, None].expand_as(shown))
+
+
+@pytest.fixture(scope="module")
+def shipped() -> AdaptiveDeepJSCC:
+    network = zoo.load("deepjscc")
+    assert isinstance(network, AdaptiveDeepJSCC)
+    return network
+
+
+def psnr_db(x_hat: Tensor, x: Tensor) -> float:
+    return -10 * math.log10(float((x_hat - x).square().mean()))
+
+
+def test_the_shipped_network_gets_better_with_snr_and_with_rho(shipped: AdaptiveDeepJSCC) -> None:
+    x = sample_photos()[0].x[:, :, 64:320, 64:320]
+    rng = NamedStreams(0, ("astronaut",))
+
+    def quality(uses: int, snr_db: float) -> float:
+        received = transmit(AWGN(), shipped.encode(x, uses, snr_db), snr_db, rng)
+        return psnr_db(shipped.decode(received, tuple(x.shape)), x)
+
+    n = x.numel()
+    by_snr = [quality(n // 48, snr_db) for snr_db in (-5.0, 0.0, 5.0, 10.0, 20.0)]
+    by_rho = [quality(n // inverse_rho, 10.0) for inverse_rho in (768, 192, 48, 12, 6)]
+    assert by_snr == sorted(by_snr)
+    assert by_rho == sorted(by_rho)
+
+
+def test_the_shipped_network_reads_a_transmission_that_was_cut_short(shipped: AdaptiveDeepJSCC) -> None:
+    """The first k1 of k2 symbols serve as well as k1 that were sent by themselves at the same power."""
+    x = sample_photos()[0].x[:, :, 64:320, 64:320]
+    short, long = x.numel() // 96, x.numel() // 12
+    rng = NamedStreams(0, ("astronaut",))
+    by_itself = shipped.encode(x, short, 5.0)
+    prefix = shipped.encode(x, long, 5.0)[:, :short]
+    scale = float(average_power(prefix).sqrt())
+    shown = []
+    for symbols in (by_itself, prefix / scale):
+        shown.append(shipped.decode(transmit(AWGN(), symbols, 5.0, rng), tuple(x.shape)))
+    assert abs(psnr_db(shown[0], x) - psnr_db(shown[1], x)) < 0.2

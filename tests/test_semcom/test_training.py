@@ -393,10 +393,10 @@ def test_a_specialist_of_the_adaptive_network_is_no_worse_than_its_start(tmp_pat
     first = deepjscc.train(1.0, tmp_path / "first", **shards, **options)
     weights = tmp_path / "first/weights.safetensors"
     second = deepjscc.train(1.0, tmp_path / "second", start=weights, **shards, **options)
-    assert second >= first - 0.02  # rounding of the weights to fp16
+    assert second >= first - 0.05  # rounding of the weights to fp16
     start = (tmp_path / "second/curve.csv").read_text().splitlines()[1].split(",")
     assert start[0] == "0"
-    assert float(start[3]) == pytest.approx(first, abs=0.02)
+    assert float(start[3]) == pytest.approx(first, abs=0.05)
     with pytest.raises(InvalidOption, match="both rho and SNR"):
         deepjscc.train(1.0, tmp_path, rho="1/48", **shards)
 
