@@ -10,10 +10,11 @@ coefficients are kept. The last layers of both residual networks start at zero, 
 transform codec. One network serves all rates: the step is a geometric series over the settings, and gains and
 hidden features are modulated by tables over the settings.
 
-Means and scales come in passes (`PASSES`): groups of coefficients from low to high frequency, each on a part
+Means and scales come in passes (`PHASES`): groups of coefficients from low to high frequency, each on a part
 of the grid of blocks, each knowing all earlier passes. They steer the entropy coder, so that encoder and
 decoder must compute the very same numbers. Therefore, on inputs in float64, the layers round weights and
 activations to fixed-point grids on which every sum of a convolution is exact in float64, whatever its order.
+The synthesis does so too, and every decoder shows the same picture.
 
 Reference:
     Minnen, Balle, Toderici, "Joint autoregressive and hierarchical priors for learned image compression",
@@ -164,7 +165,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, setting: Tensor) -> Tensor:
         """Same shape."""
-        return x + self.second(leaky(self.modulation(self.first(x), setting)))
+        return exact(x + self.second(leaky(self.modulation(self.first(x), setting))))
 
 
 def leaky(x: Tensor) -> Tensor:
@@ -350,13 +351,14 @@ class MeanScaleHyperprior(nn.Module):
                 context.log2_scale.copy_(log2_scale[context.first : context.last])
 
     def in_fixed_point(self) -> "MeanScaleHyperprior":
-        """A copy in float64 with parameters on their grid, whose `passes` compute the same faster."""
+        """A copy in float64 with parameters on their grid; its `passes` and `synthesise` are exact."""
         copy = deepcopy(self)
         with torch.no_grad():
             for module in copy.modules():
                 limit = WEIGHT_LIMIT if isinstance(module, Conv) else math.inf
                 for parameter in module.parameters(recurse=False):
                     parameter.data = fixed_point(parameter.data, limit)
+            copy.basis = fixed_point(copy.basis)
         return copy
 
     def analyse(self, x: Tensor, setting: Tensor) -> Tensor:
@@ -370,10 +372,11 @@ class MeanScaleHyperprior(nn.Module):
 
     def synthesise(self, y_hat: Tensor, setting: Tensor) -> Tensor:
         """Coefficients in steps to pixels; not clipped."""
-        gain = torch.exp(self.gain_up(setting, y_hat.dtype))[:, :, None, None]
-        y = y_hat * gain * steps(setting, y_hat.dtype)
+        gain = on_grid(torch.exp(self.gain_up(setting, y_hat.dtype)), WEIGHT_BITS)[:, :, None, None]
+        y = exact(y_hat * gain * steps(setting, y_hat.dtype))
+        basis = fixed_point(self.basis) if y.dtype == torch.float64 else self.basis
         with full_precision(y):
-            x = F.pixel_shuffle(F.conv2d(y, self.basis.T[:, :, None, None]), BLOCK)
+            x = F.pixel_shuffle(exact(F.conv2d(y, basis.T[:, :, None, None])), BLOCK)
         return x + self.synthesis(x, setting) + 0.5
 
     def prior_of(self, setting: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

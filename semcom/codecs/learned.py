@@ -27,9 +27,7 @@ from semcom.errors import CorruptPayload, InvalidOption
 
 PRECISION = 16  # bits of the frequencies in the range coder
 HEADER_BYTES = 3
-LEAST_BLOCKS = (
-    4  # of a side; smaller pictures are padded, for the networks know no picture that is all border
-)
+LEAST_BLOCKS = 4  # of a side; smaller pictures are padded: the networks know none that is all border
 
 Integers = Int[np.ndarray, "..."]
 
@@ -39,9 +37,9 @@ class LearnedCodec:
     """A mean-scale hyperprior whose latent is coded by an asymmetric numeral system: real bytes.
 
     Payload: one byte for scale and setting, a checksum of 16 bits over all integers, one stream of the range
-    coder. Nothing depends on the size of the picture but what the decoder is told. The numbers that steer the
-    range coder are computed exactly (see `semcom.codecs.hyperprior`), so the integers come back on any
-    machine; should a decoder still get others, the checksum says so. The pixels are computed in float32.
+    coder; the size of the picture is not in it. The decoder computes exactly, see `semcom.codecs.hyperprior`,
+    so integers and pixels are the same with any number of threads and on any machine; should a decoder get
+    other integers all the same, the checksum says so. The encoder's transform is in float32.
 
     Args:
         network: Trained; `zoo.load("learned")`.
@@ -119,7 +117,7 @@ class LearnedCodec:
         y_hat = torch.zeros(1, self.network.config["coefficients"], rows, columns, dtype=torch.float64)
         for first, last, mask, mean, log2_scale in self._passes(z_hat, y_hat, number):
             y_hat[0, first:last, mask] = mean + coder.get(log2_scale)
-        return self.network.synthesise(y_hat.float(), number)
+        return self._exact.synthesise(y_hat, number).float()
 
     def _passes(
         self, z_hat: Tensor, y_hat: Tensor, setting: Tensor
