@@ -29,6 +29,7 @@ SCHEMES = (
     "hevc-intra+ldpc:mcs8",
     "hevc-intra+ldpc:mcs17",
     "softcast",
+    "deepjscc",
     "deepjscc-2019",
 )
 RHO = ("1/6", "1/12", "1/24", "1/48", "1/96", "1/192")

@@ -5,9 +5,9 @@ Cost:    see results/README.md; killed or interrupted, the same command resumes
 Expect:  see results/README.md
 
 Digital: the envelope frozen on other photographs, two fixed MCS with their cliffs, and two bounds (a genie
-that chooses per image after the fact; HEVC intra over an error-free link at capacity). Joint: SoftCast and
-the reference DeepJSCC. Fading is constant over 64 channel uses and known to the receiver; one seed
-is 96 to 1536 independent fades per image.
+that chooses per image after the fact; HEVC intra over an error-free link at capacity). Joint: SoftCast, our
+DeepJSCC and the reference DeepJSCC. Fading is constant over 64 channel uses and known to the receiver; one
+seed is 96 to 1536 independent fades per image.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,7 @@ SCHEMES = (
     "hevc-intra+ldpc:mcs8",
     "hevc-intra+ldpc:mcs17",
     "softcast",
+    "deepjscc",
     "deepjscc-2019",
 )
 RHO = ("1/12", "1/48", "1/192")

@@ -315,6 +315,7 @@ def quickstart(
         "semcom train deepjscc-2019 --rho 1/12 --data photos/ --validation val/ --out trained/",
         "semcom train deepjscc --data train.npz --validation val.npy --seconds 540 --device cuda --batch 64 "
         "--out trained/",
+        "semcom train deepjscc-perceptual --data mine/ --validation val/ --out tuned/",
         "semcom train deepjscc --start deepjscc --patience 5 --data mine/ --validation val/ --out tuned/",
         "accelerate launch --multi_gpu --num_processes 4 --no_python semcom train deepjscc --device cuda "
         "--batch 256 --data photos/ --validation val/ --out trained/",
@@ -324,7 +325,10 @@ def quickstart(
 )
 def train(
     name: Annotated[
-        str, typer.Argument(help="deepjscc, deepjscc-2019 or learned-codec.", show_default=False)
+        str,
+        typer.Argument(
+            help="deepjscc, deepjscc-perceptual, deepjscc-2019, learned-codec or prior.", show_default=False
+        ),
     ],
     data: Annotated[
         Path, typer.Option(help="Pictures to train on: folder, .npy or .npz shard.", show_default=False)

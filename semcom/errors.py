@@ -41,6 +41,10 @@ class MissingWeights(SemcomError):
     """Weights that are absent, or that fail their check."""
 
 
+class UnsuitableEvidence(SemcomError):
+    """An observation that a receiver cannot use: of another kind, or of unknown noise."""
+
+
 class TrainingDiverged(SemcomError):
     """A training whose loss is not finite any more."""
 

@@ -5,6 +5,7 @@ import json
 import os
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,15 +13,20 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from semcom.codecs.hyperprior import MeanScaleHyperprior
-from semcom.errors import MissingWeights, UnknownName
+from semcom.errors import InvalidOption, MissingWeights, UnknownName
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
+from semcom.jscc.refinement import DecoderRefinement
+from semcom.prior import NaturalImagePrior
 
 FORMAT = "1"
+Network = TypeVar("Network", bound=nn.Module)
 CLASSES: dict[str, type[nn.Module]] = {
     "AdaptiveDeepJSCC": AdaptiveDeepJSCC,
     "Bourtsoulatze2019": Bourtsoulatze2019,
+    "DecoderRefinement": DecoderRefinement,
     "MeanScaleHyperprior": MeanScaleHyperprior,
+    "NaturalImagePrior": NaturalImagePrior,
 }
 WEIGHTS = Path(str(resources.files("semcom"))) / "weights"
 
@@ -81,6 +87,19 @@ def read(path: Path) -> nn.Module:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise MissingWeights(f"{path} is not a readable network ({str(error).splitlines()[0]})") from None
     return network.eval().requires_grad_(False)
+
+
+def read_as(path: Path, kind: type[Network]) -> Network:
+    """The network in a file, to be trained on.
+
+    Raises:
+        MissingWeights: As `read`.
+        InvalidOption: A network of another kind.
+    """
+    network = read(path)
+    if not isinstance(network, kind):
+        raise InvalidOption(f"{path} holds a {type(network).__name__}; start from a {kind.__name__}")
+    return network.train().requires_grad_(True)
 
 
 def find(weights: Path | str, folder: Path = WEIGHTS) -> Path:

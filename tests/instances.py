@@ -38,6 +38,16 @@ from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.jscc import DeepJSCC
 from semcom.jscc.softcast import SoftCast
 from semcom.metrics.catalogue import ALL_METRICS
+from semcom.operators import (
+    BlockMean,
+    Composed,
+    DecimatedBlur,
+    Fade,
+    Grey,
+    Identity,
+    IterativePinv,
+    Mask,
+)
 from semcom.receivers import Direct
 from semcom.scheme import Scheme
 from semcom.separate import Adapted, FixedMcs, IdealSeparate, Separate
@@ -99,8 +109,8 @@ def an_adaptive_network() -> AdaptiveDeepJSCC:
     network = AdaptiveDeepJSCC((8, 16, 24), (1, 1), (1, 1, 1)).requires_grad_(False)
     falling = -0.8 * torch.arange(9.0)
     network.believe(falling[:, None] + falling + torch.tensor([4.0, 1.0, 0.0])[:, None, None])
-    torch.nn.init.normal_(network.encoder_out.weight, std=0.03)
-    torch.nn.init.normal_(network.decoder_out.weight, std=0.02)
+    torch.nn.init.normal_(network.encoder.out.weight, std=0.03)
+    torch.nn.init.normal_(network.decoder.out.weight, std=0.02)
     return network
 
 
@@ -129,3 +139,26 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
 )
 
 SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)
+
+
+def _kept() -> torch.Tensor:
+    return torch.rand(1, 1, 6, 8, generator=torch.Generator().manual_seed(0)) < 0.5
+
+
+_KERNEL = torch.tensor([[0.1, 0.2, 0.1], [0.2, 0.5, 0.2], [0.0, 0.2, 0.1]], dtype=torch.float64)
+
+OPERATORS = (  # with the shape of what they act on
+    (Identity(), (2, 3, 6, 8)),
+    (BlockMean(2, 6, 8), (2, 3, 6, 8)),
+    (BlockMean(4, 6, 9), (2, 3, 6, 9)),
+    (DecimatedBlur(_KERNEL, 2, 6, 8), (2, 3, 6, 8)),
+    (DecimatedBlur(_KERNEL, 1, 5, 7), (2, 1, 5, 7)),
+    (Mask(_kept()), (2, 3, 6, 8)),
+    (Grey(), (2, 3, 6, 8)),
+    (Fade(torch.tensor([1.0, 0.5j, 0.0, -2.0 + 1.0j], dtype=torch.complex128)), (3, 4)),
+    (Composed(BlockMean(2, 6, 8), Grey()), (2, 3, 6, 8)),
+    (
+        IterativePinv(Composed(Mask(_kept()[:, :, ::2, ::2]), DecimatedBlur(_KERNEL, 2, 6, 8)), 1e-13),
+        (1, 3, 6, 8),
+    ),
+)

@@ -11,10 +11,19 @@ from torch import Tensor, nn
 from channels.channel import Received, SnrDb
 from channels.symbols import normalize_power, pack, unpack
 from semcom.errors import BudgetTooSmall
-from semcom.transmission import MEAN_COLOR
-
-BANDS = 16
-"""Of frequency in each direction; a map is one band of one colour plane, at 1/16 of the picture's size."""
+from semcom.jscc.cosine import (
+    BANDS,
+    PLANES,
+    centred_picture,
+    coefficients_of_centred,
+    cosine_transform,
+    exact_products,
+    inverse_cosine_transform,
+    join_bands,
+    mean_color,
+    split_bands,
+)
+from semcom.jscc.refinement import DecoderRefinement, EncoderRefinement
 
 MAPS = 256
 """The strongest of 768, which the networks see and correct; rho up to 1/6 carries as many values."""
@@ -31,13 +40,6 @@ STEADY = 4.0  # noiseless values that are worth as much as the contrast of the o
 LEAST_CONTRAST = 1e-3
 LEAST_ERROR = 1e-4  # root mean square, a fortieth of an 8-bit step
 FLOOR = 0.05  # least part of its power at high SNR that a coefficient keeps at low SNR
-
-PLANES = (
-    (3**-0.5, 3**-0.5, 3**-0.5),
-    (2**-0.5, 0.0, -(2**-0.5)),
-    (6**-0.5, -2 * 6**-0.5, 6**-0.5),
-)
-"""Orthonormal: brightness and two colour differences."""
 
 
 class AdaptiveDeepJSCC(nn.Module):
@@ -100,32 +102,8 @@ class AdaptiveDeepJSCC(nn.Module):
         self.register_buffer("maps", torch.arange(MAPS))
         self.register_buffer("map_std", torch.ones(MAPS))
         self.log_gain = nn.Parameter(torch.zeros(MAPS))
-        quarter, half, width = widths
-
-        condition = 64
-        self.encoder_condition = _condition(1, condition)
-        self.encoder_in = nn.Conv2d(3 * 64, half, 1)
-        self.encoder_8 = _stage(half, encoder_blocks[0], condition)
-        self.encoder_down = nn.Conv2d(half, width, 2, 2)
-        self.encoder_16 = _stage(width, encoder_blocks[1], condition)
-        self.encoder_gate = _zeroed(nn.Conv2d(width, MAPS, 1))
-        self.encoder_out = _zeroed(nn.Conv2d(width, MAPS, 1))
-
-        condition = 128
-        self.decoder_condition = _condition(MAPS + 2, condition)
-        self.decoder_in = nn.Conv2d(3 * 16, quarter, 3, padding=1)
-        self.decoder_fall = nn.ModuleList(
-            _stage(f, decoder_blocks[i], condition) for i, f in enumerate((quarter, half))
-        )
-        self.decoder_down = nn.ModuleList((nn.Conv2d(quarter, half, 2, 2), nn.Conv2d(half, width, 2, 2)))
-        self.decoder_maps = nn.Conv2d(2 * MAPS, width, 1)
-        self.decoder_gate = _zeroed(nn.Conv2d(width, MAPS, 1))
-        self.decoder_16 = _stage(width, decoder_blocks[2], condition)
-        self.decoder_up = nn.ModuleList((nn.Conv2d(width, 4 * half, 1), nn.Conv2d(half, 4 * quarter, 1)))
-        self.decoder_rise = nn.ModuleList(
-            _stage(f, decoder_blocks[1 - i], condition) for i, f in enumerate((half, quarter))
-        )
-        self.decoder_out = _zeroed(nn.Conv2d(quarter, 3 * 16, 3, padding=1))
+        self.encoder = EncoderRefinement(MAPS, widths[1:], encoder_blocks, condition=64)
+        self.decoder = DecoderRefinement(MAPS, widths, decoder_blocks, condition=128)
 
     @torch.no_grad()
     def believe(self, log_spectrum: Float[Tensor, "planes nodes nodes"]) -> None:
@@ -139,8 +117,8 @@ class AdaptiveDeepJSCC(nn.Module):
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
-        return "deepjscc"
+        """Canonical spelling; the decoder's aim is part of it."""
+        return "deepjscc" if self.decoder.aim == "distortion" else f"deepjscc-{self.decoder.aim}"
 
     def least_uses(self, shape: tuple[int, ...]) -> int:
         """3: two pilots, and a symbol of the picture."""
@@ -162,7 +140,7 @@ class AdaptiveDeepJSCC(nn.Module):
         uses = min(channel_uses, layout.uses)
         of_pilots, of_data = layout.places(uses)
         sent = 2 * len(of_data)
-        amplitude = (self._power(layout, design)[:, :sent] / layout.variance[:sent]).sqrt()
+        amplitude = (self._power(layout, design, sent) / layout.variance[:sent]).sqrt()
         data = pack(coefficients[:, layout.order[:sent]] * amplitude)
         pilots = torch.polar(layout.pilots[: len(of_pilots)].expand(len(x), -1), design.atan())
         symbols = torch.zeros(len(x), uses, dtype=data.dtype, device=x.device)
@@ -179,9 +157,9 @@ class AdaptiveDeepJSCC(nn.Module):
         """RGB before clipping, for losses."""
         layout = self.layout(shape[2], shape[3])
         belief = self._estimate(received, layout)
-        linear = _pixels(belief.coefficients)
+        linear = centred_picture(belief.coefficients)
         refined = linear + self._correction(belief, linear)
-        return (refined + _mean_color(linear))[:, :, : shape[2], : shape[3]]
+        return (refined + mean_color(linear))[:, :, : shape[2], : shape[3]]
 
     @torch.no_grad()
     def expected_error(
@@ -192,8 +170,8 @@ class AdaptiveDeepJSCC(nn.Module):
         snr_db = torch.as_tensor(snr_db, dtype=torch.float32, device=layout.order.device).reshape(-1, 1)
         uses = min(channel_uses, layout.uses)
         sent = 2 * len(layout.places(uses)[1])
-        design = torch.zeros_like(snr_db)
-        power = self._power(layout, design)[:, :sent] * self._nominal_gain(layout, design, uses) ** 2
+        design = snr_db.new_zeros(1, 1)
+        power = self._power(layout, design, sent) * self._nominal_gain(layout, design, uses) ** 2
         lost = layout.variance[:sent] / (1 + power / (0.5 * 10 ** (-snr_db / 10)))
         return (lost.sum(1) + layout.variance[sent:].sum()) / layout.order.numel()
 
@@ -202,15 +180,11 @@ class AdaptiveDeepJSCC(nn.Module):
     ) -> Float[Tensor, "batch 3 height width"]:
         """Of the centred picture, padded to whole bands, plus the network's correction."""
         padding = (0, -x.shape[3] % BANDS, 0, -x.shape[2] % BANDS)
-        centred = nn.functional.pad(x, padding, mode="replicate") - _mean_color(x)
-        condition = self.encoder_condition(design)
-        features = self.encoder_in(nn.functional.pixel_unshuffle(4 * centred, 8))
-        features = _through(self.encoder_8, features, condition)
-        features = _through(self.encoder_16, self.encoder_down(features), condition)
-        coefficients = _transform(centred)
-        maps = self._maps(coefficients)
-        added = self.encoder_out(features).float() * self.map_std[:, None, None]
-        return coefficients + self._place(maps * self.encoder_gate(features).float() + added)
+        centred = nn.functional.pad(x, padding, mode="replicate") - mean_color(x)
+        gate, added = self.encoder(centred, design)
+        coefficients = coefficients_of_centred(centred)
+        maps = self._maps(coefficients) * gate + added * self.map_std[:, None, None]
+        return coefficients + self._place(maps)
 
     def _maps(
         self, coefficients: Float[Tensor, "batch 3 height width"]
@@ -226,23 +200,9 @@ class AdaptiveDeepJSCC(nn.Module):
     def _correction(self, belief: "Belief", linear: Tensor) -> Tensor:
         """What the decoder network adds: maps of its own gain, and pixels in units of the expected error."""
         known = torch.cat((belief.reliability, belief.error.log2() + 5, belief.design), 1)
-        condition = self.decoder_condition(known)
-        features = self.decoder_in(nn.functional.pixel_unshuffle(4 * linear, 4))
-        passed = []
-        for blocks, down in zip(self.decoder_fall, self.decoder_down, strict=True):
-            features = _through(blocks, features, condition)
-            passed.append(features)
-            features = down(features)
         maps = self._maps(belief.coefficients)
-        levels = maps / self.map_std[:, None, None]
-        features = features + self.decoder_maps(torch.cat((levels, levels.abs()), 1))
-        features = _through(self.decoder_16, features, condition)
-        gated = self._place(maps * self.decoder_gate(features).float())
-        for up, blocks in zip(self.decoder_up, self.decoder_rise, strict=True):
-            features = nn.functional.pixel_shuffle(up(features), 2) + passed.pop()
-            features = _through(blocks, features, condition)
-        added = nn.functional.pixel_shuffle(self.decoder_out(features), 4).float()
-        return _pixels(gated) + belief.error[:, :, None, None] * added
+        gate, added = self.decoder(linear, maps / self.map_std[:, None, None], known)
+        return centred_picture(self._place(maps * gate)) + belief.error[:, :, None, None] * added
 
     def _estimate(self, received: Received, layout: "Layout") -> "Belief":
         """Gain and design SNR from the pilots, contrast from the energy, then LMMSE of every coefficient.
@@ -269,7 +229,7 @@ class AdaptiveDeepJSCC(nn.Module):
         # Data: matched = |h|^2 g a c + n, of variance |h|^2 (|h|^2 g^2 contrast power + N0)
         sent = 2 * len(of_data)
         group = layout.group[:sent]
-        power = gain**2 * self._power(layout, design)[:, :sent]
+        power = gain**2 * self._power(layout, design, sent)
         fade, noise_var = (part[:, of_data].repeat_interleave(2, 1) for part in (fade, noise_var))
         contrast = _contrast(unpack(matched[:, of_data]), fade, power, noise_var, group)
         signal = fade * contrast[:, group] * power
@@ -288,20 +248,15 @@ class AdaptiveDeepJSCC(nn.Module):
         per_map = split_bands(per_coefficient)[:, self.maps].mean((2, 3))
         return Belief(coefficients, per_map, error, contrast, design)
 
-    def _power(self, layout: "Layout", design: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch values"]:
-        """Power of each coefficient, in the order of sending, before the common gain."""
-        snr_db = _snr_db(design)
-        root = layout.variance.sqrt()
-        noise_var = 0.5 * 10 ** (-snr_db / 10)
-        shared = self._water_level(layout, noise_var) * root
+    def _power(
+        self, layout: "Layout", design: Float[Tensor, "batch 1"], sent: int
+    ) -> Float[Tensor, "batch sent"]:
+        """Power of the first coefficients, in the order of sending, before the common gain."""
+        noise_var = 0.5 * 10 ** (-_snr_db(design) / 10)
+        shared = self._water_level(layout, noise_var) * layout.variance[:sent].sqrt()
         power = torch.maximum(shared - noise_var, FLOOR * shared)
-        return power * self._spread((2 * self.log_gain).exp(), layout)[layout.order]
-
-    def _spread(self, values: Float[Tensor, " maps"], layout: "Layout") -> Float[Tensor, " coefficients"]:
-        """One value per map to all its coefficients; 1 for the coefficients of other maps."""
-        rows, columns = (n // BANDS for n in layout.shape[1:])
-        bands = values.new_ones(3 * BANDS**2).index_copy(0, self.maps, values)
-        return join_bands(bands[None, :, None, None].expand(-1, -1, rows, columns)).flatten()
+        gains = nn.functional.pad((2 * self.log_gain).exp(), (0, 1), value=1.0)
+        return power * gains[layout.map[:sent]]
 
     def layout(self, height: int, width: int) -> "Layout":
         """Order and nominal variances of the coefficients of a picture of this size."""
@@ -310,7 +265,11 @@ class AdaptiveDeepJSCC(nn.Module):
         steps = (16 * log_variance).round().flatten()  # coarse, so that rounding cannot change the order
         order = steps.argsort(descending=True, stable=True)
         octaves = octave_groups(BANDS * rows, BANDS * columns, order.device)
-        return Layout((3, BANDS * rows, BANDS * columns), order, 2 ** (steps[order] / 16), octaves[order])
+        numbers = torch.full((3 * BANDS**2,), MAPS, device=order.device)
+        numbers = numbers.index_copy(0, self.maps, torch.arange(MAPS, device=order.device))
+        maps = join_bands(numbers[None, :, None, None].expand(-1, -1, rows, columns)).flatten()
+        shape = (3, BANDS * rows, BANDS * columns)
+        return Layout(shape, order, 2 ** (steps[order] / 16), octaves[order], maps[order])
 
     def _water_level(self, layout: "Layout", noise_var: Tensor) -> Tensor:
         """1/mu: power 1/2 per value if all of them were sent."""
@@ -323,7 +282,7 @@ class AdaptiveDeepJSCC(nn.Module):
     def _nominal_gain(self, layout: "Layout", design: Tensor, uses: int) -> Float[Tensor, "batch 1"]:
         """What the average photograph's symbols are multiplied by for average power 1."""
         of_pilots, of_data = layout.places(uses)
-        data = self._power(layout, design)[:, : 2 * len(of_data)].sum(1, keepdim=True)
+        data = self._power(layout, design, 2 * len(of_data)).sum(1, keepdim=True)
         pilots = layout.pilots[: len(of_pilots)].square().sum()
         return ((data + pilots) / uses).rsqrt()
 
@@ -333,7 +292,7 @@ def spectrum(
 ) -> Float[Tensor, "planes height width"]:
     """log2 of the variances of a picture of this size, interpolated bilinearly between the nodes."""
     down, across = (hats(n, log_spectrum.device) for n in (height, width))
-    with _exact(log_spectrum):
+    with exact_products(log_spectrum):
         return down @ log_spectrum @ across.T
 
 
@@ -358,12 +317,14 @@ class Layout:
         order: Flat index into them, largest variance first.
         variance: Of the average photograph's coefficients, in that order.
         group: Octave of each, in that order; the octaves of a plane follow each other.
+        map: Number of the map to which each belongs, in that order; `MAPS` if none.
     """
 
     shape: tuple[int, int, int]
     order: Int[Tensor, " values"]
     variance: Float[Tensor, " values"]
     group: Int[Tensor, " values"]
+    map: Int[Tensor, " values"]
 
     @property
     def uses(self) -> int:
@@ -449,125 +410,6 @@ def _contrast(
         below = below.clamp(LEAST_CONTRAST, 1 / LEAST_CONTRAST)
         contrasts.append(below)
     return torch.stack(contrasts, 2).flatten(1)
-
-
-def cosine_transform(
-    x: Float[Tensor, "batch planes height width"],
-) -> Float[Tensor, "batch planes height width"]:
-    """Orthonormal type-II cosine transform of every plane."""
-    down, across = (_cosines(n, x.device) for n in x.shape[2:])
-    with _exact(x):
-        return down @ x @ across.T
-
-
-def inverse_cosine_transform(
-    coefficients: Float[Tensor, "batch planes height width"],
-) -> Float[Tensor, "batch planes height width"]:
-    """Inverse of `cosine_transform`."""
-    down, across = (_cosines(n, coefficients.device) for n in coefficients.shape[2:])
-    with _exact(coefficients):
-        return down.T @ coefficients @ across
-
-
-def split_bands(
-    coefficients: Float[Tensor, "batch planes height width"],
-) -> Float[Tensor, "batch maps rows columns"]:
-    """Coefficients of every band of frequencies, 16 x 16 of them per plane, odd bands in reverse.
-
-    A band of a cosine transform, transformed back by itself, is the picture through a band-pass filter,
-    sampled at 1/16; sampling folds odd bands, hence the reversal.
-    """
-    batch, planes, height, width = coefficients.shape
-    bands = coefficients.reshape(batch, planes, BANDS, height // BANDS, BANDS, width // BANDS)
-    return _unfold(bands).permute(0, 1, 2, 4, 3, 5).flatten(1, 3)
-
-
-def join_bands(bands: Float[Tensor, "batch maps rows columns"]) -> Float[Tensor, "batch planes height width"]:
-    """Inverse of `split_bands`."""
-    batch, maps, rows, columns = bands.shape
-    folded = bands.reshape(batch, maps // BANDS**2, BANDS, BANDS, rows, columns).permute(0, 1, 2, 4, 3, 5)
-    return _unfold(folded).reshape(batch, maps // BANDS**2, BANDS * rows, BANDS * columns)
-
-
-def _unfold(bands: Float[Tensor, "batch planes down rows across columns"]) -> Tensor:
-    """Odd bands reversed; its own inverse."""
-    odd = torch.arange(BANDS, device=bands.device) % 2 == 1
-    bands = torch.where(odd[:, None, None, None], bands.flip(3), bands)
-    return torch.where(odd[:, None], bands.flip(5), bands)
-
-
-def coefficients_of(x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-    """Linear encoding: cosine transform of the colour planes, mean colour subtracted."""
-    return _transform(x - _mean_color(x))
-
-
-def _transform(centred: Tensor) -> Tensor:
-    with _exact(centred):
-        return cosine_transform(torch.einsum("pc,bchw->bphw", _planes(centred), centred))
-
-
-def _pixels(coefficients: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-    """Linear decoding, mean colour not yet added."""
-    planes = inverse_cosine_transform(coefficients)
-    with _exact(planes):
-        return torch.einsum("pc,bphw->bchw", _planes(planes), planes)
-
-
-def _exact(x: Tensor) -> torch.autocast:
-    """Products in float32 also where networks run in bfloat16: linear coding has 40 dB to keep."""
-    return torch.autocast(x.device.type, enabled=False)
-
-
-def _planes(x: Tensor) -> Float[Tensor, "planes colors"]:
-    return torch.tensor(PLANES, dtype=torch.float32, device=x.device)
-
-
-def _cosines(size: int, device: torch.device) -> Float[Tensor, "size size"]:
-    frequency = torch.arange(size, device=device, dtype=torch.float64)[:, None]
-    place = torch.arange(size, device=device, dtype=torch.float64) + 0.5
-    matrix = torch.cos(math.pi / size * frequency * place) * math.sqrt(2 / size)
-    matrix[0] /= math.sqrt(2)
-    return matrix.float()
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(relu((1 + a) conv(x) + b)), where a and b come from the condition."""
-
-    def __init__(self, features: int, condition: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(features, features, 3, padding=1)
-        self.second = nn.Conv2d(features, features, 3, padding=1)
-        self.modulation = _zeroed(nn.Linear(condition, 2 * features))
-        nn.init.normal_(self.second.weight, std=0.1 / math.sqrt(9 * features))
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Features of the same shape."""
-        scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
-        return x + self.second(nn.functional.relu((1 + scale) * self.first(x) + shift))
-
-
-def _stage(features: int, blocks: int, condition: int) -> nn.ModuleList:
-    return nn.ModuleList(ResidualBlock(features, condition) for _ in range(blocks))
-
-
-def _through(blocks: nn.Module, features: Tensor, condition: Tensor) -> Tensor:
-    for block in blocks.children():
-        features = block(features, condition)
-    return features
-
-
-def _condition(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, outputs), nn.SiLU(), nn.Linear(outputs, outputs), nn.SiLU())
-
-
-def _zeroed(layer: nn.Module) -> nn.Module:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
-
-
-def _mean_color(x: Tensor) -> Float[Tensor, "3 1 1"]:
-    return torch.tensor(MEAN_COLOR, device=x.device)[:, None, None]
 
 
 def _design(csit_snr_db: SnrDb | None, x: Tensor) -> Float[Tensor, "batch 1"]:

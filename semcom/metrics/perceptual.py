@@ -77,7 +77,7 @@ class LPIPS:
     def __call__(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """LPIPS, at least 0."""
         check_pair(x_hat, x, self.min_side, self.name)
-        network = _lpips_network(self.backbone, x_hat.device, str(checkpoint_folder()))
+        network = lpips_network(self.backbone, x_hat.device)
         with torch.no_grad():
             return network(x_hat.float() * 2 - 1, x.float() * 2 - 1).flatten()
 
@@ -99,9 +99,18 @@ def require_checkpoint(name: str, needed_by: str) -> Path:
     return path
 
 
+def lpips_network(backbone: Backbone, device: torch.device) -> nn.Module:
+    """The authors' network, of two pictures in [-1, 1]; one per process, without gradients for its weights.
+
+    Raises:
+        MissingWeights: The backbone's file is absent or damaged.
+    """
+    return _cached_network(backbone, device, str(checkpoint_folder()))
+
+
 @functools.cache
-def _lpips_network(backbone: Backbone, device: torch.device, folder: str) -> nn.Module:
-    """One network per process; `folder` is a key of the cache only."""
+def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn.Module:
+    """`folder` is a key of the cache only."""
     path = require_checkpoint(BACKBONE_FILES[backbone], f"lpips_{backbone}")
     import lpips
 

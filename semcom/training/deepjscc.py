@@ -1,6 +1,8 @@
 """Recipe of the adaptive DeepJSCC: relative squared error over all SNRs, bandwidths and two channels."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -10,18 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from channels.awgn import AWGN
-from channels.channel import Channel, transmit
+from channels.channel import Channel, Received, transmit
 from channels.fading import RayleighBlockFading
 from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
 from semcom.budget import parse_rho
 from semcom.errors import InvalidOption
-from semcom.jscc.adaptive import (
-    DESIGN_SNR_DB,
-    AdaptiveDeepJSCC,
-    coefficients_of,
-    hats,
-)
+from semcom.jscc.adaptive import DESIGN_SNR_DB, AdaptiveDeepJSCC, hats
+from semcom.jscc.cosine import coefficients_of
 from semcom.training.crops import Crops, shard_of
 from semcom.training.loop import Settings, Training
 from semcom.training.processes import own_device
@@ -81,11 +79,11 @@ def train(
     crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
     pictures = Crops.load(shard_of(validation, CACHE, count=24, side=320), 320, device).whole()[::2]
     torch.manual_seed(0)
-    network = AdaptiveDeepJSCC()
     if start is None:
+        network = AdaptiveDeepJSCC()
         start_linear(network, crops.pixels[:: max(1, len(crops.pixels) // 1000)])
     else:
-        network.load_state_dict(zoo.read(start).state_dict())
+        network = zoo.read_as(start, AdaptiveDeepJSCC)
     network = network.to(device).to(memory_format=torch.channels_last).train()
     points = 4 if patience is None else 20
     settings = Settings(
@@ -94,49 +92,73 @@ def train(
     training = Training(network, loss, crops.sample, lambda n: score(n, pictures), settings, out)
     if rho is not None and snr_db is not None:
         share = parse_rho(rho)
-        training.loss = partial(loss_at, snr_db=snr_db, rho=float(share))
+        training.loss = partial(specialist_loss, snr_db=snr_db, rho=float(share))
         training.score = partial(psnr_db, pictures=pictures, snr_db=snr_db, inverse_rho=1 / share)
     zoo.save(training.run(), out / "weights.safetensors")
     return training.result.score
 
 
-def loss(network: AdaptiveDeepJSCC, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> Tensor:
-    """Squared error over that which linear coding expects, so that no operating point outweighs another.
+@dataclass(frozen=True, eq=False, slots=True)
+class Point:
+    """Where a batch is sent.
 
-    One rho, log-uniform, for the whole batch and an SNR, uniform in dB, for each item. Half of the items are
-    coded for their SNR, half for 10 dB. A quarter of the batches goes over Rayleigh fading.
+    Args:
+        channel: Over which.
+        uses: Channel uses per item.
+        snr_db: Of each item.
+        design_db: SNR that the transmitter has in mind.
     """
-    with torch.autocast(x.device.type, torch.bfloat16):
+
+    channel: Channel
+    uses: int
+    snr_db: Float[Tensor, " batch"]
+    design_db: Float[Tensor, " batch"]
+
+    @classmethod
+    def random(cls, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> "Point":
+        """One rho, log-uniform, for the whole batch and an SNR, uniform in dB, for each item.
+
+        Half of the items are coded for their SNR, half for 10 dB. A quarter of the batches goes over Rayleigh
+        fading.
+        """
         u = rng.uniform("operating points", (4,))
         snr_db = SNR_DB[0] + (SNR_DB[1] - SNR_DB[0]) * u[:, 0]
         design_db = torch.where(u[:, 1] < 0.5, snr_db, DESIGN_SNR_DB)
-        exponent = float(u[0, 2])
-        rho = RHO[0] * (RHO[1] / RHO[0]) ** exponent
-        uses = max(2, round(rho * x[0].numel()))
+        rho = RHO[0] * (RHO[1] / RHO[0]) ** float(u[0, 2])
         channel: Channel = RayleighBlockFading(64) if float(u[0, 3]) < 0.25 else AWGN()
-        return _loss_over(channel, network, x, rng, uses, snr_db, design_db)
+        return cls(channel, max(2, round(rho * x[0].numel())), snr_db, design_db)
+
+    def send(self, network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStreams) -> Received:
+        """What arrives of a batch."""
+        return transmit(self.channel, network.encode(x, self.uses, self.design_db), self.snr_db, rng)
+
+    def log_error(self, network: AdaptiveDeepJSCC, shown: Tensor, x: Tensor) -> Tensor:
+        """Logarithm of the squared error over that which linear coding expects, mean over items.
+
+        So no operating point outweighs another.
+        """
+        error = (shown - x).square().mean((1, 2, 3))
+        return (error / network.expected_error(tuple(x.shape), self.uses, self.snr_db) + 0.02).log().mean()
 
 
-def loss_at(network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStreams, snr_db: float, rho: float) -> Tensor:
-    """The loss of a specialist: over AWGN at one SNR, known to both ends, and one rho."""
+def loss(network: AdaptiveDeepJSCC, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> Tensor:
+    """Logarithm of the relative squared error at random operating points."""
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return _loss_at(Point.random(x, rng), network, x, rng)
+
+
+def specialist_loss(
+    network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStreams, snr_db: float, rho: float
+) -> Tensor:
+    """The same over AWGN at one SNR, known to both ends, and one rho."""
     snrs_db = torch.full((len(x),), snr_db, device=x.device)
     with torch.autocast(x.device.type, torch.bfloat16):
-        return _loss_over(AWGN(), network, x, rng, round(rho * x[0].numel()), snrs_db, snrs_db)
+        return _loss_at(Point(AWGN(), round(rho * x[0].numel()), snrs_db, snrs_db), network, x, rng)
 
 
-def _loss_over(
-    channel: Channel,
-    network: AdaptiveDeepJSCC,
-    x: Tensor,
-    rng: SharedStreams,
-    uses: int,
-    snr_db: Tensor,
-    design_db: Tensor,
-) -> Tensor:
-    symbols = network.encode(x, uses, design_db)
-    received = transmit(channel, symbols, snr_db, rng)
-    error = (network.reconstruct(received, tuple(x.shape)) - x).square().mean((1, 2, 3))
-    return (error / network.expected_error(tuple(x.shape), uses, snr_db) + 0.02).log().mean()
+def _loss_at(point: Point, network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStreams) -> Tensor:
+    shown = network.reconstruct(point.send(network, x, rng), tuple(x.shape))
+    return point.log_error(network, shown, x)
 
 
 def score(network: AdaptiveDeepJSCC, pictures: Float[Tensor, "count 3 side side"]) -> float:
@@ -151,14 +173,20 @@ def psnr_db(
     inverse_rho: int | Fraction,
 ) -> float:
     """Mean PSNR over pictures at one SNR and rho."""
-    values = []
-    with torch.no_grad():
-        for i, picture in enumerate(pictures.split(1)):
+    pairs = zip(pictures.split(1), shown_at(network, pictures, snr_db, inverse_rho), strict=True)
+    values = [-10 * math.log10(float((shown - picture).square().mean())) for picture, shown in pairs]
+    return sum(values) / len(values)
+
+
+def shown_at(
+    network: AdaptiveDeepJSCC, pictures: Tensor, snr_db: float, inverse_rho: int | Fraction
+) -> Iterator[Float[Tensor, "1 3 side side"]]:
+    """Each picture after AWGN, the transmitter knowing the SNR."""
+    for i, picture in enumerate(pictures.split(1)):
+        with torch.no_grad():
             symbols = network.encode(picture, picture.numel() // inverse_rho, snr_db)
             rng = NamedStreams(0, (f"validation-{i}",))
-            shown = network.decode(transmit(AWGN(), symbols, snr_db, rng), tuple(picture.shape))
-            values.append(-10 * math.log10(float((shown - picture).square().mean())))
-    return sum(values) / len(values)
+            yield network.decode(transmit(AWGN(), symbols, snr_db, rng), tuple(picture.shape))
 
 
 def start_linear(network: AdaptiveDeepJSCC, pixels: Tensor) -> None:

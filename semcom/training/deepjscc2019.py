@@ -88,7 +88,7 @@ def train(
     torch.manual_seed(0)
     network = Bourtsoulatze2019(**NETWORKS[rho]).to(device).to(memory_format=torch.channels_last)
     if start is not None:
-        _take_over(network, zoo.read(start))
+        _take_over(network, zoo.read_as(start, Bourtsoulatze2019))
     settings = Settings(seconds, batch, learning_rate, patience=patience)
     training = Training(network, loss, crops.sample, psnr_db, settings, out)
     zoo.save(training.run(), out / "weights.safetensors")

@@ -78,11 +78,11 @@ def train(
         return (cost(squared_error, bpp, setting) * weight(setting)).mean()
 
     torch.manual_seed(0)
-    network = MeanScaleHyperprior()
     if start is None:
+        network = MeanScaleHyperprior()
         network.start_from(Crops(crops.pixels[:1000], crop).whole().cpu())
     else:
-        network.load_state_dict(zoo.read(start).state_dict())
+        network = zoo.read_as(start, MeanScaleHyperprior)
     if hard:
         for part in (network.analysis, network.gain_down, network.hyper_analysis):
             part.requires_grad_(False)

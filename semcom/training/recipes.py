@@ -10,8 +10,10 @@ from semcom.errors import InvalidOption, UnknownName
 
 RECIPES = {
     "deepjscc": "semcom.training.deepjscc",
+    "deepjscc-perceptual": "semcom.training.perceptual",
     "deepjscc-2019": "semcom.training.deepjscc2019",
     "learned-codec": "semcom.training.learned_codec",
+    "prior": "semcom.training.prior",
 }
 
 

@@ -30,6 +30,8 @@ def script(name: str) -> ModuleType:
             "psnr_db_rayleigh-64_rho-1-12.svg",
         ),
         ("sweep_bandwidth", "psnr_db_awgn_10dB.svg"),
+        ("sweep_perception", "plane_swd_rho-1-12_10dB.svg"),
+        ("sweep_perception", "strip_10dB.jpg"),
     ],
 )
 def test_experiment_on_toys(name: str, figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +45,7 @@ def test_experiment_on_toys(name: str, figure: str, tmp_path: Path, monkeypatch:
     for item in pictures(2, side=64):
         to_picture(item.x).save(data / f"{item.id}.png")
     arguments = ["--data", data, "--out", out, "--schemes", "softcast,jpeg+ldpc:mcs8", "--seeds", 2]
+    arguments += ["--metrics", "psnr_db,swd"]
     module.main([str(argument) for argument in arguments])
 
     with ResultStore(out / "records.sqlite", read_only=True) as store:
@@ -88,7 +91,16 @@ def test_both_kodak_experiments_in_one_pass_are_the_two(
 
 
 @pytest.mark.parametrize(
-    "name", ["sweep_snr", "sweep_bandwidth", "sweep_kodak", "sweep_fading", "bench_sweep"]
+    "name",
+    [
+        "sweep_snr",
+        "sweep_bandwidth",
+        "sweep_kodak",
+        "sweep_fading",
+        "sweep_perception",
+        "compare_swinjscc",
+        "bench_sweep",
+    ],
 )
 def test_header_says_what_it_is(name: str) -> None:
     doc = script(name).__doc__

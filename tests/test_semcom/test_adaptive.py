@@ -12,9 +12,9 @@ from channels import AWGN, NamedStreams, RayleighBlockFading, Received, transmit
 from channels.symbols import average_power
 from semcom import zoo
 from semcom.data import sample_photos
-from semcom.jscc.adaptive import (
+from semcom.jscc.adaptive import AdaptiveDeepJSCC
+from semcom.jscc.cosine import (
     PLANES,
-    AdaptiveDeepJSCC,
     coefficients_of,
     cosine_transform,
     inverse_cosine_transform,

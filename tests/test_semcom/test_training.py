@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from channels import SharedStreams
 from semcom import zoo
 from semcom.errors import InvalidOption, InvalidSource, MissingWeights, TrainingDiverged
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
-from semcom.training import deepjscc, deepjscc2019, shards
+from semcom.training import deepjscc, deepjscc2019, learned_codec, perceptual, prior, shards
 from semcom.training.crops import Crops, pack, shard_of
 from semcom.training.loop import Settings, Training
 
@@ -239,6 +240,7 @@ names = [module.name for module in pkgutil.iter_modules(semcom.training.__path__
 for name in names:
     importlib.import_module(f"semcom.training.{name}")
 from pathlib import Path
+from types import ModuleType
 
 folder = Path(sys.argv[1])
 recipe = importlib.import_module("semcom.training." + sys.argv[2])
@@ -401,6 +403,36 @@ def test_a_specialist_of_the_adaptive_network_is_no_worse_than_its_start(tmp_pat
         deepjscc.train(1.0, tmp_path, rho="1/48", **shards)
 
 
+class GradientDistance(torch.nn.Module):
+    """In the place of LPIPS, whose backbone is not everywhere: differences between neighbouring pixels."""
+
+    def forward(self, x_hat: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """One distance per item."""
+        return (x_hat.diff(dim=3) - x.diff(dim=3)).abs().mean((1, 2, 3), keepdim=True)
+
+
+def test_the_perceptual_recipe_tunes_the_decoder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "train.npy", photographs(3, 224))
+    np.save(tmp_path / "val.npy", photographs(1, 320))
+    monkeypatch.setattr(perceptual, "lpips_network", lambda backbone, device: GradientDistance())
+    shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
+    score_db = perceptual.train(1.5, tmp_path / "out", batch=2, crop=64, **shards)
+    assert 5 < score_db < 30
+    decoder = zoo.read(tmp_path / "out/weights.safetensors")
+    network = zoo.load("deepjscc")
+    assert decoder.config == network.decoder.config | {"aim": "perceptual"}
+    changes = [
+        float((old - new).abs().max())
+        for old, new in zip(network.decoder.parameters(), decoder.parameters(), strict=True)
+    ]
+    assert max(changes) > 1e-4
+    state = torch.load(tmp_path / "out/checkpoint.pt", weights_only=True)["network"]
+    encoder = {key: value for key, value in network.state_dict().items() if "decoder" not in key}
+    assert all(torch.equal(state[key], value) for key, value in encoder.items())
+
+
 def test_the_recipe_ends_in_readable_weights(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "train.npy", rng.integers(0, 256, (4, 64, 64, 3), np.uint8))
@@ -412,6 +444,20 @@ def test_the_recipe_ends_in_readable_weights(tmp_path: Path) -> None:
     assert (tmp_path / "out/curve.csv").read_text().startswith("step,seconds,loss,score")
     with pytest.raises(InvalidOption, match="no reference network for rho = 1/7"):
         deepjscc2019.train(1.0, tmp_path, "1/7", **shards)
+
+
+@pytest.mark.parametrize("module", [deepjscc, deepjscc2019, learned_codec, perceptual, prior])
+def test_weights_of_another_network_are_no_start(
+    tmp_path: Path, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "train.npy", photographs(2, 224))
+    np.save(tmp_path / "val.npy", photographs(1, 320))
+    monkeypatch.setattr(perceptual, "lpips_network", lambda backbone, device: GradientDistance())
+    shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
+    torch.manual_seed(0)
+    other = zoo.WEIGHTS / ("deepjscc.safetensors" if module is learned_codec else "learned.safetensors")
+    with pytest.raises(InvalidOption, match=r"holds a \w+; start from a \w+"):
+        module.train(1.0, tmp_path / "out", start=other, **shards)
 
 
 def photographs(count: int, side: int) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""A prior for natural images: a small convolutional denoiser for every noise level and size of picture."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from semcom.layers import Stage, condition_network, zeroed
+
+DATA_STD = 0.5  # of pixels in [-1, 1]
+PATCH = 4  # pixels, the side of a place on the finest grid
+COARSEST = 16  # pixels, the side of a place on the coarsest
+
+
+class NaturalImagePrior(nn.Module):
+    """D(x, sigma) = E[x0 | x0 + sigma n = x] of photographs in [-1, 1]: a U-Net on patches of 4 x 4 pixels.
+
+        D = c_skip x + c_out F(c_in x, ln sigma)
+        c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), c_in = 1 / sqrt(sigma^2 + s^2)
+
+    with s = 0.5, so that F has input and target of variance 1 at every level. Fully convolutional: a picture
+    of any size is padded to multiples of 16 by reflection, or repetition where it is too small for that.
+
+    Args:
+        widths: Features at 1/4, 1/8 and 1/16 of the size.
+        blocks: Residual blocks at 1/4 and 1/8, on the way down and again on the way up, and at 1/16.
+
+    Reference:
+        Karras, Aittala, Aila and Laine, Elucidating the design space of diffusion-based generative models,
+        NeurIPS 2022, section 5 (preconditioning).
+
+    Example:
+        >>> NaturalImagePrior((8, 16, 24))(torch.randn(1, 3, 40, 70), torch.tensor([0.5])).shape
+        torch.Size([1, 3, 40, 70])
+    """
+
+    def __init__(self, widths: Sequence[int] = (64, 128, 256), blocks: Sequence[int] = (1, 1, 2)) -> None:
+        super().__init__()
+        self.config = {"widths": list(widths), "blocks": list(blocks)}
+        quarter, half, width = widths
+        condition = 128
+        self.condition = condition_network(1, condition)
+        self.into = nn.Conv2d(3 * PATCH**2, quarter, 3, padding=1)
+        self.fall = nn.ModuleList(
+            Stage(f, n, condition) for f, n in zip((quarter, half), blocks[:2], strict=True)
+        )
+        self.down = nn.ModuleList((nn.Conv2d(quarter, half, 2, 2), nn.Conv2d(half, width, 2, 2)))
+        self.coarsest = Stage(width, blocks[2], condition)
+        self.up = nn.ModuleList((nn.Conv2d(width, 4 * half, 1), nn.Conv2d(half, 4 * quarter, 1)))
+        self.rise = nn.ModuleList(
+            Stage(f, n, condition) for f, n in zip((half, quarter), blocks[1::-1], strict=True)
+        )
+        self.out = zeroed(nn.Conv2d(quarter, 3 * PATCH**2, 3, padding=1))
+
+    def forward(
+        self, x: Float[Tensor, "batch 3 height width"], sigma: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Posterior mean, in [-1, 1] up to errors."""
+        height, width = x.shape[2:]
+        level = sigma[:, None, None, None]
+        total = (level**2 + DATA_STD**2).sqrt()
+        padding = (0, -width % COARSEST, 0, -height % COARSEST)
+        small = padding[1] >= width or padding[3] >= height
+        padded = nn.functional.pad(x, padding, mode="replicate" if small else "reflect")
+        residual = self.residual(padded / total, sigma.log()[:, None] / 4)[:, :, :height, :width]
+        return DATA_STD**2 / total**2 * x + level * DATA_STD / total * residual
+
+    def residual(
+        self, x: Float[Tensor, "batch 3 height width"], log_level: Float[Tensor, "batch 1"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """F, of a picture of whole places."""
+        condition = self.condition(log_level)
+        features = self.into(nn.functional.pixel_unshuffle(x, PATCH))
+        passed = []
+        for stage, down in zip(self.fall, self.down, strict=True):
+            features = stage(features, condition)
+            passed.append(features)
+            features = down(features)
+        features = self.coarsest(features, condition)
+        for up, stage in zip(self.up, self.rise, strict=True):
+            features = nn.functional.pixel_shuffle(up(features), 2) + passed.pop()
+            features = stage(features, condition)
+        return nn.functional.pixel_shuffle(self.out(features), PATCH).float()

@@ -1,0 +1,80 @@
+"""DPS: ancestral sampling that is pulled down the gradient of the data's misfit."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from channels import Streams
+from semcom.denoisers import Denoiser
+from semcom.errors import InvalidOption
+from semcom.receivers.evidence import PriorEvidence, in_prior_units, per_item, to_picture
+from semcom.samplers import ddim_step, ddpm_sigmas
+from semcom.transmission import Observation
+
+
+@dataclass(frozen=True, eq=False)
+class DPS:
+    """Diffusion posterior sampling: a step of DDPM, then -strength times the gradient of |y - A D(x, sigma)|.
+
+    In the variance-preserving x_t of the paper, x_t-1 <- x_t-1 - strength grad_{x_t} |y - A x0(x_t)|; in
+    x = x_t / sqrt(abar_t) the gradient is over sqrt(abar_t abar_t-1). Each step costs a network call and a
+    vector-Jacobian product. Of the noise it takes only that a lost item is a sample of the prior. With few
+    steps it diverges.
+
+    It is no posterior sampler. Of x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 without
+    noise (true: means 1 and .8, variances 0 and .36) it gets 1.004 and .968, .319 and .299 in 1000 steps;
+    1.000 and .968, .030 and .295 with strength 0.3.
+
+    Args:
+        denoiser: The prior.
+        steps: Of the schedule of DDPM.
+        strength: Above 0; the paper has 0.3 to 1 for 256x256 pictures.
+
+    Raises:
+        InvalidOption: A parameter out of range.
+        UnsuitableEvidence: More than one piece of evidence, or noise that nobody has measured.
+
+    Reference:
+        Chung, Kim, McCann, Klasky and Ye, Diffusion posterior sampling for general noisy inverse problems,
+        ICLR 2023, algorithm 1 and section D.1.
+    """
+
+    denoiser: Denoiser
+    steps: int = 1000
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.strength > 0:
+            raise InvalidOption(f"strength {self.strength}: above 0")
+        ddpm_sigmas(self.steps)
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "dps"
+
+    def __call__(self, observation: Observation, rng: Streams) -> Float[Tensor, "batch 3 height width"]:
+        """Image in [0, 1]."""
+        evidence = in_prior_units(observation, self.name)
+        return to_picture(self.sample(evidence, observation.shape, rng))
+
+    def sample(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Tensor:
+        """In [-1, 1] up to errors, not clipped."""
+        heard = evidence.noise_std.isfinite()
+        sigmas = ddpm_sigmas(self.steps).to(evidence.y)
+        x = sigmas[0] * rng.normal("start", shape[1:])
+        for i, (sigma, following) in enumerate(pairwise(sigmas)):
+            with torch.enable_grad():
+                x = x.detach().requires_grad_(True)
+                x0 = self.denoiser(x, sigma.expand(len(x)))
+                misfit = (evidence.y - evidence.operator.A(x0)).square().flatten(1).sum(1)
+                distance = misfit.clamp_min(1e-24).sqrt().sum()
+                (gradient,) = torch.autograd.grad(distance, x)
+            scale = self.strength * ((1 + sigma**2) * (1 + following**2)).sqrt()
+            noise = rng.normal(f"dps {i}/{self.steps}", shape[1:])
+            x = ddim_step(x.detach(), x0.detach(), sigma, following, 1.0, noise)
+            x = x - scale * torch.where(per_item(heard, x), gradient, 0.0)
+        return x

@@ -1,0 +1,93 @@
+"""Recipe of the prior: denoising at all levels, weighted so that every level matters alike."""
+
+import math
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from channels.streams import NamedStreams, SharedStreams
+from semcom import zoo
+from semcom.prior import DATA_STD, NaturalImagePrior
+from semcom.training.crops import Crops, shard_of
+from semcom.training.loop import Settings, Training
+from semcom.training.processes import own_device
+
+PHOTOS = Path("../shared/data/photos/train")
+VALIDATION = Path("../shared/data/photos/val")
+CACHE = Path(".cache/crops")
+LOG_SIGMA = (-1.2, 1.4)
+"""Mean and standard deviation of ln sigma; Karras et al. 2022 have -1.2 and 1.2."""
+SCORED = (0.1, 0.2, 0.4, 0.8)
+"""sigma of the validation score: 13, 26, 51 and 102 of 255."""
+
+
+def train(
+    seconds: float,
+    out: Path,
+    photos: Path = PHOTOS,
+    validation: Path = VALIDATION,
+    batch: int = 16,
+    crop: int = 64,
+    learning_rate: float = 1e-3,
+    device: str = "cpu",
+    start: Path | None = None,
+) -> float:
+    """Train, or go on, and write `weights.safetensors` into `out`.
+
+    Args:
+        seconds: Wall-clock length.
+        out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
+        photos: Training pictures, or a shard made by `crops.pack` from them.
+        validation: Pictures for the score, or a shard.
+        batch: Crops per step.
+        crop: Their side in pixels, a multiple of 16.
+        learning_rate: Peak of Adam's.
+        device: Where to train.
+        start: Weights to start from.
+
+    Returns:
+        Validation score: PSNR of denoising in dB, mean over `SCORED` and one 256x256 crop of 24 pictures.
+    """
+    device = own_device(device)
+    crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
+    pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()
+    torch.manual_seed(0)
+    network = NaturalImagePrior() if start is None else zoo.read_as(start, NaturalImagePrior)
+    network = network.to(device).to(memory_format=torch.channels_last).train()
+    settings = Settings(seconds, batch, learning_rate, validate_seconds=min(300.0, seconds / 4))
+    training = Training(network, loss, crops.sample, lambda n: score(n, pictures), settings, out)
+    zoo.save(training.run(), out / "weights.safetensors")
+    return training.result.score
+
+
+def loss(network: NaturalImagePrior, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> Tensor:
+    """Squared error of D over c_out^2, that is of F against its target; ln sigma normal."""
+    mean, std = LOG_SIGMA
+    sigma = (mean + std * rng.normal("levels", (1,))[:, 0]).exp()
+    clean = 2 * x - 1
+    with torch.autocast(x.device.type, torch.bfloat16):
+        denoised = network(
+            clean + sigma[:, None, None, None] * rng.normal("noise", tuple(x.shape[1:])), sigma
+        )
+    weight = (sigma**2 + DATA_STD**2) / (sigma * DATA_STD) ** 2
+    return (weight * (denoised.float() - clean).square().mean((1, 2, 3))).mean()
+
+
+def score(network: NaturalImagePrior, pictures: Float[Tensor, "count 3 side side"]) -> float:
+    """Mean PSNR of denoising in dB over levels and pictures."""
+    return sum(psnr_db(network, pictures, sigma) for sigma in SCORED) / len(SCORED)
+
+
+def psnr_db(network: NaturalImagePrior, pictures: Float[Tensor, "count 3 side side"], sigma: float) -> float:
+    """Mean PSNR of denoising in dB, sigma in units of [-1, 1]; the answer is clipped."""
+    values = []
+    with torch.no_grad():
+        for i, picture in enumerate(pictures.split(1)):
+            clean = 2 * picture - 1
+            noise = NamedStreams(0, (f"validation-{i}",)).normal("noise", tuple(picture.shape[1:]))
+            noisy = clean + sigma * noise.to(picture.device)
+            denoised = network(noisy, torch.full((1,), sigma, device=picture.device)).clamp(-1, 1)
+            values.append(-10 * math.log10(float((denoised - clean).square().mean()) / 4))
+    return sum(values) / len(values)

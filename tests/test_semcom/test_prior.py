@@ -1,0 +1,78 @@
+"""The prior: its preconditioning, any size of picture, and that a few steps of its recipe denoise."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from semcom import zoo
+from semcom.prior import COARSEST, NaturalImagePrior
+from semcom.training import prior
+
+
+@pytest.fixture(scope="module")
+def network() -> NaturalImagePrior:
+    torch.manual_seed(0)
+    small = NaturalImagePrior((8, 16, 24), (1, 1, 1)).requires_grad_(False)
+    nn.init.normal_(small.out.weight, std=0.05)
+    return small
+
+
+def test_before_training_it_is_the_linear_answer() -> None:
+    """To data of variance s^2 = 1/4 and mean 0: s^2 / (s^2 + sigma^2) x."""
+    x = torch.randn(2, 3, 32, 48)
+    sigma = torch.tensor([0.1, 2.0])
+    expected = (0.25 / (0.25 + sigma**2))[:, None, None, None] * x
+    torch.testing.assert_close(NaturalImagePrior((8, 16, 24))(x, sigma), expected)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 33), (1, 5), (64, 40)])
+def test_any_size(network: NaturalImagePrior, size: tuple[int, int]) -> None:
+    x = torch.randn(1, 3, *size)
+    assert network(x, torch.tensor([0.5])).shape == x.shape
+
+
+def test_shifted_by_whole_places_it_answers_the_same(network: NaturalImagePrior) -> None:
+    x = torch.randn(1, 3, 192, 192)
+    shifted = x.roll((COARSEST, 2 * COARSEST), (2, 3))
+    sigma = torch.tensor([0.5])
+    moved = network(x, sigma).roll((COARSEST, 2 * COARSEST), (2, 3))
+    inner = slice(88, 112)  # farther from the borders and the seam than its field of view
+    torch.testing.assert_close(
+        network(shifted, sigma)[:, :, inner, inner], moved[:, :, inner, inner], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_it_is_no_larger_than_a_cpu_bears() -> None:
+    full = NaturalImagePrior()
+    assert 2e6 < sum(p.numel() for p in full.parameters()) < 5.5e6
+    places = {"into": 4, "out": 4, "fall.0": 4, "rise.1": 4, "fall.1": 8, "rise.0": 8, "down.0": 8, "up.1": 8}
+    products = 0.0
+    for name, layer in full.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            side = next((side for key, side in places.items() if name.startswith(key)), COARSEST)
+            products += layer.weight.numel() / side**2
+    assert products < 36_000  # per pixel
+
+
+def test_its_recipe_learns_to_denoise(tmp_path: Path) -> None:
+    """Ramps of random slopes, which a mean over the neighbourhood serves."""
+    rng = np.random.default_rng(0)
+    along = np.linspace(0, 255, 64)
+    for name, count, side in (("train", 20, 64), ("val", 2, 256)):
+        along = np.linspace(0, 1, side)
+        slopes = rng.uniform(-1, 1, (count, 2, 3))
+        ramps = (
+            slopes[:, 0, None, None] * along[:, None, None] + slopes[:, 1, None, None] * along[None, :, None]
+        )
+        pixels = (127 * (1 + ramps / 2)).astype(np.uint8)
+        np.save(tmp_path / f"{name}.npy", pixels)
+    shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
+    score_db = prior.train(5.0, tmp_path / "out", batch=4, crop=32, **shards)
+    trained = zoo.read(tmp_path / "out/weights.safetensors")
+    assert isinstance(trained, NaturalImagePrior)
+    pictures = torch.from_numpy(np.load(tmp_path / "val.npy")).permute(0, 3, 1, 2).float() / 255
+    untrained_db = prior.score(NaturalImagePrior().requires_grad_(False), pictures)
+    assert score_db > untrained_db + 0.1

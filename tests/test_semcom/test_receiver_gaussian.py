@@ -1,0 +1,183 @@
+"""Receivers with the exact denoiser of a Gaussian prior, whose posterior is known."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from channels import NamedStreams
+from channels.streams import SharedStreams
+from semcom.denoisers import GaussianDenoiser
+from semcom.errors import InvalidOption, UnsuitableEvidence
+from semcom.operators import BlockMean, DecimatedBlur, Identity, Mask
+from semcom.receivers.ddnm import DDNM
+from semcom.receivers.diffpir import DiffPIR
+from semcom.receivers.dps import DPS
+from semcom.receivers.evidence import PriorEvidence, in_prior_units
+from semcom.receivers.posterior import Posterior
+from semcom.transmission import Linear, Observation
+
+COUNT = 20_000
+PRIOR = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
+FIRST = Mask(torch.tensor([True, False]))
+STANDARD_ERROR = 1 / math.sqrt(COUNT)
+
+
+@dataclass(frozen=True)
+class White(SharedStreams):
+    """Normal numbers with mean 0 and covariance 1 over the items, so that moments have little error."""
+
+    def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        """Whitened."""
+        drawn = super().normal(purpose, shape).flatten(1).double()
+        drawn = drawn - drawn.mean(0)
+        root = torch.linalg.cholesky(drawn.T @ drawn / self.batch)
+        white = torch.linalg.solve_triangular(root, drawn.T, upper=False).T
+        return white.float().reshape(self.batch, *shape)
+
+
+def moments(
+    receiver: DDNM | Posterior | DiffPIR | DPS, noise_std: float, count: int = COUNT
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of samples, the first of two values having been observed as 1."""
+    shape = (count, 1, 1, 2)
+    evidence = PriorEvidence(torch.tensor([1.0, 0.0]).expand(shape), FIRST, torch.full((count,), noise_std))
+    rng = White(torch.Generator().manual_seed(0), count)
+    samples = receiver.sample(evidence, shape, rng).flatten(1)
+    return samples.mean(0), samples.var(0, correction=0)
+
+
+def exact(noise_std: float) -> tuple[Tensor, Tensor]:
+    gain = torch.tensor([1.0, 0.8]) / (1 + noise_std**2)
+    return gain, torch.tensor([1.0, 1.0]) - gain * torch.tensor([1.0, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("steps", "eta", "noise_std", "mean", "variance"),
+    [  # checked independently of this code
+        (100, 0.85, 0.0, (1.0, 0.736), (0.0, 0.282)),
+        (1000, 0.85, 0.0, (1.0, 0.788), (0.0, 0.277)),
+        (100, 0.0, 0.0, (1.0, 0.747), (0.0, 0.357)),
+        (100, 0.85, 0.3, (0.913, 0.653), (0.027, 0.318)),
+        (1000, 0.85, 0.3, (0.968, 0.722), (0.009, 0.305)),
+    ],
+)
+def test_ddnm_has_the_bias_it_states(
+    steps: int, eta: float, noise_std: float, mean: tuple[float, ...], variance: tuple[float, ...]
+) -> None:
+    found = moments(DDNM(PRIOR, steps, eta), noise_std)
+    torch.testing.assert_close(found[0], torch.tensor(mean), rtol=0, atol=0.01)
+    torch.testing.assert_close(found[1], torch.tensor(variance), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("noise_std", "steps", "allowed"),
+    [(0.0, 1000, 0.01), (0.3, 1000, 0.01), (2.0, 1000, 0.01), (0.0, 100, 0.03), (0.3, 100, 0.03)],
+)
+def test_posterior_is_exact_as_steps_grow(steps: int, allowed: float, noise_std: float) -> None:
+    """A linear map of the noise it starts from, so that few samples tell."""
+    found, expected = moments(Posterior(PRIOR, steps, solver_steps=1), noise_std, 100), exact(noise_std)
+    assert float((found[0] - expected[0]).abs().max()) < allowed
+    assert float((found[1] - expected[1]).abs().max()) < allowed
+
+
+@pytest.mark.parametrize(
+    ("receiver", "noise_std", "mean", "variance"),
+    [  # as their docstrings say
+        (DiffPIR(PRIOR), 0.3, (0.907, 0.540), (0.064, 0.470)),
+        (DiffPIR(PRIOR, 1000, solver_steps=1), 0.3, (0.911, 0.677), (0.073, 0.405)),
+        (DPS(PRIOR), 0.0, (1.004, 0.968), (0.319, 0.299)),
+        (DPS(PRIOR, strength=0.3), 0.0, (1.0, 0.968), (0.030, 0.295)),
+    ],
+)
+def test_diffpir_and_dps_have_the_bias_they_state(
+    receiver: DiffPIR | DPS, noise_std: float, mean: tuple[float, ...], variance: tuple[float, ...]
+) -> None:
+    found = moments(receiver, noise_std)
+    torch.testing.assert_close(found[0], torch.tensor(mean), rtol=0, atol=6 * STANDARD_ERROR)
+    torch.testing.assert_close(
+        found[1], torch.tensor(variance), rtol=0, atol=6 * math.sqrt(2) * STANDARD_ERROR
+    )
+
+
+@pytest.mark.parametrize(
+    "receiver", [DDNM(PRIOR), Posterior(PRIOR), DiffPIR(PRIOR), DPS(PRIOR)], ids=lambda r: r.name
+)
+def test_a_lost_item_is_a_sample_of_the_prior(receiver: DDNM | Posterior | DiffPIR | DPS) -> None:
+    mean, variance = moments(receiver, math.inf)
+    assert float(mean.abs().max()) < 5 * STANDARD_ERROR + 0.01
+    if receiver.name in ("posterior", "dps"):  # the noise of the others narrows even the prior
+        assert float((variance - 1).abs().max()) < 5 * math.sqrt(2) * STANDARD_ERROR + 0.03
+
+
+def photograph_evidence(operator: BlockMean | DecimatedBlur, noise_std: float) -> Observation:
+    x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    y = operator.A(x)
+    return Observation(
+        (Linear(y, operator, torch.tensor([noise_std])),),
+        (1, 3, 16, 16),
+        torch.ones(1, dtype=torch.long),
+        torch.ones(1),
+        {},
+    )
+
+
+SMOOTH = GaussianDenoiser(torch.zeros(768), 0.2 * torch.eye(768))
+
+
+@pytest.mark.parametrize("operator", [BlockMean(4, 16, 16), BlockMean(2, 16, 16)], ids=["4", "2"])
+def test_without_noise_the_sample_agrees_with_what_was_observed(operator: BlockMean) -> None:
+    evidence = in_prior_units(photograph_evidence(operator, 0.0), "ddnm")
+    rng = NamedStreams(0, ("a",))
+    sample = DDNM(SMOOTH, 20).sample(evidence, (1, 3, 16, 16), rng)
+    assert float((operator.A(sample) - evidence.y).abs().max()) < 1e-5
+    sample = Posterior(SMOOTH, 20).sample(evidence, (1, 3, 16, 16), rng)
+    assert float((operator.A(sample) - evidence.y).abs().max()) < 1e-5
+
+
+def test_pictures_come_back_in_their_range() -> None:
+    observation = photograph_evidence(BlockMean(4, 16, 16), 0.05)
+    for receiver in (DDNM(SMOOTH, 5), Posterior(SMOOTH, 5), DiffPIR(SMOOTH, 5), DPS(SMOOTH, 5)):
+        shown = receiver(observation, NamedStreams(0, ("a",)))
+        assert shown.shape == observation.shape
+        assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
+
+
+def test_a_batch_is_its_items() -> None:
+    """Each with its own noise: none, some, and lost."""
+    evidence = PriorEvidence(torch.ones(3, 1, 1, 2), FIRST, torch.tensor([0.0, 0.4, math.inf]))
+    for receiver in (DDNM(PRIOR, 30), Posterior(PRIOR, 30), DiffPIR(PRIOR, 30), DPS(PRIOR, 30, 0.01)):
+        together = receiver.sample(evidence, (3, 1, 1, 2), NamedStreams(0, ("a", "b", "c")))
+        for i, item in enumerate("abc"):
+            alone = PriorEvidence(evidence.y[i : i + 1], FIRST, evidence.noise_std[i : i + 1])
+            expected = receiver.sample(alone, (1, 1, 1, 2), NamedStreams(0, (item,)))
+            torch.testing.assert_close(together[i : i + 1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_cannot_be_used_is_one_line() -> None:
+    unknown = photograph_evidence(BlockMean(4, 16, 16), math.nan)
+    with pytest.raises(UnsuitableEvidence, match="nobody has measured"):
+        DDNM(SMOOTH)(unknown, NamedStreams(0, ("a",)))
+    kernel = torch.tensor([[0.25, 0.5, 0.25]])
+    blurred = photograph_evidence(DecimatedBlur(kernel, 2, 16, 16), 0.1)
+    with pytest.raises(UnsuitableEvidence, match="DecimatedBlur"):
+        DDNM(SMOOTH)(blurred, NamedStreams(0, ("a",)))
+    assert Posterior(SMOOTH, 5)(blurred, NamedStreams(0, ("a",))).shape == blurred.shape
+    with pytest.raises(InvalidOption, match="forgets"):
+        DDNM(SMOOTH, eta=1.0)
+    with pytest.raises(InvalidOption, match="solver steps"):
+        Posterior(SMOOTH, solver_steps=0)
+    two = photograph_evidence(BlockMean(4, 16, 16), 0.1)
+    doubled = Observation(two.evidence * 2, two.shape, two.channel_uses, two.energy, two.info)
+    with pytest.raises(UnsuitableEvidence, match="has 2"):
+        Posterior(SMOOTH)(doubled, NamedStreams(0, ("a",)))
+
+
+def test_identity_without_noise_shows_what_was_received() -> None:
+    x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    observation = Observation(
+        (Linear(x, Identity(), torch.zeros(1)),), (1, 3, 16, 16), torch.ones(1).long(), torch.ones(1), {}
+    )
+    torch.testing.assert_close(DDNM(SMOOTH, 5)(observation, NamedStreams(0, ("a",))), x, rtol=0, atol=1e-6)
