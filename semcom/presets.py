@@ -31,8 +31,10 @@ from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.codecs.learned import LearnedCodec
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, MissingWeights, UnknownName
+from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
 from semcom.jscc.jscc import DeepJSCC
+from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
 from semcom.metrics import Availability, Metric, metric_named
 from semcom.metrics.catalogue import ALL_METRICS
@@ -267,6 +269,10 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
         "deepjscc whose encoder knows the average SNR",
         lambda: Analog(cast(DeepJSCC, zoo.load("deepjscc")), "average"),
     ),
+    "deepjscc-perceptual": (
+        "deepjscc, the same symbols, whose receiver is tuned to look like the picture (LPIPS)",
+        lambda: Analog(_perceptual()),
+    ),
     "deepjscc-2019": (
         "the reference DeepJSCC of Bourtsoulatze et al.",
         lambda: Analog(_bank("deepjscc-2019", DEEPJSCC_2019)),
@@ -440,6 +446,12 @@ def _built(what: str, families: Mapping[str, Family], text: str, *first: Any) ->
         return family.build(*first, *values)
     except ChannelError as error:
         raise InvalidOption(f"{what} {text!r}: {error}") from None
+
+
+def _perceptual() -> AdaptiveDeepJSCC:
+    network = cast(AdaptiveDeepJSCC, zoo.load("deepjscc"))
+    network.decoder = cast(DecoderRefinement, zoo.load("deepjscc-perceptual"))
+    return network
 
 
 def _bank(name: str, networks: Iterable[str]) -> Bank:

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from semcom.training import deepjscc, perceptual
+from semcom.training.recipes import run_script
 
 
 def main() -> None:
@@ -32,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from semcom.training import learned_codec
+from semcom.training.recipes import run_script
 
 
 def main() -> None:
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

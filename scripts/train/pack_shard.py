@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from semcom.training.crops import SHARDS, pack
+from semcom.training.recipes import run_script
 
 
 def main() -> None:
@@ -36,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from semcom.training import prior
+from semcom.training.recipes import run_script
 
 
 def main() -> None:
@@ -30,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

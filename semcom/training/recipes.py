@@ -1,12 +1,13 @@
 """Names to recipes, for the command line."""
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from semcom.errors import InvalidOption, UnknownName
+from semcom.errors import InvalidOption, SemcomError, UnknownName
 
 RECIPES = {
     "deepjscc": "semcom.training.deepjscc",
@@ -15,6 +16,16 @@ RECIPES = {
     "learned-codec": "semcom.training.learned_codec",
     "prior": "semcom.training.prior",
 }
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Call it, and end with one line instead of a traceback where a user or the machine is at fault."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+    except SemcomError as error:
+        sys.exit(f"error: {error}")
 
 
 def recipe(name: str, options: Mapping[str, Any]) -> Callable[..., float]:

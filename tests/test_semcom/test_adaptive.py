@@ -10,7 +10,8 @@ from torch import Tensor
 
 from channels import AWGN, NamedStreams, RayleighBlockFading, Received, transmit
 from channels.symbols import average_power
-from semcom import zoo
+from semcom import presets, zoo
+from semcom.budget import Budget
 from semcom.data import sample_photos
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.cosine import (
@@ -182,6 +183,22 @@ def shipped() -> AdaptiveDeepJSCC:
     network = zoo.load("deepjscc")
     assert isinstance(network, AdaptiveDeepJSCC)
     return network
+
+
+def test_the_perceptual_decoder_hears_the_same_symbols(shipped: AdaptiveDeepJSCC) -> None:
+    """It shows another picture: a distortion a little larger, and more high frequencies."""
+    plain, perceptual = (presets.scheme(name) for name in ("deepjscc", "deepjscc-perceptual"))
+    item = sample_photos()[0]
+    x = item.x[:, :, 64:320, 64:320]
+    budget, rng = Budget.from_rho("1/48", x.numel()), NamedStreams(0, ("astronaut",))
+    sent = [scheme.transmission.prepare(x, budget, AWGN(), None).symbols for scheme in (plain, perceptual)]
+    assert torch.equal(*sent)
+    shown = [scheme.transmit(x, budget, AWGN(), 5.0, rng).x_hat for scheme in (plain, perceptual)]
+    quality = [psnr_db(x_hat, x) for x_hat in shown]
+    assert quality[0] - 3 < quality[1] < quality[0]
+    sharpness = [float(x_hat.diff(dim=3).abs().mean()) for x_hat in shown]
+    assert sharpness[1] > sharpness[0]
+    assert perceptual.name == "deepjscc-perceptual"
 
 
 def psnr_db(x_hat: Tensor, x: Tensor) -> float:
