@@ -27,7 +27,7 @@ from channels import (
 )
 from channels.fec import NRLDPC, ChannelCode, SmallBlock
 from channels.link import IdealLink
-from semcom import codecs, zoo
+from semcom import codecs, presets, zoo
 from semcom.analog import Analog
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
 from semcom.codecs.learned import LearnedCodec
@@ -136,6 +136,7 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
     SoftCast(),
     SoftCast(csit="average"),
     *(Analog(network) for network in NETWORKS),
+    presets.scheme("deepjscc-perceptual").transmission,
 )
 
 SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)

@@ -118,7 +118,7 @@ class AdaptiveDeepJSCC(nn.Module):
     @property
     def name(self) -> str:
         """Canonical spelling; the decoder's aim is part of it."""
-        return "deepjscc" if self.decoder.aim == "distortion" else f"deepjscc-{self.decoder.aim}"
+        return self.decoder.name
 
     def least_uses(self, shape: tuple[int, ...]) -> int:
         """3: two pilots, and a symbol of the picture."""

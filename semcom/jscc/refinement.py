@@ -90,6 +90,11 @@ class DecoderRefinement(nn.Module):
         )
         self.out = zeroed(nn.Conv2d(quarter, 3 * 16, 3, padding=1))
 
+    @property
+    def name(self) -> str:
+        """Of the DeepJSCC that decodes with it."""
+        return "deepjscc" if self.aim == "distortion" else f"deepjscc-{self.aim}"
+
     def forward(
         self,
         linear: Float[Tensor, "batch 3 height width"],
