@@ -40,8 +40,9 @@ SHOWN, SHOWN_RHO = "kodim21", "1/48"
 
 
 def draw_strips(options: Options, item: Item) -> None:
-    """One picture at every SNR, all schemes beside each other."""
+    """One picture at every SNR, all schemes beside each other, with the first and the last metric."""
     sweep = replace(options, items=(item,)).sweep([CHANNEL], SNR_DB, [SHOWN_RHO])
+    captioned = sweep.metrics[:: max(1, len(sweep.metrics) - 1)]
     budget = Budget.from_rho(SHOWN_RHO, item.x.numel())
     rng = noise_streams(item.id, 0, len(SNR_DB))
     received = {
@@ -51,7 +52,7 @@ def draw_strips(options: Options, item: Item) -> None:
     for i, snr_db in enumerate(SNR_DB):
         pictures = {name: x_hat[i : i + 1] for name, x_hat in received.items()}
         captions = {
-            name: ", ".join(f"{metric.name} {float(metric(x_hat, item.x)):.3g}" for metric in sweep.metrics)
+            name: ", ".join(f"{metric.name} {float(metric(x_hat, item.x)):.3g}" for metric in captioned)
             for name, x_hat in pictures.items()
         }
         encoded = BytesIO()
