@@ -30,6 +30,7 @@ class NaturalImagePrior(nn.Module):
         NeurIPS 2022, section 5 (preconditioning).
 
     Example:
+        >>> import torch
         >>> NaturalImagePrior((8, 16, 24))(torch.randn(1, 3, 40, 70), torch.tensor([0.5])).shape
         torch.Size([1, 3, 40, 70])
     """
