@@ -1,17 +1,27 @@
 """Joint source-channel coding by a network: images to symbols and back."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from channels import Channel, SnrDb, Streams, transmit
+from channels import Channel, Received, SnrDb, Streams, transmit
 from channels.symbols import average_power
 from semcom.budget import Budget
 from semcom.errors import BudgetTooSmall
 from semcom.jscc.jscc import DeepJSCC
-from semcom.transmission import Concealment, Csit, Observation, Sent, lost, nothing_sent, observe_images
+from semcom.transmission import (
+    Concealment,
+    Csit,
+    Observation,
+    Origin,
+    Sent,
+    lost,
+    nothing_sent,
+    observe_images,
+)
 
 
 @dataclass(frozen=True)
@@ -61,4 +71,14 @@ class Analog:
         with torch.no_grad():
             images = [self.network.decode(received.item(i), sent.shape) for i in range(rng.batch)]
         energy = average_power(sent.symbols) * uses + channel.overhead(uses)
-        return observe_images(sent, images, energy.expand(rng.batch), self.concealment)
+        effective_db = effective_snr_db(received)
+        per_value = torch.full((rng.batch,), math.log2(uses / math.prod(sent.shape)))
+        origin = Origin(self.network.name, torch.stack((per_value, effective_db), 1))
+        info = {"effective_snr_db": effective_db}
+        return observe_images(sent, images, energy.expand(rng.batch), self.concealment, info, origin)
+
+
+def effective_snr_db(received: Received) -> Float[Tensor, " batch"]:
+    """SNR of the Gaussian channel of equal capacity: 1 + SNR is the geometric mean of 1 + |h|^2 / N0."""
+    snr = received.h.abs().square() / received.noise_var
+    return 10 * torch.log10(torch.expm1(torch.log1p(snr).mean(1)).clamp_min(1e-10))

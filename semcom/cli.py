@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from semcom.data import Item
     from semcom.metrics import Metric
     from semcom.presets import Listed
+    from semcom.scheme import Scheme
     from semcom.sweep import Sweep
 
 
@@ -106,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     epilog=_examples(
         "semcom send photo.png --scheme avif+ldpc --channel rayleigh:64 --snr 10 --rho 1/12 --out out.png",
         "semcom send photo.png --scheme softcast --snr -5 --strip strip.png --json > record.json",
+        "semcom send photo.png --scheme deepjscc --rho 1/192 --snr 5 --receiver ddrm --steps 8 --knob 0.7 "
+        "--strip strip.png",
     )
 )
 def send(
@@ -115,12 +118,31 @@ def send(
     channel: ChannelOption = "awgn",
     rho: RhoOption = "1/12",
     codec: CodecOption = "",
+    receiver: Annotated[
+        str,
+        typer.Option(help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior.", show_default="none"),
+    ] = "",
+    steps: Annotated[
+        int | None, typer.Option(help="Noise levels of the receiver.", min=1, show_default="the receiver's")
+    ] = None,
+    knob: Annotated[
+        float, typer.Option(help="From the mean (0) to a sample (1), for the receiver.", min=0, max=1)
+    ] = 1.0,
+    samples: Annotated[int, typer.Option(help="Samples that the receiver averages.", min=1)] = 1,
+    prior: Annotated[
+        str,
+        typer.Option(
+            help="Prior of the receiver: a weights file, folder or hub name of diffusers, or "
+            "package.module:NAME.",
+            show_default="shipped",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of noise and fading.")] = 0,
     metrics: MetricsOption = "",
     out: Annotated[Path | None, typer.Option(help="Write the received picture.", show_default=False)] = None,
     strip: Annotated[
         Path | None,
-        typer.Option(help="Write original, received and error side by side.", show_default=False),
+        typer.Option(help="Write original, received, refined and errors side by side.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -141,24 +163,34 @@ def send(
     if len(snrs_db) != 1:
         raise InvalidOption(f"--snr {snr}: one SNR is sent at; `semcom sweep` takes several")
     item = load_image(image)
-    point = Sweep(
-        (presets.scheme(_with_codec(scheme, codec)),),
-        (presets.channel(channel),),
-        (item,),
-        snrs_db,
-        (rho,),
-        _metrics(metrics, (item,)),
-        (seed,),
-    )
-    with TemporaryDirectory() as folder, ResultStore(Path(folder) / "records.sqlite") as store:
-        (record,) = run(point, store, keep=Path(folder))
-        received = load_image(kept_path(Path(folder), record.scheme, record.key))
+    chosen = presets.scheme(_with_codec(scheme, codec))
+    if receiver:
+        spec = f"{receiver}:{'' if steps is None else steps}:{knob!r}:{samples}"
+        chosen = presets.refined(chosen, presets.receiver(spec, presets.prior(prior) if prior else None))
+    elif steps is not None or knob != 1 or samples != 1 or prior:
+        raise InvalidOption("--steps, --knob, --samples, --prior belong to --receiver; name one, like ddrm")
+    plain = presets.plain(chosen)
+    shown = (chosen,) if strip is None or plain.name == chosen.name else (plain, chosen)
+    with _receiver_progress(shown) as schemes:
+        point = Sweep(
+            schemes,
+            (presets.channel(channel),),
+            (item,),
+            snrs_db,
+            (rho,),
+            _metrics(metrics, (item,)),
+            (seed,),
+        )
+        with TemporaryDirectory() as folder, ResultStore(Path(folder) / "records.sqlite") as store:
+            records = tuple(run(point, store, keep=Path(folder)))
+            pictures = {r.scheme: load_image(kept_path(Path(folder), r.scheme, r.key)).x for r in records}
+    record = records[-1]
     if out is not None:
-        _write_picture(out, to_picture(received.x))
+        _write_picture(out, to_picture(pictures[record.scheme]))
     if strip is not None:
         from semcom.plots import image_strip
 
-        _write_picture(strip, image_strip(item.x, {record.scheme: received.x}))
+        _write_picture(strip, image_strip(item.x, pictures))
     if as_json:
         print(json.dumps(_finite(record.row()), indent=1))
     else:
@@ -452,6 +484,31 @@ def list_channels() -> None:
     from semcom import presets
 
     _print_listing(presets.channels())
+
+
+@contextmanager
+def _receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, ...]]":
+    """The schemes, their receivers with a prior telling every network call on stderr."""
+    from rich.console import Console
+
+    from semcom.receivers.generative import Generative
+
+    if not any(isinstance(scheme.receiver, Generative) for scheme in schemes):
+        yield schemes
+        return
+    with Console(stderr=True).status("sending") as status:
+
+        def told(scheme: "Scheme") -> "Scheme":
+            if not isinstance(scheme.receiver, Generative):
+                return scheme
+            name = scheme.name
+
+            def progress(done: int, planned: int) -> None:
+                status.update(f"{name}: network call {done} of {planned}")
+
+            return replace(scheme, receiver=replace(scheme.receiver, progress=progress))
+
+        yield tuple(map(told, schemes))
 
 
 @contextmanager

@@ -46,6 +46,27 @@ class Tight(Operator, Protocol):
         ...
 
 
+@runtime_checkable
+class Diagonal(Operator, Protocol):
+    """An operator whose singular vectors are at hand: A x = g V* x, the columns of V orthonormal.
+
+    x - V V* x is lost, and so is what g is 0 for.
+    """
+
+    @property
+    def gains(self) -> float | Tensor:
+        """g, not negative."""
+        ...
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """V* x."""
+        ...
+
+    def from_coordinates(self, c: Tensor) -> Tensor:
+        """V c."""
+        ...
+
+
 @dataclass(frozen=True)
 class Identity:
     """A x = x."""
@@ -94,18 +115,21 @@ class BlockMean:
             )
 
     @property
-    def gain(self) -> float:
-        """1 / size.
+    def gains(self) -> Float[Tensor, "rows columns"]:
+        """1 / size, more for smaller blocks at the edge."""
+        return self._counts(torch.zeros((), dtype=torch.float64)).rsqrt()
 
-        Raises:
-            InvalidOption: Blocks at the edge are smaller.
-        """
-        if self.height % self.size or self.width % self.size:
-            raise InvalidOption(
-                f"blocks of {self.size} in {self.height}x{self.width} are not all of one size; "
-                "crop the picture, or choose a size that divides it"
-            )
-        return 1 / self.size
+    def coordinates(
+        self, x: Float[Tensor, "batch colors height width"]
+    ) -> Float[Tensor, "batch colors rows columns"]:
+        """Sums over the root of the number of pixels."""
+        return self.A(x) * self._counts(x).sqrt()
+
+    def from_coordinates(
+        self, c: Float[Tensor, "batch colors rows columns"]
+    ) -> Float[Tensor, "batch colors height width"]:
+        """The adjoint of `coordinates`."""
+        return self.pinv(c * self._counts(c).rsqrt())
 
     def A(self, x: Float[Tensor, "batch colors height width"]) -> Float[Tensor, "batch colors rows columns"]:  # noqa: N802
         """Means."""
@@ -356,6 +380,39 @@ class IterativePinv:
             following = residual.abs().square().sum()
             direction, energy = residual + following / energy * direction, following
         return x
+
+
+@dataclass(frozen=True)
+class _DiagonalTight:
+    """A tight operator as a diagonal one: V* = A / gain."""
+
+    operator: Tight
+
+    @property
+    def gains(self) -> float:
+        return self.operator.gain
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        return self.operator.A(x) / self.operator.gain
+
+    def from_coordinates(self, c: Tensor) -> Tensor:
+        return self.operator.adjoint(c) / self.operator.gain
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        return self.operator.A(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.operator.adjoint(y)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return self.operator.pinv(y)
+
+
+def diagonal_form(operator: Operator) -> Diagonal | None:
+    """The operator with its singular vectors, where that costs nothing; None for any other."""
+    if isinstance(operator, Diagonal):
+        return operator
+    return _DiagonalTight(operator) if isinstance(operator, Tight) else None
 
 
 def _check_size(x: Tensor, height: int, width: int) -> None:

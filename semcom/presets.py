@@ -1,7 +1,8 @@
 """Names to objects: the only place where a string becomes a scheme, a channel, a codec or a metric.
 
-A scheme is spelled `source+link`, with the transmitter's channel knowledge behind a colon
-("avif+ldpc:csit-average"); a channel is spelled `family:parameters`, with wrappers before a slash
+A scheme is spelled `source+link+receiver`, with the transmitter's channel knowledge behind a colon
+("avif+ldpc:csit-average+ddrm:8"); joint codes have no link, and without a receiver what arrives is shown. A
+channel is spelled `family:parameters`, with wrappers before a slash
 ("interleaved/rayleigh:64"). `package.module:NAME` stands for a ready object wherever a name does.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 from channels import AWGN, Channel
@@ -29,8 +31,10 @@ from semcom.analog import Analog
 from semcom.codecs import CODECS, Memo, SourceCodec
 from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.codecs.learned import LearnedCodec
+from semcom.denoisers import Denoiser
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, MissingWeights, UnknownName
+from semcom.foreign_priors import from_diffusers
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
 from semcom.jscc.jscc import DeepJSCC
@@ -38,9 +42,19 @@ from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
 from semcom.metrics import Availability, Metric, metric_named
 from semcom.metrics.catalogue import ALL_METRICS
+from semcom.prior import NaturalImagePrior
 from semcom.receivers import Direct
-from semcom.scheme import Scheme
+from semcom.receivers.ddnm import DDNM
+from semcom.receivers.ddrm import DDRM
+from semcom.receivers.diffpir import DiffPIR
+from semcom.receivers.dps import DPS
+from semcom.receivers.generative import Generative, Method
+from semcom.receivers.posterior import Posterior
+from semcom.reduced import Reduced
+from semcom.samplers import FromNoise, Matched
+from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, IdealSeparate, Separate
+from semcom.tiles import Tiled
 from semcom.transmission import Transmission
 
 IMPORTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -48,6 +62,7 @@ MEMBERS = {
     "channel": ("name", "draw", "apply", "overhead", "data_uses"),
     "codec": ("name", "qualities", "encode", "decode"),
     "scheme": ("name", "transmission", "receiver", "transmit"),
+    "prior": ("__call__",),
     "metric": ("name", "higher_is_better", "needs", "min_side", "__call__"),
 }
 
@@ -273,6 +288,10 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
         "deepjscc, the same symbols, whose receiver is tuned to look like the picture (LPIPS)",
         lambda: Analog(_perceptual()),
     ),
+    "deepjscc-range": (
+        "deepjscc of the means of 2x2 pixels, for a receiver that fills in the rest (Yilmaz et al.)",
+        lambda: Reduced(Analog(cast(DeepJSCC, zoo.load("deepjscc")))),
+    ),
     "deepjscc-2019": (
         "the reference DeepJSCC of Bourtsoulatze et al.",
         lambda: Analog(_bank("deepjscc-2019", DEEPJSCC_2019)),
@@ -280,6 +299,32 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
 }
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
 ALIASES = {"envelope": "envelope:csit-average"}
+
+METHODS: dict[str, tuple[str, Callable[[Denoiser, int | None], Method]]] = {
+    "ddnm": (
+        "keeps what was observed, a prior fills the null space; 100 steps from noise",
+        lambda prior, steps: DDNM(prior, FromNoise(steps or 100)),
+    ),
+    "ddrm": (
+        "a rule per frequency, by the noise measured there; 8 steps from what arrived",
+        lambda prior, steps: DDRM(prior, Matched(steps or 8)),
+    ),
+    "diffpir": (
+        "between denoising and noising the point that data and prior agree on; 8 steps from what arrived",
+        lambda prior, steps: DiffPIR(prior, Matched(steps or 8)),
+    ),
+    "dps": (
+        "pulled down the gradient of the misfit; 1000 steps from noise, for comparison only",
+        lambda prior, steps: DPS(prior, FromNoise(steps or 1000)),
+    ),
+    "posterior": (
+        "the Gaussian posterior at every level, by the prior's own covariance; 4 steps from what arrived",
+        lambda prior, steps: Posterior(prior, Matched(steps or 4)),
+    ),
+}
+PRIOR = "prior"
+TILE = 1024  # pixels, side of the pieces in which larger pictures go through it
+RECEIVER_PARTS = ("steps", "knob", "samples")
 
 DEFAULT_METRICS = ("psnr_db", "ms_ssim", "swd", "lpips_squeeze")
 
@@ -329,6 +374,9 @@ def scheme(name: str) -> Scheme:
     """
     if IMPORTED.fullmatch(name):
         return imported(name, "scheme")
+    source, plus, last = name.rpartition("+")
+    if plus and last.split(":")[0] in METHODS:
+        return refined(scheme(source), receiver(last))
     name = ALIASES.get(name, name)
     source, plus, link = name.partition("+")
     if plus:
@@ -338,6 +386,70 @@ def scheme(name: str) -> Scheme:
     else:
         raise UnknownName(_unknown("scheme", name, [listed.name for listed in schemes()]))
     return Scheme(transmission.name, transmission, Direct())
+
+
+def refined(plain: Scheme, receiver: Receiver) -> Scheme:
+    """The same transmission with another receiver."""
+    return Scheme(f"{plain.transmission.name}+{receiver.name}", plain.transmission, receiver)
+
+
+def plain(refined: Scheme) -> Scheme:
+    """The same transmission, and what arrived is shown."""
+    return Scheme(refined.transmission.name, refined.transmission, Direct())
+
+
+def prior(spec: str) -> Denoiser:
+    """A denoiser D(x, sigma): "prior", a file of our weights, a model of diffusers, or an imported object.
+
+    Args:
+        spec: A path that ends in .safetensors is a file of ours; another one, or a name with a slash, is a
+            folder of diffusers or a model on the hub, "google/ddpm-celebahq-256" for instance.
+
+    Raises:
+        UnknownName: No such module or attribute.
+        InvalidOption: The file holds another kind of network, or the imported object cannot be called.
+        MissingWeights: The file or model is absent or damaged.
+    """
+    if IMPORTED.fullmatch(spec):
+        return imported(spec, "prior")
+    if spec != PRIOR and Path(spec).suffix != ".safetensors":
+        return from_diffusers(spec)
+    network = zoo.load(PRIOR) if spec == PRIOR else zoo.read(Path(spec))
+    if not isinstance(network, NaturalImagePrior):
+        raise InvalidOption(f"prior {spec} holds a {type(network).__name__}, which is none")
+    return Tiled(network, TILE, TILE // 8)
+
+
+def receiver(spec: str, denoiser: Denoiser | None = None) -> Generative:
+    """The receiver of a name, `method[:<steps>[:<knob>[:<samples>]]]`, like "ddrm:8:0.5".
+
+    Args:
+        spec: The name; an empty part is the default.
+        denoiser: The prior, in place of the one that is shipped.
+
+    Raises:
+        UnknownName: No such method.
+        InvalidOption: Not a number, or out of range.
+        MissingWeights: The prior is absent or damaged.
+    """
+    head, *rest = spec.split(":")
+    if head not in METHODS:
+        raise UnknownName(_unknown("receiver", head, METHODS))
+    try:
+        if len(rest) > len(RECEIVER_PARTS):
+            raise ValueError
+        steps_text, knob_text, samples_text = (*rest, *("",) * (len(RECEIVER_PARTS) - len(rest)))
+        steps = int(steps_text) if steps_text else None
+        knob = float(knob_text or 1)
+        samples = int(samples_text or 1)
+        if steps is not None and steps < 1:
+            raise ValueError
+    except ValueError:
+        spelled = "".join(f"[:<{part}>" for part in RECEIVER_PARTS) + "]" * len(RECEIVER_PARTS)
+        raise InvalidOption(
+            f"receiver {spec!r}: it is spelled {head}{spelled}, for instance {head}:8:0.5"
+        ) from None
+    return Generative(METHODS[head][1](denoiser or prior(PRIOR), steps), knob, samples)
 
 
 def metric(name: str) -> Metric:
@@ -384,7 +496,12 @@ def schemes() -> tuple[Listed, ...]:
     ]
     ideal = [Listed("avif+ideal:csit-average", "avif over an error-free link at channel capacity: a bound")]
     single = [Listed(name, about) for name, (about, _) in SCHEMES.items()]
-    return (*single, *digital, *ideal, *fixed)
+    generative = [
+        *(Listed(f"deepjscc+{name}", f"{name}: {about}") for name, (about, _) in METHODS.items()),
+        Listed("deepjscc-range+ddnm", "the system of Yilmaz et al.: block means by deepjscc, then ddnm"),
+        Listed("avif+ldpc:csit-average+ddrm", "a decoded AVIF picture, then ddrm"),
+    ]
+    return (*single, *generative, *digital, *ideal, *fixed)
 
 
 def channels() -> tuple[Listed, ...]:

@@ -53,6 +53,11 @@ class NaturalImagePrior(nn.Module):
         )
         self.out = zeroed(nn.Conv2d(quarter, 3 * PATCH**2, 3, padding=1))
 
+    @property
+    def name(self) -> str:
+        """That of its weights."""
+        return "prior"
+
     def forward(
         self, x: Float[Tensor, "batch 3 height width"], sigma: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch 3 height width"]:

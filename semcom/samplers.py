@@ -3,7 +3,10 @@
 The x_t of variance-preserving diffusion is sqrt(abar_t) x, and sigma = sqrt((1 - abar_t) / abar_t).
 """
 
+import math
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,6 +18,7 @@ from semcom.errors import InvalidOption
 
 TRAINING_STEPS = 1000  # Ho et al. 2020, section 4
 BETA = (1e-4, 0.02)  # ibid.
+LARGEST_SIGMA = 80.0  # Karras et al. 2022, table 1: data in [-1, 1] is lost in it
 
 
 def ddpm_sigmas(steps: int) -> Float[Tensor, " levels"]:
@@ -51,6 +55,84 @@ def karras_sigmas(
     ramp = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
     ends = largest ** (1 / power), smallest ** (1 / power)
     return torch.cat(((ends[0] + ramp * (ends[1] - ends[0])) ** power, torch.zeros(1)))
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """The noise levels at which a receiver calls its network."""
+
+    @property
+    def steps(self) -> int:
+        """Network calls of one sample, if each level takes one."""
+        ...
+
+    def begin(self, guess: Tensor | None, spread: float | None) -> tuple[Tensor | None, Tensor]:
+        """What the noise of the first level is added to (None is 0), and all levels, falling, 0 last.
+
+        Args:
+            guess: Of the data, made from the observation alone.
+            spread: Standard deviation of its error per value; None if nobody knows.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FromNoise:
+    """The schedule of DDPM, from noise in which no data is left.
+
+    Args:
+        steps: 1 to 1000.
+
+    Raises:
+        InvalidOption: Another number of steps.
+    """
+
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        ddpm_sigmas(self.steps)
+
+    def begin(self, guess: Tensor | None, spread: float | None) -> tuple[Tensor | None, Tensor]:
+        """No guess is needed."""
+        return None, ddpm_sigmas(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """A start at the level that the observation deserves: guess + sigma n with sigma = margin x spread.
+
+    At that level the noise hides the error of the guess, so that little is lost by not coming from above, and
+    4 to 10 levels reach 0. Levels are those of `karras_sigmas`. Without a guess of known error it starts at
+    sigma 80.
+
+    Args:
+        steps: At least 1.
+        margin: Above 0.
+        smallest: Last level above 0, of data in [-1, 1].
+        power: Of the levels; small ones crowd the end less.
+
+    Raises:
+        InvalidOption: Out of range.
+    """
+
+    steps: int = 8
+    margin: float = 1.0
+    smallest: float = 0.02
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not (self.steps >= 1 and self.margin > 0 and 0 < self.smallest < LARGEST_SIGMA and self.power > 0):
+            raise InvalidOption(
+                f"{self.steps} steps, margin {self.margin}, smallest level {self.smallest}, "
+                f"power {self.power}: at least 1, and above 0"
+            )
+
+    def begin(self, guess: Tensor | None, spread: float | None) -> tuple[Tensor | None, Tensor]:
+        """The guess, and levels from the spread down."""
+        if guess is None or spread is None or not math.isfinite(spread):
+            return None, karras_sigmas(self.steps, LARGEST_SIGMA, self.smallest, self.power)
+        largest = min(max(self.margin * spread, self.smallest), LARGEST_SIGMA)
+        return guess, karras_sigmas(self.steps, largest, self.smallest, self.power)
 
 
 def ddim_step(

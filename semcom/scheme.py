@@ -31,6 +31,16 @@ class Receiver(Protocol):
         ...
 
 
+@runtime_checkable
+class CallsNetwork(Protocol):
+    """A receiver whose network calls are recorded."""
+
+    @property
+    def nfe(self) -> int:
+        """Network calls per item, vector-Jacobian products counted as calls."""
+        ...
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Outcome:
     """What a scheme made of one image, per batch element.
@@ -113,7 +123,10 @@ class Scheme:
         observation = self.transmission.deliver(sent, channel, snr_db, rng)
         _check(observation, budget, self.name)
         x_hat = self.receiver(observation, rng.fork("receiver"))
-        return Outcome(x_hat, observation.channel_uses, observation.energy, observation.info, sent.cause)
+        info = dict(observation.info)
+        if isinstance(self.receiver, CallsNetwork):
+            info["nfe"] = torch.full((rng.batch,), float(self.receiver.nfe))
+        return Outcome(x_hat, observation.channel_uses, observation.energy, info, sent.cause)
 
 
 def _check(observation: Observation, budget: Budget, name: str) -> None:

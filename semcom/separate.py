@@ -1,5 +1,6 @@
 """Separate source and channel coding: codec, LDPC, QAM, and who chooses the modulation and code rate."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +14,16 @@ from channels.mcs import MCS_TABLE, Mcs, choose_mcs
 from semcom.budget import Budget
 from semcom.codecs.codec import Fitted, SourceCodec, fit
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
-from semcom.transmission import Concealment, Csit, Observation, Sent, lost, nothing_sent, observe_images
+from semcom.transmission import (
+    Concealment,
+    Csit,
+    Observation,
+    Origin,
+    Sent,
+    lost,
+    nothing_sent,
+    observe_images,
+)
 
 
 @runtime_checkable
@@ -208,7 +218,14 @@ def receive_coded(
     delivery = coded.link.receive(received)
     images = [_decode(payload, coded, sent.shape) for payload in delivery.payloads()]
     energy = torch.full((rng.batch,), float(sent.channel_uses))  # QAM: average over the constellation
-    return observe_images(sent, images, energy, concealment, {"bler": delivery.bler})
+    origin = origin_of(coded.codec, coded.fitted, sent.shape, rng.batch)
+    return observe_images(sent, images, energy, concealment, {"bler": delivery.bler}, origin)
+
+
+def origin_of(codec: SourceCodec, fitted: Fitted, shape: tuple[int, ...], batch: int) -> Origin:
+    """That of pictures of a codec: bits per value in log2."""
+    per_value = math.log2(max(8 * len(fitted.payload), 1) / math.prod(shape))
+    return Origin(codec.name, torch.full((batch, 1), per_value))
 
 
 def _decode(payload: bytes | None, coded: Coded, shape: tuple[int, ...]) -> Tensor | None:
@@ -279,4 +296,5 @@ class IdealSeparate:
         arrived = self.link.succeeds(received, 8 * len(fitted.payload))
         images = [fitted.decoded if ok else None for ok in arrived.tolist()]
         energy = torch.full((rng.batch,), float(sent.channel_uses))
-        return observe_images(sent, images, energy, self.concealment)
+        origin = origin_of(self.codec, fitted, sent.shape, rng.batch)
+        return observe_images(sent, images, energy, self.concealment, origin=origin)

@@ -23,6 +23,20 @@ MEAN_COLOR = (0.4813, 0.4574, 0.4078)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Origin:
+    """Whose decoder made a picture, and where it was at work; by this its error is looked up.
+
+    Args:
+        code: Name in the tables of `semcom.calibration`.
+        point: Coordinates there: channel uses per value in log2 and effective SNR in dB of joint coding, bits
+            per value in log2 of a codec.
+    """
+
+    code: str
+    point: Float[Tensor, "batch axes"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Linear:
     """Evidence y = A x + noise.
 
@@ -30,12 +44,20 @@ class Linear:
         y: What was received, in image units.
         operator: A.
         noise_std: Standard deviation per real value of y, one per item: infinite where the item was lost,
-            NaN where nobody has measured it.
+            NaN where only the origin tells it, or nobody.
+        origin: Of a decoded picture.
     """
 
     y: Tensor
     operator: Operator
     noise_std: Float[Tensor, " batch"]
+    origin: Origin | None = None
+
+    def item(self, index: int) -> "Linear":
+        """One batch element, as a batch of one."""
+        part = slice(index, index + 1)
+        origin = None if self.origin is None else Origin(self.origin.code, self.origin.point[part])
+        return Linear(self.y[part], self.operator, self.noise_std[part], origin)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -118,6 +140,7 @@ def observe_images(
     energy: Float[Tensor, " batch"],
     concealment: Concealment,
     info: Mapping[str, Tensor] | None = None,
+    origin: Origin | None = None,
 ) -> Observation:
     """Evidence x + noise from decoded images [1, 3, height, width]; None is a lost item and is concealed.
 
@@ -127,6 +150,7 @@ def observe_images(
         energy: Spent per item.
         concealment: What is shown for a lost item.
         info: Numbers per item beside those of `sent`.
+        origin: Of the images.
     """
     batch = len(images)
     shape = (batch, *sent.shape[1:])
@@ -137,7 +161,7 @@ def observe_images(
     columns |= {**(info or {}), "outage": outage}
     noise_std = torch.where(outage > 0, torch.inf, torch.nan)
     uses = torch.full((batch,), sent.channel_uses)
-    return Observation((Linear(y, Identity(), noise_std),), shape, uses, energy, columns)
+    return Observation((Linear(y, Identity(), noise_std, origin),), shape, uses, energy, columns)
 
 
 def lost(sent: Sent, concealment: Concealment, batch: int) -> Observation:

@@ -1,6 +1,9 @@
 """One list per interface; every contract test runs over all of it."""
 
+from types import SimpleNamespace
+
 import torch
+from torch import Tensor
 
 from channels import (
     AWGN,
@@ -29,9 +32,11 @@ from channels.fec import NRLDPC, ChannelCode, SmallBlock
 from channels.link import IdealLink
 from semcom import codecs, presets, zoo
 from semcom.analog import Analog
+from semcom.calibration import CosineGain
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
 from semcom.codecs.learned import LearnedCodec
 from semcom.envelope import Choice, Envelope, GenieEnvelope
+from semcom.foreign_priors import VariancePreserving
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
@@ -49,6 +54,14 @@ from semcom.operators import (
     Mask,
 )
 from semcom.receivers import Direct
+from semcom.receivers.ddnm import DDNM
+from semcom.receivers.ddrm import DDRM
+from semcom.receivers.diffpir import DiffPIR
+from semcom.receivers.dps import DPS
+from semcom.receivers.generative import Generative, Method
+from semcom.receivers.posterior import Posterior
+from semcom.reduced import Reduced
+from semcom.samplers import FromNoise, Matched
 from semcom.scheme import Scheme
 from semcom.separate import Adapted, FixedMcs, IdealSeparate, Separate
 from semcom.transmission import Transmission
@@ -103,6 +116,13 @@ CODECS = (*codecs.CODECS, LearnedCodec(zoo.load("learned")))
 METRICS = ALL_METRICS
 
 
+class Shrinking(torch.nn.Module):
+    """Tells half of what it is given, in the form of networks of diffusers."""
+
+    def forward(self, x: Tensor, step: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=0.5 * x)
+
+
 def an_adaptive_network() -> AdaptiveDeepJSCC:
     """Small, with corrections that are not zero."""
     torch.manual_seed(0)
@@ -141,12 +161,39 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
 
 SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)
 
+SHRINKING = VariancePreserving(Shrinking(), torch.linspace(0.999, 0.01, 50), "sample")
+METHODS: tuple[Method, ...] = (
+    DDNM(SHRINKING, FromNoise(3)),
+    DDRM(SHRINKING, Matched(3)),
+    DiffPIR(SHRINKING, Matched(3)),
+    DPS(SHRINKING, Matched(2), 0.01),
+    Posterior(SHRINKING, Matched(2)),
+)
+REFINED: tuple[tuple[Transmission, Generative], ...] = (
+    *((presets.scheme("deepjscc").transmission, Generative(method)) for method in METHODS),
+    (presets.scheme("deepjscc").transmission, Generative(METHODS[1], 0.3, 2)),
+    (Reduced(presets.scheme("deepjscc").transmission), Generative(METHODS[0])),
+    (Separate(JPEG, FixedMcs(3)), Generative(METHODS[1])),
+    (SoftCast(), Generative(METHODS[2])),
+)
+GENERATIVE = tuple(
+    Scheme(f"{transmission.name}+{receiver.name}", transmission, receiver)
+    for transmission, receiver in REFINED
+)
 
-def _kept() -> torch.Tensor:
+
+def _kept() -> Tensor:
     return torch.rand(1, 1, 6, 8, generator=torch.Generator().manual_seed(0)) < 0.5
 
 
 _KERNEL = torch.tensor([[0.1, 0.2, 0.1], [0.2, 0.5, 0.2], [0.0, 0.2, 0.1]], dtype=torch.float64)
+
+
+def _gains() -> Tensor:
+    """Some of them 0."""
+    gains = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.where(gains < 0.2, 0.0, gains)
+
 
 OPERATORS = (  # with the shape of what they act on
     (Identity(), (2, 3, 6, 8)),
@@ -156,6 +203,7 @@ OPERATORS = (  # with the shape of what they act on
     (DecimatedBlur(_KERNEL, 1, 5, 7), (2, 1, 5, 7)),
     (Mask(_kept()), (2, 3, 6, 8)),
     (Grey(), (2, 3, 6, 8)),
+    (CosineGain(_gains()), (2, 3, 6, 8)),
     (Fade(torch.tensor([1.0, 0.5j, 0.0, -2.0 + 1.0j], dtype=torch.complex128)), (3, 4)),
     (Composed(BlockMean(2, 6, 8), Grey()), (2, 3, 6, 8)),
     (

@@ -23,7 +23,7 @@ def cosine_transform(
     x: Float[Tensor, "batch planes height width"],
 ) -> Float[Tensor, "batch planes height width"]:
     """Orthonormal type-II cosine transform of every plane."""
-    down, across = (_cosines(n, x.device) for n in x.shape[2:])
+    down, across = (_cosines(n, x) for n in x.shape[2:])
     with exact_products(x):
         return down @ x @ across.T
 
@@ -32,7 +32,7 @@ def inverse_cosine_transform(
     coefficients: Float[Tensor, "batch planes height width"],
 ) -> Float[Tensor, "batch planes height width"]:
     """Inverse of `cosine_transform`."""
-    down, across = (_cosines(n, coefficients.device) for n in coefficients.shape[2:])
+    down, across = (_cosines(n, coefficients) for n in coefficients.shape[2:])
     with exact_products(coefficients):
         return down.T @ coefficients @ across
 
@@ -99,12 +99,17 @@ def mean_color(x: Tensor) -> Float[Tensor, "3 1 1"]:
 
 
 def _planes(x: Tensor) -> Float[Tensor, "planes colors"]:
-    return torch.tensor(PLANES, dtype=torch.float32, device=x.device)
+    return torch.tensor(PLANES, dtype=_exact(x), device=x.device)
 
 
-def _cosines(size: int, device: torch.device) -> Float[Tensor, "size size"]:
-    frequency = torch.arange(size, device=device, dtype=torch.float64)[:, None]
-    place = torch.arange(size, device=device, dtype=torch.float64) + 0.5
+def _cosines(size: int, like: Tensor) -> Float[Tensor, "size size"]:
+    frequency = torch.arange(size, device=like.device, dtype=torch.float64)[:, None]
+    place = torch.arange(size, device=like.device, dtype=torch.float64) + 0.5
     matrix = torch.cos(math.pi / size * frequency * place) * math.sqrt(2 / size)
     matrix[0] /= math.sqrt(2)
-    return matrix.float()
+    return matrix.to(_exact(like))
+
+
+def _exact(like: Tensor) -> torch.dtype:
+    """Double for double, else float32."""
+    return torch.float64 if like.dtype == torch.float64 else torch.float32

@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from semcom.operators import diagonal_form
 from semcom.receivers.evidence import PriorEvidence, per_item
 
+SOLVER_STEPS = 10  # of conjugate gradients where no network is called
 NEGLIGIBLE = 1e-12  # energy of a residual, relative, at which nothing is left to do
 
 
@@ -42,6 +44,18 @@ def conditioned(
         ratio = per_item(torch.where(going, following / energy.where(going, 1.0), 0.0), u)
         direction, energy = residual + ratio * direction, following
     return x0 + covariance(operator.adjoint(u))
+
+
+def conditioned_white(x0: Tensor, variance: Tensor, evidence: PriorEvidence) -> Tensor:
+    """The same with C = variance, without a loop where the singular vectors of A are at hand."""
+    operator = diagonal_form(evidence.operator)
+    if operator is None:
+        return conditioned(x0, lambda v: variance * v, evidence, SOLVER_STEPS)
+    gains = torch.as_tensor(operator.gains).to(evidence.y)
+    noise_var = per_item(evidence.noise_std**2, evidence.y)
+    gain = variance * gains / (gains**2 * variance + noise_var)  # 0 for infinite noise
+    gain = torch.where(gains > 0, gain, 0.0)
+    return x0 + operator.from_coordinates(gain * (evidence.y - gains * operator.coordinates(x0)))
 
 
 def _energy(values: Tensor) -> Float[Tensor, " batch"]:

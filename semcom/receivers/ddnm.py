@@ -1,19 +1,19 @@
 """DDNM: what was observed is kept, a diffusion prior fills the null space of the observation."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
-from semcom.operators import Tight
-from semcom.receivers.evidence import PriorEvidence, in_prior_units, per_item, to_picture
-from semcom.samplers import ddpm_sigmas
-from semcom.transmission import Observation
+from semcom.operators import Diagonal, diagonal_form
+from semcom.receivers.evidence import Noise, PriorEvidence, per_item
+from semcom.receivers.generative import start
+from semcom.samplers import FromNoise, Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +25,10 @@ class DDNM:
         x0_hat = x0 - lambda A+ (A x0 - y)
         x' = x0_hat + sigma' (eta z + sqrt(1 - eta^2) eps),  eps = (x - x0) / sigma
 
-    Without noise lambda = 1. Noise takes an A whose singular values are all s. In the range of A, with
-    q = noise_std / s, there is then lambda = 1 and sqrt(sigma'^2 - q^2) z in place of the noise above where
-    sigma' > q, otherwise lambda = sigma' sqrt(1 - eta^2) / q and sigma' eta z: the variance about x0 is
-    sigma'^2 in each case. A lost item, of infinite noise, is a sample of the prior.
+    Without noise lambda = 1. With noise, in a direction of singular value s and with q = noise_std / s, it is
+    lambda = 1 and sqrt(sigma'^2 - q^2) z in place of the noise above where sigma' > q, otherwise
+    lambda = sigma' sqrt(1 - eta^2) / q and sigma' eta z: the variance about x0 is sigma'^2 in each case. A
+    lost item, of infinite noise, is a sample of the prior.
 
     It is no posterior sampler. Of x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 without
     noise, the second has mean 0.80 and variance 0.36; with eta = 0.85 it gets 0.736 and 0.282 in 100 steps,
@@ -37,13 +37,12 @@ class DDNM:
 
     Args:
         denoiser: The prior.
-        steps: Of the schedule of DDPM, each a network call.
+        schedule: Of noise levels, each a network call.
         eta: Part of the noise that is drawn anew, from 0 to below 1.
 
     Raises:
-        InvalidOption: eta out of range, or not 1 to 1000 steps.
-        UnsuitableEvidence: More than one piece of evidence, noise that nobody has measured, or noise with an
-            operator that is not tight.
+        InvalidOption: eta out of range.
+        UnsuitableEvidence: Noise with an operator whose singular vectors are not at hand.
 
     Reference:
         Wang, Yu and Zhang, Zero-shot image restoration using denoising diffusion null-space model, ICLR 2023;
@@ -51,52 +50,71 @@ class DDNM:
     """
 
     denoiser: Denoiser
-    steps: int = 100
+    schedule: Schedule = FromNoise(100)
     eta: float = 0.85
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta < 1:
             raise InvalidOption(f"eta of {self.eta}: from 0 to below 1, for 1 forgets noisy data")
-        ddpm_sigmas(self.steps)
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Of the paper."""
         return "ddnm"
 
-    def __call__(self, observation: Observation, rng: Streams) -> Float[Tensor, "batch 3 height width"]:
-        """Image in [0, 1]."""
-        evidence = in_prior_units(observation, self.name)
-        with torch.no_grad():
-            return to_picture(self.sample(evidence, observation.shape, rng))
+    @property
+    def nfe(self) -> int:
+        """One call per level."""
+        return self.schedule.steps
 
-    def sample(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Tensor:
-        """In [-1, 1] up to errors, not clipped, so that A x = y where there is no noise."""
+    @property
+    def noise(self) -> Noise:
+        """White."""
+        return "white"
+
+    @torch.no_grad()
+    def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
+        """x0_hat at every level, not clipped, so that A x = y where there is no noise."""
         operator = evidence.operator
-        q = evidence.noise_std
-        if bool((q > 0).any()):
-            if not isinstance(operator, Tight):
-                raise UnsuitableEvidence(
-                    f"{self.name} with noise needs singular values that are all equal, which "
-                    f"{type(operator).__name__} does not have; choose another receiver"
-                )
-            q = q / operator.gain
+        diagonal = diagonal_form(operator)
+        noisy = bool(((evidence.noise_std > 0) & evidence.noise_std.isfinite()).any())
+        if noisy and diagonal is None:
+            raise UnsuitableEvidence(
+                f"{self.name} with noise needs the singular vectors of {type(operator).__name__}, which are "
+                "not at hand; choose posterior or diffpir"
+            )
         fresh = (1 - self.eta**2) ** 0.5
-        lost, noiseless = q.isinf(), q == 0
-        sigmas = ddpm_sigmas(self.steps).to(evidence.y)
-        x = sigmas[0] * rng.normal("start", shape[1:])
+        heard = per_item(evidence.noise_std.isfinite(), evidence.y)
+        x, sigmas = start(self.schedule, evidence, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             x0 = self.denoiser(x, sigma.expand(len(x)))
-            z = rng.normal(f"ddnm {i}/{self.steps}", shape[1:])
-            gain = torch.where(noiseless | (following > q), 1.0, following * fresh / q)
-            corrected = x0 - per_item(gain, x) * operator.pinv(operator.A(x0) - evidence.y)
+            z = rng.normal(f"ddnm {i}/{self.schedule.steps}", shape[1:])
             noise = following * (self.eta * z + fresh * (x - x0) / sigma)
-            if not bool((noiseless | lost).all()):
-                spread = torch.where(
-                    following > q, (following**2 - q**2).clamp_min(0).sqrt(), following * self.eta
-                )
-                observed = per_item(spread, x) * z - noise
-                observed = torch.where(per_item(noiseless | lost, x), 0.0, observed)
-                noise = noise + operator.pinv(operator.A(observed))
+            if noisy and diagonal is not None:
+                corrected, noise = self._with_noise(x0, z, noise, following, evidence, diagonal)
+            else:
+                misfit = torch.where(heard, operator.A(x0) - evidence.y, 0.0)
+                corrected = x0 - operator.pinv(misfit)
+            yield corrected
             x = corrected + noise
-        return x
+
+    def _with_noise(
+        self,
+        x0: Tensor,
+        z: Tensor,
+        noise: Tensor,
+        following: Tensor,
+        evidence: PriorEvidence,
+        operator: Diagonal,
+    ) -> tuple[Tensor, Tensor]:
+        """x0_hat, and the noise to add, by the rules for singular directions."""
+        fresh = (1 - self.eta**2) ** 0.5
+        gains = torch.as_tensor(operator.gains).to(evidence.y)
+        q = torch.where(gains > 0, per_item(evidence.noise_std, evidence.y) / gains, torch.inf)
+        above = (following > q) | (q == 0)
+        gain = torch.where(above, 1.0, following * fresh / q.clamp_min(torch.finfo(q.dtype).tiny))
+        missing = torch.where(gains > 0, evidence.y / gains, 0.0) - operator.coordinates(x0)
+        corrected = x0 + operator.from_coordinates(torch.where(q.isinf(), 0.0, gain * missing))
+        spread = torch.where(above, (following**2 - q**2).clamp_min(0).sqrt(), following * self.eta)
+        instead = spread * operator.coordinates(z) - operator.coordinates(noise)
+        return corrected, noise + operator.from_coordinates(torch.where(q.isinf() | (q == 0), 0.0, instead))

@@ -1,19 +1,19 @@
 """DiffPIR: plug-and-play restoration, a proximal step of the data between denoising and noising."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
-from semcom.receivers.conditioning import conditioned
-from semcom.receivers.evidence import PriorEvidence, in_prior_units, to_picture
-from semcom.samplers import ddpm_sigmas
-from semcom.transmission import Observation
+from semcom.receivers.conditioning import conditioned_white
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.receivers.generative import start
+from semcom.samplers import FromNoise, Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +29,12 @@ class DiffPIR:
 
     Args:
         denoiser: The prior.
-        steps: Of the schedule of DDPM, each a network call.
+        schedule: Of noise levels, each a network call.
         strength: lambda, above 0: trust in the prior.
         zeta: Part of the noise's power that is drawn anew, 0 to 1.
-        solver_steps: Of conjugate gradients; they cost no network call.
 
     Raises:
         InvalidOption: A parameter out of range.
-        UnsuitableEvidence: More than one piece of evidence, or noise that nobody has measured.
 
     Reference:
         Zhu, Zhang, Liang, Cao, Wen, Timofte and Van Gool, Denoising diffusion models for plug-and-play image
@@ -44,38 +42,37 @@ class DiffPIR:
     """
 
     denoiser: Denoiser
-    steps: int = 100
+    schedule: Schedule = FromNoise(100)
     strength: float = 1.0
     zeta: float = 0.3
-    solver_steps: int = 10
 
     def __post_init__(self) -> None:
-        if not (self.strength > 0 and 0 <= self.zeta <= 1 and self.solver_steps >= 1):
-            raise InvalidOption(
-                f"strength {self.strength}, zeta {self.zeta}, {self.solver_steps} solver steps: "
-                "above 0, 0 to 1, at least 1"
-            )
-        ddpm_sigmas(self.steps)
+        if not (self.strength > 0 and 0 <= self.zeta <= 1):
+            raise InvalidOption(f"strength {self.strength}, zeta {self.zeta}: above 0, and 0 to 1")
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Of the paper."""
         return "diffpir"
 
-    def __call__(self, observation: Observation, rng: Streams) -> Float[Tensor, "batch 3 height width"]:
-        """Image in [0, 1]."""
-        evidence = in_prior_units(observation, self.name)
-        with torch.no_grad():
-            return to_picture(self.sample(evidence, observation.shape, rng))
+    @property
+    def nfe(self) -> int:
+        """One call per level."""
+        return self.schedule.steps
 
-    def sample(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Tensor:
-        """In [-1, 1] up to errors, not clipped."""
-        sigmas = ddpm_sigmas(self.steps).to(evidence.y)
-        x = sigmas[0] * rng.normal("start", shape[1:])
+    @property
+    def noise(self) -> Noise:
+        """Of any color."""
+        return "colored"
+
+    @torch.no_grad()
+    def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
+        """x0_hat at every level, not clipped."""
+        x, sigmas = start(self.schedule, evidence, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
-            variance = sigma**2 / self.strength
             x0 = self.denoiser(x, sigma.expand(len(x)))
-            x0 = conditioned(x0, lambda v, scale=variance: scale * v, evidence, self.solver_steps)
+            x0 = conditioned_white(x0, sigma**2 / self.strength, evidence)
+            yield x0
             kept = (1 - self.zeta) ** 0.5 * (x - x0) / sigma
-            x = x0 + following * (kept + self.zeta**0.5 * rng.normal(f"diffpir {i}/{self.steps}", shape[1:]))
-        return x
+            z = rng.normal(f"diffpir {i}/{self.schedule.steps}", shape[1:])
+            x = x0 + following * (kept + self.zeta**0.5 * z)

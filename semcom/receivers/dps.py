@@ -1,18 +1,18 @@
 """DPS: ancestral sampling that is pulled down the gradient of the data's misfit."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
-from semcom.receivers.evidence import PriorEvidence, in_prior_units, per_item, to_picture
-from semcom.samplers import ddim_step, ddpm_sigmas
-from semcom.transmission import Observation
+from semcom.receivers.evidence import Noise, PriorEvidence, per_item
+from semcom.receivers.generative import start
+from semcom.samplers import FromNoise, Schedule, ddim_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +30,11 @@ class DPS:
 
     Args:
         denoiser: The prior.
-        steps: Of the schedule of DDPM.
+        schedule: Of noise levels, each a network call and a vector-Jacobian product.
         strength: Above 0; the paper has 0.3 to 1 for 256x256 pictures.
 
     Raises:
         InvalidOption: A parameter out of range.
-        UnsuitableEvidence: More than one piece of evidence, or noise that nobody has measured.
 
     Reference:
         Chung, Kim, McCann, Klasky and Ye, Diffusion posterior sampling for general noisy inverse problems,
@@ -43,29 +42,32 @@ class DPS:
     """
 
     denoiser: Denoiser
-    steps: int = 1000
+    schedule: Schedule = FromNoise(1000)
     strength: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.strength > 0:
             raise InvalidOption(f"strength {self.strength}: above 0")
-        ddpm_sigmas(self.steps)
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Of the paper."""
         return "dps"
 
-    def __call__(self, observation: Observation, rng: Streams) -> Float[Tensor, "batch 3 height width"]:
-        """Image in [0, 1]."""
-        evidence = in_prior_units(observation, self.name)
-        return to_picture(self.sample(evidence, observation.shape, rng))
+    @property
+    def nfe(self) -> int:
+        """A call and a product per level."""
+        return 2 * self.schedule.steps
 
-    def sample(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Tensor:
-        """In [-1, 1] up to errors, not clipped."""
+    @property
+    def noise(self) -> Noise:
+        """Of any color: the misfit is weighed by it."""
+        return "colored"
+
+    def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
+        """D at every level, then the sample, not clipped."""
         heard = evidence.noise_std.isfinite()
-        sigmas = ddpm_sigmas(self.steps).to(evidence.y)
-        x = sigmas[0] * rng.normal("start", shape[1:])
+        x, sigmas = start(self.schedule, evidence, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             with torch.enable_grad():
                 x = x.detach().requires_grad_(True)
@@ -74,7 +76,7 @@ class DPS:
                 distance = misfit.clamp_min(1e-24).sqrt().sum()
                 (gradient,) = torch.autograd.grad(distance, x)
             scale = self.strength * ((1 + sigma**2) * (1 + following**2)).sqrt()
-            noise = rng.normal(f"dps {i}/{self.steps}", shape[1:])
+            noise = rng.normal(f"dps {i}/{self.schedule.steps}", shape[1:])
             x = ddim_step(x.detach(), x0.detach(), sigma, following, 1.0, noise)
             x = x - scale * torch.where(per_item(heard, x), gradient, 0.0)
-        return x
+            yield x0.detach() if following > 0 else x

@@ -1,14 +1,19 @@
 """What receivers with a prior make of an observation first: evidence in the units of the prior."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from semcom.calibration import ErrorTable, error_model
 from semcom.errors import UnsuitableEvidence
-from semcom.operators import Operator
-from semcom.transmission import Observation
+from semcom.operators import Identity, Operator
+from semcom.transmission import Linear, Observation
+
+Noise = Literal["white", "colored"]
+"""How the measured error of a decoded picture is described: one number, or one per frequency."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -19,19 +24,30 @@ class PriorEvidence:
         y: In these units.
         operator: A.
         noise_std: Per real value of y and item; infinite where the item was lost.
+        guess: Of x, from the evidence alone; None if there is no good one.
+        spread: Standard deviation of its error per value, None if nobody knows.
     """
 
     y: Tensor
     operator: Operator
     noise_std: Float[Tensor, " batch"]
+    guess: Tensor | None = None
+    spread: float | None = None
 
 
-def in_prior_units(observation: Observation, receiver: str) -> PriorEvidence:
+def in_prior_units(
+    observation: Observation, receiver: str, noise: Noise, tables: dict[str, ErrorTable]
+) -> PriorEvidence:
     """The only piece of evidence, from pictures in [0, 1] to x in [-1, 1]: 2 y - A 1, and twice the noise.
+
+    A decoded picture of unknown noise gets that of its origin, here for a batch of one. A lost item is
+    evidence of infinite noise.
 
     Args:
         observation: What arrived.
         receiver: For the message.
+        noise: What it can use.
+        tables: Errors of decoded pictures.
 
     Raises:
         UnsuitableEvidence: More or less than one piece of evidence, or noise that nobody has measured.
@@ -41,13 +57,25 @@ def in_prior_units(observation: Observation, receiver: str) -> PriorEvidence:
             f"{receiver} takes one piece of evidence, the observation has {len(observation.evidence)}"
         )
     (evidence,) = observation.evidence
+    guess = spread = None
     if bool(evidence.noise_std.isnan().any()):
-        raise UnsuitableEvidence(
-            f"{receiver} needs the noise of the evidence, which nobody has measured here"
+        if evidence.origin is None:
+            raise UnsuitableEvidence(
+                f"{receiver} needs the noise of the evidence, which nobody has measured here"
+            )
+        model = error_model(evidence.origin.code, evidence.origin.point[0].tolist(), tables)
+        error_std = model.error_std(evidence.y)
+        whole = isinstance(evidence.operator, Identity)
+        if whole:
+            guess, spread = 2 * evidence.y - 1, 2 * error_std
+        evidence = (
+            model.evidence(evidence.y)
+            if whole and noise == "colored"
+            else Linear(evidence.y, evidence.operator, torch.tensor([error_std]))
         )
     ones = torch.ones(observation.shape, dtype=evidence.y.dtype, device=evidence.y.device)
     y = 2 * evidence.y - evidence.operator.A(ones)
-    return PriorEvidence(y, evidence.operator, 2 * evidence.noise_std)
+    return PriorEvidence(y, evidence.operator, 2 * evidence.noise_std, guess, spread)
 
 
 def to_picture(x: Tensor) -> Tensor:

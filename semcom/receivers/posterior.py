@@ -1,19 +1,19 @@
 """Posterior sampling whose gain knows the covariance of the prior, read off the denoiser's derivative."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
 from semcom.receivers.conditioning import conditioned
-from semcom.receivers.evidence import PriorEvidence, in_prior_units, to_picture
-from semcom.samplers import ddim_step, ddpm_sigmas
-from semcom.transmission import Observation
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.receivers.generative import start
+from semcom.samplers import FromNoise, Schedule, ddim_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,11 @@ class Posterior:
 
     Args:
         denoiser: The prior.
-        steps: Of the schedule of DDPM, each a network call.
+        schedule: Of noise levels, each a network call.
         solver_steps: Of conjugate gradients, each a vector-Jacobian product.
 
     Raises:
-        InvalidOption: Fewer than 1 solver step, or not 1 to 1000 steps.
-        UnsuitableEvidence: More than one piece of evidence, or noise that nobody has measured.
+        InvalidOption: Fewer than 1 solver step.
 
     Reference:
         Boys, Girolami, Pidstrigach, Reich, Mosca and Akyildiz, Tweedie moment projected diffusions for
@@ -48,31 +47,35 @@ class Posterior:
     """
 
     denoiser: Denoiser
-    steps: int = 100
+    schedule: Schedule = FromNoise(100)
     solver_steps: int = 3
 
     def __post_init__(self) -> None:
         if self.solver_steps < 1:
             raise InvalidOption(f"{self.solver_steps} solver steps: at least 1")
-        ddpm_sigmas(self.steps)
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """What it draws from."""
         return "posterior"
 
-    def __call__(self, observation: Observation, rng: Streams) -> Float[Tensor, "batch 3 height width"]:
-        """Image in [0, 1]."""
-        evidence = in_prior_units(observation, self.name)
-        return to_picture(self.sample(evidence, observation.shape, rng))
+    @property
+    def nfe(self) -> int:
+        """A call and the products of the solver per level, one of them with what it found."""
+        return (2 + self.solver_steps) * self.schedule.steps
 
-    def sample(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Tensor:
-        """In [-1, 1] up to errors, not clipped."""
-        sigmas = ddpm_sigmas(self.steps).to(evidence.y)
-        x = sigmas[0] * rng.normal("start", shape[1:])
+    @property
+    def noise(self) -> Noise:
+        """Of any color."""
+        return "colored"
+
+    def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
+        """x0_hat at every level, not clipped."""
+        x, sigmas = start(self.schedule, evidence, shape, rng)
         for sigma, following in pairwise(sigmas):
-            x = ddim_step(x, self._estimate(x, sigma, evidence), sigma, following, 0.0, None)
-        return x
+            x0 = self._estimate(x, sigma, evidence)
+            yield x0
+            x = ddim_step(x, x0, sigma, following, 0.0, None)
 
     def _estimate(self, x: Tensor, sigma: Tensor, evidence: PriorEvidence) -> Tensor:
         """x0_hat."""

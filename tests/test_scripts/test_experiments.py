@@ -32,6 +32,7 @@ def script(name: str) -> ModuleType:
         ("sweep_bandwidth", "psnr_db_awgn_10dB.svg"),
         ("sweep_perception", "plane_swd_rho-1-12_10dB.svg"),
         ("sweep_perception", "strip_10dB.jpg"),
+        ("sweep_receivers", "plane_swd_rho-1-12_10dB.svg"),
     ],
 )
 def test_experiment_on_toys(name: str, figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,10 @@ NOT_A_SCHEME = 3
 CLASS = Scheme
 
 
+def PRIOR(x, sigma):
+    return x / (1 + 4 * sigma[:, None, None, None] ** 2)
+
+
 @dataclass(frozen=True)
 class Spoiled:
     """A receiver that spoils the picture."""
@@ -257,6 +261,31 @@ ERRORS = {
         "no codec to replace",
     ),
     # ready objects
+    "unknown receiver": ("send photo.png --snr 5 --scheme deepjscc --receiver ddpm", "did you mean"),
+    "steps of no receiver": ("send photo.png --snr 5 --steps 4", "belong to --receiver"),
+    "knob out of range": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --knob 2",
+        "less than or equal to 1",
+    ),
+    "steps out of range": ("send photo.png --snr 5 --scheme deepjscc+ddrm:0", "it is spelled ddrm"),
+    "too many steps": ("send photo.png --snr 5 --scheme deepjscc+ddnm:1001", "1001 steps"),
+    "receiver with words": ("send photo.png --snr 5 --scheme deepjscc+ddrm:many", "it is spelled ddrm"),
+    "absent prior": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior none.safetensors",
+        "none.safetensors",
+    ),
+    "prior that is a picture": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior photo.png",
+        "prior photo.png",
+    ),
+    "prior that is no function": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior third_party:NOT_A_SCHEME",
+        "without __call__",
+    ),
+    "errors that nobody has measured": (
+        "send photo.png --snr 5 --scheme third_party:SCHEME --rho 1/2 --receiver ddrm",
+        "nobody has measured the errors of webp-file",
+    ),
     "no such module": ("send photo.png --snr 5 --scheme nowhere:SCHEME", "No module named 'nowhere'"),
     "no such attribute": ("send photo.png --snr 5 --scheme third_party:SCHEMA", "did you mean SCHEME"),
     "not a scheme": ("send photo.png --snr 5 --scheme third_party:NOT_A_SCHEME", "is a int without"),
@@ -578,6 +607,21 @@ def test_send_takes_a_codec_and_ready_objects(capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["scheme"] == "webp-file+ldpc:mcs5"
     assert main(arguments("send photo.png --snr 20 --rho 1/2 --scheme third_party:SCHEME --json")) == 0
     assert json.loads(capsys.readouterr().out)["scheme"] == "third-party"
+
+
+def test_send_refines_what_arrived(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = "send photo.png --snr 5 --scheme deepjscc --rho 1/2 --metrics psnr_db --json"
+    refine = "--receiver diffpir --steps 3 --knob 0.5 --samples 2 --prior third_party:PRIOR"
+    assert main(arguments(f"{command} --strip plain.png")) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main(arguments(f"{command} {refine} --strip refined.png")) == 0
+    refined = json.loads(capsys.readouterr().out)
+    assert (plain["scheme"], refined["scheme"]) == ("deepjscc", "deepjscc+diffpir:3:0.5:2")
+    assert refined["nfe"] == 6
+    assert "nfe" not in plain
+    assert refined["channel_uses"] == plain["channel_uses"]
+    assert abs(refined["psnr_db"] - plain["psnr_db"]) > 1e-3
+    assert PillowImage.open("refined.png").width > PillowImage.open("plain.png").width
 
 
 def test_sweep_plans_runs_and_resumes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """Receivers with the exact denoiser of a Gaussian prior, whose posterior is known."""
 
 import math
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -13,10 +15,13 @@ from semcom.denoisers import GaussianDenoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import BlockMean, DecimatedBlur, Identity, Mask
 from semcom.receivers.ddnm import DDNM
+from semcom.receivers.ddrm import DDRM
 from semcom.receivers.diffpir import DiffPIR
 from semcom.receivers.dps import DPS
 from semcom.receivers.evidence import PriorEvidence, in_prior_units
+from semcom.receivers.generative import Generative, Method
 from semcom.receivers.posterior import Posterior
+from semcom.samplers import FromNoise
 from semcom.transmission import Linear, Observation
 
 COUNT = 20_000
@@ -38,14 +43,16 @@ class White(SharedStreams):
         return white.float().reshape(self.batch, *shape)
 
 
-def moments(
-    receiver: DDNM | Posterior | DiffPIR | DPS, noise_std: float, count: int = COUNT
-) -> tuple[Tensor, Tensor]:
+def last(estimates: Iterator[Tensor]) -> Tensor:
+    return deque(estimates, maxlen=1)[0]
+
+
+def moments(receiver: Method, noise_std: float, count: int = COUNT) -> tuple[Tensor, Tensor]:
     """Mean and variance of samples, the first of two values having been observed as 1."""
     shape = (count, 1, 1, 2)
     evidence = PriorEvidence(torch.tensor([1.0, 0.0]).expand(shape), FIRST, torch.full((count,), noise_std))
     rng = White(torch.Generator().manual_seed(0), count)
-    samples = receiver.sample(evidence, shape, rng).flatten(1)
+    samples = last(receiver.estimates(evidence, shape, rng)).flatten(1)
     return samples.mean(0), samples.var(0, correction=0)
 
 
@@ -67,7 +74,7 @@ def exact(noise_std: float) -> tuple[Tensor, Tensor]:
 def test_ddnm_has_the_bias_it_states(
     steps: int, eta: float, noise_std: float, mean: tuple[float, ...], variance: tuple[float, ...]
 ) -> None:
-    found = moments(DDNM(PRIOR, steps, eta), noise_std)
+    found = moments(DDNM(PRIOR, FromNoise(steps), eta), noise_std)
     torch.testing.assert_close(found[0], torch.tensor(mean), rtol=0, atol=0.01)
     torch.testing.assert_close(found[1], torch.tensor(variance), rtol=0, atol=0.01)
 
@@ -78,7 +85,8 @@ def test_ddnm_has_the_bias_it_states(
 )
 def test_posterior_is_exact_as_steps_grow(steps: int, allowed: float, noise_std: float) -> None:
     """A linear map of the noise it starts from, so that few samples tell."""
-    found, expected = moments(Posterior(PRIOR, steps, solver_steps=1), noise_std, 100), exact(noise_std)
+    found = moments(Posterior(PRIOR, FromNoise(steps), solver_steps=1), noise_std, 100)
+    expected = exact(noise_std)
     assert float((found[0] - expected[0]).abs().max()) < allowed
     assert float((found[1] - expected[1]).abs().max()) < allowed
 
@@ -86,14 +94,17 @@ def test_posterior_is_exact_as_steps_grow(steps: int, allowed: float, noise_std:
 @pytest.mark.parametrize(
     ("receiver", "noise_std", "mean", "variance"),
     [  # as their docstrings say
+        (DDRM(PRIOR), 0.0, (1.0, 0.671), (0.0, 0.305)),
+        (DDRM(PRIOR), 0.3, (0.913, 0.655), (0.027, 0.318)),
+        (DDRM(PRIOR, FromNoise(1000)), 0.3, (0.968, 0.726), (0.009, 0.307)),
         (DiffPIR(PRIOR), 0.3, (0.907, 0.540), (0.064, 0.470)),
-        (DiffPIR(PRIOR, 1000, solver_steps=1), 0.3, (0.911, 0.677), (0.073, 0.405)),
+        (DiffPIR(PRIOR, FromNoise(1000)), 0.3, (0.911, 0.677), (0.073, 0.405)),
         (DPS(PRIOR), 0.0, (1.004, 0.968), (0.319, 0.299)),
         (DPS(PRIOR, strength=0.3), 0.0, (1.0, 0.968), (0.030, 0.295)),
     ],
 )
-def test_diffpir_and_dps_have_the_bias_they_state(
-    receiver: DiffPIR | DPS, noise_std: float, mean: tuple[float, ...], variance: tuple[float, ...]
+def test_the_others_have_the_bias_they_state(
+    receiver: Method, noise_std: float, mean: tuple[float, ...], variance: tuple[float, ...]
 ) -> None:
     found = moments(receiver, noise_std)
     torch.testing.assert_close(found[0], torch.tensor(mean), rtol=0, atol=6 * STANDARD_ERROR)
@@ -103,9 +114,9 @@ def test_diffpir_and_dps_have_the_bias_they_state(
 
 
 @pytest.mark.parametrize(
-    "receiver", [DDNM(PRIOR), Posterior(PRIOR), DiffPIR(PRIOR), DPS(PRIOR)], ids=lambda r: r.name
+    "receiver", [DDNM(PRIOR), DDRM(PRIOR), Posterior(PRIOR), DiffPIR(PRIOR), DPS(PRIOR)], ids=lambda r: r.name
 )
-def test_a_lost_item_is_a_sample_of_the_prior(receiver: DDNM | Posterior | DiffPIR | DPS) -> None:
+def test_a_lost_item_is_a_sample_of_the_prior(receiver: Method) -> None:
     mean, variance = moments(receiver, math.inf)
     assert float(mean.abs().max()) < 5 * STANDARD_ERROR + 0.01
     if receiver.name in ("posterior", "dps"):  # the noise of the others narrows even the prior
@@ -129,18 +140,18 @@ SMOOTH = GaussianDenoiser(torch.zeros(768), 0.2 * torch.eye(768))
 
 @pytest.mark.parametrize("operator", [BlockMean(4, 16, 16), BlockMean(2, 16, 16)], ids=["4", "2"])
 def test_without_noise_the_sample_agrees_with_what_was_observed(operator: BlockMean) -> None:
-    evidence = in_prior_units(photograph_evidence(operator, 0.0), "ddnm")
+    evidence = in_prior_units(photograph_evidence(operator, 0.0), "ddnm", "white", {})
     rng = NamedStreams(0, ("a",))
-    sample = DDNM(SMOOTH, 20).sample(evidence, (1, 3, 16, 16), rng)
+    sample = last(DDNM(SMOOTH, FromNoise(20)).estimates(evidence, (1, 3, 16, 16), rng))
     assert float((operator.A(sample) - evidence.y).abs().max()) < 1e-5
-    sample = Posterior(SMOOTH, 20).sample(evidence, (1, 3, 16, 16), rng)
+    sample = last(Posterior(SMOOTH, FromNoise(20)).estimates(evidence, (1, 3, 16, 16), rng))
     assert float((operator.A(sample) - evidence.y).abs().max()) < 1e-5
 
 
 def test_pictures_come_back_in_their_range() -> None:
     observation = photograph_evidence(BlockMean(4, 16, 16), 0.05)
-    for receiver in (DDNM(SMOOTH, 5), Posterior(SMOOTH, 5), DiffPIR(SMOOTH, 5), DPS(SMOOTH, 5)):
-        shown = receiver(observation, NamedStreams(0, ("a",)))
+    for method in (DDNM, DDRM, DiffPIR, DPS, Posterior):
+        shown = Generative(method(SMOOTH, FromNoise(5)))(observation, NamedStreams(0, ("a",)))
         assert shown.shape == observation.shape
         assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
 
@@ -148,23 +159,28 @@ def test_pictures_come_back_in_their_range() -> None:
 def test_a_batch_is_its_items() -> None:
     """Each with its own noise: none, some, and lost."""
     evidence = PriorEvidence(torch.ones(3, 1, 1, 2), FIRST, torch.tensor([0.0, 0.4, math.inf]))
-    for receiver in (DDNM(PRIOR, 30), Posterior(PRIOR, 30), DiffPIR(PRIOR, 30), DPS(PRIOR, 30, 0.01)):
-        together = receiver.sample(evidence, (3, 1, 1, 2), NamedStreams(0, ("a", "b", "c")))
+    few = FromNoise(30)
+    others = (kind(PRIOR, few) for kind in (DDNM, DDRM, DiffPIR, Posterior))
+    for receiver in (*others, DPS(PRIOR, few, 0.01)):
+        together = last(receiver.estimates(evidence, (3, 1, 1, 2), NamedStreams(0, ("a", "b", "c"))))
         for i, item in enumerate("abc"):
             alone = PriorEvidence(evidence.y[i : i + 1], FIRST, evidence.noise_std[i : i + 1])
-            expected = receiver.sample(alone, (1, 1, 1, 2), NamedStreams(0, (item,)))
+            expected = last(receiver.estimates(alone, (1, 1, 1, 2), NamedStreams(0, (item,))))
             torch.testing.assert_close(together[i : i + 1], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_used_is_one_line() -> None:
     unknown = photograph_evidence(BlockMean(4, 16, 16), math.nan)
     with pytest.raises(UnsuitableEvidence, match="nobody has measured"):
-        DDNM(SMOOTH)(unknown, NamedStreams(0, ("a",)))
+        Generative(DDNM(SMOOTH))(unknown, NamedStreams(0, ("a",)))
     kernel = torch.tensor([[0.25, 0.5, 0.25]])
     blurred = photograph_evidence(DecimatedBlur(kernel, 2, 16, 16), 0.1)
-    with pytest.raises(UnsuitableEvidence, match="DecimatedBlur"):
-        DDNM(SMOOTH)(blurred, NamedStreams(0, ("a",)))
-    assert Posterior(SMOOTH, 5)(blurred, NamedStreams(0, ("a",))).shape == blurred.shape
+    with pytest.raises(UnsuitableEvidence, match="singular vectors of DecimatedBlur"):
+        Generative(DDNM(SMOOTH))(blurred, NamedStreams(0, ("a",)))
+    with pytest.raises(UnsuitableEvidence, match="singular vectors of DecimatedBlur"):
+        Generative(DDRM(SMOOTH))(blurred, NamedStreams(0, ("a",)))
+    shown = Generative(Posterior(SMOOTH, FromNoise(5)))(blurred, NamedStreams(0, ("a",)))
+    assert shown.shape == blurred.shape
     with pytest.raises(InvalidOption, match="forgets"):
         DDNM(SMOOTH, eta=1.0)
     with pytest.raises(InvalidOption, match="solver steps"):
@@ -172,7 +188,7 @@ def test_what_cannot_be_used_is_one_line() -> None:
     two = photograph_evidence(BlockMean(4, 16, 16), 0.1)
     doubled = Observation(two.evidence * 2, two.shape, two.channel_uses, two.energy, two.info)
     with pytest.raises(UnsuitableEvidence, match="has 2"):
-        Posterior(SMOOTH)(doubled, NamedStreams(0, ("a",)))
+        Generative(Posterior(SMOOTH))(doubled, NamedStreams(0, ("a",)))
 
 
 def test_identity_without_noise_shows_what_was_received() -> None:
@@ -180,4 +196,5 @@ def test_identity_without_noise_shows_what_was_received() -> None:
     observation = Observation(
         (Linear(x, Identity(), torch.zeros(1)),), (1, 3, 16, 16), torch.ones(1).long(), torch.ones(1), {}
     )
-    torch.testing.assert_close(DDNM(SMOOTH, 5)(observation, NamedStreams(0, ("a",))), x, rtol=0, atol=1e-6)
+    shown = Generative(DDNM(SMOOTH, FromNoise(5)))(observation, NamedStreams(0, ("a",)))
+    torch.testing.assert_close(shown, x, rtol=0, atol=1e-6)

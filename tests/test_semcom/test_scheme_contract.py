@@ -2,18 +2,22 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from instances import SCHEMES, TRANSMISSIONS
+from instances import GENERATIVE, SCHEMES, TRANSMISSIONS
 from toys import UNCODED, picture
 
 from channels import AWGN, OFDM, Channel, JakesFading, PilotAided
+from semcom.analog import Analog
 from semcom.budget import Budget
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.presets import scheme as scheme_named
 from semcom.provenance import fingerprint
+from semcom.receivers import Direct
+from semcom.receivers.generative import Generative
 from semcom.scheme import Outcome, Scheme
 from semcom.separate import FixedMcs, IdealSeparate, Separate
 from semcom.sweep import noise_streams
@@ -140,6 +144,67 @@ CHECKS = (
 @pytest.mark.parametrize("scheme", [UNCODED, *SCHEMES], ids=lambda scheme: scheme.name)
 def test_scheme(scheme: Scheme, check: Callable[[Scheme], None]) -> None:
     check(scheme)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_form,
+        check_budget_on_every_kind_of_channel,
+        check_determinism,
+        check_independence_of_batch_and_order,
+        check_fingerprint,
+        check_refusals,
+    ],
+    ids=lambda check: check.__name__.removeprefix("check_"),
+)
+@pytest.mark.parametrize("scheme", GENERATIVE, ids=lambda scheme: scheme.name)
+def test_scheme_with_a_prior(scheme: Scheme, check: Callable[[Scheme], None]) -> None:
+    check(scheme)
+
+
+@pytest.mark.parametrize("scheme", GENERATIVE, ids=lambda scheme: scheme.name)
+def test_network_calls_are_counted(scheme: Scheme) -> None:
+    """Those recorded are those made, and products with the Jacobian count as calls."""
+    assert isinstance(scheme.receiver, Generative)
+    method = scheme.receiver.method
+    calls = 0
+
+    class Counting:
+        """The denoiser; its backward passes are counted as well."""
+
+        def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            denoised = method.denoiser(x, sigma)  # pyright: ignore
+            if denoised.requires_grad:
+                denoised.register_hook(self.product)
+            return denoised
+
+        def product(self, gradient: torch.Tensor) -> None:
+            nonlocal calls
+            calls += 1
+
+    counted = replace(scheme.receiver, method=replace(method, denoiser=Counting()))  # pyright: ignore
+    outcome = send(replace(scheme, receiver=counted), [10.0])
+    assert outcome.info["nfe"].item() == calls
+
+
+def test_a_knob_at_zero_shows_what_arrived() -> None:
+    for scheme in GENERATIVE:
+        if isinstance(scheme.transmission, Analog):
+            assert isinstance(scheme.receiver, Generative)
+            still = replace(scheme, receiver=replace(scheme.receiver, knob=0.0))
+            plain = Scheme(scheme.transmission.name, scheme.transmission, Direct())
+            torch.testing.assert_close(send(still, [5.0]).x_hat, send(plain, [5.0]).x_hat)
+
+
+def test_a_lost_item_is_a_sample_of_the_prior_and_flagged() -> None:
+    (scheme,) = (s for s in GENERATIVE if isinstance(s.transmission, Separate))
+    outcome = send(scheme, [-40.0])
+    assert outcome.info["outage"] == 1
+    assert not torch.equal(outcome.x_hat[0], concealment(scheme, (24, 40)))
+    assert float(outcome.x_hat.std()) > 0.01
 
 
 def test_fingerprints_differ() -> None:

@@ -1,0 +1,283 @@
+"""What decoders do to pictures, as measured: pictures become evidence with a noise per frequency."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from semcom.errors import InvalidOption, UnsuitableEvidence
+from semcom.jscc.cosine import centred_picture, coefficients_of_centred, mean_color
+from semcom.transmission import Linear
+
+BANDS = 13
+"""Half octaves of frequency, the last up to the corner of the spectrum; constant colour is in the first."""
+
+KINDS = 2  # of planes: brightness, colour
+COEFFICIENTS = 3 * KINDS * BANDS + 2  # of an `ErrorModel` as one row
+LEAST_VARIANCE = 1e-10  # of a coefficient, in units of pictures in [0, 1]
+HEARD = 1e-3  # signal over noise of a band below which nothing was heard of it
+TABLE = Path(str(resources.files("semcom"))) / "tables" / "errors.json"
+
+
+@dataclass(frozen=True, eq=False)
+class CosineGain:
+    """A x = g T x: gains on the cosine transform of brightness and two colour differences.
+
+    T is orthonormal, so that T* is a basis in which A is diagonal.
+
+    Args:
+        gains: g, not negative.
+    """
+
+    gains: Float[Tensor, "#batch 3 height width"]
+
+    def coordinates(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+        """T x."""
+        return coefficients_of_centred(x)
+
+    def from_coordinates(
+        self, c: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """T* c."""
+        return centred_picture(c)
+
+    def A(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:  # noqa: N802
+        """Transform, then weigh."""
+        return self.gains * coefficients_of_centred(x)
+
+    def adjoint(self, y: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+        """Weigh, then transform back."""
+        return centred_picture(self.gains * y)
+
+    def pinv(self, y: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+        """Divide where something was let through, then transform back."""
+        heard = self.gains > 0
+        return centred_picture(torch.where(heard, y / torch.where(heard, self.gains, 1.0), 0.0))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ErrorModel:
+    """A decoded picture as a linear observation, T y = g T x + n: gain and noise per band of frequencies.
+
+    Var n = s E^p with E the mean square of the band in y itself. What is not sent of a busy picture is more
+    than of a smooth one, and y shows which of the two it is: at p = 1 the error goes with the contents, at
+    p = 0 all pictures have the same.
+
+    Args:
+        gain: g, 0 where y says nothing of x.
+        log_scale: ln s.
+        exponent: p, 0 to 1.
+        total: ln s and p of the squared error of y as it is, per pixel value.
+    """
+
+    gain: Float[Tensor, "kinds bands"]
+    log_scale: Float[Tensor, "kinds bands"]
+    exponent: Float[Tensor, "kinds bands"]
+    total: Float[Tensor, " 2"]
+
+    @classmethod
+    def fit(cls, pictures: Sequence[tuple[Tensor, Tensor]]) -> "ErrorModel":
+        """From decoded pictures [1, 3, height, width] and their originals.
+
+        Raises:
+            InvalidOption: Fewer than two.
+        """
+        if len(pictures) < 2:
+            raise InvalidOption(f"{len(pictures)} pictures to measure errors on; give at least 2")
+        moments = torch.stack([_moments(y, x) for y, x in pictures])  # [pictures, (xx, xy, yy), kinds, bands]
+        counts = torch.stack([_counts(y) for y, _ in pictures])
+        xx, xy, yy = moments.unbind(1)
+        total_xx, total_xy = (counts * xx).sum(0), (counts * xy).sum(0)
+        gain = (total_xy / total_xx.clamp_min(1e-12)).clamp(0, None)
+        noise = (yy - 2 * gain * xy + gain**2 * xx).clamp_min(LEAST_VARIANCE)
+        mean_noise = (counts * noise).sum(0) / counts.sum(0).clamp_min(1)
+        mean_signal = total_xx / counts.sum(0).clamp_min(1)
+        gain = torch.where(gain**2 * mean_signal > HEARD * mean_noise, gain, 0.0)
+        noise = (yy - 2 * gain * xy + gain**2 * xx).clamp_min(LEAST_VARIANCE)
+        log_scale, exponent = _regress(yy.clamp_min(LEAST_VARIANCE), noise, counts)
+        error = torch.stack([(y - x).square().mean() for y, x in pictures])[:, None]
+        activity = torch.stack([_activity(y) for y, _ in pictures])[:, None]
+        total = torch.cat(_regress(activity, error.clamp_min(LEAST_VARIANCE), torch.ones_like(error)))
+        return cls(gain, log_scale, exponent, total)
+
+    @classmethod
+    def from_row(cls, row: Float[Tensor, " coefficients"]) -> "ErrorModel":
+        """Inverse of `row`."""
+        bands = row[:-2].reshape(3, KINDS, BANDS)
+        return cls(bands[0], bands[1], bands[2], row[-2:])
+
+    @property
+    def row(self) -> Float[Tensor, " coefficients"]:
+        """All numbers, for tables."""
+        return torch.cat((self.gain.flatten(), self.log_scale.flatten(), self.exponent.flatten(), self.total))
+
+    def evidence(self, y: Float[Tensor, "1 3 height width"]) -> Linear:
+        """(T y) / std n as an observation of x with white noise of standard deviation 1."""
+        bands = bands_of(y)
+        energy = _mean_per_band(coefficients_of_centred(y - mean_color(y)).square()[0], bands)
+        variance = (self.log_scale + self.exponent * energy.clamp_min(LEAST_VARIANCE).log()).exp()
+        std = variance.clamp_min(LEAST_VARIANCE).sqrt()
+        kinds = torch.tensor([0, 1, 1])[:, None, None]
+        operator = CosineGain((self.gain / std)[kinds, bands][None])
+        color = mean_color(y).expand_as(y)
+        whitened = coefficients_of_centred(y - color) / std[kinds, bands] + operator.A(color)
+        return Linear(whitened, operator, torch.ones(1))
+
+    def error_std(self, y: Float[Tensor, "1 3 height width"]) -> float:
+        """Root of the mean squared error of y as it is, per pixel value."""
+        log_scale, exponent = self.total.tolist()
+        return math.exp(0.5 * (log_scale + exponent * math.log(float(_activity(y)))))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ErrorTable:
+    """Error models of one code over a grid, for instance of channel uses per value and SNR.
+
+    Between grid points all numbers of the model are interpolated linearly, beyond the grid its edge holds.
+
+    Args:
+        axes: Names of the coordinates.
+        grid: Values of each that were measured, rising.
+        rows: An `ErrorModel.row` per grid point.
+    """
+
+    axes: tuple[str, ...]
+    grid: tuple[tuple[float, ...], ...]
+    rows: Float[Tensor, "... coefficients"]
+
+    def at(self, point: Sequence[float]) -> ErrorModel:
+        """The model at these coordinates."""
+        rows = self.rows
+        for values, value in zip(self.grid, point, strict=True):
+            place = _place(values, value)
+            low = min(int(place), len(values) - 1)
+            high = min(low + 1, len(values) - 1)
+            rows = rows[low] + (place - low) * (rows[high] - rows[low])
+        return ErrorModel.from_row(rows)
+
+
+@cache
+def shipped_tables() -> dict[str, ErrorTable]:
+    """The tables that come with the package, by code; made by scripts/measure_errors.py."""
+    return read_tables(TABLE)
+
+
+def read_tables(path: Path) -> dict[str, ErrorTable]:
+    """Tables of a file.
+
+    Raises:
+        InvalidOption: No such file, or not a file of tables.
+    """
+    try:
+        content = json.loads(path.read_text())["codes"]
+        return {
+            code: ErrorTable(
+                tuple(entry["axes"]),
+                tuple(map(tuple, entry["axes"].values())),
+                torch.tensor(entry["rows"], dtype=torch.float32).reshape(
+                    *map(len, entry["axes"].values()), COEFFICIENTS
+                ),
+            )
+            for code, entry in content.items()
+        }
+    except OSError as error:
+        raise InvalidOption(f"{path}: {error.strerror}; make it by scripts/measure_errors.py") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise InvalidOption(f"{path} is not a file of error tables ({type(error).__name__})") from None
+
+
+def write_tables(path: Path, tables: dict[str, ErrorTable], about: str) -> None:
+    """Write them, numbers to four digits."""
+    codes = {
+        code: {
+            "axes": dict(zip(table.axes, map(list, table.grid), strict=True)),
+            "rows": [[float(f"{v:.4g}") for v in row] for row in table.rows.flatten(0, -2).tolist()],
+        }
+        for code, table in sorted(tables.items())
+    }
+    lines = [f" {json.dumps(code)}: {json.dumps(entry)}" for code, entry in codes.items()]
+    text = ",\n".join(lines)
+    path.write_text(f'{{"about": {json.dumps(about)},\n"codes": {{\n{text}\n}}}}\n')
+
+
+def error_model(code: str, point: Sequence[float], tables: dict[str, ErrorTable]) -> ErrorModel:
+    """The error of pictures of this code at this point.
+
+    Raises:
+        UnsuitableEvidence: Nobody has measured this code.
+    """
+    if code not in tables:
+        raise UnsuitableEvidence(
+            f"nobody has measured the errors of {code or 'this scheme'}; choose one of "
+            f"{', '.join(sorted(tables))}, or measure it by scripts/measure_errors.py"
+        )
+    return tables[code].at(point)
+
+
+def bands_of(x: Float[Tensor, "1 3 height width"]) -> Int[Tensor, "height width"]:
+    """Band of every frequency: half octaves of |f| down from the corner of the spectrum."""
+    down, across = (torch.arange(side, device=x.device) / side for side in x.shape[2:])
+    frequency = (down[:, None].square() + across.square()).sqrt() / math.sqrt(2)
+    octaves = frequency.clamp_min(1e-9).log2()
+    return ((2 * octaves).floor().long() + BANDS).clamp(0, BANDS - 1)
+
+
+def _moments(y: Tensor, x: Tensor) -> Float[Tensor, "3 kinds bands"]:
+    """Mean squares and mean product per band, mean colour subtracted."""
+    bands = bands_of(y)
+    of_y, of_x = (coefficients_of_centred(image - mean_color(image))[0] for image in (y, x))
+    return torch.stack([_mean_per_band(p, bands) for p in (of_x * of_x, of_x * of_y, of_y * of_y)])
+
+
+def _mean_per_band(
+    values: Float[Tensor, "3 height width"], bands: Int[Tensor, "height width"]
+) -> Float[Tensor, "kinds bands"]:
+    """Of brightness, and of both colour differences together; 0 where a small picture has no such band."""
+    flat = bands.flatten()
+    count = torch.bincount(flat, minlength=BANDS)
+    sums = values.new_zeros(3, BANDS).index_add_(1, flat, values.flatten(1))
+    means = sums / count.clamp_min(1)
+    return torch.stack((means[0], (means[1] + means[2]) / 2))
+
+
+def _counts(x: Tensor) -> Float[Tensor, "kinds bands"]:
+    """1 where a picture of this size has such a band."""
+    return (torch.bincount(bands_of(x).flatten(), minlength=BANDS) > 0).float().expand(KINDS, BANDS)
+
+
+def _activity(x: Tensor) -> Float[Tensor, ""]:
+    """Mean square of what is not constant colour or nearly so."""
+    moving = coefficients_of_centred(x - mean_color(x)).square()[0][:, bands_of(x) > 0]
+    return (moving.sum() / max(moving.numel(), 1)).clamp_min(LEAST_VARIANCE)
+
+
+def _regress(
+    energy: Float[Tensor, "pictures *cells"],
+    noise: Float[Tensor, "pictures *cells"],
+    counts: Float[Tensor, "pictures *cells"],
+) -> tuple[Float[Tensor, "*cells"], Float[Tensor, "*cells"]]:
+    """Regress ln s and p of noise = s energy^p: slope of logarithms, then the scale that keeps the mean."""
+    weight = counts / counts.sum(0).clamp_min(1)
+    x, y = energy.log(), noise.log()
+    mean_x, mean_y = (weight * x).sum(0), (weight * y).sum(0)
+    covariance = (weight * (x - mean_x) * (y - mean_y)).sum(0)
+    exponent = (covariance / (weight * (x - mean_x).square()).sum(0).clamp_min(1e-6)).clamp(0, 1)
+    ratio = (weight * noise / energy**exponent).sum(0).clamp_min(LEAST_VARIANCE)
+    return ratio.log(), exponent
+
+
+def _place(values: Sequence[float], value: float) -> float:
+    """Where a value lies among the grid's, in steps of it."""
+    if value <= values[0]:
+        return 0.0
+    for i in range(len(values) - 1):
+        if value <= values[i + 1]:
+            return i + (value - values[i]) / (values[i + 1] - values[i])
+    return len(values) - 1.0

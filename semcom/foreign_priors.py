@@ -1,0 +1,107 @@
+"""Priors trained elsewhere: unconditional pixel models of diffusers, as denoisers D(x, sigma)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from semcom.errors import MissingWeights
+from semcom.tiles import Tiled
+
+Prediction = Literal["epsilon", "sample", "v_prediction"]
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+
+
+@dataclass(frozen=True, eq=False)
+class VariancePreserving:
+    """A network trained on x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) n, as a denoiser of x0 + sigma n.
+
+    x_t = x / sqrt(1 + sigma^2) at the t with (1 - abar_t) / abar_t = sigma^2, a real number between two steps
+    of training. Of networks that predict a variance as well, the first three outputs are used. Pictures are
+    repeated at their edges to a multiple of `multiple` pixels.
+
+    Args:
+        network: Of x_t and t, its answer in `.sample`.
+        abar: Product of 1 - beta over the steps of training, falling.
+        prediction: What the network was trained to tell.
+        multiple: Of which the sides must be.
+    """
+
+    network: nn.Module
+    abar: Float[Tensor, " steps"]
+    prediction: Prediction = "epsilon"
+    multiple: int = 1
+
+    def __call__(
+        self, x: Float[Tensor, "batch 3 height width"], sigma: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Posterior mean, in [-1, 1] up to errors."""
+        height, width = x.shape[2:]
+        x = nn.functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        level = sigma[:, None, None, None]
+        kept = (1 + level**2).rsqrt()  # sqrt(abar)
+        told = self.network(x * kept, self.step_of(sigma)).sample[:, :3]
+        if self.prediction == "epsilon":
+            clean = x - level * told
+        elif self.prediction == "sample":
+            clean = told
+        else:
+            clean = kept * (x * kept) - level * kept * told
+        return clean[:, :, :height, :width]
+
+    def step_of(self, sigma: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """t, a real number, by interpolation of ln sigma."""
+        known = ((1 - self.abar) / self.abar).log().to(sigma) / 2
+        wanted = sigma.log().clamp(float(known[0]), float(known[-1]))
+        above = torch.searchsorted(known, wanted).clamp(1, len(known) - 1)
+        low, high = known[above - 1], known[above]
+        return above - 1 + (wanted - low) / (high - low)
+
+
+def from_diffusers(source: str) -> Tiled:
+    """An unconditional pixel model: the folder of a pipeline or of a network, or a name on the hub.
+
+    Pictures larger than what the network was trained on go through it in tiles of that size.
+
+    Args:
+        source: Like "google/ddpm-celebahq-256", or a folder that was written by `save_pretrained`.
+
+    Raises:
+        MissingWeights: Not there, not reachable, damaged, or a network of another kind.
+    """
+    from diffusers.models.unets.unet_2d import UNet2DModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    folder = Path(source)
+    try:
+        if folder.is_dir() and not (folder / "unet").is_dir():
+            network = UNet2DModel.from_pretrained(source)
+        else:
+            network = UNet2DModel.from_pretrained(source, subfolder="unet")
+        scheduler: Any = DDPMScheduler()
+        if (folder / "scheduler").is_dir() or not folder.is_dir():
+            scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
+    except Exception as error:  # diffusers and the hub raise what they like
+        raise MissingWeights(f"prior {source}: {_first_line(error)}; give a folder of diffusers") from None
+    config = json.loads(json.dumps(dict(network.config), default=str))
+    prediction = str(scheduler.config["prediction_type"])
+    if config.get("in_channels") != 3 or prediction not in PREDICTIONS:
+        raise MissingWeights(
+            f"prior {source}: {config.get('in_channels')} features in, predicts {prediction}; "
+            "take an unconditional model of RGB pixels"
+        )
+    network = network.eval().requires_grad_(False)
+    multiple = 2 ** (len(config["block_out_channels"]) - 1)
+    denoiser = VariancePreserving(network, scheduler.alphas_cumprod, prediction, multiple)  # pyright: ignore
+    size = config.get("sample_size") or 256
+    size = int(size if isinstance(size, int) else min(size))
+    return Tiled(denoiser, size, size // 4)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

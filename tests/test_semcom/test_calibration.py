@@ -1,0 +1,151 @@
+"""Error models: on pictures whose errors have a known law, and on tables."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from semcom.calibration import (
+    BANDS,
+    COEFFICIENTS,
+    CosineGain,
+    ErrorModel,
+    ErrorTable,
+    bands_of,
+    error_model,
+    read_tables,
+    shipped_tables,
+    write_tables,
+)
+from semcom.errors import InvalidOption, UnsuitableEvidence
+from semcom.jscc.cosine import centred_picture, coefficients_of_centred, mean_color
+
+SIDE = 64
+GAIN, SCALE, EXPONENT = 0.8, 1e-3, 0.5
+
+
+def originals(count: int) -> list[Tensor]:
+    """Noise of 1/f spectrum about the mean color, with contrasts a factor of 10 apart."""
+    generator = torch.Generator().manual_seed(0)
+    frequency = (torch.arange(SIDE)[:, None] ** 2 + torch.arange(SIDE) ** 2).float().sqrt() + 1
+    pictures = []
+    for i in range(count):
+        coefficients = torch.randn(1, 3, SIDE, SIDE, generator=generator) / frequency
+        contrast = 10 ** (i / (count - 1) - 1)
+        picture = centred_picture(contrast * coefficients)
+        pictures.append(picture + mean_color(picture))
+    return pictures
+
+
+def decoded(x: Tensor, i: int) -> Tensor:
+    """Gain, and noise whose variance goes with the root of the energy of each band."""
+    color = mean_color(x)
+    clean = GAIN * coefficients_of_centred(x - color)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(i))
+    bands = bands_of(x)
+    noisy = clean.clone()
+    for band in range(BANDS):
+        for planes in (slice(0, 1), slice(1, 3)):
+            where = bands == band
+            if not bool(where.any()):
+                continue
+            signal = energy = clean[0, planes][:, where].square().mean()
+            for _ in range(50):  # E is that of y, noise included
+                energy = signal + SCALE * energy**EXPONENT
+            std = (SCALE * energy**EXPONENT).sqrt()
+            noisy[0, planes] += torch.where(where, std, 0.0) * noise[0, planes]
+    return centred_picture(noisy) + color
+
+
+def test_the_law_of_errors_is_found() -> None:
+    """Gain, and noise by the contents of the band, in bands with many coefficients."""
+    pictures = originals(12)
+    model = ErrorModel.fit([(decoded(x, i), x) for i, x in enumerate(pictures)])
+    many = slice(BANDS - 6, BANDS)
+    torch.testing.assert_close(model.exponent[:, many], torch.full((2, 6), EXPONENT), rtol=0, atol=0.1)
+    for x in (pictures[0], pictures[-1]):
+        y = decoded(x, 99)
+        evidence = model.evidence(y)
+        misfit = evidence.y - evidence.operator.A(x)
+        large = bands_of(x) >= BANDS - 6
+        assert float(misfit[0][:, large].square().mean()) == pytest.approx(1.0, abs=0.15)
+        true = float((y - x).square().mean().sqrt())
+        assert model.error_std(y) == pytest.approx(true, rel=0.3)
+
+
+def test_what_was_not_sent_is_not_heard() -> None:
+    """A decoder that returns the mean color says nothing of the rest."""
+    pictures = originals(4)
+    model = ErrorModel.fit([(mean_color(x).expand_as(x).clone(), x) for x in pictures])
+    assert not bool(model.gain.any())
+    evidence = model.evidence(pictures[0])
+    assert not bool(evidence.operator.pinv(evidence.y).any())
+
+
+def test_a_perfect_decoder_has_gain_one() -> None:
+    pictures = originals(4)
+    model = ErrorModel.fit([(x, x) for x in pictures])
+    present = torch.bincount(bands_of(pictures[0]).flatten(), minlength=BANDS) > 0
+    assert float((model.gain[:, present] - 1).abs().max()) < 1e-4
+    evidence = model.evidence(pictures[1])
+    torch.testing.assert_close(evidence.operator.pinv(evidence.y), pictures[1], rtol=0, atol=1e-4)
+
+
+def test_models_between_grid_points_are_interpolated_and_held_beyond() -> None:
+    rows = torch.arange(6.0)[:, None].expand(6, COEFFICIENTS).reshape(2, 3, COEFFICIENTS)
+    table = ErrorTable(("log2_uses_per_value", "snr_db"), ((-8.0, -4.0), (0.0, 10.0, 20.0)), rows)
+
+    def value(*point: float) -> float:
+        return float(table.at(tuple(map(float, point))).row[0])
+
+    assert value(-8, 0) == 0
+    assert value(-4, 20) == 5
+    assert value(-6, 5) == pytest.approx(0.5 * (0.5 + 3.5))
+    assert value(-99, 99) == 2
+    assert value(99, -99) == 3
+
+
+def test_tables_survive_their_file(tmp_path: Path) -> None:
+    rows = torch.linspace(-3, 3, 4 * COEFFICIENTS).reshape(4, COEFFICIENTS)
+    table = ErrorTable(("log2_bits_per_value",), ((-3.0, -2.0, -1.0, 0.5),), rows)
+    write_tables(tmp_path / "errors.json", {"code": table}, "test")
+    back = read_tables(tmp_path / "errors.json")["code"]
+    assert (back.axes, back.grid) == (table.axes, table.grid)
+    torch.testing.assert_close(back.rows, rows, rtol=1e-3, atol=1e-6)
+
+
+def test_files_that_are_no_tables_are_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / "errors.json"
+    for content in ("", "[]", "{}", json.dumps({"codes": {"a": {"axes": {"x": [1, 2]}, "rows": [[1]]}}})):
+        broken.write_text(content)
+        with pytest.raises(InvalidOption, match="not a file of error tables"):
+            read_tables(broken)
+    with pytest.raises(InvalidOption, match="make it by"):
+        read_tables(tmp_path / "absent.json")
+    with pytest.raises(UnsuitableEvidence, match="nobody has measured the errors of magic"):
+        error_model("magic", (0.0,), {})
+    with pytest.raises(InvalidOption, match="at least 2"):
+        ErrorModel.fit([])
+
+
+def test_shipped_tables_know_that_more_is_better() -> None:
+    """From the middle of its table on, the expected error of every code falls with uses, SNR or bits."""
+    x = centred_picture(originals(3)[1])
+    for code, table in shipped_tables().items():
+        error = torch.tensor([ErrorModel.from_row(row).error_std(x) for row in table.rows.flatten(0, -2)])
+        error = error.reshape(table.rows.shape[:-1])
+        for axis in range(error.dim()):
+            middle, last = error.select(axis, error.shape[axis] // 2), error.select(axis, -1)
+            assert bool((last <= middle * 1.05).all()), f"{code} along {table.axes[axis]}"
+        assert math.isfinite(float(table.rows.sum()))
+
+
+def test_an_operator_with_its_singular_vectors() -> None:
+    gains = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    operator = CosineGain(gains)
+    x = torch.randn(2, 3, 8, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(operator.A(x), gains * operator.coordinates(x))
+    torch.testing.assert_close(operator.from_coordinates(operator.coordinates(x)), x)

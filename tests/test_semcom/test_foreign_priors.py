@@ -1,0 +1,97 @@
+"""Models of diffusers as denoisers, against the schedulers of diffusers; tiles against the whole."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from semcom.errors import InvalidOption, MissingWeights
+from semcom.foreign_priors import VariancePreserving, from_diffusers
+from semcom.tiles import Tiled
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+def test_a_model_of_diffusers_denoises_as_its_scheduler_says(tmp_path: Path, prediction: str) -> None:
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    network = UNet2DModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=8,
+    )
+    scheduler = DDPMScheduler(prediction_type=prediction, clip_sample=False)
+    DDPMPipeline(network, scheduler).save_pretrained(tmp_path)
+    denoiser = from_diffusers(str(tmp_path))
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for step in (3, 500, 990):
+        abar = scheduler.alphas_cumprod[step]
+        sigma = ((1 - abar) / abar).sqrt()
+        x_t = abar.sqrt() * x
+        with torch.no_grad():
+            told = network.eval()(x_t, step).sample
+            found = denoiser(x, sigma.expand(2))
+        expected = scheduler.step(told, step, x_t).pred_original_sample
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(1 + sigma))
+
+
+def test_odd_sizes_and_sizes_beyond_training(tmp_path: Path) -> None:
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(0)
+    UNet2DModel(
+        sample_size=16,
+        block_out_channels=(4, 8),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+    ).save_pretrained(tmp_path)
+    denoiser = from_diffusers(str(tmp_path))
+    with torch.no_grad():
+        for height, width in ((15, 13), (16, 45), (37, 21)):
+            shown = denoiser(torch.randn(1, 3, height, width), torch.tensor([0.3]))
+            assert shown.shape == (1, 3, height, width)
+            assert bool(shown.isfinite().all())
+
+
+def test_what_is_no_prior_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeights, match="prior"):
+        from_diffusers(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(MissingWeights, match="prior"):
+        from_diffusers(str(tmp_path))
+
+
+def test_steps_between_those_of_training() -> None:
+    abar = torch.tensor([0.9, 0.5, 0.1])
+    prior = VariancePreserving(torch.nn.Identity(), abar)
+    sigma = ((1 - abar) / abar).sqrt()
+    torch.testing.assert_close(prior.step_of(sigma), torch.tensor([0.0, 1.0, 2.0]))
+    between = (sigma[0] * sigma[1]).sqrt()
+    torch.testing.assert_close(prior.step_of(between[None]), torch.tensor([0.5]))
+    torch.testing.assert_close(prior.step_of(torch.tensor([1e-9, 1e9])), torch.tensor([0.0, 2.0]))
+
+
+def blurred(x: Tensor, sigma: Tensor) -> Tensor:
+    """What a network does: a mean over a neighbourhood, edges repeated."""
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="replicate")
+    return torch.nn.functional.avg_pool2d(padded, 5, 1)
+
+
+def test_tiles_are_seamless() -> None:
+    x = torch.rand(1, 3, 75, 130, generator=torch.Generator().manual_seed(0))
+    sigma = torch.ones(1)
+    unchanged = Tiled(lambda x, sigma: x, 32, 8)(x, sigma)
+    torch.testing.assert_close(unchanged, x)
+    tiled, whole = Tiled(blurred, 32, 12)(x, sigma), blurred(x, sigma)
+    assert float((tiled - whole).abs().max()) < 0.05
+    assert float((tiled - whole).abs().mean()) < 2e-3
+    torch.testing.assert_close(Tiled(blurred, 200, 12)(x, sigma), whole)
+    with pytest.raises(InvalidOption, match="below half"):
+        Tiled(blurred, 32, 16)
