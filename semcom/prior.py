@@ -1,6 +1,7 @@
 """A prior for natural images: a small convolutional denoiser for every noise level and size of picture."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,22 +9,21 @@ from torch import Tensor, nn
 from semcom.layers import Stage, condition_network, zeroed
 
 DATA_STD = 0.5  # of pixels in [-1, 1]
-PATCH = 4  # pixels, the side of a place on the finest grid
-COARSEST = 16  # pixels, the side of a place on the coarsest
 
 
 class NaturalImagePrior(nn.Module):
-    """D(x, sigma) = E[x0 | x0 + sigma n = x] of photographs in [-1, 1]: a U-Net on patches of 4 x 4 pixels.
+    """D(x, sigma) = E[x0 | x0 + sigma n = x] of photographs in [-1, 1]: a U-Net on small patches of pixels.
 
         D = c_skip x + c_out F(c_in x, ln sigma)
         c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), c_in = 1 / sqrt(sigma^2 + s^2)
 
     with s = 0.5, so that F has input and target of variance 1 at every level. Fully convolutional: a picture
-    of any size is padded to multiples of 16 by reflection, or repetition where it is too small for that.
+    of any size is padded to multiples of the coarsest patch, by reflection or, where too small, repetition.
 
     Args:
-        widths: Features at 1/4, 1/8 and 1/16 of the size.
-        blocks: Residual blocks at 1/4 and 1/8, on the way down and again on the way up, and at 1/16.
+        widths: Features on every grid, the finest first; each grid has half the sides of the one before.
+        blocks: Residual blocks on every grid, on the way down and again on the way up, and on the coarsest.
+        patch: Pixels, the side of a place on the finest grid.
 
     Reference:
         Karras, Aittala, Aila and Laine, Elucidating the design space of diffusion-based generative models,
@@ -35,23 +35,24 @@ class NaturalImagePrior(nn.Module):
         torch.Size([1, 3, 40, 70])
     """
 
-    def __init__(self, widths: Sequence[int] = (64, 128, 256), blocks: Sequence[int] = (1, 1, 2)) -> None:
+    def __init__(
+        self, widths: Sequence[int] = (64, 128, 256), blocks: Sequence[int] = (1, 1, 2), patch: int = 4
+    ) -> None:
         super().__init__()
-        self.config = {"widths": list(widths), "blocks": list(blocks)}
-        quarter, half, width = widths
+        self.config = {"widths": list(widths), "blocks": list(blocks), "patch": patch}
+        self.patch = patch
+        self.coarsest_patch = patch * 2 ** (len(widths) - 1)
         condition = 128
         self.condition = condition_network(1, condition)
-        self.into = nn.Conv2d(3 * PATCH**2, quarter, 3, padding=1)
-        self.fall = nn.ModuleList(
-            Stage(f, n, condition) for f, n in zip((quarter, half), blocks[:2], strict=True)
-        )
-        self.down = nn.ModuleList((nn.Conv2d(quarter, half, 2, 2), nn.Conv2d(half, width, 2, 2)))
-        self.coarsest = Stage(width, blocks[2], condition)
-        self.up = nn.ModuleList((nn.Conv2d(width, 4 * half, 1), nn.Conv2d(half, 4 * quarter, 1)))
-        self.rise = nn.ModuleList(
-            Stage(f, n, condition) for f, n in zip((half, quarter), blocks[1::-1], strict=True)
-        )
-        self.out = zeroed(nn.Conv2d(quarter, 3 * PATCH**2, 3, padding=1))
+        self.into = nn.Conv2d(3 * patch**2, widths[0], 3, padding=1)
+        finer = list(zip(widths[:-1], blocks[:-1], strict=True))
+        steps = list(pairwise(widths))
+        self.fall = nn.ModuleList(Stage(f, n, condition) for f, n in finer)
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in steps)
+        self.coarsest = Stage(widths[-1], blocks[-1], condition)
+        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in reversed(steps))
+        self.rise = nn.ModuleList(Stage(f, n, condition) for f, n in reversed(finer))
+        self.out = zeroed(nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1))
 
     @property
     def name(self) -> str:
@@ -65,7 +66,7 @@ class NaturalImagePrior(nn.Module):
         height, width = x.shape[2:]
         level = sigma[:, None, None, None]
         total = (level**2 + DATA_STD**2).sqrt()
-        padding = (0, -width % COARSEST, 0, -height % COARSEST)
+        padding = (0, -width % self.coarsest_patch, 0, -height % self.coarsest_patch)
         small = padding[1] >= width or padding[3] >= height
         padded = nn.functional.pad(x, padding, mode="replicate" if small else "reflect")
         residual = self.residual(padded / total, sigma.log()[:, None] / 4)[:, :, :height, :width]
@@ -76,7 +77,7 @@ class NaturalImagePrior(nn.Module):
     ) -> Float[Tensor, "batch 3 height width"]:
         """F, of a picture of whole places."""
         condition = self.condition(log_level)
-        features = self.into(nn.functional.pixel_unshuffle(x, PATCH))
+        features = self.into(nn.functional.pixel_unshuffle(x, self.patch))
         passed = []
         for stage, down in zip(self.fall, self.down, strict=True):
             features = stage(features, condition)
@@ -86,4 +87,4 @@ class NaturalImagePrior(nn.Module):
         for up, stage in zip(self.up, self.rise, strict=True):
             features = nn.functional.pixel_shuffle(up(features), 2) + passed.pop()
             features = stage(features, condition)
-        return nn.functional.pixel_shuffle(self.out(features), PATCH).float()
+        return nn.functional.pixel_shuffle(self.out(features), self.patch).float()

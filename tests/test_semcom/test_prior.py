@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from semcom import zoo
-from semcom.prior import COARSEST, NaturalImagePrior
+from semcom.prior import NaturalImagePrior
 from semcom.training import prior
 
 
@@ -28,6 +28,16 @@ def test_before_training_it_is_the_linear_answer() -> None:
     torch.testing.assert_close(NaturalImagePrior((8, 16, 24))(x, sigma), expected)
 
 
+def test_finer_patches_and_more_grids() -> None:
+    torch.manual_seed(0)
+    fine = NaturalImagePrior((4, 8, 12, 16), (1, 2, 1, 1), 2).requires_grad_(False)
+    assert fine.coarsest_patch == 16
+    nn.init.normal_(fine.out.weight, std=0.05)
+    x = torch.randn(1, 3, 30, 50)
+    assert fine(x, torch.tensor([0.5])).shape == x.shape
+    assert NaturalImagePrior(**fine.config)(x, torch.tensor([0.5])).shape == x.shape
+
+
 @pytest.mark.parametrize("size", [(16, 16), (17, 33), (1, 5), (64, 40)])
 def test_any_size(network: NaturalImagePrior, size: tuple[int, int]) -> None:
     x = torch.randn(1, 3, *size)
@@ -36,9 +46,10 @@ def test_any_size(network: NaturalImagePrior, size: tuple[int, int]) -> None:
 
 def test_shifted_by_whole_places_it_answers_the_same(network: NaturalImagePrior) -> None:
     x = torch.randn(1, 3, 192, 192)
-    shifted = x.roll((COARSEST, 2 * COARSEST), (2, 3))
+    place = network.coarsest_patch
+    shifted = x.roll((place, 2 * place), (2, 3))
     sigma = torch.tensor([0.5])
-    moved = network(x, sigma).roll((COARSEST, 2 * COARSEST), (2, 3))
+    moved = network(x, sigma).roll((place, 2 * place), (2, 3))
     inner = slice(88, 112)  # farther from the borders and the seam than its field of view
     torch.testing.assert_close(
         network(shifted, sigma)[:, :, inner, inner], moved[:, :, inner, inner], rtol=1e-4, atol=1e-5
@@ -52,7 +63,7 @@ def test_it_is_no_larger_than_a_cpu_bears() -> None:
     products = 0.0
     for name, layer in full.named_modules():
         if isinstance(layer, nn.Conv2d):
-            side = next((side for key, side in places.items() if name.startswith(key)), COARSEST)
+            side = next((side for key, side in places.items() if name.startswith(key)), full.coarsest_patch)
             products += layer.weight.numel() / side**2
     assert products < 36_000  # per pixel
 
