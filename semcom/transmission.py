@@ -46,18 +46,21 @@ class Linear:
         noise_std: Standard deviation per real value of y, one per item: infinite where the item was lost,
             NaN where only the origin tells it, or nobody.
         origin: Of a decoded picture.
+        symbols: Where the picture is an estimate from symbols of known noise, those, one item each; a
+            receiver with a prior takes them in place of the picture. None for a lost item.
     """
 
     y: Tensor
     operator: Operator
     noise_std: Float[Tensor, " batch"]
     origin: Origin | None = None
+    symbols: tuple["Linear | None", ...] = ()
 
     def item(self, index: int) -> "Linear":
         """One batch element, as a batch of one."""
         part = slice(index, index + 1)
         origin = None if self.origin is None else Origin(self.origin.code, self.origin.point[part])
-        return Linear(self.y[part], self.operator, self.noise_std[part], origin)
+        return Linear(self.y[part], self.operator, self.noise_std[part], origin, self.symbols[part])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

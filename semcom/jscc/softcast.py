@@ -15,12 +15,14 @@ from channels.fec.transport import TransportBlock
 from channels.symbols import average_power
 from channels.symbols import pack as pack_symbols
 from semcom.budget import Budget
+from semcom.calibration import CosineGain
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.jscc.spectrum import LEVELS, Histogram, Spectrum, Symbol, Unpacker, fits, pack
 from semcom.transmission import (
     MEAN_COLOR,
     Concealment,
     Csit,
+    Linear,
     Observation,
     Sent,
     lost,
@@ -256,6 +258,7 @@ class SoftCast:
         decoded = layout.block.decode(QPSK.exact_llr(_part(received, of_metadata)).cpu())
         analog = _part(received, of_coefficients)
         images: list[Tensor | None] = []
+        symbols: list[Linear | None] = []
         noise_std = torch.full((rng.batch,), torch.inf)
         known: dict[int, Allocation | None] = {}
         for i, ok in enumerate(decoded.ok.tolist()):
@@ -264,11 +267,14 @@ class SoftCast:
                 known[number] = self._allocation(number, (sent.shape[2], sent.shape[3]), layout)
             allocation = known[number] if ok else None
             images.append(None)
+            symbols.append(None)
             if allocation is not None:
                 images[i], noise_std[i] = estimate(analog.item(i), allocation, sent.shape)
+                symbols[i] = evidence_of(analog.item(i), allocation, sent.shape)
         energy = average_power(sent.symbols) * layout.uses + channel.overhead(layout.uses)
         observation = observe_images(sent, images, energy.expand(rng.batch), self.concealment)
-        return replace(observation, evidence=(replace(observation.evidence[0], noise_std=noise_std),))
+        evidence = replace(observation.evidence[0], noise_std=noise_std, symbols=tuple(symbols))
+        return replace(observation, evidence=(evidence,))
 
     def _allocation_snr_db(self, csit_snr_db: float | None) -> int:
         if self.csit == "none":
@@ -347,17 +353,41 @@ def estimate(
 
     sum of lambda N / (|h|^2 a^2 lambda + N) over what was sent, and of lambda over what was not, N = N0/2.
     """
-    gain = (analog.h.real.double().square() + analog.h.imag.double().square())[0]
-    noise_var = analog.noise_var[0].double().expand_as(gain) / 2
-    matched = torch.view_as_real((analog.h.conj() * analog.y)[0]).reshape(-1).double()
-    per_value = [part.repeat_interleave(2).cpu().numpy() for part in (gain, noise_var)]
     index, variance, amplitude = allocation.index, allocation.variance, allocation.amplitude
-    gains, noise_vars, values = (part[: len(index)] for part in (*per_value, matched.cpu().numpy()))
+    gains, noise_vars, values = _matched(analog, len(index))
     coefficients = np.zeros(math.prod(shape[1:]))
     total = gains * amplitude**2 * variance + noise_vars
     coefficients[index] = variance * amplitude * values / total
     error = float(np.sum(variance * noise_vars / total)) + allocation.unsent
     return inverse_transform(coefficients.reshape(shape[1:])), math.sqrt(error / len(coefficients))
+
+
+def evidence_of(analog: Received, allocation: Allocation, shape: tuple[int, ...]) -> Linear:
+    """One reception as a linear observation of the image with white noise of standard deviation 1.
+
+    Per coefficient c that was sent, h* y / (|h| std) = (|h| a / std) c + n with std^2 = N0/2: noise and
+    fading that vary over the symbols reach the receiver as they are.
+    """
+    index = allocation.index
+    gains, noise_vars, values = _matched(analog, len(index))
+    heard = gains > 0
+    weights, whitened = np.zeros((2, math.prod(shape[1:])))
+    weights[index] = allocation.amplitude * np.sqrt(gains / noise_vars)
+    whitened[index] = np.where(heard, values / np.sqrt(np.where(heard, gains, 1.0) * noise_vars), 0.0)
+    operator = CosineGain(torch.from_numpy(weights).float().reshape(1, *shape[1:]))
+    color = torch.tensor(MEAN_COLOR)[:, None, None].expand(1, *shape[1:])
+    y = torch.from_numpy(whitened).float().reshape(1, *shape[1:]) + operator.A(color)
+    return Linear(y, operator, torch.ones(1))
+
+
+def _matched(analog: Received, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per real value: |h|^2, N0/2, and the matched filter's output h* y."""
+    gain = (analog.h.real.double().square() + analog.h.imag.double().square())[0]
+    noise_var = analog.noise_var[0].double().expand_as(gain) / 2
+    matched = torch.view_as_real((analog.h.conj() * analog.y)[0]).reshape(-1).double()
+    per_value = [part.repeat_interleave(2).cpu().numpy() for part in (gain, noise_var)]
+    gains, noise_vars, values = (part[:count] for part in (*per_value, matched.cpu().numpy()))
+    return gains, noise_vars, values
 
 
 def _scaled_to_unit_power(description: Description, values: Float[np.ndarray, " count"]) -> Description:

@@ -40,8 +40,8 @@ def in_prior_units(
 ) -> PriorEvidence:
     """The only piece of evidence, from pictures in [0, 1] to x in [-1, 1]: 2 y - A 1, and twice the noise.
 
-    A decoded picture of unknown noise gets that of its origin, here for a batch of one. A lost item is
-    evidence of infinite noise.
+    A decoded picture of unknown noise gets that of its origin, and symbols of known noise stand in for the
+    picture that was made of them, both for batches of one. A lost item is evidence of infinite noise.
 
     Args:
         observation: What arrived.
@@ -58,6 +58,10 @@ def in_prior_units(
         )
     (evidence,) = observation.evidence
     guess = spread = None
+    symbols = evidence.symbols[0] if evidence.symbols else None
+    if symbols is not None:
+        guess, spread = 2 * evidence.y - 1, 2 * float(evidence.noise_std)
+        evidence = evidence if noise == "white" else symbols
     if bool(evidence.noise_std.isnan().any()):
         if evidence.origin is None:
             raise UnsuitableEvidence(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from channels import AWGN, NamedStreams, RayleighBlockFading, transmit
+from channels import AWGN, Channel, NamedStreams, RayleighBlockFading, transmit
 from channels.symbols import average_power
 from channels.symbols import pack as pack_symbols
 from semcom.budget import Budget
@@ -20,6 +20,7 @@ from semcom.jscc.softcast import (
     Description,
     SoftCast,
     estimate,
+    evidence_of,
     inverse_transform,
     share_power,
     transform,
@@ -101,6 +102,28 @@ def test_distortion_is_that_of_linear_gaussian_theory(channel, snr_db: float) ->
     difference = squared - expected
     assert abs(difference.mean()) < 5 * difference.std() / math.sqrt(trials)
     assert difference.std() / math.sqrt(trials) < 0.02 * expected.mean()  # the test has teeth
+
+
+@pytest.mark.parametrize("channel", [AWGN(), RayleighBlockFading(8)], ids=lambda channel: channel.name)
+def test_symbols_are_evidence_with_white_noise(channel: Channel) -> None:
+    """y - A x has variance 1 on every coefficient that was sent, fading or not, and is 0 on all others."""
+    height, width, sent = 48, 64, 6000
+    rng = np.random.default_rng(1)
+    count = 3 * height * width
+    variance = np.sort(rng.lognormal(-8, 1.5, count))[::-1].clip(max=0.02)
+    index = rng.permutation(count)
+    allocation = Allocation(index[:sent], variance[:sent], rng.uniform(1, 30, sent), variance[sent:].sum())
+    coefficients = np.zeros(count)
+    coefficients[index] = rng.standard_normal(count) * np.sqrt(variance)
+    values = torch.from_numpy(coefficients[index[:sent]] * allocation.amplitude).float()
+    received = transmit(channel, pack_symbols(values[None]), 5.0, NamedStreams(2, ("a",)))
+    x = inverse_transform(coefficients.reshape(3, height, width))
+    evidence = evidence_of(received, allocation, tuple(x.shape))
+    misfit = (evidence.y - evidence.operator.A(x)).reshape(-1)
+    heard = misfit[index[:sent]]
+    assert float(heard.square().mean()) == pytest.approx(1, abs=5 * math.sqrt(2 / sent))
+    assert abs(float(heard.mean())) < 5 / math.sqrt(sent)
+    assert not bool(misfit[index[sent:]].any())
 
 
 def test_a_scheme_loses_what_theory_says() -> None:
