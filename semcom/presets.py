@@ -300,26 +300,31 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
 ALIASES = {"envelope": "envelope:csit-average"}
 
-METHODS: dict[str, tuple[str, Callable[[Denoiser, int | None], Method]]] = {
+METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # with the default steps
     "ddnm": (
         "keeps what was observed, a prior fills the null space; 100 steps from noise",
-        lambda prior, steps: DDNM(prior, FromNoise(steps or 100)),
+        100,
+        lambda prior, steps: DDNM(prior, FromNoise(steps)),
     ),
     "ddrm": (
         "a rule per frequency, by the noise measured there; 8 steps from what arrived",
-        lambda prior, steps: DDRM(prior, Matched(steps or 8)),
+        8,
+        lambda prior, steps: DDRM(prior, Matched(steps)),
     ),
     "diffpir": (
         "between denoising and noising the point that data and prior agree on; 8 steps from what arrived",
-        lambda prior, steps: DiffPIR(prior, Matched(steps or 8)),
+        8,
+        lambda prior, steps: DiffPIR(prior, Matched(steps)),
     ),
     "dps": (
         "pulled down the gradient of the misfit; 1000 steps from noise, for comparison only",
-        lambda prior, steps: DPS(prior, FromNoise(steps or 1000)),
+        1000,
+        lambda prior, steps: DPS(prior, FromNoise(steps)),
     ),
     "posterior": (
         "the Gaussian posterior at every level, by the prior's own covariance; 4 steps from what arrived",
-        lambda prior, steps: Posterior(prior, Matched(steps or 4)),
+        4,
+        lambda prior, steps: Posterior(prior, Matched(steps)),
     ),
 }
 PRIOR = "prior"
@@ -449,7 +454,8 @@ def receiver(spec: str, denoiser: Denoiser | None = None) -> Generative:
         raise InvalidOption(
             f"receiver {spec!r}: it is spelled {head}{spelled}, for instance {head}:8:0.5"
         ) from None
-    return Generative(METHODS[head][1](denoiser or prior(PRIOR), steps), knob, samples)
+    _, usual, build = METHODS[head]
+    return Generative(build(denoiser or prior(PRIOR), steps or usual), knob, samples)
 
 
 def metric(name: str) -> Metric:
@@ -497,9 +503,10 @@ def schemes() -> tuple[Listed, ...]:
     ideal = [Listed("avif+ideal:csit-average", "avif over an error-free link at channel capacity: a bound")]
     single = [Listed(name, about) for name, (about, _) in SCHEMES.items()]
     generative = [
-        *(Listed(f"deepjscc+{name}", f"{name}: {about}") for name, (about, _) in METHODS.items()),
-        Listed("deepjscc-range+ddnm", "the system of Yilmaz et al.: block means by deepjscc, then ddnm"),
-        Listed("avif+ldpc:csit-average+ddrm", "a decoded AVIF picture, then ddrm"),
+        *(Listed(f"deepjscc+{name}:{usual}", about) for name, (about, usual, _) in METHODS.items()),
+        Listed("deepjscc-range+ddnm:100", "the system of Yilmaz et al.: block means by deepjscc, then ddnm"),
+        Listed("avif+ldpc:csit-average+ddrm:8", "a decoded AVIF picture, then ddrm"),
+        Listed("softcast+ddrm:8", "the symbols of softcast as evidence for ddrm"),
     ]
     return (*single, *generative, *digital, *ideal, *fixed)
 
