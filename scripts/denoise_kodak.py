@@ -5,7 +5,7 @@ Cost:    about 2 minutes of one core
 Expect:  see results/README.md
 
 White Gaussian noise on all three colours, one realisation per picture. The prior serves all levels with one
-network of some 33 kMAC per pixel; FFDNet and CDnCNN-B take 30 to 60 times as much.
+network of some 33 kMAC per pixel; FFDNet takes about 6 times and CDnCNN-B 20 times as much.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from semcom.samplers import karras_sigmas, sample_ddim
 
 LEVELS = (15.0, 25.0, 35.0, 50.0, 75.0)  # of 255
 HALF_SIZE_LEVELS = (13.0, 26.0, 51.0, 102.0)
-PUBLISHED = {  # Kodak24, PSNR in dB: Zhang, Zuo and Zhang, FFDNet, IEEE Trans. Image Process. 2018, table IV
+PUBLISHED = {  # Kodak24, PSNR in dB: Zhang, Zuo and Zhang, FFDNet, IEEE Trans. Image Process. 2018
     "CBM3D": (34.28, 31.68, 29.90, 28.46, 26.82),
     "CDnCNN-B": (34.48, 32.03, 30.46, 28.85, 25.04),
     "FFDNet": (34.63, 32.13, 30.57, 28.98, 27.27),
