@@ -24,6 +24,7 @@ from semcom.samplers import karras_sigmas, sample_ddim
 
 LEVELS = (15.0, 25.0, 35.0, 50.0, 75.0)  # of 255
 HALF_SIZE_LEVELS = (13.0, 26.0, 51.0, 102.0)
+# Not yet checked against the paper.
 PUBLISHED = {  # Kodak24, PSNR in dB: Zhang, Zuo and Zhang, FFDNet, IEEE Trans. Image Process. 2018
     "CBM3D": (34.28, 31.68, 29.90, 28.46, 26.82),
     "CDnCNN-B": (34.48, 32.03, 30.46, 28.85, 25.04),
