@@ -7,7 +7,8 @@ Expect:  gains near 1 and noise far below the signal at low frequencies, gain 0 
 
 Joint codes are measured over AWGN per channel uses and SNR; on other channels the receiver looks up the SNR
 of equal capacity. Codecs are measured per bits, whatever link carries them. `<code>/2` codes block means of
-2 x 2 pixels in place of the picture. Test images are never looked at.
+2 x 2 pixels in place of the picture, `<code>-noised` the picture with noise, as hybrids send it. Test images
+are never looked at.
 """
 
 import argparse
@@ -31,10 +32,13 @@ from semcom.experiment import run_script
 from semcom.jscc.jscc import DeepJSCC
 from semcom.operators import BlockMean
 
-JOINT = ("deepjscc", "deepjscc-perceptual", "deepjscc/2")
+JOINT = ("deepjscc", "deepjscc-perceptual", "deepjscc/2", "deepjscc-noised")
 CODES = (*JOINT, "avif", "hevc-intra", "jpeg", "jpeg2000", "learned", "webp")
 INVERSE_RHO = (1536, 768, 384, 192, 96, 48, 24, 12, 6)
 SNR_DB = (-15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0, 25.0)
+NOISED_INVERSE_RHO = (768, 384, 192, 96, 48, 24)
+NOISED_SNR_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
+NOISE = (0.0, 0.05, 0.1, 0.2)  # standard deviation, of pictures in [0, 1]
 BITS = tuple(2.0**g for g in (-6, -5, -4, -3, -2, -1, 0, 1))  # per value
 LEAST_PICTURES = 8
 
@@ -79,30 +83,64 @@ def photographs(folder: Path, count: int, side: int) -> tuple[Item, ...]:
 def measured(code: str, pictures: Sequence[Item]) -> ErrorTable:
     """The table of one code."""
     name, _, size = code.partition("/")
+    name, noised, _ = name.partition("-noised")
     if name in presets.SCHEMES:
         transmission = presets.scheme(name).transmission
         if not isinstance(transmission, Analog):
             raise SemcomError(f"{name} is no joint code; choose among {', '.join(JOINT)}")
+        if noised:
+            return measured_noised(transmission.network, pictures)
         return measured_joint(transmission.network, pictures, int(size or 1))
     return measured_codec(presets.codec(name), pictures)
 
 
-@torch.no_grad()
 def measured_joint(network: DeepJSCC, pictures: Sequence[Item], size: int) -> ErrorTable:
     """Over channel uses per value and SNR, on AWGN; uses per value of what is coded."""
-    rows: list[Tensor] = []
-    for inverse_rho in INVERSE_RHO:
-        pairs: dict[float, list[tuple[Tensor, Tensor]]] = {snr_db: [] for snr_db in SNR_DB}
-        for item in pictures:
-            x = BlockMean(size, *item.x.shape[2:]).A(item.x)
-            symbols = network.encode(x, max(2, x.numel() // inverse_rho), None)
-            for snr_db in SNR_DB:
-                received = transmit(AWGN(), symbols, snr_db, NamedStreams(0, (item.id,)).fork("channel"))
-                pairs[snr_db].append((network.decode(received, tuple(x.shape)), x))
-        rows += [ErrorModel.fit(pairs[snr_db]).row for snr_db in SNR_DB]
-    log_uses = tuple(-math.log2(inverse_rho) for inverse_rho in INVERSE_RHO)
+    reduced = [Item(i.id, BlockMean(size, *i.x.shape[2:]).A(i.x)) for i in pictures]
+    rows = [
+        row for inverse_rho in INVERSE_RHO for row in rows_over_snr(network, reduced, inverse_rho, SNR_DB)
+    ]
     table = torch.stack(rows).reshape(len(INVERSE_RHO), len(SNR_DB), -1)
-    return ErrorTable(("log2_uses_per_value", "snr_db"), (log_uses, SNR_DB), table)
+    return ErrorTable(("log2_uses_per_value", "snr_db"), (log_uses(INVERSE_RHO), SNR_DB), table)
+
+
+def measured_noised(network: DeepJSCC, pictures: Sequence[Item]) -> ErrorTable:
+    """The same over the noise that the transmitter adds, too; errors are those of the picture without."""
+    tables: list[Tensor] = []
+    for noise in NOISE:
+        rows = [
+            row
+            for inverse_rho in NOISED_INVERSE_RHO
+            for row in rows_over_snr(network, pictures, inverse_rho, NOISED_SNR_DB, noise)
+        ]
+        tables.append(torch.stack(rows).reshape(len(NOISED_INVERSE_RHO), len(NOISED_SNR_DB), -1))
+    grid = (log_uses(NOISED_INVERSE_RHO), NOISED_SNR_DB, NOISE)
+    return ErrorTable(("log2_uses_per_value", "snr_db", "noise"), grid, torch.stack(tables, 2))
+
+
+@torch.no_grad()
+def rows_over_snr(
+    network: DeepJSCC,
+    pictures: Sequence[Item],
+    inverse_rho: int,
+    snrs_db: Sequence[float],
+    noise: float = 0.0,
+) -> list[Tensor]:
+    """The rows of one bandwidth ratio."""
+    pairs: dict[float, list[tuple[Tensor, Tensor]]] = {snr_db: [] for snr_db in snrs_db}
+    for item in pictures:
+        rng = NamedStreams(0, (item.id,))
+        noised = item.x + noise * rng.normal("transmit-noise", tuple(item.x.shape[1:]))
+        symbols = network.encode(noised, max(2, item.x.numel() // inverse_rho), None)
+        for snr_db in snrs_db:
+            received = transmit(AWGN(), symbols, snr_db, rng.fork("channel"))
+            pairs[snr_db].append((network.decode(received, tuple(item.x.shape)), item.x))
+    return [ErrorModel.fit(pairs[snr_db]).row for snr_db in snrs_db]
+
+
+def log_uses(inverse_rho: Sequence[int]) -> tuple[float, ...]:
+    """Channel uses per value in log2."""
+    return tuple(-math.log2(inverse) for inverse in inverse_rho)
 
 
 def measured_codec(codec: SourceCodec, pictures: Sequence[Item]) -> ErrorTable:

@@ -22,7 +22,8 @@ BANDS = 13
 KINDS = 2  # of planes: brightness, colour
 COEFFICIENTS = 3 * KINDS * BANDS + 2  # of an `ErrorModel` as one row
 LEAST_VARIANCE = 1e-10  # of a coefficient, in units of pictures in [0, 1]
-HEARD = 1e-3  # signal over noise of a band below which nothing was heard of it
+HEARD = 1e-3  # explained part of the variance of a band below which nothing was heard of it
+CARRIED = 4.0  # a band has at least so many-th a part of the variance of the one below
 TABLE = Path(str(resources.files("semcom"))) / "tables" / "errors.json"
 
 
@@ -64,20 +65,28 @@ class CosineGain:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ErrorModel:
-    """A decoded picture as a linear observation, T y = g T x + n: gain and noise per band of frequencies.
+    """What is left to know of x after a decoded picture y, per band of frequencies: T x = m + e.
 
-    Var n = s E^p with E the mean square of the band in y itself. What is not sent of a busy picture is more
-    than of a smooth one, and y shows which of the two it is: at p = 1 the error goes with the contents, at
-    p = 0 all pictures have the same.
+        m = b T y,  E = mean of m^2 over the band
+        Var e = s S^p,  S = E + S' / 4 with S' that of the band below
+
+    Decoders come near to the conditional mean, whose error is uncorrelated with it: b is about 1, and x has
+    the variance V = E + Var e. The same said as an observation of x, with white noise n of variance 1:
+
+        w = g T x + n,  g^2 = 1 / Var e - 1 / V,  w = m sqrt(V / (E Var e))
+
+    What is lost of a busy picture is more than of a smooth one, and y shows which of the two it is. Of a band
+    of which nothing arrived, E = 0, S guesses the contents from the band below: in photographs the variance
+    of a coefficient falls by some 0.4 from one to the next.
 
     Args:
-        gain: g, 0 where y says nothing of x.
+        slope: b, 0 where y says nothing of x.
         log_scale: ln s.
         exponent: p, 0 to 1.
         total: ln s and p of the squared error of y as it is, per pixel value.
     """
 
-    gain: Float[Tensor, "kinds bands"]
+    slope: Float[Tensor, "kinds bands"]
     log_scale: Float[Tensor, "kinds bands"]
     exponent: Float[Tensor, "kinds bands"]
     total: Float[Tensor, " 2"]
@@ -94,18 +103,16 @@ class ErrorModel:
         moments = torch.stack([_moments(y, x) for y, x in pictures])  # [pictures, (xx, xy, yy), kinds, bands]
         counts = torch.stack([_counts(y) for y, _ in pictures])
         xx, xy, yy = moments.unbind(1)
-        total_xx, total_xy = (counts * xx).sum(0), (counts * xy).sum(0)
-        gain = (total_xy / total_xx.clamp_min(1e-12)).clamp(0, None)
-        noise = (yy - 2 * gain * xy + gain**2 * xx).clamp_min(LEAST_VARIANCE)
-        mean_noise = (counts * noise).sum(0) / counts.sum(0).clamp_min(1)
-        mean_signal = total_xx / counts.sum(0).clamp_min(1)
-        gain = torch.where(gain**2 * mean_signal > HEARD * mean_noise, gain, 0.0)
-        noise = (yy - 2 * gain * xy + gain**2 * xx).clamp_min(LEAST_VARIANCE)
-        log_scale, exponent = _regress(yy.clamp_min(LEAST_VARIANCE), noise, counts)
+        total_xy, total_yy = (counts * xy).sum(0), (counts * yy).sum(0)
+        slope = (total_xy / total_yy.clamp_min(1e-12)).clamp(0, None)
+        slope = torch.where(slope * total_xy > HEARD * (counts * xx).sum(0), slope, 0.0)
+        left = (xx - 2 * slope * xy + slope**2 * yy).clamp_min(LEAST_VARIANCE)
+        contents = _expected_contents(slope**2 * yy)
+        log_scale, exponent = _regress(contents, left, counts)
         error = torch.stack([(y - x).square().mean() for y, x in pictures])[:, None]
         activity = torch.stack([_activity(y) for y, _ in pictures])[:, None]
         total = torch.cat(_regress(activity, error.clamp_min(LEAST_VARIANCE), torch.ones_like(error)))
-        return cls(gain, log_scale, exponent, total)
+        return cls(slope, log_scale, exponent, total)
 
     @classmethod
     def from_row(cls, row: Float[Tensor, " coefficients"]) -> "ErrorModel":
@@ -116,19 +123,23 @@ class ErrorModel:
     @property
     def row(self) -> Float[Tensor, " coefficients"]:
         """All numbers, for tables."""
-        return torch.cat((self.gain.flatten(), self.log_scale.flatten(), self.exponent.flatten(), self.total))
+        return torch.cat(
+            (self.slope.flatten(), self.log_scale.flatten(), self.exponent.flatten(), self.total)
+        )
 
-    def evidence(self, y: Float[Tensor, "1 3 height width"]) -> Linear:
-        """(T y) / std n as an observation of x with white noise of standard deviation 1."""
-        bands = bands_of(y)
-        energy = _mean_per_band(coefficients_of_centred(y - mean_color(y)).square()[0], bands)
-        variance = (self.log_scale + self.exponent * energy.clamp_min(LEAST_VARIANCE).log()).exp()
-        std = variance.clamp_min(LEAST_VARIANCE).sqrt()
-        kinds = torch.tensor([0, 1, 1])[:, None, None]
-        operator = CosineGain((self.gain / std)[kinds, bands][None])
-        color = mean_color(y).expand_as(y)
-        whitened = coefficients_of_centred(y - color) / std[kinds, bands] + operator.A(color)
-        return Linear(whitened, operator, torch.ones(1))
+    def evidence(self, y: Float[Tensor, "1 3 height width"]) -> tuple[Linear, Tensor]:
+        """The observation w = g T x + n, and V of every coefficient."""
+        kinds, bands = torch.tensor([0, 1, 1])[:, None, None], bands_of(y)
+        mean = self.slope[kinds, bands] * coefficients_of_centred(y - mean_color(y))
+        energy = _mean_per_band(mean.square()[0], bands)
+        left = (self.log_scale + self.exponent * _expected_contents(energy[None])[0].log()).exp()
+        variance = energy + left
+        heard = energy > LEAST_VARIANCE
+        gain = torch.where(heard, energy / (variance * left), 0.0).sqrt()
+        inflated = torch.where(heard, variance / (energy * left).clamp_min(1e-30), 0.0).sqrt()
+        operator = CosineGain(gain[kinds, bands][None])
+        w = inflated[kinds, bands] * mean + operator.A(mean_color(y).expand_as(y))
+        return Linear(w, operator, torch.ones(1)), variance[kinds, bands][None]
 
     def error_std(self, y: Float[Tensor, "1 3 height width"]) -> float:
         """Root of the mean squared error of y as it is, per pixel value."""
@@ -245,6 +256,19 @@ def _mean_per_band(
     sums = values.new_zeros(3, BANDS).index_add_(1, flat, values.flatten(1))
     means = sums / count.clamp_min(1)
     return torch.stack((means[0], (means[1] + means[2]) / 2))
+
+
+def _expected_contents(
+    energy: Float[Tensor, "pictures kinds bands"],
+) -> Float[Tensor, "pictures kinds bands"]:
+    """S of `ErrorModel`; constant colour, the first band, tells nothing of the next."""
+    first = energy[..., 0].clamp_min(LEAST_VARIANCE)
+    below = energy[..., 1].clamp_min(LEAST_VARIANCE)
+    contents = [first, below]
+    for band in range(2, BANDS):
+        below = energy[..., band] + below / CARRIED
+        contents.append(below.clamp_min(LEAST_VARIANCE))
+    return torch.stack(contents, -1)
 
 
 def _counts(x: Tensor) -> Float[Tensor, "kinds bands"]:

@@ -1,13 +1,14 @@
 """Names to objects: the only place where a string becomes a scheme, a channel, a codec or a metric.
 
 A scheme is spelled `source+link+receiver`, with the transmitter's channel knowledge behind a colon
-("avif+ldpc:csit-average+ddrm:8"); joint codes have no link, and without a receiver what arrives is shown. A
-channel is spelled `family:parameters`, with wrappers before a slash
-("interleaved/rayleigh:64"). `package.module:NAME` stands for a ready object wherever a name does.
+("avif+ldpc:csit-average+ddrm:8"); joint codes have no link, and without a receiver what arrives is shown. The
+parts of a hybrid stand behind colons ("hybrid:avif:mcs9:softcast:0.4"). A channel is spelled
+`family:parameters`, with wrappers before a slash ("interleaved/rayleigh:64"). `package.module:NAME` stands
+for a ready object wherever a name does.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
@@ -35,6 +36,7 @@ from semcom.denoisers import Denoiser
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, MissingWeights, UnknownName
 from semcom.foreign_priors import from_diffusers
+from semcom.hybrid import Hybrid
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
 from semcom.jscc.jscc import DeepJSCC
@@ -327,6 +329,9 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
         lambda prior, steps: Posterior(prior, Matched(steps)),
     ),
 }
+ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")  # of a hybrid
+HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
+HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # defaults
 PRIOR = "prior"
 TILE = 1024  # pixels, side of the pieces in which larger pictures go through it
 RECEIVER_PARTS = ("steps", "knob", "samples")
@@ -377,14 +382,16 @@ def scheme(name: str) -> Scheme:
         InvalidOption: A parameter out of range, or an imported object that is not a scheme.
         MissingWeights: The network of a learned scheme is absent or damaged.
     """
-    if IMPORTED.fullmatch(name):
+    if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
         return imported(name, "scheme")
     source, plus, last = name.rpartition("+")
     if plus and last.split(":")[0] in METHODS:
         return refined(scheme(source), receiver(last))
     name = ALIASES.get(name, name)
     source, plus, link = name.partition("+")
-    if plus:
+    if name.split(":")[0] == "hybrid":
+        transmission = _hybrid(name)
+    elif plus:
         transmission = _separate(source, link, name)
     elif name in SCHEMES:
         transmission = SCHEMES[name][1]()
@@ -450,9 +457,9 @@ def receiver(spec: str, denoiser: Denoiser | None = None) -> Generative:
         if steps is not None and steps < 1:
             raise ValueError
     except ValueError:
-        spelled = "".join(f"[:<{part}>" for part in RECEIVER_PARTS) + "]" * len(RECEIVER_PARTS)
+        spelled = _optional(head, RECEIVER_PARTS)
         raise InvalidOption(
-            f"receiver {spec!r}: it is spelled {head}{spelled}, for instance {head}:8:0.5"
+            f"receiver {spec!r}: it is spelled {spelled}, for instance {head}:8:0.5"
         ) from None
     _, usual, build = METHODS[head]
     return Generative(build(denoiser or prior(PRIOR), steps or usual), knob, samples)
@@ -508,7 +515,15 @@ def schemes() -> tuple[Listed, ...]:
         Listed("avif+ldpc:csit-average+ddrm:8", "a decoded AVIF picture, then ddrm"),
         Listed("softcast+ddrm:8", "the symbols of softcast as evidence for ddrm"),
     ]
-    return (*single, *generative, *digital, *ideal, *fixed)
+    hybrid = [
+        Listed(
+            "hybrid", f"bits for a coarse picture and analog symbols beside them ({':'.join(HYBRID[:4])})"
+        ),
+        Listed("hybrid:avif:mcs9:softcast-residual:0.6", "softcast of what 60 % of the channel uses leave"),
+        Listed("hybrid:avif:mcs9:deepjscc:0.5", "deepjscc of the picture itself, fused by precision"),
+        Listed("hybrid:avif:mcs9:deepjscc:0.5:0:0.1", "deepjscc of the picture with noise (Niu et al.)"),
+    ]
+    return (*single, *hybrid, *generative, *digital, *ideal, *fixed)
 
 
 def channels() -> tuple[Listed, ...]:
@@ -594,6 +609,38 @@ def _separate(source: str, link: str, name: str) -> Separate | IdealSeparate:
         f"no link called {link!r} in scheme {name!r}; "
         "there are ldpc:csit-average, ldpc:mcs<N>, ideal:csit-average"
     )
+
+
+def _hybrid(name: str) -> Hybrid:
+    given = name.split(":")[1:]
+    spelled = (
+        f"scheme {name!r}: it is spelled {_optional('hybrid', HYBRID_PARTS)}, "
+        "for instance hybrid:avif:mcs9:deepjscc:0.5"
+    )
+    if len(given) > len(HYBRID_PARTS):
+        raise InvalidOption(spelled)
+    source, link, analog, *numbers = (
+        part or usual for part, usual in zip((*given, *HYBRID[len(given) :]), HYBRID, strict=True)
+    )
+    try:
+        share, power_db, noise = map(float, numbers)
+    except ValueError:
+        raise InvalidOption(spelled) from None
+    if analog not in ANALOG_PARTS:
+        raise UnknownName(
+            f"no analog part called {analog!r} of {name!r}; there are {', '.join(ANALOG_PARTS)}"
+        )
+    digital = _separate(source, f"ldpc:{link}", name)
+    if not isinstance(digital, Separate):
+        raise InvalidOption(f"{spelled}; its link is csit-average or mcs<N>")
+    target = "residual" if analog.endswith("-residual") else "picture"
+    transmission = SCHEMES[analog.removesuffix("-residual")][1]()
+    return Hybrid(digital, transmission, share, power_db, noise, target)
+
+
+def _optional(head: str, parts: Sequence[str]) -> str:
+    """How a name with trailing parts is spelled."""
+    return head + "".join(f"[:<{part}>" for part in parts) + "]" * len(parts)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

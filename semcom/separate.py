@@ -201,6 +201,12 @@ def send_coded(
     return Sent(symbols, uses + channel.overhead(uses), shape, Coded(codec, link, fitted), info)
 
 
+def decoded_by_transmitter(sent: Sent) -> Float[Tensor, "1 3 height width"]:
+    """The picture that the bits of `send_coded` decode to, which the transmitter knows too."""
+    coded: Coded = sent.content
+    return coded.fitted.decoded
+
+
 def message_bits(link: DigitalLink, uses: int, size: int) -> int:
     """Length of the message of this size; 0 if the link has no room for any."""
     sizes = link.sizes(uses)

@@ -81,6 +81,17 @@ class Observation:
     energy: Float[Tensor, " batch"]
     info: Mapping[str, Float[Tensor, " batch"]]
 
+    def item(self, index: int) -> "Observation":
+        """One batch element, as a batch of one."""
+        part = slice(index, index + 1)
+        return Observation(
+            tuple(evidence.item(index) for evidence in self.evidence),
+            (1, *self.shape[1:]),
+            self.channel_uses[part],
+            self.energy[part],
+            {name: values[part] for name, values in self.info.items()},
+        )
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sent:

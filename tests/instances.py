@@ -37,6 +37,7 @@ from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, Stre
 from semcom.codecs.learned import LearnedCodec
 from semcom.envelope import Choice, Envelope, GenieEnvelope
 from semcom.foreign_priors import VariancePreserving
+from semcom.hybrid import Hybrid
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
@@ -157,6 +158,9 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
     SoftCast(csit="average"),
     *(Analog(network) for network in NETWORKS),
     presets.scheme("deepjscc-perceptual").transmission,
+    Hybrid(Separate(JPEG, FixedMcs(3)), SoftCast(), 0.7, target="residual"),
+    Hybrid(Separate(AVIF, FixedMcs(9), concealment="grey"), SoftCast(), 0.5, -2.0, 0.1),
+    Hybrid(Separate(JPEG, Adapted()), presets.scheme("deepjscc").transmission, 0.4, 3.0),
 )
 
 SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)
@@ -175,6 +179,8 @@ REFINED: tuple[tuple[Transmission, Generative], ...] = (
     (Reduced(presets.scheme("deepjscc").transmission), Generative(METHODS[0])),
     (Separate(JPEG, FixedMcs(3)), Generative(METHODS[1])),
     (SoftCast(), Generative(METHODS[2])),
+    (Hybrid(Separate(JPEG, FixedMcs(3)), SoftCast(), noise=0.05), Generative(METHODS[1])),
+    (TRANSMISSIONS[-1], Generative(METHODS[0])),
 )
 GENERATIVE = tuple(
     Scheme(f"{transmission.name}+{receiver.name}", transmission, receiver)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from semcom.calibration import ErrorTable, error_model
 from semcom.errors import UnsuitableEvidence
+from semcom.fusion import fused
 from semcom.operators import Identity, Operator
 from semcom.transmission import Linear, Observation
 
@@ -38,7 +39,7 @@ class PriorEvidence:
 def in_prior_units(
     observation: Observation, receiver: str, noise: Noise, tables: dict[str, ErrorTable]
 ) -> PriorEvidence:
-    """The only piece of evidence, from pictures in [0, 1] to x in [-1, 1]: 2 y - A 1, and twice the noise.
+    """The evidence, fused to one piece, from pictures in [0, 1] to x in [-1, 1]: 2 y - A 1, twice the noise.
 
     A decoded picture of unknown noise gets that of its origin, and symbols of known noise stand in for the
     picture that was made of them, both for batches of one. A lost item is evidence of infinite noise.
@@ -50,13 +51,10 @@ def in_prior_units(
         tables: Errors of decoded pictures.
 
     Raises:
-        UnsuitableEvidence: More or less than one piece of evidence, or noise that nobody has measured.
+        UnsuitableEvidence: Noise that nobody has measured, or pieces that cannot be fused.
     """
-    if len(observation.evidence) != 1:
-        raise UnsuitableEvidence(
-            f"{receiver} takes one piece of evidence, the observation has {len(observation.evidence)}"
-        )
-    (evidence,) = observation.evidence
+    several = len(observation.evidence) > 1
+    evidence = fused(observation, tables) if several else observation.evidence[0]
     guess = spread = None
     symbols = evidence.symbols[0] if evidence.symbols else None
     if symbols is not None:
@@ -73,7 +71,7 @@ def in_prior_units(
         if whole:
             guess, spread = 2 * evidence.y - 1, 2 * error_std
         evidence = (
-            model.evidence(evidence.y)
+            model.evidence(evidence.y)[0]
             if whole and noise == "colored"
             else Linear(evidence.y, evidence.operator, torch.tensor([error_std]))
         )

@@ -101,7 +101,7 @@ class Generative:
     def __call__(self, observation: Observation, rng: Streams) -> Float[Tensor, "batch 3 height width"]:
         """Image in [0, 1]."""
         items = range(observation.shape[0])
-        return torch.cat([self._item(one(observation, i), rng.select([i])) for i in items])
+        return torch.cat([self._item(observation.item(i), rng.select([i])) for i in items])
 
     def _item(self, observation: Observation, rng: Streams) -> Tensor:
         tables = shipped_tables() if self.tables is None else self.tables
@@ -121,18 +121,6 @@ class Generative:
         assert first is not None
         mean = to_picture(first)
         return (mean + self.knob * (to_picture(total / self.samples) - mean)).clamp(0, 1)
-
-
-def one(observation: Observation, index: int) -> Observation:
-    """One batch element, as a batch of one."""
-    part = slice(index, index + 1)
-    return Observation(
-        tuple(evidence.item(index) for evidence in observation.evidence),
-        (1, *observation.shape[1:]),
-        observation.channel_uses[part],
-        observation.energy[part],
-        {name: values[part] for name, values in observation.info.items()},
-    )
 
 
 def start(
