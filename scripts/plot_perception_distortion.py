@@ -1,7 +1,7 @@
 """Perception against distortion at fixed channel, rho and SNR: knobs as curves, frontiers, a toy with theory.
 
 Run:     python scripts/plot_perception_distortion.py            (from records of a sweep; seconds)
-         python scripts/plot_perception_distortion.py --toy      (about 3 minutes of one core)
+         python scripts/plot_perception_distortion.py --toy      (about 4 minutes of one core)
 Expect:  results/README.md; --toy: within 3.5 standard errors of theory, but for DDRM, no posterior sampler
 
 From records: PSNR against LPIPS and the sliced Wasserstein distance for all schemes, at every point of the
