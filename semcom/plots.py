@@ -1,7 +1,8 @@
 """Figures made from records, and strips of pictures. Nothing is saved here and no global state is touched."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from semcom.errors import InvalidOption, InvalidSource
 from semcom.metrics.catalogue import ALL_METRICS
 from semcom.sources import check_image
 from semcom.statistics import require_columns, summarise
+from semcom.theory.perception_distortion import interpolated_frontier
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +33,11 @@ LABELS = {
     "lpips_squeeze": "LPIPS (SqueezeNet)",
     "lpips_alex": "LPIPS (AlexNet)",
     "lpips_vgg": "LPIPS (VGG-16)",
+    "mse": "Squared error per value",
+    "w2": "Wasserstein distance W2, root per value",
 }
 HIGHER_IS_BETTER = {metric.name: metric.higher_is_better for metric in ALL_METRICS}
+HIGHER_IS_BETTER |= {"mse": False, "w2": False}  # of toys whose distribution is known
 
 # Okabe and Ito's palette, told apart by colour-blind readers too, then three more; markers differ as well.
 COLORS = (
@@ -79,6 +84,52 @@ class ReferenceLine:
     label: str
     x: Sequence[float]
     y: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class KnobCurve:
+    """One receiver at several settings of a knob, which a plane connects and draws alike.
+
+    Args:
+        label: What it is.
+        schemes: Names in the records, in the order of the setting.
+        settings: Written beside the points; a scheme without one keeps its own colour and name.
+    """
+
+    label: str
+    schemes: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+RECEIVER = re.compile(r"(?P<base>.+)\+(?P<method>[a-z]+:\d+)(:(?P<knob>[\d.]+)(:(?P<samples>\d+))?)?")
+
+
+def knob_curves(schemes: Iterable[str]) -> list[KnobCurve]:
+    """What can be connected: settings of a knob from what arrived to the sample, and numbers of samples.
+
+    Args:
+        schemes: Names, of which those like "deepjscc+ddrm:8:0.5" (method, steps, knob, samples) count.
+    """
+    there = sorted(set(schemes))
+    families: dict[str, list[tuple[float, str, str]]] = {}
+    for name in there:
+        spelled = RECEIVER.fullmatch(name)
+        if spelled is None:
+            continue
+        knob, samples = float(spelled["knob"] or 1), int(spelled["samples"] or 1)
+        start, receiver = spelled["base"], f"{spelled['base']}+{spelled['method']}"
+        of_knob = f"{receiver}, {samples} samples, knob" if samples > 1 else f"{receiver}, knob"
+        decoded = [(0.0, start, "")] if start in there else []
+        families.setdefault(of_knob, decoded).append((knob, name, f"{knob:g}"))
+        if knob == 1:
+            of_samples = families.setdefault(f"{receiver}, samples averaged", [])
+            of_samples.append((float(samples), name, str(samples)))
+    curves = []
+    for label, family in families.items():
+        values, names, settings = zip(*sorted(family), strict=True)
+        if len(names) > 1:
+            curves.append(KnobCurve(f"{label} {values[0]:g} to {values[-1]:g}", names, settings))
+    return curves
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,27 +235,52 @@ def perception_distortion(
     channel: str,
     distortion: str = "psnr_db",
     perception: str = "swd",
+    *,
+    curves: Sequence[KnobCurve] = (),
+    references: Sequence[ReferenceLine] = (),
+    frontier: bool = False,
 ) -> "Figure":
     """The perception-distortion plane at one operating point: a scheme is a point with two 95 % intervals.
 
     Open markers had outages, whose share is written beside the name. An arrow points to the better corner.
+
+    Args:
+        records: One row per delivered item; see `semcom.results.Record`.
+        rho: Allowed channel uses per source value.
+        snr_db: Average received Es/N0.
+        channel: Canonical name of the channel.
+        distortion: Column of the horizontal axis.
+        perception: Column of the vertical axis.
+        curves: Points to connect; those that are not in the records are passed over.
+        references: Curves to lay beside the points.
+        frontier: Whether to draw the line through `frontier_schemes`.
 
     Reference:
         Blau and Michaeli, The perception-distortion tradeoff, CVPR 2018.
 
     Raises:
         UnknownName: No such column.
-        InvalidOption: No records at that point.
+        InvalidOption: No records at that point, or a frontier of a metric of which no direction is better.
     """
     ratio = parse_rho(rho)
     chosen = _select(records, distortion, channel=channel, rho=float(ratio), snr_db=snr_db)
     require_columns(chosen, (perception,))
     with _style():
         figure, axes = _figure()
-        for name, style in _present(records, chosen):
+        points: dict[str, tuple[float, float]] = {}
+        styles = dict(_present(records, chosen))
+        on_curve: dict[str, tuple[SchemeStyle, str]] = {}
+        for curve in curves:
+            members = dict(zip(curve.schemes, curve.settings, strict=True))
+            there = [name for name in members if name in styles]
+            on_curve |= {name: (styles[there[-1]], members[name]) for name in there if members[name]}
+        for name, own in styles.items():
             rows = chosen.loc[chosen["scheme"] == name]
             x, y = summarise(rows, distortion).iloc[0], summarise(rows, perception).iloc[0]
+            points[name] = float(x["mean"]), float(y["mean"])
+            style, setting = on_curve.get(name, (own, ""))
             lost = float(x.get("outage", 0.0))
+            label = name if lost == 0 else f"{name}  (outage {lost:.0%})"
             axes.errorbar(
                 x["mean"],
                 y["mean"],
@@ -217,14 +293,70 @@ def perception_distortion(
                 markeredgewidth=1.6,
                 linewidth=0,
                 elinewidth=1.2,
-                label=name if lost == 0 else f"{name}  (outage {lost:.0%})",
+                label=None if setting else label,
             )
+            if setting:
+                axes.annotate(
+                    setting,
+                    points[name],
+                    (7, 6),
+                    textcoords="offset points",
+                    fontsize=8.5,
+                    color=style.color,
+                )
+        for curve in curves:
+            there = [name for name in curve.schemes if name in points]
+            if there:
+                style = styles[there[-1]]
+                line = np.array([points[name] for name in there])
+                axes.plot(*line.T, color=style.color, marker=style.marker, linewidth=1.2, label=curve.label)
+        _draw_references(axes, references)
+        if frontier:
+            best = np.array([points[name] for name in _on_frontier(points, distortion, perception)])
+            axes.plot(*best.T, color=INK, linewidth=5, alpha=0.15, zorder=1, label="interpolated frontier")
         axes.margins(0.12)
         axes.set_xlabel(_label(distortion))
         _point_to_better(axes, HIGHER_IS_BETTER.get(distortion), HIGHER_IS_BETTER.get(perception))
         title = f"Perception and distortion: {channel}, ρ = {_fraction(ratio)}, SNR {snr_db:g} dB"
         _finish(figure, axes, chosen, perception, title, whole_title=True)
         return figure
+
+
+def frontier_schemes(
+    records: "pd.DataFrame",
+    rho: float | str | Fraction,
+    snr_db: float,
+    channel: str,
+    distortion: str = "psnr_db",
+    perception: str = "swd",
+) -> list[str]:
+    """The schemes that no mixture of others matches in both means, from the best distortion on.
+
+    To show one scheme's picture for a share of the items and another's for the rest moves the means along the
+    straight line between them.
+
+    Raises:
+        UnknownName: No such column.
+        InvalidOption: No records at that point, or a metric of which no direction is better.
+    """
+    chosen = _select(records, distortion, channel=channel, rho=float(parse_rho(rho)), snr_db=snr_db)
+    across, up = (
+        summarise(chosen, metric).set_index("scheme")["mean"].to_dict() for metric in (distortion, perception)
+    )
+    points = {str(name): (float(across[name]), float(up[name])) for name in across}
+    return _on_frontier(points, distortion, perception)
+
+
+def _on_frontier(points: dict[str, tuple[float, float]], distortion: str, perception: str) -> list[str]:
+    signs = []
+    for metric in (distortion, perception):
+        higher = HIGHER_IS_BETTER.get(metric)
+        if higher is None:
+            raise InvalidOption(f"a frontier of {metric}: neither more nor less of it is better")
+        signs.append(-1.0 if higher else 1.0)
+    names = list(points)
+    costs = np.array([points[name] for name in names]) * signs
+    return [names[i] for i in interpolated_frontier(costs[:, 0], costs[:, 1])]
 
 
 def figure_bytes(figure: "Figure", kind: Literal["svg", "png", "pdf"]) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-collect_ignore_glob = ["golden/*"]  # programs for an environment with Sionna
+collect_ignore_glob = ["golden/*"]  # programs for environments with Sionna or deepinv
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 sys.path.insert(0, str(ROOT / "tests"))  # for `import instances`

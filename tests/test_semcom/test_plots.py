@@ -7,9 +7,12 @@ import torch
 from semcom.errors import InvalidOption, InvalidSource, UnknownName
 from semcom.plots import (
     COLORS,
+    KnobCurve,
     ReferenceLine,
     figure_bytes,
+    frontier_schemes,
     image_strip,
+    knob_curves,
     metric_vs_rho,
     metric_vs_snr,
     perception_distortion,
@@ -98,6 +101,38 @@ def test_plane_has_one_point_per_scheme(records):
     assert set(points) == {"avif+ldpc  (outage 25%)", "softcast"}
     x, y = points["softcast"]
     assert (x[0], y[0]) == pytest.approx((31.5 + 100 / 48, 101.5))
+
+
+def test_settings_of_a_knob_are_found_by_name():
+    names = ("jscc+ddrm:8", "jscc+ddrm:8:0.25", "jscc", "avif+ldpc:mcs8", "jscc+ddrm:8:1:4", "jscc+dps:8")
+    expected = [
+        KnobCurve("jscc+ddrm:8, knob 0 to 1", ("jscc", "jscc+ddrm:8:0.25", "jscc+ddrm:8"), ("", "0.25", "1")),
+        KnobCurve("jscc+ddrm:8, samples averaged 1 to 4", ("jscc+ddrm:8", "jscc+ddrm:8:1:4"), ("1", "4")),
+        KnobCurve("jscc+ddrm:8, 4 samples, knob 0 to 1", ("jscc", "jscc+ddrm:8:1:4"), ("", "1")),
+        KnobCurve("jscc+dps:8, knob 0 to 1", ("jscc", "jscc+dps:8"), ("", "1")),
+    ]
+    assert sorted(knob_curves(names), key=str) == sorted(expected, key=str)
+
+
+def test_plane_connects_a_knob_and_the_frontier(records):
+    import pandas as pd
+
+    decoded = records[records["scheme"] == "softcast"]
+    refined = decoded.assign(
+        scheme="softcast+ddrm:8", psnr_db=decoded["psnr_db"] - 1, swd=decoded["swd"] - 10
+    )
+    both = pd.concat((decoded, refined))
+    curves = (*knob_curves(both["scheme"]), KnobCurve("not there", ("a", "b"), ("0", "1")))
+    figure = saved(perception_distortion(both, "1/48", 0.0, "awgn", curves=curves, frontier=True))
+    drawn = lines(figure.axes[0])
+    start, end = (31.5 + 100 / 48, 101.5), (30.5 + 100 / 48, 91.5)
+    for label in ("softcast+ddrm:8, knob 0 to 1", "interpolated frontier"):
+        np.testing.assert_allclose(np.array(drawn[label].get_data()).T, [start, end])
+    assert "softcast+ddrm:8" not in legend(figure)
+    assert "1" in [text.get_text() for text in figure.axes[0].texts]
+    assert frontier_schemes(both, "1/48", 0.0, "awgn") == ["softcast", "softcast+ddrm:8"]
+    with pytest.raises(InvalidOption, match="neither more nor less"):
+        frontier_schemes(both, "1/48", 0.0, "awgn", perception="rho_used")
 
 
 def test_reference_lines_are_drawn_and_named(records):

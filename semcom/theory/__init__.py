@@ -1,0 +1,1 @@
+"""What measurements are held against: closed forms of rate, distortion and perception."""
