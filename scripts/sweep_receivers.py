@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semcom.data import Item
+from semcom.data import centre
 from semcom.experiment import (
     conduct,
     item_means,
@@ -45,12 +45,6 @@ RHO = ("1/48", "1/192", "1/768")
 METRICS = ("psnr_db", "swd", "lpips_squeeze")
 SIDE = 256
 RESAMPLES = 2000
-
-
-def cropped(item: Item) -> Item:
-    """Its centre."""
-    top, left = (max((size - SIDE) // 2, 0) for size in item.x.shape[2:])
-    return Item(f"{item.id}-centre{SIDE}", item.x[:, :, top : top + SIDE, left : left + SIDE].contiguous())
 
 
 def differences(records: "pd.DataFrame", reference_name: str, metrics: Sequence[str]) -> str:
@@ -83,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, run, draw."""
     out = Path("results/sweep_receivers")
     options = parse_options(__doc__, arguments, out=out, schemes=SCHEMES, metrics=METRICS)
-    options = replace(options, items=tuple(map(cropped, options.items)))
+    options = replace(options, items=tuple(centre(item, SIDE) for item in options.items))
     records = conduct(options.sweep([CHANNEL], SNR_DB, RHO), options.out, options.workers)
     metrics = [metric for metric in options.metrics if metric in records]
     reference = options.sweep([CHANNEL], SNR_DB, RHO).schemes[0].name

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,24 @@ def picture_files(path: Path | str) -> tuple[Path, ...]:
     if not files:
         raise InvalidSource(f"{path}: no pictures ({', '.join(sorted(SUFFIXES))}) in this folder")
     return tuple(files)
+
+
+def centre(item: Item, side: int) -> Item:
+    """Its centre of side x side pixels; all of it where it is smaller."""
+    top, left = (max((extent - side) // 2, 0) for extent in item.x.shape[2:])
+    return Item(f"{item.id}-centre{side}", item.x[:, :, top : top + side, left : left + side].contiguous())
+
+
+def centres(folder: Path | str, count: int, side: int) -> tuple[Item, ...]:
+    """Centres of pictures that are large enough, evenly spread over the folder, fewer if it has fewer.
+
+    Raises:
+        InvalidSource: No such folder, or no picture in it.
+    """
+    files = picture_files(folder)
+    items = map(load_image, files[:: max(1, len(files) // (2 * count))])
+    large = (item for item in items if min(item.x.shape[2:]) >= side)
+    return tuple(centre(item, side) for item in islice(large, count))
 
 
 def to_picture(x: Tensor) -> PillowImage.Image:

@@ -144,6 +144,28 @@ def bd_quality(
     return _mean_gap((curve[1], curve[0]), (other[1], other[0]), "rate")
 
 
+def rate_needed(rate: ArrayLike, loss: ArrayLike, target: float) -> float:
+    """The least rate with a loss of at most the target: bits, or rho, for a quality.
+
+    Between points the loss is linear in the logarithm of the rate, and no point is worse than one of lower
+    rate, whose transmission it could send. NaN if the target is not reached; the least rate if it always is.
+
+    Raises:
+        InvalidOption: No points, or rates that do not rise.
+    """
+    rates, losses = np.asarray(rate, dtype=float), np.asarray(loss, dtype=float)
+    if rates.ndim != 1 or rates.shape != losses.shape or len(rates) == 0 or (np.diff(rates) <= 0).any():
+        raise InvalidOption(f"{rates.size} rates and {losses.size} losses: one loss per rate, rates rising")
+    falling = np.minimum.accumulate(losses)
+    if falling[-1] > target:
+        return math.nan
+    after = int(np.argmax(falling <= target))
+    if after == 0:
+        return float(rates[0])
+    part = (falling[after - 1] - target) / (falling[after - 1] - falling[after])
+    return float(rates[after - 1] * (rates[after] / rates[after - 1]) ** part)
+
+
 def summarise(
     records: "pd.DataFrame", metric: str, by: Sequence[str] = KEYS, *, level: float = 0.95
 ) -> "pd.DataFrame":

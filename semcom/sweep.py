@@ -3,6 +3,8 @@
 import hashlib
 import math
 import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +27,7 @@ from semcom.errors import InvalidOption, SemcomError, StoreError, SweepError
 from semcom.metrics.metric import Metric
 from semcom.provenance import canonical, environment, fingerprint
 from semcom.results import Key, Record, ResultStore
-from semcom.scheme import Scheme
+from semcom.scheme import CallsNetwork, Scheme
 from semcom.transmission import Csit, Observation, Sent, Transmission
 
 Rho = float | str
@@ -288,6 +290,8 @@ def _transmit(
     delivering = time.perf_counter() - start - (prepared.total_seconds() - before)
     metrics = _measure(batch, outcome.x_hat.detach(), known)
     info = {name: values.tolist() for name, values in outcome.info.items()}
+    if isinstance(batch.scheme.receiver, CallsNetwork):
+        info["peak_memory_mb"] = [peak_memory_mb()] * size
     outage = info.pop("outage")
     if clash := metrics[0].keys() & info.keys():
         raise InvalidOption(f"metric and info are both called {min(clash)}; rename one")
@@ -317,6 +321,14 @@ def _transmit(
         for record, image in zip(records, outcome.x_hat, strict=True):
             _keep(image, kept_path(keep, record.scheme, record.key))
     return records
+
+
+def peak_memory_mb() -> float:
+    """Of this process so far: on the GPU if it is in use, else resident, in MB of 2^20 bytes."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 @torch.no_grad()

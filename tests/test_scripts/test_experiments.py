@@ -115,3 +115,44 @@ def test_bench_ends_with_its_figures_in_json(capsys: pytest.CaptureFixture[str])
     assert set(figures) == {"images_per_s", "overhead_share"}
     assert figures["images_per_s"] > 0
     assert 0 < figures["overhead_share"] < 1
+
+
+def test_hybrids_beside_their_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tables are there; a hybrid's gain is that of the records."""
+    import pandas as pd
+
+    module = script("sweep_hybrid")
+    for name, value in {"RHO": ("1/6", "1/3"), "WHOLE": "1/3", "HALF": "1/6", "SNR_DB": (5.0, 10.0)}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "DIGITAL", "jpeg+ldpc:mcs6")
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for item in pictures(2, side=64):
+        to_picture(item.x).save(data / f"{item.id}.png")
+    hybrid = "hybrid:jpeg:mcs6:softcast-residual"
+    names = f"jpeg+ldpc:mcs6,softcast,deepjscc,{hybrid}"
+    module.main(["--data", str(data), "--out", str(out), "--schemes", names, "--metrics", "psnr_db"])
+    table = (out / "table.md").read_text()
+    items = pd.read_csv(out / "items.csv").query("snr_db == 10")
+    mean = items.groupby(["scheme", items.rho.round(3)]).psnr_db.mean()
+    gain = mean[hybrid, 0.333] - max(mean["jpeg+ldpc:mcs6", 0.167], mean["softcast", 0.167])
+    assert f"{gain:+.2f} (" in table
+    assert (out / "psnr_db.svg").stat().st_size > 1000
+    monkeypatch.setattr(module, "SAVED_AT_DB", (10.0,))
+    records = pd.read_parquet(out / "records.parquet")
+    savings = module.savings(records.assign(loss=-records.psnr_db), "softcast", "loss")
+    assert "| softcast | 1.00 (1.00 to 1.00) |" in savings
+
+
+def test_a_search_of_hybrids_names_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for item in pictures(2, side=64):
+        to_picture(item.x).save(data / f"{item.id}.png")
+    arguments = ["--data", data, "--out", out, "--side", 64, "--codecs", "jpeg", "--links", "mcs3"]
+    arguments += ["--analogs", "softcast-residual", "--shares", "0.3,0.6", "--rho", "1/4", "--snr", "10"]
+    monkeypatch.setattr("sys.argv", ["search_hybrid.py", *map(str, arguments)])
+    script("search_hybrid").main()
+    table = (out / "table.md").read_text().splitlines()
+    assert table[0].endswith("| jpeg+ldpc:mcs3 | softcast |")
+    assert table[2].startswith("| 1/4 | 10 | hybrid:jpeg:mcs3:softcast-residual:0.")

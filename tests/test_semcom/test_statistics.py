@@ -13,6 +13,7 @@ from semcom.statistics import (
     bootstrap_mean,
     compare,
     paired_difference,
+    rate_needed,
     summarise,
     wilson_interval,
 )
@@ -186,3 +187,20 @@ def test_missing_columns_and_schemes_are_typed_errors():
         summarise(frame(), "lpips_vgg")
     with pytest.raises(InvalidOption, match="in common"):
         compare(frame(), "psnr_db", "analog", "nobody")
+
+
+def test_the_rate_that_reaches_a_loss() -> None:
+    """Loss 1 / sqrt(rate) has its target t at 1 / t^2: exactly at points, between them to the chord."""
+    rates = 2.0 ** np.arange(-8, 1)
+    losses = rates**-0.5
+    for rate, loss in zip(rates, losses, strict=True):
+        assert rate_needed(rates, losses, float(loss)) == pytest.approx(rate)
+    between = rate_needed(rates, losses, 3.0)
+    assert 1 / 16 < between < 1 / 8
+    assert between == pytest.approx(2 ** -(3 + (3 - 8**0.5) / (4 - 8**0.5)))
+    assert rate_needed(rates, losses, 99.0) == rates[0]
+    assert math.isnan(rate_needed(rates, losses, 0.5))
+    worse_in_between = [4.0, 5.0, 2.0]
+    assert rate_needed([1, 2, 4], worse_in_between, 3.0) == pytest.approx(2 * 2**0.5)
+    with pytest.raises(InvalidOption, match="rates rising"):
+        rate_needed([1, 1], [2, 1], 1.0)

@@ -1,0 +1,107 @@
+"""Network calls, seconds and quality of every receiver on one picture of 512x512, one core.
+
+Run:     TORCH_HOME=../shared/torch-home python scripts/bench_receivers.py
+         python scripts/bench_receivers.py --image photo.jpg --schemes deepjscc+ddrm:8,deepjscc+ddrm:100
+Cost:    about 10 minutes of one core
+Expect:  see results/README.md; calls times the time of one call, whatever the receiver
+
+One JSON row per scheme: `receiver`, `calls` of the network (vector-Jacobian products count), `seconds` from
+what arrived to the picture, `lpips_squeeze`, `psnr_db`, and `peak_memory_mb` of a process of its own. Among
+them a run of 100 steps of the paper's system (deepjscc-range+ddnm, Yilmaz et al.) with the same network.
+Without LPIPS weights that column is null.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from semcom import presets
+from semcom.budget import Budget
+from semcom.data import Item, load_image, sample_photos
+from semcom.engine import process
+from semcom.errors import MissingWeights
+from semcom.experiment import run_script, write
+from semcom.scheme import CallsNetwork
+from semcom.sweep import noise_streams, peak_memory_mb
+
+SCHEMES = (
+    "deepjscc",
+    "deepjscc-perceptual",
+    "deepjscc-range+ddnm:100",
+    "deepjscc+ddnm:100",
+    "deepjscc+ddrm:4",
+    "deepjscc+ddrm:8",
+    "deepjscc+ddrm:100",
+    "deepjscc+diffpir:8",
+    "deepjscc+posterior:4",
+    "deepjscc+dps:50",
+)
+CHANNEL = "awgn"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A scheme to be timed in a process of its own."""
+
+    scheme: str
+    item: Item
+    rho: str
+    snr_db: float
+
+    def label(self, results: int) -> str:
+        """For messages."""
+        return self.scheme
+
+
+def timed(run: Run) -> Iterator[dict[str, object]]:
+    """One row; the network is loaded and warm before the clock runs."""
+    scheme, channel = presets.scheme(run.scheme), presets.channel(CHANNEL)
+    budget = Budget.from_rho(run.rho, run.item.x.numel())
+    sent = scheme.transmission.prepare(run.item.x, budget, channel, run.snr_db)
+    rng = noise_streams(run.item.id, 0)
+    observation = scheme.transmission.deliver(sent, channel, run.snr_db, rng)
+    torch.nn.functional.conv2d(torch.zeros(1, 8, 64, 64), torch.zeros(8, 8, 3, 3))  # first use takes longer
+    start = time.perf_counter()
+    x_hat = scheme.receiver(observation, rng.fork("receiver"))
+    seconds = time.perf_counter() - start
+    try:
+        lpips = float(presets.metric("lpips_squeeze")(x_hat, run.item.x))
+    except MissingWeights:
+        lpips = None
+    yield {
+        "receiver": scheme.name,
+        "calls": scheme.receiver.nfe if isinstance(scheme.receiver, CallsNetwork) else 0,
+        "seconds": round(seconds, 3),
+        "lpips_squeeze": None if lpips is None else round(lpips, 4),
+        "psnr_db": round(float(presets.metric("psnr_db")(x_hat, run.item.x)), 3),
+        "peak_memory_mb": round(peak_memory_mb()),
+    }
+
+
+def main() -> None:
+    """Parse, run one by one, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--image", type=Path, help="default: the astronaut of scikit-image, 512x512")
+    parser.add_argument("--out", type=Path, default=Path("results/bench_receivers"))
+    parser.add_argument("--schemes", default=",".join(SCHEMES))
+    parser.add_argument("--rho", default="1/192")
+    parser.add_argument("--snr", type=float, default=5.0, help="dB")
+    arguments = parser.parse_args()
+    item = sample_photos()[0] if arguments.image is None else load_image(arguments.image)
+    rows: list[dict[str, object]] = []
+    for name in arguments.schemes.split(","):
+        run = Run(name, item, arguments.rho, arguments.snr)
+        rows += process([run], timed, workers=2)  # one would mean this process
+        print(json.dumps(rows[-1]), flush=True)
+    write(arguments.out / "rows.json", json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,45 @@
+"""The range space of a picture by joint coding: what is spent, and that it is what it says."""
+
+import math
+
+import pytest
+import torch
+from toys import picture
+
+from channels import AWGN, transmit
+from semcom import presets
+from semcom.budget import Budget
+from semcom.operators import BlockMean
+from semcom.sweep import noise_streams
+
+
+@pytest.mark.parametrize(("rho", "uses"), [("1/192", 4096), ("1/768", 1024)])
+def test_channel_uses_power_and_noise_at_the_two_points_of_the_paper(rho: str, uses: int) -> None:
+    """K = 4096 and 1024 at 512x512; power 1 per symbol; noise of variance N0 = 10^(-SNR/10)."""
+    item = picture("natural", 512, 512)
+    transmission = presets.scheme("deepjscc-range").transmission
+    budget = Budget.from_rho(rho, item.x.numel())
+    sent = transmission.prepare(item.x, budget, AWGN(), None)
+    assert budget.channel_uses == uses == sent.channel_uses == sent.symbols.shape[1]
+    assert float(sent.symbols.abs().square().mean()) == pytest.approx(1, abs=1e-5)
+    for snr_db in (-5.0, 5.0):
+        rng = noise_streams(item.id, 0)
+        noise = transmit(AWGN(), sent.symbols, snr_db, rng).y - sent.symbols
+        noise_var = 10 ** (-snr_db / 10)
+        error = 5 * noise_var / math.sqrt(uses)  # the mean of |n|^2, which has the variance N0^2
+        assert float(noise.abs().square().mean()) == pytest.approx(noise_var, abs=error)
+        observation = transmission.deliver(sent, AWGN(), snr_db, rng)
+        (evidence,) = observation.evidence
+        assert evidence.y.shape == (1, 3, 256, 256)
+        assert isinstance(evidence.operator, BlockMean)
+        assert float(observation.energy) == pytest.approx(uses, rel=1e-5)
+
+
+def test_what_arrives_without_noise_is_near_the_means_of_blocks() -> None:
+    item = picture("natural", 64, 96)
+    transmission = presets.scheme("deepjscc-range").transmission
+    sent = transmission.prepare(item.x, Budget(3000, item.x.numel()), AWGN(), None)
+    (evidence,) = transmission.deliver(sent, AWGN(), 40.0, noise_streams(item.id, 0)).evidence
+    means = torch.nn.functional.avg_pool2d(item.x, 2)
+    mse = float((evidence.y - means).square().mean())
+    assert -10 * math.log10(mse) > 25
