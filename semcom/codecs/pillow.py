@@ -89,7 +89,11 @@ class Jpeg:
         return _open(file, "JPEG", size)
 
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
-        """The marker segments are those of a grey picture of this size and setting."""
+        """Through libjpeg-turbo."""
+        return _open(self.stream_file(stream, size), "JPEG", size)
+
+    def stream_file(self, stream: bytes, size: Size) -> bytes:
+        """The stream as a file; its marker segments are those of a grey picture of this size and setting."""
         setting, scan = stream[0], stream[1:]
         if setting >= self.settings:
             raise ValueError(f"setting of {setting}, expected 0..{self.settings - 1}")
@@ -98,7 +102,7 @@ class Jpeg:
         while scan[:2] == _DHT:  # no scan begins like this: 0xff is followed by 0 inside it
             length = 2 + int.from_bytes(scan[2:4], "big")
             tables, scan = tables + scan[:length], scan[length:]
-        return _open(parts.head + parts.tables + tables + parts.scan_header + scan + _EOI, "JPEG", size)
+        return parts.head + parts.tables + tables + parts.scan_header + scan + _EOI
 
     def _save(self, pixels: Pixels, setting: int, optimize: bool) -> bytes:
         factor = 25.5 * (0.1 / 25.5) ** (setting / (self.settings - 1))
