@@ -76,7 +76,9 @@ def read_jpeg(file: bytes, size: Size) -> JpegPicture:
     """
     try:
         return _read(file, size)
-    except (IndexError, KeyError, struct.error):
+    except KeyError as error:
+        raise CorruptPayload(f"JPEG file whose table {error} is missing") from None
+    except (IndexError, struct.error):
         raise CorruptPayload(f"JPEG file of {len(file)} bytes: a segment or the scan is cut short") from None
 
 
@@ -115,9 +117,9 @@ def _read(file: bytes, size: Size) -> JpegPicture:
 
 
 def _segments(file: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Marker, content, and where the segment ends, up to the end of the file."""
+    """Marker, content, and where the segment ends, up to the last marker of the file."""
     at = 2
-    while at < len(file):
+    while at < len(file) - 2:
         start, marker, length = struct.unpack(">BBH", file[at : at + 4])
         body, at = file[at + 4 : at + 2 + length], at + 2 + length
         if start != 0xFF or length < 2 or len(body) != length - 2:
@@ -139,7 +141,7 @@ def _quantisation_tables(body: bytes) -> dict[int, np.ndarray]:
 
 
 def _huffman_tables(body: bytes) -> dict[int, list[int]]:
-    """By class and number, what every 16 bits begin with: 256 length + symbol, 0 for no code (T.81, B.2.4.2)."""
+    """By class and number what every 16 bits begin with, 256 length + symbol, 0 for no code: T.81, B.2.4.2."""
     tables = {}
     while body:
         name, counts = body[0], body[1:17]
@@ -204,7 +206,7 @@ def _coefficients(
     """Blocks of every component, from the order of the scan to rows and columns."""
     parts = list(declared.values())
     most_across, most_down = max(c.across for c in parts), max(c.down for c in parts)
-    columns, rows = -(-size[0] // (SIDE * most_across)), -(-size[1] // (SIDE * most_down))
+    columns, rows = _up(size[0], SIDE * most_across), _up(size[1], SIDE * most_down)
     tables = [(codes[dc], codes[ac]) for dc, ac in selected]
     blocks = _blocks(data, rows * columns, tables, [c.across * c.down for c in parts])
     components = []
@@ -219,13 +221,15 @@ def _coefficients(
         block[:, ZIGZAG] = in_order
         units = block.reshape(rows, columns, c.down, c.across, SIDE, SIDE).transpose(0, 2, 1, 3, 4, 5)
         raster = units.reshape(rows * c.down, columns * c.across, SIDE, SIDE)
-        # sides of the component, A.1.1, in blocks
-        wide, high = (
-            -(-(-(-pixels * factor // most)) // SIDE)
-            for pixels, factor, most in ((size[0], c.across, most_across), (size[1], c.down, most_down))
-        )
+        wide = _up(_up(size[0] * c.across, most_across), SIDE)  # sides of the component in blocks, A.1.1
+        high = _up(_up(size[1] * c.down, most_down), SIDE)
         components.append(JpegComponent(raster[:high, :wide].copy(), steps[c.table], c.across, c.down))
     return JpegPicture(size, tuple(components))
+
+
+def _up(dividend: int, divisor: int) -> int:
+    """Quotient, rounded up."""
+    return -(-dividend // divisor)
 
 
 def _blocks(
@@ -235,8 +239,9 @@ def _blocks(
 
     T.81, F.2.2: a code, then as many bits as it says. The first of a block is a difference.
     """
-    octets = np.frombuffer(data + bytes(_REACH // 8), dtype=np.uint8).astype(np.int64)
-    windows = sum(octets[i : i + len(data) + 1] << (_REACH - 8 - 8 * i) for i in range(_REACH // 8)).tolist()
+    padded = np.frombuffer(data + bytes(_REACH // 8), dtype=np.uint8)
+    octets = np.lib.stride_tricks.sliding_window_view(padded, _REACH // 8).astype(np.int64)
+    windows = (octets @ (1 << np.arange(_REACH - 8, -1, -8))).tolist()
     found: list[tuple[list[int], list[int]]] = [([], []) for _ in tables]
     places = [part[0].append for part in found]
     values = [part[1].append for part in found]
@@ -264,12 +269,11 @@ def _blocks(
                     break
                 entry = ac[windows[bit >> 3] >> (16 - (bit & 7)) & 0xFFFF]
                 run = entry >> 4 & 15
-                if not entry & 15 and entry:
-                    if run != 15:  # the rest of the block is 0
-                        if run:
-                            raise CorruptPayload("JPEG scan with a symbol that baseline has not")
-                        bit += entry >> 8
-                        break
+                if entry and not entry & 15 and run != 15:
+                    if run:
+                        raise CorruptPayload("JPEG scan with a symbol that baseline has not")
+                    bit += entry >> 8  # the rest of the block is 0
+                    break
                 k += run + 1
                 if k > 63:
                     raise CorruptPayload("JPEG block of more than 64 coefficients")

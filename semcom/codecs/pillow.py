@@ -11,7 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image as PillowImage
 
+from semcom.cells import Cells
 from semcom.codecs import isobmff
+from semcom.codecs.jpeg_cells import jpeg_cells
+from semcom.codecs.jpeg_coefficients import read_jpeg
 from semcom.codecs.still import Pixels, Size
 
 Subsampling = Literal["4:4:4", "4:2:0"]
@@ -91,6 +94,14 @@ class Jpeg:
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
         """Through libjpeg-turbo."""
         return _open(self.stream_file(stream, size), "JPEG", size)
+
+    def file_cells(self, file: bytes, size: Size, whole: Size) -> Cells:
+        """An interval for every coefficient."""
+        return jpeg_cells(read_jpeg(file, size), whole)
+
+    def stream_cells(self, stream: bytes, size: Size, whole: Size) -> Cells:
+        """An interval for every coefficient."""
+        return self.file_cells(self.stream_file(stream, size), size, whole)
 
     def stream_file(self, stream: bytes, size: Size) -> bytes:
         """The stream as a file; its marker segments are those of a grey picture of this size and setting."""
