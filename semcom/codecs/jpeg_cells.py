@@ -39,7 +39,7 @@ class Plane:
     down: int = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class JpegCoefficients:
     """The DCT coefficients that JPEG quantises, of pictures in [0, 1], in units of q Delta / 255.
 

@@ -141,7 +141,7 @@ def _quantisation_tables(body: bytes) -> dict[int, np.ndarray]:
 
 
 def _huffman_tables(body: bytes) -> dict[int, list[int]]:
-    """By class and number what every 16 bits begin with, 256 length + symbol, 0 for no code: T.81, B.2.4.2."""
+    """By class and number what every 16 bits begin with, 256 length + symbol; 0: no code. T.81, B.2.4.2."""
     tables = {}
     while body:
         name, counts = body[0], body[1:17]
