@@ -35,9 +35,13 @@ class Cells:
         if not bool((self.low <= self.high).all()):
             raise InvalidOption("cells with a lower bound above the upper one: low <= high, value by value")
 
+    def outside(self, x: Tensor) -> Tensor:
+        """How far outside of its interval every value of A x is, in its units; 0 inside."""
+        return self._missing(x, 0.0).abs()
+
     def misfit(self, x: Tensor) -> Float[Tensor, " batch"]:
-        """How far outside of its interval the worst value of A x is, in its units; 0 inside."""
-        return self._missing(x, 0.0).abs().flatten(1).amax(1)
+        """The same of the worst value."""
+        return self.outside(x).flatten(1).amax(1)
 
     def inside(self, x: Tensor) -> Tensor:
         """Nearest to x: x + A+ (clamp(A x, low, high) - A x).
