@@ -52,9 +52,10 @@ class Generative:
     """Refines what arrived with a prior: mean + knob (average of samples - mean).
 
     With knob 1 and one sample it shows a draw from the posterior, as the method understands it; with knob 0
-    the mean: the decoded picture itself if there is one, else the method's first estimate. In between lie the
-    pictures of least distortion for their realism (Freirich et al. 2021); averaging samples goes the same
-    way. An item that was lost is a sample of the prior; its record says outage.
+    the mean: the decoded picture itself if there is one (in its cells, where the method uses them), else the
+    method's first estimate. In between lie the pictures of least distortion for their realism (Freirich et
+    al. 2021); averaging samples goes the same way. An item that was lost is a sample of the prior; its record
+    says outage.
 
     Args:
         method: Draws samples.

@@ -1,5 +1,6 @@
 """Cells: what JPEG bytes pin down, and points that lie in them and in the box."""
 
+import io
 import math
 from pathlib import Path
 
@@ -11,10 +12,18 @@ from torch import Tensor
 
 from semcom.cells import TOLERANCE, Cells, in_units
 from semcom.codecs import FileCodec, Jpeg, Memo, Quality, StreamCodec
-from semcom.codecs.jpeg_cells import COLORS, JpegCoefficients, Plane, cosine_matrix, lanczos_matrix
+from semcom.codecs.jpeg_cells import (
+    COLORS,
+    JpegCoefficients,
+    Plane,
+    cosine_matrix,
+    jpeg_cells,
+    lanczos_matrix,
+)
+from semcom.codecs.jpeg_coefficients import JpegComponent, JpegPicture, read_jpeg
 from semcom.codecs.pillow import Subsampling
 from semcom.codecs.still import to_tensor
-from semcom.data import load_folder
+from semcom.data import load_folder, to_picture
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.operators import BlockMean, Identity
 
@@ -147,6 +156,27 @@ def test_the_original_is_in_its_cells(
             aside = Cells(operator, cells.low + (cells.high - cells.low), 2 * cells.high - cells.low)
             missed = torch.maximum(aside.low - y, y - aside.high) - allowed
             assert float((missed > 0).double().mean()) > 0.5
+
+
+def test_colour_of_half_the_width_is_understood(photo: Tensor) -> None:
+    """4:2:2, which our codec does not write."""
+    for width, height in ((96, 64), (45, 38)):
+        x, buffer = photo[..., :height, :width], io.BytesIO()
+        to_picture(x).save(buffer, "JPEG", quality=60, subsampling="4:2:2")
+        cells = jpeg_cells(read_jpeg(buffer.getvalue(), (width, height)), (width, height))
+        operator = cells.operator
+        assert isinstance(operator, JpegCoefficients)
+        assert operator.planes == (Plane(), Plane(2, 1), Plane(2, 1))
+        outside = cells.outside(x.double())
+        assert float((outside - rounding(operator, False)).max()) <= 0
+        assert float(cells.misfit(cells.settled(noisy(x), 0.0, 1.0))) <= TOLERANCE
+
+
+def test_colour_sampled_in_no_whole_ratio_is_refused() -> None:
+    blocks, steps = np.zeros((1, 1, 8, 8), np.int64), np.ones((8, 8), np.int64)
+    odd = JpegPicture((8, 8), tuple(JpegComponent(blocks, steps, across, 1) for across in (3, 2, 1)))
+    with pytest.raises(InvalidOption, match="no whole ratio"):
+        jpeg_cells(odd, (8, 8))
 
 
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
