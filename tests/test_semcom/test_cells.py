@@ -158,6 +158,20 @@ def test_the_original_is_in_its_cells(
             assert float((missed > 0).double().mean()) > 0.5
 
 
+@pytest.mark.parametrize("size", [(18, 34), (17, 33), (18, 32), (16, 34)], ids=str)
+@pytest.mark.parametrize("axis", [2, 3])
+def test_edges_are_filled_up_as_libjpeg_does(size: tuple[int, int], axis: int) -> None:
+    """Blue with a red edge: the last pixel repeated, or the last mean, are 100 levels of colour apart."""
+    x = torch.zeros(1, 3, size[1], size[0])
+    x[:, 2] = 1
+    edge = x.movedim(axis, 0)[-1]
+    edge[:, 0], edge[:, 2] = 1.0, 0.0
+    cells = cells_of(x, "4:2:0", Quality(1, 90))
+    assert isinstance(cells.operator, JpegCoefficients)
+    outside = cells.outside(x.double())
+    assert float((outside - rounding(cells.operator, False)).max()) <= 0
+
+
 def test_colour_of_half_the_width_is_understood(photo: Tensor) -> None:
     """4:2:2, which our codec does not write."""
     for width, height in ((96, 64), (45, 38)):
