@@ -2,7 +2,7 @@
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/consistency_jpeg.py
 Cost:    see results/README.md; results are written at the end
-Expect:  see results/consistency/table.md
+Expect:  see results/consistency/README.md
 
 JPEG's elementary stream over an error-free link at the capacity of AWGN at 10 dB, at three bandwidths. Beside
 PSNR and LPIPS the coefficients, of a million, that are not where the bytes say: `outside_ppm` in floating

@@ -43,16 +43,20 @@ class Plane:
 class JpegCoefficients:
     """The DCT coefficients that JPEG quantises, of pictures in [0, 1], in units of q Delta / 255.
 
-    Of every row w of the matrix to Y, Cb, Cr, with a matrix per axis that reduces the picture by Lanczos,
-    repeats its last pixel up to whole blocks, takes means where colour is sampled coarser, and transforms
-    blocks of 8,
+    One component after the other,
 
-        A x = (K_down x' K_across^T)  of  x' = w . x,   one component after the other.
+        A x = K_down (w . x) K_across^T
 
-    libjpeg repeats the last column of pixels before it takes means, the last row after.
+    with w the component's row of the matrix to Y, Cb, Cr. The matrix K of an axis reduces the picture by
+    Lanczos, takes means where colour is sampled coarser, fills up to whole blocks and transforms blocks of 8.
+    libjpeg fills up by the last column of pixels before it takes means, by the last row of means after.
 
     `pinv` weighs pictures by their Y, Cb and Cr, not by R, G and B: of all x with A x nearest to y the one
-    whose components are shortest. It is a right inverse of A wherever all sides are whole units.
+    whose components are shortest. It is a right inverse of A wherever all sides are whole units (16 pixels
+    for 4:2:0), reduced or not.
+
+    Matrices are dense, so that time goes with the third power of the side: A and pinv take 0.04 s for
+    768x512, 0.7 s for 2000x1300.
 
     Args:
         size: Of the picture, in pixels.
