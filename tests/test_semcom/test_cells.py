@@ -67,9 +67,10 @@ def test_transform_is_orthonormal() -> None:
 
 
 @pytest.mark.parametrize("planes", [FULL, HALVED], ids=["444", "420"])
-def test_pseudo_inverse_is_exact_on_whole_blocks(planes: tuple[Plane, ...]) -> None:
-    operator = JpegCoefficients((32, 16), (32, 16), planes)
-    y = operator.A(torch.zeros(1, 3, 16, 32, dtype=torch.float64))
+@pytest.mark.parametrize("size", [(32, 16), (64, 32), (255, 121)], ids=str)  # reduced by 1, 2 and 8
+def test_pseudo_inverse_is_exact_on_whole_blocks(size: tuple[int, int], planes: tuple[Plane, ...]) -> None:
+    operator = JpegCoefficients(size, (32, 16), planes)
+    y = operator.A(torch.zeros(1, 3, size[1], size[0], dtype=torch.float64))
     y = torch.randn(y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(operator.A(operator.pinv(y)), y, rtol=0, atol=1e-12)
 
