@@ -120,7 +120,10 @@ def send(
     codec: CodecOption = "",
     receiver: Annotated[
         str,
-        typer.Option(help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior.", show_default="none"),
+        typer.Option(
+            help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior; consistency (JPEG only).",
+            show_default="none",
+        ),
     ] = "",
     steps: Annotated[
         int | None, typer.Option(help="Noise levels of the receiver.", min=1, show_default="the receiver's")

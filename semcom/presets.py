@@ -46,6 +46,7 @@ from semcom.metrics import Availability, Metric, metric_named
 from semcom.metrics.catalogue import ALL_METRICS
 from semcom.prior import NaturalImagePrior
 from semcom.receivers import Direct
+from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM
 from semcom.receivers.ddrm import DDRM
 from semcom.receivers.diffpir import DiffPIR
@@ -303,6 +304,11 @@ DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  #
 ALIASES = {"envelope": "envelope:csit-average"}
 
 METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # with the default steps
+    "consistency": (
+        "diffpir whose pictures code to the very bytes that arrived, for JPEG; 8 steps from what arrived",
+        8,
+        lambda prior, steps: Consistency(prior, Matched(steps)),
+    ),
     "ddnm": (
         "keeps what was observed, a prior fills the null space; 100 steps from noise",
         100,
@@ -332,6 +338,7 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
 ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")  # of a hybrid
 HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
 HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # defaults
+NEEDS = {"consistency": "jpeg+ldpc:csit-average"}  # methods that do not take what joint codes deliver
 PRIOR = "prior"
 TILE = 1024  # pixels, side of the pieces in which larger pictures go through it
 RECEIVER_PARTS = ("steps", "knob", "samples")
@@ -510,7 +517,10 @@ def schemes() -> tuple[Listed, ...]:
     ideal = [Listed("avif+ideal:csit-average", "avif over an error-free link at channel capacity: a bound")]
     single = [Listed(name, about) for name, (about, _) in SCHEMES.items()]
     generative = [
-        *(Listed(f"deepjscc+{name}:{usual}", about) for name, (about, usual, _) in METHODS.items()),
+        *(
+            Listed(f"{NEEDS.get(name, 'deepjscc')}+{name}:{usual}", about)
+            for name, (about, usual, _) in METHODS.items()
+        ),
         Listed("deepjscc-range+ddnm:100", "the system of Yilmaz et al.: block means by deepjscc, then ddnm"),
         Listed("avif+ldpc:csit-average+ddrm:8", "a decoded AVIF picture, then ddrm"),
         Listed("softcast+ddrm:8", "the symbols of softcast as evidence for ddrm"),

@@ -19,6 +19,7 @@ from semcom.transmission import (
     Csit,
     Observation,
     Origin,
+    Payload,
     Sent,
     lost,
     nothing_sent,
@@ -222,10 +223,15 @@ def receive_coded(
     coded: Coded = sent.content
     received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
     delivery = coded.link.receive(received)
-    images = [_decode(payload, coded, sent.shape) for payload in delivery.payloads()]
+    arrived = delivery.payloads()
+    images = [_decode(payload, coded, sent.shape) for payload in arrived]
+    payloads = tuple(
+        None if data is None or image is None else Payload(coded.codec, data)
+        for data, image in zip(arrived, images, strict=True)
+    )
     energy = torch.full((rng.batch,), float(sent.channel_uses))  # QAM: average over the constellation
     origin = origin_of(coded.codec, coded.fitted, sent.shape, rng.batch)
-    return observe_images(sent, images, energy, concealment, {"bler": delivery.bler}, origin)
+    return observe_images(sent, images, energy, concealment, {"bler": delivery.bler}, origin, payloads)
 
 
 def origin_of(codec: SourceCodec, fitted: Fitted, shape: tuple[int, ...], batch: int) -> Origin:
@@ -301,6 +307,7 @@ class IdealSeparate:
         received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
         arrived = self.link.succeeds(received, 8 * len(fitted.payload))
         images = [fitted.decoded if ok else None for ok in arrived.tolist()]
+        payloads = tuple(Payload(self.codec, fitted.payload) if ok else None for ok in arrived.tolist())
         energy = torch.full((rng.batch,), float(sent.channel_uses))
         origin = origin_of(self.codec, fitted, sent.shape, rng.batch)
-        return observe_images(sent, images, energy, self.concealment, origin=origin)
+        return observe_images(sent, images, energy, self.concealment, origin=origin, payloads=payloads)

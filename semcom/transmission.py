@@ -10,6 +10,7 @@ from torch import Tensor
 
 from channels import Channel, SnrDb, Streams
 from semcom.budget import Budget
+from semcom.codecs.codec import SourceCodec
 from semcom.operators import Identity, Operator
 
 Csit = Literal["none", "average"]
@@ -37,6 +38,19 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Payload:
+    """The bytes behind a decoded picture.
+
+    Args:
+        codec: Whose.
+        data: As they arrived.
+    """
+
+    codec: SourceCodec
+    data: bytes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Linear:
     """Evidence y = A x + noise.
 
@@ -48,6 +62,7 @@ class Linear:
         origin: Of a decoded picture.
         symbols: Where the picture is an estimate from symbols of known noise, those, one item each; a
             receiver with a prior takes them in place of the picture. None for a lost item.
+        payloads: Where a codec decoded the picture, its bytes, one item each; None for a lost item.
     """
 
     y: Tensor
@@ -55,12 +70,14 @@ class Linear:
     noise_std: Float[Tensor, " batch"]
     origin: Origin | None = None
     symbols: tuple["Linear | None", ...] = ()
+    payloads: tuple[Payload | None, ...] = ()
 
     def item(self, index: int) -> "Linear":
         """One batch element, as a batch of one."""
         part = slice(index, index + 1)
         origin = None if self.origin is None else Origin(self.origin.code, self.origin.point[part])
-        return Linear(self.y[part], self.operator, self.noise_std[part], origin, self.symbols[part])
+        noise_std, symbols, payloads = self.noise_std[part], self.symbols[part], self.payloads[part]
+        return Linear(self.y[part], self.operator, noise_std, origin, symbols, payloads)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -155,6 +172,7 @@ def observe_images(
     concealment: Concealment,
     info: Mapping[str, Tensor] | None = None,
     origin: Origin | None = None,
+    payloads: tuple[Payload | None, ...] = (),
 ) -> Observation:
     """Evidence x + noise from decoded images [1, 3, height, width]; None is a lost item and is concealed.
 
@@ -165,6 +183,7 @@ def observe_images(
         concealment: What is shown for a lost item.
         info: Numbers per item beside those of `sent`.
         origin: Of the images.
+        payloads: Behind the images.
     """
     batch = len(images)
     shape = (batch, *sent.shape[1:])
@@ -175,7 +194,8 @@ def observe_images(
     columns |= {**(info or {}), "outage": outage}
     noise_std = torch.where(outage > 0, torch.inf, torch.nan)
     uses = torch.full((batch,), sent.channel_uses)
-    return Observation((Linear(y, Identity(), noise_std, origin),), shape, uses, energy, columns)
+    evidence = Linear(y, Identity(), noise_std, origin, payloads=payloads)
+    return Observation((evidence,), shape, uses, energy, columns)
 
 
 def lost(sent: Sent, concealment: Concealment, batch: int) -> Observation:

@@ -34,6 +34,7 @@ from semcom import codecs, presets, zoo
 from semcom.analog import Analog
 from semcom.calibration import CosineGain
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
+from semcom.codecs.jpeg_cells import JpegCoefficients, Plane
 from semcom.codecs.learned import LearnedCodec
 from semcom.envelope import Choice, Envelope, GenieEnvelope
 from semcom.foreign_priors import VariancePreserving
@@ -55,6 +56,7 @@ from semcom.operators import (
     Mask,
 )
 from semcom.receivers import Direct
+from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM
 from semcom.receivers.ddrm import DDRM
 from semcom.receivers.diffpir import DiffPIR
@@ -178,6 +180,8 @@ REFINED: tuple[tuple[Transmission, Generative], ...] = (
     (presets.scheme("deepjscc").transmission, Generative(METHODS[1], 0.3, 2)),
     (Reduced(presets.scheme("deepjscc").transmission), Generative(METHODS[0])),
     (Separate(JPEG, FixedMcs(3)), Generative(METHODS[1])),
+    (Separate(JPEG, FixedMcs(3)), Generative(Consistency(SHRINKING, Matched(3)))),
+    (IdealSeparate(JPEG, IdealLink()), Generative(Consistency(SHRINKING, Matched(2)), 0.5, 2)),
     (SoftCast(), Generative(METHODS[2])),
     (Hybrid(Separate(JPEG, FixedMcs(3)), SoftCast(), noise=0.05), Generative(METHODS[1])),
     (TRANSMISSIONS[-1], Generative(METHODS[0])),
@@ -201,6 +205,7 @@ def _gains() -> Tensor:
     return torch.where(gains < 0.2, 0.0, gains)
 
 
+JPEG_420 = (Plane(), Plane(2, 2), Plane(2, 2))
 OPERATORS = (  # with the shape of what they act on
     (Identity(), (2, 3, 6, 8)),
     (BlockMean(2, 6, 8), (2, 3, 6, 8)),
@@ -212,6 +217,11 @@ OPERATORS = (  # with the shape of what they act on
     (CosineGain(_gains()), (2, 3, 6, 8)),
     (Fade(torch.tensor([1.0, 0.5j, 0.0, -2.0 + 1.0j], dtype=torch.complex128)), (3, 4)),
     (Composed(BlockMean(2, 6, 8), Grey()), (2, 3, 6, 8)),
+    (IterativePinv(JpegCoefficients((16, 8), (16, 8), (Plane(),) * 3), 1e-13), (2, 3, 8, 16)),
+    (IterativePinv(JpegCoefficients((16, 16), (16, 16), JPEG_420), 1e-13), (1, 3, 16, 16)),
+    (IterativePinv(JpegCoefficients((11, 9), (11, 9), JPEG_420), 1e-13), (2, 3, 9, 11)),
+    (IterativePinv(JpegCoefficients((13, 17), (7, 9), JPEG_420), 1e-13), (1, 3, 17, 13)),
+    (IterativePinv(JpegCoefficients((9, 4), (9, 4), (Plane(),)), 1e-13), (2, 3, 4, 9)),
     (
         IterativePinv(Composed(Mask(_kept()[:, :, ::2, ::2]), DecimatedBlur(_KERNEL, 2, 6, 8)), 1e-13),
         (1, 3, 6, 8),

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from semcom.cells import Cells
 from semcom.errors import BudgetTooSmall, FaultyCodec
 
 T = TypeVar("T")
@@ -52,6 +53,18 @@ class SourceCodec(Protocol):
 
     def decode(self, payload: bytes, shape: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
         """Raise `CorruptPayload` on bytes that are not an image of this shape."""
+        ...
+
+
+@runtime_checkable
+class HasCells(Protocol):
+    """A codec that can say what its bytes pin down of the image."""
+
+    def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
+        """Intervals that the image was in, in [0, 1]; None if this format does not say.
+
+        Raise `CorruptPayload` on bytes that are not an image of this shape.
+        """
         ...
 
 
@@ -201,6 +214,10 @@ class Memo:
             image = self.codec.decode(payload, shape)
             self._images.put(key, image)
         return image.clone()
+
+    def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
+        """Those of the codec inside, if it has any; they are not remembered."""
+        return self.codec.cells(payload, shape) if isinstance(self.codec, HasCells) else None
 
     def __reduce__(self) -> tuple[type["Memo"], tuple[SourceCodec, int]]:
         """Without what is held."""

@@ -11,7 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image as PillowImage
 
+from semcom.cells import Cells
 from semcom.codecs import isobmff
+from semcom.codecs.jpeg_cells import jpeg_cells
+from semcom.codecs.jpeg_coefficients import read_jpeg
 from semcom.codecs.still import Pixels, Size
 
 Subsampling = Literal["4:4:4", "4:2:0"]
@@ -89,7 +92,19 @@ class Jpeg:
         return _open(file, "JPEG", size)
 
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
-        """The marker segments are those of a grey picture of this size and setting."""
+        """Through libjpeg-turbo."""
+        return _open(self.stream_file(stream, size), "JPEG", size)
+
+    def file_cells(self, file: bytes, size: Size, whole: Size) -> Cells:
+        """An interval for every coefficient."""
+        return jpeg_cells(read_jpeg(file, size), whole)
+
+    def stream_cells(self, stream: bytes, size: Size, whole: Size) -> Cells:
+        """An interval for every coefficient."""
+        return self.file_cells(self.stream_file(stream, size), size, whole)
+
+    def stream_file(self, stream: bytes, size: Size) -> bytes:
+        """The stream as a file; its marker segments are those of a grey picture of this size and setting."""
         setting, scan = stream[0], stream[1:]
         if setting >= self.settings:
             raise ValueError(f"setting of {setting}, expected 0..{self.settings - 1}")
@@ -98,7 +113,7 @@ class Jpeg:
         while scan[:2] == _DHT:  # no scan begins like this: 0xff is followed by 0 inside it
             length = 2 + int.from_bytes(scan[2:4], "big")
             tables, scan = tables + scan[:length], scan[length:]
-        return _open(parts.head + parts.tables + tables + parts.scan_header + scan + _EOI, "JPEG", size)
+        return parts.head + parts.tables + tables + parts.scan_header + scan + _EOI
 
     def _save(self, pixels: Pixels, setting: int, optimize: bool) -> bytes:
         factor = 25.5 * (0.1 / 25.5) ** (setting / (self.settings - 1))

@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
 from torch import Tensor
 
+from semcom.cells import Cells
 from semcom.codecs.codec import Quality
 from semcom.errors import CorruptPayload, InvalidOption, InvalidSource
 from semcom.sources import check_image
@@ -65,6 +66,25 @@ class StillFormat(Protocol):
         ...
 
 
+@runtime_checkable
+class QuantisedFormat(Protocol):
+    """A format that can say what its bytes pin down. Both functions may raise anything on damaged bytes."""
+
+    def file_cells(self, file: bytes, size: Size, whole: Size) -> Cells:
+        """Intervals of a picture in [0, 1].
+
+        Args:
+            file: Which has declared `size`.
+            size: Of the coded picture.
+            whole: Of the picture that was reduced to it.
+        """
+        ...
+
+    def stream_cells(self, stream: bytes, size: Size, whole: Size) -> Cells:
+        """The same of a stream."""
+        ...
+
+
 @dataclass(frozen=True)
 class FileCodec:
     """A whole image file is the payload, container included; nothing else is sent.
@@ -103,12 +123,21 @@ class FileCodec:
         """Raise `CorruptPayload` unless the bytes are a file of one of the reduced sizes of this shape."""
         size = (shape[-1], shape[-2])
         with _decoding(self.name, payload):
-            declared = self.format.file_size(payload)
-            if declared not in {reduced_size(size, scale) for scale in SCALES}:
-                raise CorruptPayload(
-                    f"picture of {declared[0]}x{declared[1]} for an item of {size[0]}x{size[1]}"
-                )
-            return to_tensor(enlarge(self.format.file_pixels(payload, declared), size))
+            return to_tensor(enlarge(self.format.file_pixels(payload, self._coded_size(payload, size)), size))
+
+    def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
+        """What the file says for certain; None if the format does not."""
+        if not isinstance(self.format, QuantisedFormat):
+            return None
+        size = (shape[-1], shape[-2])
+        with _decoding(self.name, payload):
+            return self.format.file_cells(payload, self._coded_size(payload, size), size)
+
+    def _coded_size(self, payload: bytes, size: Size) -> Size:
+        declared = self.format.file_size(payload)
+        if declared not in {reduced_size(size, scale) for scale in SCALES}:
+            raise CorruptPayload(f"picture of {declared[0]}x{declared[1]} for an item of {size[0]}x{size[1]}")
+        return declared
 
 
 @dataclass(frozen=True)
@@ -151,10 +180,24 @@ class StreamCodec:
         """Raise `CorruptPayload` unless the bytes are a stream for this shape."""
         size = (shape[-1], shape[-2])
         with _decoding(self.name, payload):
-            scale = payload[0]
-            if scale not in SCALES:
-                raise CorruptPayload(f"scale of {scale}, expected one of {SCALES}")
-            return to_tensor(enlarge(self.format.stream_pixels(payload[1:], reduced_size(size, scale)), size))
+            pixels = self.format.stream_pixels(payload[1:], _coded_size(payload, size))
+            return to_tensor(enlarge(pixels, size))
+
+    def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
+        """What the stream says for certain; None if the format does not."""
+        if not isinstance(self.format, QuantisedFormat):
+            return None
+        size = (shape[-1], shape[-2])
+        with _decoding(self.name, payload):
+            return self.format.stream_cells(payload[1:], _coded_size(payload, size), size)
+
+
+def _coded_size(payload: bytes, size: Size) -> Size:
+    """Of the picture in a stream, by the scale before it."""
+    scale = payload[0]
+    if scale not in SCALES:
+        raise CorruptPayload(f"scale of {scale}, expected one of {SCALES}")
+    return reduced_size(size, scale)
 
 
 def to_pixels(x: Float[Tensor, "1 3 height width"]) -> Pixels:

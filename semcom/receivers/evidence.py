@@ -8,13 +8,15 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from semcom.calibration import ErrorTable, error_model
-from semcom.errors import UnsuitableEvidence
+from semcom.cells import Cells, in_units
+from semcom.codecs.codec import HasCells
+from semcom.errors import CorruptPayload, UnsuitableEvidence
 from semcom.fusion import fused
 from semcom.operators import Identity, Operator
 from semcom.transmission import Linear, Observation
 
-Noise = Literal["white", "colored"]
-"""How the measured error of a decoded picture is described: one number, or one per frequency."""
+Noise = Literal["white", "colored", "cells"]
+"""What a method uses of a decoded picture's error: one number, one per frequency, or that and its cells."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -27,6 +29,7 @@ class PriorEvidence:
         noise_std: Per real value of y and item; infinite where the item was lost.
         guess: Of x, from the evidence alone; None if there is no good one.
         spread: Standard deviation of its error per value, None if nobody knows.
+        cells: What the bytes that arrived say for certain, of x in these units; None if they say nothing.
     """
 
     y: Tensor
@@ -34,6 +37,7 @@ class PriorEvidence:
     noise_std: Float[Tensor, " batch"]
     guess: Tensor | None = None
     spread: float | None = None
+    cells: Cells | None = None
 
 
 def in_prior_units(
@@ -42,7 +46,8 @@ def in_prior_units(
     """The evidence, fused to one piece, from pictures in [0, 1] to x in [-1, 1]: 2 y - A 1, twice the noise.
 
     A decoded picture of unknown noise gets that of its origin, and symbols of known noise stand in for the
-    picture that was made of them, both for batches of one. A lost item is evidence of infinite noise.
+    picture that was made of them, both for batches of one. A lost item is evidence of infinite noise. With
+    cells, the guess is the decoded picture moved into them.
 
     Args:
         observation: What arrived.
@@ -56,10 +61,11 @@ def in_prior_units(
     several = len(observation.evidence) > 1
     evidence = fused(observation, tables) if several else observation.evidence[0]
     guess = spread = None
+    cells = _cells(evidence, observation.shape) if noise == "cells" else None
     symbols = evidence.symbols[0] if evidence.symbols else None
     if symbols is not None:
         guess, spread = 2 * evidence.y - 1, 2 * float(evidence.noise_std)
-        evidence = evidence if noise == "white" else symbols
+        evidence = evidence if noise == "white" else symbols  # they have no cells
     if bool(evidence.noise_std.isnan().any()):
         if evidence.origin is None:
             raise UnsuitableEvidence(
@@ -72,12 +78,29 @@ def in_prior_units(
             guess, spread = 2 * evidence.y - 1, 2 * error_std
         evidence = (
             model.evidence(evidence.y)[0]
-            if whole and noise == "colored"
+            if whole and noise != "white"
             else Linear(evidence.y, evidence.operator, torch.tensor([error_std]))
         )
     ones = torch.ones(observation.shape, dtype=evidence.y.dtype, device=evidence.y.device)
     y = 2 * evidence.y - evidence.operator.A(ones)
-    return PriorEvidence(y, evidence.operator, 2 * evidence.noise_std, guess, spread)
+    if cells is not None and guess is not None:
+        guess = cells.settled(guess, -1.0, 1.0).to(guess)
+    return PriorEvidence(y, evidence.operator, 2 * evidence.noise_std, guess, spread, cells)
+
+
+def _cells(evidence: Linear, shape: tuple[int, ...]) -> Cells | None:
+    """Of x in [-1, 1], by the bytes behind a batch of one.
+
+    Bytes that a decoder forgives but that are not as the standard says bound nothing.
+    """
+    payload = evidence.payloads[0] if evidence.payloads else None
+    if payload is None or not isinstance(payload.codec, HasCells):
+        return None
+    try:
+        cells = payload.codec.cells(payload.data, shape)
+    except CorruptPayload:
+        return Cells(Identity(), torch.tensor(-torch.inf), torch.tensor(torch.inf))
+    return None if cells is None else in_units(cells, shape, 0.5, 0.5)
 
 
 def to_picture(x: Tensor) -> Tensor:

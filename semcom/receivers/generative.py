@@ -52,11 +52,11 @@ class Generative:
     """Refines what arrived with a prior: mean + knob (average of samples - mean).
 
     With knob 1 and one sample it shows a draw from the posterior, as the method understands it; with knob 0
-    the mean: the decoded picture itself if there is one, else the method's first estimate, which is the
-    posterior mean with `Posterior` only. The squared error is D* (1 + knob^2) with that of the mean, D*: more
-    than the least at its realism, which takes the optimal transport of the mean in place of the sample
-    (`semcom.theory.perception_distortion`). The average of n samples is like knob 1 / sqrt(n). An item that
-    was lost is a sample of the prior; its record says outage.
+    the mean: the decoded picture itself if there is one (in its cells, where the method uses them), else the
+    method's first estimate, which is the posterior mean with `Posterior` only. The squared error is
+    D* (1 + knob^2) with that of the mean, D*: more than the least at its realism, which takes the optimal
+    transport of the mean in place of the sample (`semcom.theory.perception_distortion`). The average of n
+    samples is like knob 1 / sqrt(n). An item that was lost is a sample of the prior; its record says outage.
 
     Args:
         method: Draws samples.

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from channels import NamedStreams
 from channels.streams import SharedStreams
+from semcom.cells import Cells
 from semcom.denoisers import GaussianDenoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import BlockMean, DecimatedBlur, Identity, Mask
+from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM
 from semcom.receivers.ddrm import DDRM
 from semcom.receivers.diffpir import DiffPIR
@@ -114,7 +116,38 @@ def test_the_others_have_the_bias_they_state(
 
 
 @pytest.mark.parametrize(
-    "receiver", [DDNM(PRIOR), DDRM(PRIOR), Posterior(PRIOR), DiffPIR(PRIOR), DPS(PRIOR)], ids=lambda r: r.name
+    ("steps", "mean", "variance"),
+    [(100, (0.916, 0.537), (0.054, 0.468)), (1000, (0.927, 0.689), (0.057, 0.399))],  # as its docstring says
+)
+def test_consistency_has_the_bias_it_states(
+    steps: int, mean: tuple[float, ...], variance: tuple[float, ...]
+) -> None:
+    """Of two values the first is known to be in [0.5, 1.5]; every sample keeps to it."""
+    interval = Cells(FIRST, torch.tensor([0.5, -math.inf]), torch.tensor([1.5, math.inf]))
+    shape = (COUNT, 1, 1, 2)
+    y, noise_std = torch.tensor([1.0, 0.0]).expand(shape), torch.full((COUNT,), 12**-0.5)
+    method = Consistency(PRIOR, FromNoise(steps), bound=math.inf)
+    rng = White(torch.Generator().manual_seed(0), COUNT)
+    samples = last(method.estimates(PriorEvidence(y, FIRST, noise_std, cells=interval), shape, rng))
+    assert float(interval.misfit(samples).max()) == 0
+    assert float((samples[..., 0] == 1.5).float().mean()) < 0.01  # inside, and not on the edge
+    samples = samples.flatten(1)
+    torch.testing.assert_close(samples.mean(0), torch.tensor(mean), rtol=0, atol=6 * STANDARD_ERROR)
+    allowed = 6 * math.sqrt(2) * STANDARD_ERROR
+    torch.testing.assert_close(samples.var(0), torch.tensor(variance), rtol=0, atol=allowed)
+
+
+@pytest.mark.parametrize(
+    "receiver",
+    [
+        DDNM(PRIOR),
+        DDRM(PRIOR),
+        Posterior(PRIOR),
+        DiffPIR(PRIOR),
+        DPS(PRIOR),
+        Consistency(PRIOR, FromNoise(100)),
+    ],
+    ids=lambda r: r.name,
 )
 def test_a_lost_item_is_a_sample_of_the_prior(receiver: Method) -> None:
     mean, variance = moments(receiver, math.inf)
