@@ -38,7 +38,8 @@ class Hybrid:
     """Bits for a coarse picture and analog symbols for the rest, one after the other.
 
     Of k channel uses the digital part has k_d = floor(share k), and what it leaves goes to the analog part.
-    With power p_d and p_a per symbol, k_d p_d + k_a p_a = k_d + k_a and p_d / p_a = 10^(power_db / 10).
+    With power p_d and p_a per symbol, k_d p_d + k_a p_a = k and p_d / p_a = 10^(power_db / 10); where the two
+    differ, uses that neither part fills count as spent.
 
     The analog part carries, with e ~ N(0, I) drawn by the transmitter and unknown to the receiver,
 
@@ -137,7 +138,8 @@ class Hybrid:
             "digital_silent": float(bool(digital.cause)),
         }
         symbols = torch.cat((digital.symbols, analog.symbols), 1)
-        return Sent(symbols, digital.channel_uses + analog.channel_uses, shape, parts, info)
+        spent = digital.channel_uses + analog.channel_uses if self.power_db == 0 else budget.channel_uses
+        return Sent(symbols, spent, shape, parts, info)
 
     def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
         """Both parts, each over its own uses of the channel."""
@@ -163,7 +165,7 @@ class Hybrid:
         info["digital_outage"] = gone[0].float()
         info["outage"] = (gone[0] & gone[1]).float()
         energy = parts.powers[0] * digital.energy + parts.powers[1] * analog.energy
-        uses = digital.channel_uses + analog.channel_uses
+        uses = torch.full_like(digital.channel_uses, sent.channel_uses)
         return Observation((coarse, fine), digital.shape, uses, energy, info)
 
     def _of_picture(self, fine: Linear, coarse: Linear) -> Linear:
