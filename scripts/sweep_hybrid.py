@@ -43,8 +43,8 @@ HYBRIDS = tuple(
     for noise in NOISES
 )
 CHANNEL = "awgn"
-SNR_DB = (-5.0, 0.0, 2.5, 5.0, 10.0, 15.0, 20.0)
-RHO = ("1/96", "1/68", "1/48", "1/34", "1/24")
+SNR_DB = (-5.0, 0.0, 5.0, 10.0, 20.0)
+RHO = ("1/96", "1/48", "1/24")
 WHOLE, HALF = "1/48", "1/96"
 REFERENCE = "deepjscc"
 SAVED_AT_DB = (5.0, 10.0)
