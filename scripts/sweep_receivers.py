@@ -4,8 +4,9 @@ Run:     TORCH_HOME=../shared/torch-home python scripts/sweep_receivers.py --wor
 Cost:    see results/README.md; killed or interrupted, the same command resumes
 Expect:  see results/README.md
 
-The twelve points of low rate, DeepJSCC received by its own decoder, by the one tuned to LPIPS, and refined by
-DDRM with the natural-image prior, the knob between mean and sample at several settings. The last table has
+The twelve points of low rate: DeepJSCC received by its own decoder, by the one tuned to LPIPS, and refined by
+DiffPIR with the natural-image prior, the knob between mean and sample at several settings; the same receiver
+behind a digital link; and the system of Yilmaz et al. 2024, block means by DeepJSCC and 100 steps of DDNM. The last table has
 differences to plain DeepJSCC at equal channel uses, over all points, with intervals over pictures.
 """
 
@@ -34,10 +35,14 @@ if TYPE_CHECKING:
 SCHEMES = (
     "deepjscc",
     "deepjscc-perceptual",
-    "deepjscc+ddrm:8:0.25",
-    "deepjscc+ddrm:8:0.5",
+    "deepjscc+diffpir:8:0.25",
+    "deepjscc+diffpir:8:0.5",
+    "deepjscc+diffpir:8",
     "deepjscc+ddrm:8",
-    "deepjscc-perceptual+ddrm:8:0.5",
+    "deepjscc-perceptual+diffpir:8:0.5",
+    "learned+ldpc:csit-average",
+    "learned+ldpc:csit-average+diffpir:8:0.5",
+    "deepjscc-range+ddnm:100",
 )
 CHANNEL = "awgn"
 SNR_DB = (-5.0, 0.0, 5.0, 10.0)

@@ -542,9 +542,8 @@ def image_strip(
 ) -> "Picture":
     """Original and received pictures side by side, with a magnified detail and the error of each.
 
-    Rows: the pictures; the window richest in detail, twice enlarged, where the picture is large enough to
-        need
-    it; the absolute error, mean over colours, times `gain` (black 0, yellow 1/gain and more).
+    Rows: the pictures; the window richest in detail, twice enlarged, where the picture is larger
+    than its column; the absolute error, mean over colours, times `gain` (black 0, yellow 1/gain and more).
 
     Args:
         original: One picture, [1, 3, height, width] in [0, 1].

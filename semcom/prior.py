@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from semcom.errors import InvalidOption
 from semcom.layers import Stage, condition_network, zeroed
 
 DATA_STD = 0.5  # of pixels in [-1, 1]
@@ -14,16 +16,22 @@ DATA_STD = 0.5  # of pixels in [-1, 1]
 class NaturalImagePrior(nn.Module):
     """D(x, sigma) = E[x0 | x0 + sigma n = x] of photographs in [-1, 1]: a U-Net on small patches of pixels.
 
-        D = c_skip x + c_out F(c_in x, ln sigma)
-        c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), c_in = 1 / sqrt(sigma^2 + s^2)
+        D = (x / sigma^2) / P + F / sqrt(P),  P = 1 / sigma^2 + 1 / s^2
 
-    with s = 0.5, so that F has input and target of variance 1 at every level. Fully convolutional: a picture
-    of any size is padded to multiples of the coarsest patch, by reflection or, where too small, repetition.
+    with s = 0.5: the answer for white Gaussian pictures, and what a network F adds in units of its error, so
+    that F has a target of variance 1 at every level. A conditional one also sees a guess of x0 with an error
+    of standard deviation r, E[x0 | x, guess]:
+
+        D = (x / sigma^2 + guess / r^2) / P + F / sqrt(P),  P = 1 / sigma^2 + 1 / r^2 + 1 / s^2
+
+    Without a guess, 1 / r = 0, it is a prior too. Fully convolutional: a picture of any size is padded to
+    multiples of the coarsest patch, by reflection or, where too small, repetition.
 
     Args:
         widths: Features on every grid, the finest first; each grid has half the sides of the one before.
         blocks: Residual blocks on every grid, on the way down and again on the way up, and on the coarsest.
         patch: Pixels, the side of a place on the finest grid.
+        conditional: Whether it takes a guess.
 
     Reference:
         Karras, Aittala, Aila and Laine, Elucidating the design space of diffusion-based generative models,
@@ -31,20 +39,31 @@ class NaturalImagePrior(nn.Module):
 
     Example:
         >>> import torch
-        >>> NaturalImagePrior((8, 16, 24))(torch.randn(1, 3, 40, 70), torch.tensor([0.5])).shape
+        >>> NaturalImagePrior((8, 16, 24), (1, 1, 1))(torch.randn(1, 3, 40, 70), torch.tensor([0.5])).shape
         torch.Size([1, 3, 40, 70])
     """
 
     def __init__(
-        self, widths: Sequence[int] = (64, 128, 256), blocks: Sequence[int] = (1, 1, 2), patch: int = 4
+        self,
+        widths: Sequence[int] = (32, 64, 128, 192),
+        blocks: Sequence[int] = (1, 1, 1, 2),
+        patch: int = 2,
+        conditional: bool = False,
     ) -> None:
         super().__init__()
-        self.config = {"widths": list(widths), "blocks": list(blocks), "patch": patch}
+        self.config = {
+            "widths": list(widths),
+            "blocks": list(blocks),
+            "patch": patch,
+            "conditional": conditional,
+        }
+        self.conditional = conditional
         self.patch = patch
         self.coarsest_patch = patch * 2 ** (len(widths) - 1)
         condition = 128
-        self.condition = condition_network(1, condition)
-        self.into = nn.Conv2d(3 * patch**2, widths[0], 3, padding=1)
+        pictures = 2 if conditional else 1
+        self.condition = condition_network(pictures, condition)
+        self.into = nn.Conv2d(3 * pictures * patch**2, widths[0], 3, padding=1)
         finer = list(zip(widths[:-1], blocks[:-1], strict=True))
         steps = list(pairwise(widths))
         self.fall = nn.ModuleList(Stage(f, n, condition) for f, n in finer)
@@ -57,27 +76,51 @@ class NaturalImagePrior(nn.Module):
     @property
     def name(self) -> str:
         """That of its weights."""
-        return "prior"
+        return "refiner" if self.conditional else "prior"
 
     def forward(
-        self, x: Float[Tensor, "batch 3 height width"], sigma: Float[Tensor, " batch"]
+        self,
+        x: Float[Tensor, "batch 3 height width"],
+        sigma: Float[Tensor, " batch"],
+        guess: Float[Tensor, "batch 3 height width"] | None = None,
+        spread: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Posterior mean, in [-1, 1] up to errors."""
+        """Posterior mean, in [-1, 1] up to errors.
+
+        Args:
+            x: x0 + sigma n.
+            sigma: Above 0.
+            guess: Of x0; only for a conditional network, which also answers without.
+            spread: r of the guess, above 0; infinite where there is none.
+
+        Raises:
+            InvalidOption: A guess for a network that takes none.
+        """
+        if guess is not None and not self.conditional:
+            raise InvalidOption(f"the network {self.name} takes no guess; the receiver needs a refiner")
         height, width = x.shape[2:]
         level = sigma[:, None, None, None]
-        total = (level**2 + DATA_STD**2).sqrt()
+        inputs, numbers = [x / (level**2 + DATA_STD**2).sqrt()], [sigma.log() / 4]
+        precision, weighed = 1 / level**2 + 1 / DATA_STD**2, x / level**2
+        if self.conditional:
+            known = torch.zeros_like(sigma) if guess is None or spread is None else 1 / spread**2
+            guess = torch.zeros_like(x) if guess is None else guess
+            told = known[:, None, None, None]
+            inputs.append(guess * (told / (1 + DATA_STD**2 * told)).sqrt())
+            numbers.append(torch.log1p(DATA_STD**2 * known) / 4)
+            precision, weighed = precision + told, weighed + told * guess
         padding = (0, -width % self.coarsest_patch, 0, -height % self.coarsest_patch)
         small = padding[1] >= width or padding[3] >= height
-        padded = nn.functional.pad(x, padding, mode="replicate" if small else "reflect")
-        residual = self.residual(padded / total, sigma.log()[:, None] / 4)[:, :, :height, :width]
-        return DATA_STD**2 / total**2 * x + level * DATA_STD / total * residual
+        padded = nn.functional.pad(torch.cat(inputs, 1), padding, mode="replicate" if small else "reflect")
+        residual = self.residual(padded, torch.stack(numbers, 1))[:, :, :height, :width]
+        return weighed / precision + residual / precision.sqrt()
 
     def residual(
-        self, x: Float[Tensor, "batch 3 height width"], log_level: Float[Tensor, "batch 1"]
+        self, inputs: Float[Tensor, "batch channels height width"], numbers: Float[Tensor, "batch numbers"]
     ) -> Float[Tensor, "batch 3 height width"]:
-        """F, of a picture of whole places."""
-        condition = self.condition(log_level)
-        features = self.into(nn.functional.pixel_unshuffle(x, self.patch))
+        """F, of pictures of whole places."""
+        condition = self.condition(numbers)
+        features = self.into(nn.functional.pixel_unshuffle(inputs, self.patch))
         passed = []
         for stage, down in zip(self.fall, self.down, strict=True):
             features = stage(features, condition)
@@ -88,3 +131,15 @@ class NaturalImagePrior(nn.Module):
             features = nn.functional.pixel_shuffle(up(features), 2) + passed.pop()
             features = stage(features, condition)
         return nn.functional.pixel_shuffle(self.out(features), self.patch).float()
+
+    @classmethod
+    def conditional_from(cls, prior: "NaturalImagePrior") -> "NaturalImagePrior":
+        """A conditional network that answers like this prior whatever the guess, to be trained on."""
+        network = cls(**{**prior.config, "conditional": True})
+        weights = prior.state_dict()
+        for key in ("into.weight", "condition.0.weight"):
+            wide = torch.zeros_like(network.state_dict()[key])
+            wide[:, : weights[key].shape[1]] = weights[key]
+            weights[key] = wide
+        network.load_state_dict(weights)
+        return network

@@ -1,12 +1,12 @@
 """Large pictures in tiles with seamless overlap, for networks that have one size or much memory to need."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
 
 
@@ -23,7 +23,7 @@ class Tiled:
         InvalidOption: Out of range.
     """
 
-    denoiser: Denoiser
+    denoiser: Callable[..., Tensor]
     size: int = 1024
     overlap: int = 64
 
@@ -34,11 +34,15 @@ class Tiled:
             )
 
     def __call__(
-        self, x: Float[Tensor, "batch 3 height width"], sigma: Float[Tensor, " batch"]
+        self,
+        x: Float[Tensor, "batch 3 height width"],
+        sigma: Float[Tensor, " batch"],
+        guess: Float[Tensor, "batch 3 height width"] | None = None,
+        spread: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
-        """D(x, sigma)."""
+        """D(x, sigma), or with a guess that of a conditional network."""
         if max(x.shape[2:]) <= self.size:
-            return self.denoiser(x, sigma)
+            return self.denoiser(x, sigma) if guess is None else self.denoiser(x, sigma, guess, spread)
         tops, lefts = (self._starts(side) for side in x.shape[2:])
         total = torch.zeros_like(x)
         weights = x.new_zeros(x.shape[2:])
@@ -49,7 +53,8 @@ class Tiled:
                 down, across = ramps
                 weight = down[:, None] * across
                 place = (slice(top, top + part.shape[2]), slice(left, left + part.shape[3]))
-                total[:, :, *place] += weight * self.denoiser(part, sigma)
+                told = () if guess is None else (guess[:, :, *place], spread)
+                total[:, :, *place] += weight * self.denoiser(part, sigma, *told)
                 weights[place] += weight
         return total / weights
 

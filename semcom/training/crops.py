@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
@@ -21,11 +21,12 @@ class Crops:
     """Square pieces of photographs, from which smaller windows are drawn.
 
     Args:
-        pixels: 8-bit RGB [count, side, side, 3]; may be a memory map, may lie on a GPU.
+        pixels: 8-bit RGB [count, side, side, 3], or two pictures of 3 colours each beside each other; may be
+            a memory map, may lie on a GPU.
         size: Side of the windows, at most the side of the pieces.
     """
 
-    pixels: UInt8[Tensor, "count side side 3"]
+    pixels: UInt8[Tensor, "count side side colors"]
     size: int
 
     @classmethod
@@ -45,12 +46,18 @@ class Crops:
             raise InvalidOption(f"crops of {size}x{size} from {shard}, whose squares are {side}x{side}")
         return cls(pixels.to(device), size)
 
-    def whole(self) -> Float[Tensor, "count 3 side side"]:
+    def whole(self) -> Float[Tensor, "count colors side side"]:
         """All pieces in their order, in [0, 1]."""
         return self.pixels.permute(0, 3, 1, 2).float() / 255
 
-    def sample(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
+    def sample(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch colors size size"]:
         """Random windows of random pieces, half of them mirrored, in [0, 1]."""
+        return self.sample_of(batch, generator)[0]
+
+    def sample_of(
+        self, batch: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "batch colors size size"], Int[Tensor, " batch"]]:
+        """The same, and the number of the piece of each."""
         count, side = self.pixels.shape[:2]
         device = generator.device
         piece = torch.randint(count, (batch,), generator=generator, device=device)
@@ -59,7 +66,7 @@ class Crops:
         mirrored = torch.rand(batch, 1, generator=generator, device=device) < 0.5
         rows, columns = corner[0] + span, corner[1] + torch.where(mirrored, span.flip(0), span)
         windows = self.pixels[piece[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return windows.permute(0, 3, 1, 2).float() / 255
+        return windows.permute(0, 3, 1, 2).float() / 255, piece
 
 
 def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int = 0) -> None:
@@ -126,6 +133,7 @@ def _read_plain(shard: Path) -> Tensor:
         pixels = np.lib.format.open_memmap(shard, mode="c")
     except (OSError, EOFError, ValueError) as error:
         raise InvalidSource(f"{shard} is not a readable shard ({type(error).__name__})") from None
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (*pixels.shape[1:2] * 2, 3):
+    square = pixels.ndim == 4 and pixels.shape[1] == pixels.shape[2] and pixels.shape[3] in (3, 6)
+    if pixels.dtype != np.uint8 or not square:
         raise InvalidSource(f"{shard} holds {pixels.dtype} {pixels.shape}, not uint8 (count, side, side, 3)")
     return torch.from_numpy(pixels)

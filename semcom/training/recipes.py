@@ -15,6 +15,7 @@ RECIPES = {
     "deepjscc-2019": "semcom.training.deepjscc2019",
     "learned-codec": "semcom.training.learned_codec",
     "prior": "semcom.training.prior",
+    "refiner": "semcom.training.refiner",
 }
 
 

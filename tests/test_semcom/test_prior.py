@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from semcom import zoo
+from semcom.errors import InvalidOption
 from semcom.prior import NaturalImagePrior
-from semcom.training import prior
+from semcom.training import prior, refiner
 
 
 @pytest.fixture(scope="module")
 def network() -> NaturalImagePrior:
     torch.manual_seed(0)
-    small = NaturalImagePrior((8, 16, 24), (1, 1, 1)).requires_grad_(False)
+    small = NaturalImagePrior((8, 16, 24), (1, 1, 1), 4).requires_grad_(False)
     nn.init.normal_(small.out.weight, std=0.05)
     return small
 
@@ -25,7 +26,7 @@ def test_before_training_it_is_the_linear_answer() -> None:
     x = torch.randn(2, 3, 32, 48)
     sigma = torch.tensor([0.1, 2.0])
     expected = (0.25 / (0.25 + sigma**2))[:, None, None, None] * x
-    torch.testing.assert_close(NaturalImagePrior((8, 16, 24))(x, sigma), expected)
+    torch.testing.assert_close(NaturalImagePrior((8, 16, 24), (1, 1, 1), 4)(x, sigma), expected)
 
 
 def test_finer_patches_and_more_grids() -> None:
@@ -59,13 +60,16 @@ def test_shifted_by_whole_places_it_answers_the_same(network: NaturalImagePrior)
 def test_it_is_no_larger_than_a_cpu_bears() -> None:
     full = NaturalImagePrior()
     assert 2e6 < sum(p.numel() for p in full.parameters()) < 5.5e6
-    places = {"into": 4, "out": 4, "fall.0": 4, "rise.1": 4, "fall.1": 8, "rise.0": 8, "down.0": 8, "up.1": 8}
-    products = 0.0
-    for name, layer in full.named_modules():
+    products = [0]
+
+    def count(layer: nn.Conv2d, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        products[0] += layer.weight.numel() * output.shape[2] * output.shape[3]
+
+    for layer in full.modules():
         if isinstance(layer, nn.Conv2d):
-            side = next((side for key, side in places.items() if name.startswith(key)), full.coarsest_patch)
-            products += layer.weight.numel() / side**2
-    assert products < 36_000  # per pixel
+            layer.register_forward_hook(count)
+    full(torch.zeros(1, 3, 64, 64), torch.ones(1))
+    assert products[0] / 64**2 < 38_000  # per pixel
 
 
 def test_its_recipe_learns_to_denoise(tmp_path: Path) -> None:
@@ -81,9 +85,61 @@ def test_its_recipe_learns_to_denoise(tmp_path: Path) -> None:
         pixels = (127 * (1 + ramps / 2)).astype(np.uint8)
         np.save(tmp_path / f"{name}.npy", pixels)
     shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
+    small = NaturalImagePrior((8, 16, 24), (1, 1, 1), 4)
+    zoo.save(small, tmp_path / "start.safetensors")
+    shards["start"] = tmp_path / "start.safetensors"
     score_db = prior.train(5.0, tmp_path / "out", batch=4, crop=32, **shards)
     trained = zoo.read(tmp_path / "out/weights.safetensors")
     assert isinstance(trained, NaturalImagePrior)
     pictures = torch.from_numpy(np.load(tmp_path / "val.npy")).permute(0, 3, 1, 2).float() / 255
-    untrained_db = prior.score(NaturalImagePrior().requires_grad_(False), pictures)
+    untrained_db = prior.score(small.requires_grad_(False), pictures)
     assert score_db > untrained_db + 0.1
+
+
+def test_a_conditional_network_starts_as_the_prior_it_comes_from(network: NaturalImagePrior) -> None:
+    conditional = NaturalImagePrior.conditional_from(network)
+    x, sigma = torch.randn(2, 3, 30, 50), torch.tensor([0.2, 1.0])
+    expected = network(x, sigma)
+    torch.testing.assert_close(conditional(x, sigma), expected)
+    nothing = torch.full((2,), torch.inf)
+    torch.testing.assert_close(conditional(x, sigma, torch.zeros_like(x), nothing), expected)
+
+
+def test_before_training_a_guess_is_weighed_by_its_error() -> None:
+    """Of data of variance 1/4: (x / sigma^2 + guess / r^2) / (1 / sigma^2 + 1 / r^2 + 4)."""
+    untrained = NaturalImagePrior((8, 16, 24), (1, 1, 1), 4, conditional=True).requires_grad_(False)
+    x, guess = torch.randn(2, 2, 3, 16, 16).unbind()
+    sigma, spread = torch.tensor([0.5, 1.0]), torch.tensor([0.1, 0.2])
+    s, r = sigma[:, None, None, None], spread[:, None, None, None]
+    expected = (x / s**2 + guess / r**2) / (1 / s**2 + 1 / r**2 + 4)
+    torch.testing.assert_close(untrained(x, sigma, guess, spread), expected)
+
+
+def test_a_prior_takes_no_guess(network: NaturalImagePrior) -> None:
+    x = torch.randn(1, 3, 16, 16)
+    with pytest.raises(InvalidOption, match="takes no guess"):
+        network(x, torch.ones(1), x, torch.ones(1))
+
+
+def test_the_recipe_of_the_refiner_ends_in_a_conditional_network(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
+    for name in ("train", "val"):
+        times = 1 if name == "train" else 3
+        np.save(tmp_path / f"{name}.npy", np.tile(pixels, (1, times, times, 1)))
+    start = NaturalImagePrior((8, 8, 8, 8), (1, 1, 1, 1))
+    zoo.save(start, tmp_path / "prior.safetensors")
+    shards = {"photos": tmp_path / "train.npy", "validation": tmp_path / "val.npy"}
+    score_db = refiner.train(
+        1.0,
+        tmp_path / "out",
+        batch=2,
+        crop=32,
+        start=tmp_path / "prior.safetensors",
+        codes="deepjscc,jpeg",
+        **shards,
+    )
+    trained = zoo.read(tmp_path / "out/weights.safetensors")
+    assert isinstance(trained, NaturalImagePrior)
+    assert trained.conditional
+    assert 5 < score_db < 60
+    assert len(list(tmp_path.glob("*-decoded-*.npy"))) == 2

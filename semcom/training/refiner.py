@@ -1,0 +1,199 @@
+"""Recipe of the refiner: the prior that also sees what some decoder made of the picture."""
+
+import hashlib
+import logging
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from channels.awgn import AWGN
+from channels.channel import transmit
+from channels.streams import NamedStreams, SharedStreams
+from semcom import zoo
+from semcom.jscc.adaptive import AdaptiveDeepJSCC
+from semcom.prior import NaturalImagePrior
+from semcom.training import prior
+from semcom.training.crops import Crops, shard_of
+from semcom.training.loop import Settings, Training
+from semcom.training.prior import CACHE, PHOTOS, VALIDATION
+from semcom.training.processes import own_device
+
+CODES = "deepjscc,deepjscc,deepjscc,avif,learned,jpeg"
+"""Whose decoded pictures are refined; one that stands there thrice makes three times as many."""
+INVERSE_RHO = (24.0, 1024.0)
+SNR_DB = (-7.0, 15.0)
+UNTOLD = 0.4  # part of the items that come without a guess, so that it stays a prior
+MISJUDGED = 0.2  # standard deviation of ln spread: receivers know the error of a picture to some 2 dB
+SCORED = (0.5, 2.0)
+"""sigma over the error of the guess, of the validation score."""
+LEAST_SPREAD = 0.01
+logger = logging.getLogger(__name__)
+
+
+def train(
+    seconds: float,
+    out: Path,
+    photos: Path = PHOTOS,
+    validation: Path = VALIDATION,
+    batch: int = 16,
+    crop: int = 64,
+    learning_rate: float = 5e-4,
+    device: str = "cpu",
+    start: Path | None = None,
+    codes: str = CODES,
+) -> float:
+    """Train, or go on, and write `weights.safetensors` into `out`.
+
+    Args:
+        seconds: Wall-clock length.
+        out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
+        photos: Training pictures, or a shard made by `crops.pack` from them.
+        validation: Pictures for the score, or a shard.
+        batch: Crops per step.
+        crop: Their side in pixels, a multiple of 16.
+        learning_rate: Peak of Adam's.
+        device: Where to train.
+        start: Weights to start from, of a refiner or a prior, instead of the prior of this package.
+        codes: Names of schemes or codecs between commas; without codecs a machine needs no more than torch.
+
+    Returns:
+        Validation score: PSNR of D(x, sigma, guess) in dB, mean over `SCORED` and one 192x192 crop of 24
+        pictures.
+    """
+    device = own_device(device)
+    names = codes.split(",")
+    pairs = Pairs.load(shard_of(photos, CACHE, count=2000, side=224), names, crop, device)
+    held_out = Pairs.load(shard_of(validation, CACHE, count=24, side=256), names, 192, device)
+    torch.manual_seed(0)
+    network = zoo.read_as(start or zoo.find("prior"), NaturalImagePrior)
+    network = network if network.conditional else NaturalImagePrior.conditional_from(network)
+    network = network.to(device).to(memory_format=torch.channels_last).train()
+    settings = Settings(seconds, batch, learning_rate, validate_seconds=min(300.0, seconds / 4))
+    training = Training(network, loss, pairs.sample, lambda n: score(n, held_out), settings, out)
+    zoo.save(training.run(), out / "weights.safetensors")
+    return training.result.score
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pairs:
+    """Pictures and what decoders made of them.
+
+    Args:
+        crops: Of 6 channels, the picture and the decoded one.
+        spread: Root mean square error of each decoded piece, of values in [-1, 1].
+    """
+
+    crops: Crops
+    spread: Float[Tensor, " count"]
+
+    @classmethod
+    def load(cls, shard: Path, codes: list[str], size: int, device: str) -> "Pairs":
+        """Decoded once, and kept beside the shard."""
+        digest = hashlib.blake2b(repr((codes, INVERSE_RHO, SNR_DB)).encode(), digest_size=4)
+        kept = shard.with_name(f"{shard.stem}-decoded-{digest.hexdigest()}.npy")
+        if not kept.is_file():
+            pieces = Crops.load(shard, size).pixels
+            partial = kept.with_suffix(f".{os.getpid()}.partial")
+            with partial.open("wb") as file:
+                np.save(file, decoded(pieces, codes))
+            os.replace(partial, kept)
+        crops = Crops.load(kept, size, device)
+        errors = [
+            (piece[..., 3:].float() - piece[..., :3].float()).square().mean().sqrt() for piece in crops.pixels
+        ]
+        return cls(crops, (torch.stack(errors) * 2 / 255).clamp_min(LEAST_SPREAD))
+
+    def sample(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch 7 size size"]:
+        """Pictures in [0, 1], decoded pictures, and their spread as a constant channel."""
+        windows, piece = self.crops.sample_of(batch, generator)
+        spread = self.spread[piece][:, None, None, None].expand(-1, 1, *windows.shape[2:])
+        return torch.cat((windows, spread), 1)
+
+
+@torch.no_grad()
+def decoded(pieces: UInt8[Tensor, "count side side 3"], codes: list[str]) -> np.ndarray:
+    """Each piece beside what a code of the list makes of it, at a random operating point."""
+    senders = [Sender(code) for code in codes]
+    pairs = np.empty((*pieces.shape[:3], 6), np.uint8)
+    rng = np.random.default_rng(0)
+    for i, piece in enumerate(pieces):
+        x = piece.permute(2, 0, 1)[None].float() / 255
+        y = senders[i % len(senders)](x, rng.uniform(size=2), i)
+        pairs[i, ..., :3] = piece.numpy()
+        pairs[i, ..., 3:] = (y[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        if i % 100 == 99:
+            logger.info(f"decoded {i + 1} of {len(pieces)} pieces")
+    return pairs
+
+
+class Sender:
+    """A code at any operating point: the network of DeepJSCC over AWGN, or a codec.
+
+    Args:
+        code: Name of the network, or of the codec.
+    """
+
+    def __init__(self, code: str) -> None:
+        if code == "deepjscc":
+            network = zoo.load(code)
+            assert isinstance(network, AdaptiveDeepJSCC)
+            self.network, self.codec = network, None
+        else:  # needs more than training machines may have
+            from semcom import presets
+
+            self.network, self.codec = None, presets.codec(code)
+
+    def __call__(
+        self, x: Float[Tensor, "1 3 side side"], place: np.ndarray, seed: int
+    ) -> Float[Tensor, "1 3 side side"]:
+        """What is decoded at a place in the range of operating points, two numbers from 0 to 1.
+
+        These are rho and SNR, or, of a codec, any scale and setting.
+        """
+        if self.network is not None:
+            inverse_rho = INVERSE_RHO[0] * (INVERSE_RHO[1] / INVERSE_RHO[0]) ** place[0]
+            snr_db = SNR_DB[0] + (SNR_DB[1] - SNR_DB[0]) * place[1]
+            symbols = self.network.encode(x, max(3, int(x.numel() / inverse_rho)), None)
+            received = transmit(AWGN(), symbols, float(snr_db), NamedStreams(0, (f"refiner-{seed}",)))
+            return self.network.decode(received, tuple(x.shape))
+        assert self.codec is not None
+        quality = self.codec.qualities[int(place[0] * len(self.codec.qualities))]
+        return self.codec.decode(self.codec.encode(x, quality), tuple(x.shape))
+
+
+def loss(network: NaturalImagePrior, batch: Float[Tensor, "batch 7 size size"], rng: SharedStreams) -> Tensor:
+    """Squared error of D times P, that is of F against its target; sigma about the error of the guess."""
+    clean, guess, spread = 2 * batch[:, :3] - 1, 2 * batch[:, 3:6] - 1, batch[:, 6, 0, 0]
+    draws = rng.normal("levels", (3,))
+    told = rng.uniform("told", (1,))[:, 0] >= UNTOLD
+    mean, std = prior.LOG_SIGMA
+    alone = mean + std * draws[:, 0]
+    about = spread.log() - 0.5 + draws[:, 0]
+    sigma = torch.where(told, about, alone).exp().clamp(0.01, 80)
+    believed = torch.where(told, spread * (MISJUDGED * draws[:, 1]).exp(), torch.inf)
+    noisy = clean + sigma[:, None, None, None] * rng.normal("noise", tuple(clean.shape[1:]))
+    with torch.autocast(clean.device.type, torch.bfloat16):
+        estimate = network(noisy, sigma, torch.where(told[:, None, None, None], guess, 0.0), believed)
+    precision = 1 / sigma**2 + 1 / prior.DATA_STD**2 + torch.where(told, 1 / spread**2, 0.0)
+    return (precision * (estimate.float() - clean).square().mean((1, 2, 3))).mean()
+
+
+def score(network: NaturalImagePrior, pairs: Pairs) -> float:
+    """Mean PSNR of D(x, sigma, guess) in dB."""
+    values: list[float] = []
+    windows = pairs.crops.pixels.permute(0, 3, 1, 2)[:, :, : pairs.crops.size, : pairs.crops.size]
+    with torch.no_grad():
+        for i, (window, spread) in enumerate(zip(windows.split(1), pairs.spread.split(1), strict=True)):
+            clean, guess = (2 * part.float() / 255 - 1 for part in (window[:, :3], window[:, 3:]))
+            noise = NamedStreams(0, (f"validation-{i}",)).normal("noise", tuple(clean.shape[1:]))
+            for ratio in SCORED:
+                noisy = clean + ratio * spread * noise.to(clean.device)
+                estimate = network(noisy, ratio * spread, guess, spread).clamp(-1, 1)
+                values.append(-10 * math.log10(float((estimate - clean).square().mean()) / 4))
+    return sum(values) / len(values)
