@@ -34,7 +34,7 @@ SCHEMES = (
     "deepjscc-perceptual",
     "deepjscc-range+ddnm:100",
     "deepjscc+ddnm:100",
-    "deepjscc+ddrm:4",
+    "deepjscc+diffpir:4",
     "deepjscc+ddrm:8",
     "deepjscc+ddrm:100",
     "deepjscc+diffpir:8",

@@ -5,7 +5,7 @@ Cost:    about 2 minutes of one core
 Expect:  see results/README.md
 
 White Gaussian noise on all three colours, one realisation per picture. The prior serves all levels with one
-network of some 33 kMAC per pixel; FFDNet takes about 6 times and CDnCNN-B 20 times as much.
+network of some 37 kMAC per pixel; FFDNet takes about 6 times and CDnCNN-B 18 times as much.
 """
 
 import argparse

@@ -6,8 +6,9 @@ Expect:  see results/README.md
 
 The twelve points of low rate: DeepJSCC received by its own decoder, by the one tuned to LPIPS, and refined by
 DiffPIR with the natural-image prior, the knob between mean and sample at several settings; the same receiver
-behind a digital link; and the system of Yilmaz et al. 2024, block means by DeepJSCC and 100 steps of DDNM. The last table has
-differences to plain DeepJSCC at equal channel uses, over all points, with intervals over pictures.
+behind a digital link; and the system of Yilmaz et al. 2024, block means by DeepJSCC and 100 steps of DDNM.
+The last table has differences to plain DeepJSCC at equal channel uses, over all points, with intervals over
+pictures.
 """
 
 from collections.abc import Sequence

@@ -303,7 +303,9 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
 ALIASES = {"envelope": "envelope:csit-average"}
 
-MARGIN = 2.0  # on photos/val, as much realism for 0.1 dB less than 1; without fresh noise 8 steps do as well as 100
+MARGIN = 2.0
+"""Noise at the start over the expected error: on photos/val more realism per dB than 1. With it, and without
+fresh noise, 8 steps of DiffPIR come within 1 % of the LPIPS of 100."""
 
 METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # with the default steps
     "consistency": (
