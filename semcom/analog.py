@@ -1,20 +1,21 @@
 """Joint source-channel coding by a network: images to symbols and back."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from channels import Channel, Received, SnrDb, Streams, transmit
-from channels.symbols import average_power
+from channels.symbols import average_power, unpack
 from semcom.budget import Budget
 from semcom.errors import BudgetTooSmall
 from semcom.jscc.jscc import DeepJSCC
 from semcom.transmission import (
     Concealment,
     Csit,
+    Nonlinear,
     Observation,
     Origin,
     Sent,
@@ -22,6 +23,8 @@ from semcom.transmission import (
     nothing_sent,
     observe_images,
 )
+
+LEAST_NOISE_VAR = 1e-12  # per real value
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,20 @@ class Analog:
         per_value = torch.full((rng.batch,), math.log2(uses / math.prod(sent.shape)))
         origin = Origin(self.network.name, torch.stack((per_value, effective_db), 1))
         info = {"effective_snr_db": effective_db}
-        return observe_images(sent, images, energy.expand(rng.batch), self.concealment, info, origin)
+        observation = observe_images(sent, images, energy.expand(rng.batch), self.concealment, info, origin)
+        if self.csit != "none":  # the receiver does not know for which SNR the picture was encoded
+            return observation
+        encoded = tuple(self._explained(received.item(i), uses) for i in range(rng.batch))
+        return replace(observation, evidence=(replace(observation.evidence[0], encoded=encoded),))
+
+    def _explained(self, received: Received, uses: int) -> Nonlinear:
+        """What was received as a function of the picture: h E(x) over the deviation of the noise."""
+        scale = (received.noise_var / 2).clamp_min(LEAST_NOISE_VAR).rsqrt()
+
+        def measurement(x: Tensor) -> Tensor:
+            return unpack(received.h * self.network.encode(x, uses, None) * scale)
+
+        return Nonlinear(unpack(received.y * scale), measurement)
 
 
 def effective_snr_db(received: Received) -> Float[Tensor, " batch"]:

@@ -1,7 +1,9 @@
 """Operators of observations, y = A x + noise: linear ones with adjoint and pseudo-inverse."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -380,6 +382,48 @@ class IterativePinv:
             following = residual.abs().square().sum()
             direction, energy = residual + following / energy * direction, following
         return x
+
+
+@dataclass(frozen=True, eq=False)
+class Linearised:
+    """The derivative of a measurement at a picture: A v = J v and A* u = J* u, by automatic differentiation.
+
+    Args:
+        measurement: Differentiable map of real tensors.
+        at: Where.
+        tolerance: Of the pseudo-inverse, as in `IterativePinv`.
+        max_iterations: Of the pseudo-inverse.
+    """
+
+    measurement: Callable[[Tensor], Tensor]
+    at: Tensor
+    tolerance: float = 1e-4
+    max_iterations: int = 100
+
+    @cached_property
+    def _graph(self) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            at = self.at.detach().requires_grad_(True)
+            return at, self.measurement(at)
+
+    @property
+    def value(self) -> Tensor:
+        """The measurement there."""
+        return self._graph[1].detach()
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        """J v, forward."""
+        with torch.no_grad():
+            return torch.func.jvp(self.measurement, (self.at,), (x,))[1]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """J* u, backward."""
+        at, value = self._graph
+        return torch.autograd.grad(value, at, y, retain_graph=True)[0]
+
+    def pinv(self, y: Tensor) -> Tensor:
+        """By conjugate gradients."""
+        return IterativePinv(self, self.tolerance, self.max_iterations).pinv(y)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ from semcom.receivers.ddrm import DDRM
 from semcom.receivers.diffpir import DiffPIR
 from semcom.receivers.dps import DPS
 from semcom.receivers.generative import Generative, Method
+from semcom.receivers.loop import EncoderInTheLoop
 from semcom.receivers.posterior import Posterior
 from semcom.reduced import Reduced
 from semcom.samplers import FromNoise, Matched
@@ -332,6 +333,11 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
         "pulled down the gradient of the misfit; 1000 steps from noise, for comparison only",
         1000,
         lambda prior, steps: DPS(prior, FromNoise(steps)),
+    ),
+    "loop": (
+        "the picture whose transmission explains the symbols, the encoder in the loop; 4 steps",
+        4,
+        lambda prior, steps: EncoderInTheLoop(prior, Matched(steps, MARGIN)),
     ),
     "posterior": (
         "the Gaussian posterior at every level, by the prior's own covariance; 4 steps from what arrived",

@@ -1,6 +1,6 @@
 """From a source image to what the receiver knows: transmissions, and the carriers between their steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -51,6 +51,19 @@ class Payload:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Nonlinear:
+    """Evidence y = M(x) + noise of one item, white with variance 1.
+
+    Args:
+        y: Real.
+        measurement: M, of a picture [1, 3, height, width] in [0, 1]; differentiable.
+    """
+
+    y: Tensor
+    measurement: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Linear:
     """Evidence y = A x + noise.
 
@@ -63,6 +76,7 @@ class Linear:
         symbols: Where the picture is an estimate from symbols of known noise, those, one item each; a
             receiver with a prior takes them in place of the picture. None for a lost item.
         payloads: Where a codec decoded the picture, its bytes, one item each; None for a lost item.
+        encoded: Where a network decoded the picture, the symbols it decoded, one item each.
     """
 
     y: Tensor
@@ -71,13 +85,14 @@ class Linear:
     origin: Origin | None = None
     symbols: tuple["Linear | None", ...] = ()
     payloads: tuple[Payload | None, ...] = ()
+    encoded: tuple[Nonlinear, ...] = ()
 
     def item(self, index: int) -> "Linear":
         """One batch element, as a batch of one."""
         part = slice(index, index + 1)
         origin = None if self.origin is None else Origin(self.origin.code, self.origin.point[part])
         noise_std, symbols, payloads = self.noise_std[part], self.symbols[part], self.payloads[part]
-        return Linear(self.y[part], self.operator, noise_std, origin, symbols, payloads)
+        return Linear(self.y[part], self.operator, noise_std, origin, symbols, payloads, self.encoded[part])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -53,6 +53,7 @@ from semcom.operators import (
     Grey,
     Identity,
     IterativePinv,
+    Linearised,
     Mask,
 )
 from semcom.receivers import Direct
@@ -62,6 +63,7 @@ from semcom.receivers.ddrm import DDRM
 from semcom.receivers.diffpir import DiffPIR
 from semcom.receivers.dps import DPS
 from semcom.receivers.generative import Generative, Method
+from semcom.receivers.loop import EncoderInTheLoop
 from semcom.receivers.posterior import Posterior
 from semcom.reduced import Reduced
 from semcom.samplers import FromNoise, Matched
@@ -183,6 +185,7 @@ REFINED: tuple[tuple[Transmission, Generative], ...] = (
     (Separate(JPEG, FixedMcs(3)), Generative(Consistency(SHRINKING, Matched(3)))),
     (IdealSeparate(JPEG, IdealLink()), Generative(Consistency(SHRINKING, Matched(2)), 0.5, 2)),
     (SoftCast(), Generative(METHODS[2])),
+    (presets.scheme("deepjscc").transmission, Generative(EncoderInTheLoop(SHRINKING, Matched(2)))),
     (Hybrid(Separate(JPEG, FixedMcs(3)), SoftCast(), noise=0.05), Generative(METHODS[1])),
     (TRANSMISSIONS[-1], Generative(METHODS[0])),
 )
@@ -194,6 +197,10 @@ GENERATIVE = tuple(
 
 def _kept() -> Tensor:
     return torch.rand(1, 1, 6, 8, generator=torch.Generator().manual_seed(0)) < 0.5
+
+
+def _point() -> Tensor:
+    return torch.randn(2, 3, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 _KERNEL = torch.tensor([[0.1, 0.2, 0.1], [0.2, 0.5, 0.2], [0.0, 0.2, 0.1]], dtype=torch.float64)
@@ -222,6 +229,10 @@ OPERATORS = (  # with the shape of what they act on
     (IterativePinv(JpegCoefficients((11, 9), (11, 9), JPEG_420), 1e-13), (2, 3, 9, 11)),
     (IterativePinv(JpegCoefficients((13, 17), (7, 9), JPEG_420), 1e-13), (1, 3, 17, 13)),
     (IterativePinv(JpegCoefficients((9, 4), (9, 4), (Plane(),)), 1e-13), (2, 3, 4, 9)),
+    (
+        Linearised(lambda x: x[..., ::2] + x[..., 1::2].sin() / 2, _point(), 1e-13),
+        (2, 3, 6, 8),
+    ),
     (
         IterativePinv(Composed(Mask(_kept()[:, :, ::2, ::2]), DecimatedBlur(_KERNEL, 2, 6, 8)), 1e-13),
         (1, 3, 6, 8),

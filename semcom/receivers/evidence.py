@@ -1,6 +1,7 @@
 """What receivers with a prior make of an observation first: evidence in the units of the prior."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -15,8 +16,9 @@ from semcom.fusion import fused
 from semcom.operators import Identity, Operator
 from semcom.transmission import Linear, Observation
 
-Noise = Literal["white", "colored", "cells"]
-"""What a method uses of a decoded picture's error: one number, one per frequency, or that and its cells."""
+Noise = Literal["white", "colored", "cells", "symbols"]
+"""What a method uses of a decoded picture's error: one number, one per frequency, or that and its cells; or
+the symbols that it was decoded from."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -30,6 +32,9 @@ class PriorEvidence:
         guess: Of x, from the evidence alone; None if there is no good one.
         spread: Standard deviation of its error per value, None if nobody knows.
         cells: What the bytes that arrived say for certain, of x in these units; None if they say nothing.
+        symbols: M(x) + noise of variance 1, that from which y was decoded, of an item that was encoded by a
+            network.
+        measurement: M.
     """
 
     y: Tensor
@@ -38,6 +43,8 @@ class PriorEvidence:
     guess: Tensor | None = None
     spread: float | None = None
     cells: Cells | None = None
+    symbols: Tensor | None = None
+    measurement: Callable[[Tensor], Tensor] | None = None
 
 
 def in_prior_units(
@@ -62,10 +69,11 @@ def in_prior_units(
     evidence = fused(observation, tables) if several else observation.evidence[0]
     guess = spread = None
     cells = _cells(evidence, observation.shape) if noise == "cells" else None
+    encoded = evidence.encoded[0] if evidence.encoded and noise == "symbols" else None
     symbols = evidence.symbols[0] if evidence.symbols else None
     if symbols is not None:
         guess, spread = 2 * evidence.y - 1, 2 * float(evidence.noise_std)
-        evidence = evidence if noise == "white" else symbols  # they have no cells
+        evidence = evidence if noise in ("white", "symbols") else symbols  # they have no cells
     if bool(evidence.noise_std.isnan().any()):
         if evidence.origin is None:
             raise UnsuitableEvidence(
@@ -78,14 +86,18 @@ def in_prior_units(
             guess, spread = 2 * evidence.y - 1, 2 * error_std
         evidence = (
             model.evidence(evidence.y)[0]
-            if whole and noise != "white"
+            if whole and noise in ("colored", "cells")
             else Linear(evidence.y, evidence.operator, torch.tensor([error_std]))
         )
     ones = torch.ones(observation.shape, dtype=evidence.y.dtype, device=evidence.y.device)
     y = 2 * evidence.y - evidence.operator.A(ones)
     if cells is not None and guess is not None:
         guess = cells.settled(guess, -1.0, 1.0).to(guess)
-    return PriorEvidence(y, evidence.operator, 2 * evidence.noise_std, guess, spread, cells)
+    prior_evidence = PriorEvidence(y, evidence.operator, 2 * evidence.noise_std, guess, spread, cells)
+    if encoded is None:
+        return prior_evidence
+    measurement = encoded.measurement
+    return replace(prior_evidence, symbols=encoded.y, measurement=lambda x: measurement((x + 1) / 2))
 
 
 def _cells(evidence: Linear, shape: tuple[int, ...]) -> Cells | None:

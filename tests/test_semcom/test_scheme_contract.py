@@ -18,6 +18,7 @@ from semcom.presets import scheme as scheme_named
 from semcom.provenance import fingerprint
 from semcom.receivers import Direct
 from semcom.receivers.generative import Generative
+from semcom.receivers.loop import EncoderInTheLoop
 from semcom.scheme import Outcome, Scheme
 from semcom.separate import FixedMcs, IdealSeparate, Separate
 from semcom.sweep import noise_streams
@@ -168,6 +169,8 @@ def test_network_calls_are_counted(scheme: Scheme) -> None:
     """Those recorded are those made, and products with the Jacobian count as calls."""
     assert isinstance(scheme.receiver, Generative)
     method = scheme.receiver.method
+    if isinstance(method, EncoderInTheLoop):
+        pytest.skip("most of its calls are to the encoder, see test_receiver_gaussian")
     calls = 0
 
     class Counting:
