@@ -4,7 +4,7 @@ Run:     TORCH_HOME=../shared/torch-home python scripts/sweep_hybrid.py --worker
 Cost:    see results/README.md; killed or interrupted, the same command resumes
 Expect:  see results/README.md
 
-All schemes have a link made for 5 dB (QPSK, code rate 0.44, lost below 1.5 dB) and half of the channel uses
+All hybrids have one modulation and code rate (QPSK, 0.44, lost below about 0 dB) and half of the channel uses
 for bits. Three tables: quality over SNR at equal channel uses; each hybrid less the better of its parts, both
 with the uses they have in it; and the channel uses that each needs for the LPIPS that DeepJSCC alone has at
 1/48, with and without noise at the transmitter, lost pictures counted.
@@ -91,10 +91,13 @@ def savings(records: "pd.DataFrame", reference: str, metric: str) -> str:
             draws = np.random.default_rng(0).integers(0, len(wanted), (RESAMPLES, len(wanted)))
             shares = [rate_needed(rhos, losses[:, d].mean(1), wanted[d].mean()) / whole for d in draws]
             share = rate_needed(rhos, losses.mean(1), wanted.mean()) / whole
-            low, high = np.quantile(np.nan_to_num(shares, nan=np.inf), (0.025, 0.975))
-            cells.append(f"{share:.2f} ({low:.2f} to {high:.2f})")
+            ordered = np.sort(np.nan_to_num(shares, nan=np.inf))
+            ends = ordered[round(0.025 * (RESAMPLES - 1))], ordered[round(0.975 * (RESAMPLES - 1))]
+            most = rhos[-1] / whole
+            cell, low, high = (f"{v:.2f}" if np.isfinite(v) else f"above {most:.2f}" for v in (share, *ends))
+            cells.append(f"{cell} ({low} to {high})")
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n\nnan, inf: more than the largest rho that was swept.\n"
+    return "\n".join(lines) + "\n"
 
 
 def measured(rho: str, records: "pd.DataFrame") -> float:
@@ -109,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(__doc__, arguments, out=out, schemes=schemes, metrics=METRICS)
     options = replace(options, items=tuple(centre(item, SIDE) for item in options.items))
     records = conduct(options.sweep([CHANNEL], SNR_DB, RHO), options.out, options.workers)
+    records = records[records["rho"].isin(map(float, map(parse_rho, RHO))) & records["snr_db"].isin(SNR_DB)]
     metrics = [metric for metric in options.metrics if metric in records]
     whole = records[records["rho"] == measured(WHOLE, records)]
     text = f"# Equal channel uses, rho {WHOLE}\n\n{markdown_tables(whole, [*metrics, 'outage'], 'snr_db')}"

@@ -121,7 +121,7 @@ def send(
     receiver: Annotated[
         str,
         typer.Option(
-            help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior; consistency (JPEG only).",
+            help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only).",
             show_default="none",
         ),
     ] = "",
