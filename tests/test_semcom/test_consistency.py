@@ -17,7 +17,7 @@ from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.receivers.consistency import Consistency
 from semcom.receivers.diffpir import DiffPIR
 from semcom.receivers.evidence import in_prior_units
-from semcom.receivers.generative import Generative, one
+from semcom.receivers.generative import Generative
 from semcom.samplers import Matched
 from semcom.transmission import Observation, Payload, Transmission
 
@@ -99,7 +99,7 @@ def test_payloads_go_with_their_items() -> None:
     assert 0 < int(lost.sum()) < 12
     assert [payload is None for payload in evidence.payloads] == lost.tolist()
     for i in range(12):
-        (alone,) = one(observation, i).evidence
+        (alone,) = observation.item(i).evidence
         assert alone.payloads == evidence.payloads[i : i + 1]
     shown = presets.receiver("consistency:2", prior)(observation, streams(12))
     for i in range(12):
