@@ -6,8 +6,8 @@ Cost:    about 18 minutes of one core for 40 photographs and all codes
 Expect:  gains near 1 and noise far below the signal at low frequencies, gain 0 where nothing was sent
 
 Joint codes are measured over AWGN per channel uses and SNR; on other channels the receiver looks up the SNR
-of equal capacity. Codecs are measured per bits, whatever link carries them. `<code>/2` codes block means of
-2 x 2 pixels in place of the picture, `<code>-noised` the picture with noise, as hybrids send it. Test images
+of equal capacity. Codecs are measured per bits, whatever link carries them. `<code>/s` codes block means of
+s x s pixels in place of the picture, `<code>-noised` the picture with noise, as hybrids send it. Test images
 are never looked at.
 """
 
@@ -32,9 +32,10 @@ from semcom.experiment import run_script
 from semcom.jscc.jscc import DeepJSCC
 from semcom.operators import BlockMean
 
-JOINT = ("deepjscc", "deepjscc-perceptual", "deepjscc/2", "deepjscc-noised")
+JOINT = ("deepjscc", "deepjscc-perceptual", "deepjscc/2", "deepjscc/4", "deepjscc-noised")
 CODES = (*JOINT, "avif", "hevc-intra", "jpeg", "jpeg2000", "learned", "webp")
 INVERSE_RHO = (1536, 768, 384, 192, 96, 48, 24, 12, 6)
+SMALL_INVERSE_RHO = (192, 96, 48, 24, 12, 6, 3)  # of pictures of a sixteenth of the pixels
 SNR_DB = (-15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0, 25.0)
 NOISED_INVERSE_RHO = (768, 384, 192, 96, 48, 24)
 NOISED_SNR_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
@@ -97,11 +98,10 @@ def measured(code: str, pictures: Sequence[Item]) -> ErrorTable:
 def measured_joint(network: DeepJSCC, pictures: Sequence[Item], size: int) -> ErrorTable:
     """Over channel uses per value and SNR, on AWGN; uses per value of what is coded."""
     reduced = [Item(i.id, BlockMean(size, *i.x.shape[2:]).A(i.x)) for i in pictures]
-    rows = [
-        row for inverse_rho in INVERSE_RHO for row in rows_over_snr(network, reduced, inverse_rho, SNR_DB)
-    ]
-    table = torch.stack(rows).reshape(len(INVERSE_RHO), len(SNR_DB), -1)
-    return ErrorTable(("log2_uses_per_value", "snr_db"), (log_uses(INVERSE_RHO), SNR_DB), table)
+    grid = SMALL_INVERSE_RHO if size > 2 else INVERSE_RHO
+    rows = [row for inverse_rho in grid for row in rows_over_snr(network, reduced, inverse_rho, SNR_DB)]
+    table = torch.stack(rows).reshape(len(grid), len(SNR_DB), -1)
+    return ErrorTable(("log2_uses_per_value", "snr_db"), (log_uses(grid), SNR_DB), table)
 
 
 def measured_noised(network: DeepJSCC, pictures: Sequence[Item]) -> ErrorTable:

@@ -296,6 +296,10 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
         "deepjscc of the means of 2x2 pixels, for a receiver that fills in the rest (Yilmaz et al.)",
         lambda: Reduced(Analog(cast(DeepJSCC, zoo.load("deepjscc")))),
     ),
+    "deepjscc-range4": (
+        "the same of 4x4 pixels",
+        lambda: Reduced(Analog(cast(DeepJSCC, zoo.load("deepjscc"))), 4),
+    ),
     "deepjscc-2019": (
         "the reference DeepJSCC of Bourtsoulatze et al.",
         lambda: Analog(_bank("deepjscc-2019", DEEPJSCC_2019)),
@@ -537,7 +541,8 @@ def schemes() -> tuple[Listed, ...]:
     ]
     hybrid = [
         Listed(
-            "hybrid", f"bits for a coarse picture and analog symbols beside them ({':'.join(HYBRID[:4])})"
+            ":".join(("hybrid", *HYBRID[:3])),
+            "bits for a coarse picture, analog symbols for what it lacks; hybrid for short",
         ),
         Listed("hybrid:avif:mcs9:softcast-residual:0.6", "softcast of what 60 % of the channel uses leave"),
         Listed("hybrid:avif:mcs9:deepjscc:0.5", "deepjscc of the picture itself, fused by precision"),
