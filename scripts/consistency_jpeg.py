@@ -21,7 +21,7 @@ from semcom import presets
 from semcom.budget import Budget
 from semcom.cells import Cells
 from semcom.codecs import Jpeg, Quality, StreamCodec
-from semcom.data import Item, load_folder
+from semcom.data import Item, centre, load_folder
 from semcom.experiment import markdown_tables, run_script, write
 from semcom.provenance import environment
 from semcom.scheme import Scheme
@@ -43,12 +43,6 @@ SHARES = ("outside_ppm", "recoded_ppm")
 REACHED = 1e-5
 SIDE = 256
 CODEC = StreamCodec(Jpeg())
-
-
-def cropped(item: Item) -> Item:
-    """Its centre."""
-    top, left = (max((size - SIDE) // 2, 0) for size in item.x.shape[2:])
-    return Item(f"{item.id}-centre{SIDE}", item.x[:, :, top : top + SIDE, left : left + SIDE].contiguous())
 
 
 def measure(
@@ -115,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", default=",".join(METRICS))
     a = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    items = [cropped(item) for item in load_folder(a.data)[: a.items]]
+    items = [centre(item, SIDE) for item in load_folder(a.data)[: a.items]]
     schemes, metrics = [presets.scheme(name) for name in a.schemes.split(",")], a.metrics.split(",")
     frame = pd.DataFrame(row for item in items for rho in RHO for row in measure(item, rho, schemes, metrics))
     write(a.out / "items.csv", frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

@@ -316,7 +316,7 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
     "consistency": (
         "diffpir whose pictures code to the very bytes that arrived, for JPEG; 8 steps from what arrived",
         8,
-        lambda prior, steps: Consistency(prior, Matched(steps)),
+        lambda prior, steps: Consistency(prior, Matched(steps, MARGIN), zeta=0.0),
     ),
     "ddnm": (
         "keeps what was observed, a prior fills the null space; 100 steps from noise",
@@ -545,7 +545,7 @@ def schemes() -> tuple[Listed, ...]:
             "bits for a coarse picture, analog symbols for what it lacks; hybrid for short",
         ),
         Listed("hybrid:avif:mcs9:softcast-residual:0.6", "softcast of what 60 % of the channel uses leave"),
-        Listed("hybrid:avif:mcs9:deepjscc:0.5", "deepjscc of the picture itself, fused by precision"),
+        Listed("hybrid:avif:mcs9:deepjscc", "deepjscc of the picture itself, fused by precision"),
         Listed("hybrid:avif:mcs9:deepjscc:0.5:0:0.1", "deepjscc of the picture with noise (Niu et al.)"),
     ]
     return (*single, *hybrid, *generative, *digital, *ideal, *fixed)
