@@ -1,4 +1,4 @@
-"""Priors trained elsewhere: unconditional pixel models of diffusers, as denoisers D(x, sigma)."""
+"""Priors trained elsewhere: unconditional pixel models of diffusers and guided-diffusion as denoisers."""
 
 import json
 from dataclasses import dataclass
@@ -10,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from semcom.errors import MissingWeights
+from semcom.guided_diffusion import Checkpoint
 from semcom.tiles import Tiled
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
+GUIDED_SIZE = 256  # pixels, of pictures that most checkpoints of guided-diffusion were trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,34 @@ def from_diffusers(source: str) -> Tiled:
     size = config.get("sample_size") or 256
     size = int(size if isinstance(size, int) else min(size))
     return Tiled(denoiser, size, size // 4)
+
+
+def from_guided_diffusion(path: Path) -> Tiled:
+    """A checkpoint of guided-diffusion, .pt: an unconditional pixel model for noise that grows linearly.
+
+    That is beta from 0.0001 to 0.02 in 1000 steps, as of its models of 256x256 and of those of others that
+    were trained with its code (FFHQ of Choi et al. 2022, for instance); the file does not tell.
+
+    Raises:
+        MissingWeights: Not there, damaged, or a network of another kind.
+    """
+    from diffusers.models.unets.unet_2d import UNet2DModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = Checkpoint(weights)
+        config: Any = checkpoint.config
+        network = UNet2DModel(sample_size=GUIDED_SIZE, **config)
+        network.load_state_dict(checkpoint.renamed())
+    except Exception as error:  # whatever a file can hold
+        raise MissingWeights(
+            f"prior {path}: {_first_line(error)}; give a checkpoint of guided-diffusion"
+        ) from None
+    network = network.eval().requires_grad_(False)
+    multiple = 2 ** (len(config["block_out_channels"]) - 1)
+    denoiser = VariancePreserving(network, DDPMScheduler().alphas_cumprod, "epsilon", multiple)
+    return Tiled(denoiser, GUIDED_SIZE, GUIDED_SIZE // 4)
 
 
 def _first_line(error: Exception) -> str:

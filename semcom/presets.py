@@ -35,7 +35,7 @@ from semcom.codecs.learned import LearnedCodec
 from semcom.denoisers import Denoiser
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, MissingWeights, UnknownName
-from semcom.foreign_priors import from_diffusers
+from semcom.foreign_priors import from_diffusers, from_guided_diffusion
 from semcom.hybrid import Hybrid
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
@@ -435,8 +435,9 @@ def prior(spec: str) -> Denoiser:
     """A denoiser D(x, sigma): "prior", a file of our weights, a model of diffusers, or an imported object.
 
     Args:
-        spec: A path that ends in .safetensors is a file of ours; another one, or a name with a slash, is a
-            folder of diffusers or a model on the hub, "google/ddpm-celebahq-256" for instance.
+        spec: A path that ends in .safetensors is a file of ours, in .pt a checkpoint of guided-diffusion;
+            another one, or a name with a slash, is a folder of diffusers or a model on the hub,
+            "google/ddpm-celebahq-256" for instance.
 
     Raises:
         UnknownName: No such module or attribute.
@@ -445,6 +446,8 @@ def prior(spec: str) -> Denoiser:
     """
     if IMPORTED.fullmatch(spec):
         return imported(spec, "prior")
+    if Path(spec).suffix == ".pt":
+        return from_guided_diffusion(Path(spec))
     if spec != PRIOR and Path(spec).suffix != ".safetensors":
         return from_diffusers(spec)
     network = zoo.load(PRIOR) if spec == PRIOR else zoo.read(Path(spec))

@@ -1,14 +1,20 @@
 """Models of diffusers as denoisers, against the schedulers of diffusers; tiles against the whole."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from semcom import presets
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.foreign_priors import VariancePreserving, from_diffusers
 from semcom.tiles import Tiled
+from tests.golden.make_guided_diffusion import STEPS, filled, seen
+
+GOLDEN = Path(__file__).parents[1] / "golden/guided_diffusion.npz"
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
@@ -66,6 +72,48 @@ def test_what_is_no_prior_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(MissingWeights, match="prior"):
         from_diffusers(str(tmp_path))
+
+
+def checkpoint(case: str) -> dict[str, Tensor]:
+    with np.load(GOLDEN) as golden:
+        return filled(json.loads(str(golden[f"{case}/shapes"])))
+
+
+@pytest.mark.parametrize("case", ["blocks", "convolutions"])
+def test_a_checkpoint_of_guided_diffusion_says_what_its_own_code_says(tmp_path: Path, case: str) -> None:
+    torch.save(checkpoint(case), tmp_path / "model.pt")
+    tiled = presets.prior(str(tmp_path / "model.pt"))
+    assert isinstance(tiled, Tiled)
+    assert isinstance(tiled.denoiser, VariancePreserving)
+    with torch.no_grad():
+        answer = tiled.denoiser.network(seen(), torch.tensor(STEPS)).sample
+        shown = tiled(seen(), torch.tensor([0.1, 2.0]))
+    with np.load(GOLDEN) as golden:
+        expected = torch.from_numpy(golden[f"{case}/answer"])
+    torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert shown.shape == seen().shape
+
+
+def test_what_is_no_checkpoint_of_guided_diffusion_is_one_line(tmp_path: Path) -> None:
+    path, whole = tmp_path / "model.pt", checkpoint("blocks")
+    with pytest.raises(MissingWeights, match="No such file"):
+        presets.prior(str(path))
+    for content, text in (
+        (b"no checkpoint", "prior"),
+        ({"weight": torch.zeros(3)}, "without time_embed"),
+        (whole | {"label_emb.weight": torch.zeros(10, 256)}, "for classes"),
+        (whole | {"input_blocks.0.0.weight": torch.zeros(64, 6, 3, 3)}, "6 features in"),
+        (whole | {"input_blocks.0.0.weight": torch.zeros(32, 3, 3, 3)}, "first level of 32"),
+        (whole | {"other.weight": torch.zeros(1)}, "has no place"),
+        ({k: v for k, v in whole.items() if "middle_block.1" not in k}, "loading state_dict"),
+    ):
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save(content, path)
+        with pytest.raises(MissingWeights, match=text) as raised:
+            presets.prior(str(path))
+        assert "\n" not in str(raised.value)
 
 
 def test_steps_between_those_of_training() -> None:
