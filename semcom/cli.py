@@ -135,9 +135,8 @@ def send(
     prior: Annotated[
         str,
         typer.Option(
-            help="Prior of the receiver: a weights file, folder or hub name of diffusers, checkpoint (.pt) of "
-            "guided-diffusion, or "
-            "package.module:NAME.",
+            help="Prior of the receiver: a weights file, folder or hub name of diffusers, checkpoint (.pt) "
+            "of guided-diffusion, or package.module:NAME.",
             show_default="shipped",
         ),
     ] = "",
