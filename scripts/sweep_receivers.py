@@ -14,14 +14,11 @@ pictures.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from semcom.data import centre
 from semcom.experiment import (
     conduct,
-    item_means,
+    difference_table,
     markdown_tables,
     parse_options,
     run_script,
@@ -29,9 +26,6 @@ from semcom.experiment import (
     write_figure,
 )
 from semcom.plots import perception_distortion
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMES = (
     "deepjscc",
@@ -50,33 +44,6 @@ SNR_DB = (-5.0, 0.0, 5.0, 10.0)
 RHO = ("1/48", "1/192", "1/768")
 METRICS = ("psnr_db", "swd", "lpips_squeeze")
 SIDE = 256
-RESAMPLES = 2000
-
-
-def differences(records: "pd.DataFrame", reference_name: str, metrics: Sequence[str]) -> str:
-    """Per scheme the mean difference to a reference, over points, with 95 % bootstrap intervals over items.
-
-    PSNR in dB, all else in percent of the reference's mean at the point.
-    """
-    means = item_means(records).set_index(["scheme", "item", "rho", "snr_db"])
-    reference = means.loc[reference_name]
-    rng = np.random.default_rng(0)
-    lines = [f"| scheme | {' | '.join(metrics)} |", "| --- " * (len(metrics) + 1) + "|"]
-    for scheme in means.index.unique("scheme"):
-        if scheme == reference_name:
-            continue
-        cells = []
-        for metric in metrics:
-            change = means.loc[scheme][metric] - reference[metric]
-            if metric != "psnr_db":
-                change = 100 * change / reference[metric].groupby(["rho", "snr_db"]).transform("mean")
-            per_item = change.groupby("item").mean().to_numpy()
-            resampled = rng.choice(per_item, (RESAMPLES, len(per_item))).mean(1)
-            low, high = np.quantile(resampled, (0.025, 0.975))
-            unit = " dB" if metric == "psnr_db" else " %"
-            cells.append(f"{per_item.mean():+.2f}{unit} ({low:+.2f} to {high:+.2f})")
-        lines.append(f"| {scheme} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     metrics = [metric for metric in options.metrics if metric in records]
     reference = options.sweep([CHANNEL], SNR_DB, RHO).schemes[0].name
     text = f"# Differences to {reference}, mean over {len(SNR_DB) * len(RHO)} points\n\n"
-    text += differences(records, reference, metrics) + "\n# Kodak, centre crops of 256x256\n\n"
+    text += difference_table(records, reference, metrics) + "\n# Kodak, centre crops of 256x256\n\n"
     write(options.out / "table.md", text + markdown_tables(records, metrics, "snr_db"))
     for rho in RHO:
         stem = f"rho-{rho}".replace("/", "-")

@@ -15,7 +15,7 @@ from semcom.data import Item, load_folder
 from semcom.errors import SemcomError, StoreError
 from semcom.plots import figure_bytes
 from semcom.results import ResultStore
-from semcom.statistics import summarise
+from semcom.statistics import bootstrap_mean, summarise
 from semcom.sweep import Sweep, progress_bar, run
 
 if TYPE_CHECKING:
@@ -143,6 +143,34 @@ def item_means(frame: "pd.DataFrame") -> "pd.DataFrame":
     keys = ["scheme", "channel", "rho", "snr_db", "item"]
     varying = [name for name in frame.columns if name not in (*keys, "fingerprint", "seed", "cause")]
     return pd.DataFrame(frame.groupby(keys, as_index=False)[varying].mean())
+
+
+def difference_table(frame: "pd.DataFrame", reference: str, metrics: Sequence[str]) -> str:
+    """Per scheme the mean difference to a reference, over operating points, with intervals over items.
+
+    Metrics in dB differ in dB, all others in percent of the reference's mean at the point.
+
+    Args:
+        frame: Records.
+        reference: Name of a scheme.
+        metrics: Columns.
+    """
+    means = item_means(frame).set_index(["scheme", "channel", "item", "rho", "snr_db"])
+    base = means.loc[reference]
+    lines = [f"| scheme | {' | '.join(metrics)} |", "| --- " * (len(metrics) + 1) + "|"]
+    for scheme in means.index.unique("scheme").drop(reference):
+        own = means.loc[scheme]
+        cells: list[str] = []
+        for metric in metrics:
+            change, unit = own[metric] - base[metric], "dB"
+            if not metric.endswith("_db"):
+                mean = base[metric].groupby(["channel", "rho", "snr_db"]).transform("mean")
+                change, unit = 100 * change / mean, "%"
+            change = change.dropna()
+            found = bootstrap_mean(change, change.index.get_level_values("item"))
+            cells.append(f"{found.mean:+.2f} {unit} ({found.low:+.2f} to {found.high:+.2f})")
+        lines.append(f"| {scheme} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def markdown_tables(frame: "pd.DataFrame", metrics: Sequence[str], across: Axis) -> str:

@@ -1,0 +1,25 @@
+"""Tables of experiments, against arithmetic by hand."""
+
+import pandas as pd
+
+from semcom.experiment import difference_table
+
+
+def test_differences_are_in_db_or_in_percent_of_the_reference_at_the_point() -> None:
+    """Two items, two SNRs; of the second scheme one item was not measured at one of them."""
+    rows = [
+        ("plain", "a", 0.0, 20.0, 0.4),
+        ("plain", "b", 0.0, 22.0, 0.2),
+        ("plain", "a", 5.0, 24.0, 0.2),
+        ("plain", "b", 5.0, 26.0, 0.2),
+        ("other", "a", 0.0, 21.0, 0.1),
+        ("other", "b", 0.0, 22.0, 0.2),
+        ("other", "a", 5.0, 23.0, 0.1),
+    ]
+    frame = pd.DataFrame(rows, columns=["scheme", "item", "snr_db", "psnr_db", "lpips"])
+    frame = frame.assign(channel="awgn", rho=0.1, seed=0)
+    head, _, row = difference_table(frame, "plain", ["psnr_db", "lpips"]).splitlines()
+    assert head == "| scheme | psnr_db | lpips |"
+    assert row.startswith("| other | +0.00 dB (")
+    # item a: -0.3 of 0.3 and -0.1 of 0.2; item b: 0
+    assert "| -37.50 % (" in row
