@@ -33,6 +33,8 @@ SCHEMES = (
     "deepjscc+diffpir:8:0.25",
     "deepjscc+diffpir:8:0.5",
     "deepjscc+diffpir:8",
+    "deepjscc-range-by-rho+diffpir:8:0.5",
+    "deepjscc-range-by-rho+diffpir:8",
     "deepjscc+ddrm:8",
     "deepjscc-perceptual+diffpir:8:0.5",
     "learned+ldpc:csit-average",

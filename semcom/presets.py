@@ -54,7 +54,8 @@ from semcom.receivers.dps import DPS
 from semcom.receivers.generative import Generative, Method
 from semcom.receivers.loop import EncoderInTheLoop
 from semcom.receivers.posterior import Posterior
-from semcom.reduced import Reduced
+from semcom.receivers.refiner import ConditionalDenoiser, Refiner
+from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.samplers import FromNoise, Matched
 from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, IdealSeparate, Separate
@@ -300,6 +301,10 @@ SCHEMES: dict[str, tuple[str, Callable[[], Transmission]]] = {
         "the same of 4x4 pixels",
         lambda: Reduced(Analog(cast(DeepJSCC, zoo.load("deepjscc"))), 4),
     ),
+    "deepjscc-range-by-rho": (
+        "the same of 4x4 pixels up to rho = 1/384, the whole picture above, for a receiver with a prior",
+        lambda: ReducedAtLowRate(Analog(cast(DeepJSCC, zoo.load("deepjscc")))),
+    ),
     "deepjscc-2019": (
         "the reference DeepJSCC of Bourtsoulatze et al.",
         lambda: Analog(_bank("deepjscc-2019", DEEPJSCC_2019)),
@@ -348,11 +353,17 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
         4,
         lambda prior, steps: Posterior(prior, Matched(steps, MARGIN)),
     ),
+    "refiner": (
+        "a network that has learned to refine what arrived, trained by scripts/train/refiner.py; 8 steps",
+        8,
+        lambda prior, steps: _refiner(prior, steps),
+    ),
 }
 ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")  # of a hybrid
 HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
 HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # defaults
 NEEDS = {"consistency": "jpeg+ldpc:csit-average"}  # methods that do not take what joint codes deliver
+UNSHIPPED = ("refiner",)  # methods that need a network of the user's
 PRIOR = "prior"
 TILE = 1024  # pixels, side of the pieces in which larger pictures go through it
 RECEIVER_PARTS = ("steps", "knob", "samples")
@@ -489,6 +500,17 @@ def receiver(spec: str, denoiser: Denoiser | None = None) -> Generative:
     return Generative(build(denoiser or prior(PRIOR), steps or usual), knob, samples)
 
 
+def _refiner(prior: Denoiser, steps: int) -> Refiner:
+    """A prior of this package must be one that takes a guess."""
+    network = prior.denoiser if isinstance(prior, Tiled) else None
+    if network is not None and not (isinstance(network, NaturalImagePrior) and network.conditional):
+        raise InvalidOption(
+            "this prior takes no guess; train a refiner by scripts/train/refiner.py and name its file, "
+            "--prior weights.safetensors, or choose diffpir"
+        )
+    return Refiner(cast(ConditionalDenoiser, prior), Matched(steps, MARGIN))
+
+
 def metric(name: str) -> Metric:
     """The metric of a column name, or an imported object.
 
@@ -537,6 +559,7 @@ def schemes() -> tuple[Listed, ...]:
         *(
             Listed(f"{NEEDS.get(name, 'deepjscc')}+{name}:{usual}", about)
             for name, (about, usual, _) in METHODS.items()
+            if name not in UNSHIPPED
         ),
         Listed("deepjscc-range+ddnm:100", "the system of Yilmaz et al.: block means by deepjscc, then ddnm"),
         Listed("avif+ldpc:csit-average+ddrm:8", "a decoded AVIF picture, then ddrm"),

@@ -1,12 +1,12 @@
 """Tables of experiments, against arithmetic by hand."""
 
-import pandas as pd
-
 from semcom.experiment import difference_table
 
 
 def test_differences_are_in_db_or_in_percent_of_the_reference_at_the_point() -> None:
     """Two items, two SNRs; of the second scheme one item was not measured at one of them."""
+    import pandas as pd
+
     rows = [
         ("plain", "a", 0.0, 20.0, 0.4),
         ("plain", "b", 0.0, 22.0, 0.2),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from semcom import zoo
+from semcom import presets, zoo
 from semcom.errors import InvalidOption
 from semcom.prior import NaturalImagePrior
 from semcom.training import prior, refiner
@@ -143,3 +143,12 @@ def test_the_recipe_of_the_refiner_ends_in_a_conditional_network(tmp_path: Path)
     assert trained.conditional
     assert 5 < score_db < 60
     assert len(list(tmp_path.glob("*-decoded-*.npy"))) == 2
+
+
+def test_a_refiner_needs_a_network_that_takes_guesses(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match="takes no guess; train a refiner"):
+        presets.receiver("refiner")
+    zoo.save(NaturalImagePrior((8, 8), (1, 1), conditional=True), tmp_path / "refiner.safetensors")
+    named = presets.receiver("refiner:4:0.5", presets.prior(str(tmp_path / "refiner.safetensors")))
+    assert named.name == "refiner:4:0.5"
+    assert named.nfe == 4

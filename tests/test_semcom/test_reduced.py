@@ -43,3 +43,20 @@ def test_what_arrives_without_noise_is_near_the_means_of_blocks() -> None:
     means = torch.nn.functional.avg_pool2d(item.x, 2)
     mse = float((evidence.y - means).square().mean())
     assert -10 * math.log10(mse) > 25
+
+
+def test_the_size_of_blocks_follows_from_rho() -> None:
+    item = picture("natural", 256, 256)
+    by_rho, whole, small = (
+        presets.scheme(name).transmission for name in ("deepjscc-range-by-rho", "deepjscc", "deepjscc-range4")
+    )
+    for rho, chosen in (("1/192", whole), ("1/383", whole), ("1/385", small), ("1/768", small)):
+        budget = Budget.from_rho(rho, item.x.numel())
+        sent, expected = (t.prepare(item.x, budget, AWGN(), None) for t in (by_rho, chosen))
+        assert torch.equal(sent.symbols, expected.symbols)
+        (found,), (evidence,) = (
+            t.deliver(s, AWGN(), 5.0, noise_streams(item.id, 0)).evidence
+            for t, s in ((by_rho, sent), (chosen, expected))
+        )
+        assert torch.equal(found.y, evidence.y)
+        assert type(found.operator) is type(evidence.operator)

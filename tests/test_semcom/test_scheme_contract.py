@@ -176,10 +176,10 @@ def test_network_calls_are_counted(scheme: Scheme) -> None:
     class Counting:
         """The denoiser; its backward passes are counted as well."""
 
-        def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        def __call__(self, x: torch.Tensor, sigma: torch.Tensor, *told: torch.Tensor | None) -> torch.Tensor:
             nonlocal calls
             calls += 1
-            denoised = method.denoiser(x, sigma)  # pyright: ignore
+            denoised = method.denoiser(x, sigma, *told)  # pyright: ignore
             if denoised.requires_grad:
                 denoised.register_hook(self.product)
             return denoised
