@@ -34,11 +34,12 @@ SCHEMES = (
     "deepjscc-perceptual",
     "deepjscc-range+ddnm:100",
     "deepjscc+ddnm:100",
-    "deepjscc+diffpir:4",
     "deepjscc+ddrm:8",
-    "deepjscc+ddrm:100",
+    "deepjscc+diffpir:4",
     "deepjscc+diffpir:8",
+    "deepjscc+diffpir:100",
     "deepjscc+posterior:4",
+    "deepjscc+loop:4",
     "deepjscc+dps:50",
 )
 CHANNEL = "awgn"
