@@ -14,7 +14,7 @@ from channels.streams import SharedStreams
 from semcom.cells import Cells
 from semcom.denoisers import GaussianDenoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
-from semcom.operators import BlockMean, DecimatedBlur, Identity, Mask
+from semcom.operators import BlockMean, DecimatedBlur, Grey, Identity, Mask, Operator
 from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM
 from semcom.receivers.ddrm import DDRM
@@ -181,6 +181,49 @@ def test_without_noise_the_sample_agrees_with_what_was_observed(operator: BlockM
     assert float((operator.A(sample) - evidence.y).abs().max()) < 1e-5
     sample = last(Posterior(SMOOTH, FromNoise(20)).estimates(evidence, (1, 3, 16, 16), rng))
     assert float((operator.A(sample) - evidence.y).abs().max()) < 1e-5
+
+
+KERNEL = torch.tensor([[0.2, 0.6, 0.2]])
+
+
+def shrinking(x: Tensor, sigma: Tensor) -> Tensor:
+    """Exact for independent values of variance 0.04."""
+    return 0.04 / (0.04 + sigma[:, None, None, None] ** 2) * x
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        BlockMean(4, 16, 16),
+        BlockMean(3, 16, 16),
+        Mask(torch.arange(256).reshape(16, 16) % 3 > 0),
+        Grey(),
+        DecimatedBlur(KERNEL, 2, 16, 16),
+    ],
+    ids=lambda operator: type(operator).__name__,
+)
+@pytest.mark.parametrize("contents", ["random", "saturated", "dark"])
+def test_a_picture_shown_keeps_what_is_known_exactly(operator: Operator, contents: str) -> None:
+    """A x = y within 1e-5 and x in [0, 1], at any knob; parts of the picture at the ends of the range."""
+    x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    if contents == "saturated":
+        x = (3 * x).clamp_max(1)
+    elif contents == "dark":
+        x = torch.where(torch.arange(16)[:, None] < 8, torch.zeros(()), 0.01 * x)
+    evidence = Linear(operator.A(x), operator, torch.zeros(1))
+    observation = Observation((evidence,), tuple(x.shape), torch.ones(1, dtype=torch.long), torch.ones(1), {})
+    methods = [Posterior(shrinking, FromNoise(5))]
+    if not isinstance(operator, DecimatedBlur):
+        methods += [
+            DDNM(shrinking, FromNoise(5)),
+            DDRM(shrinking, FromNoise(5)),
+            DiffPIR(shrinking, FromNoise(5)),
+        ]
+    for method in methods:
+        for knob in (1.0, 0.3):
+            shown = Generative(method, knob)(observation, NamedStreams(0, ("a",)))
+            assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
+            assert float((operator.A(shown.double()) - evidence.y).abs().max()) < 1e-5
 
 
 def test_pictures_come_back_in_their_range() -> None:
