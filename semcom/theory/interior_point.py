@@ -14,7 +14,6 @@ positive definite matrix with one row per letter of either alphabet and two more
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,10 +23,12 @@ from torch import Tensor
 State = dict[str, Tensor]  # variables by name, points first
 Pairs = tuple[tuple[str, str], ...]  # of variables above 0 whose products go to 0
 
-TO_BOUNDARY = 0.995  # share of the way to the nearest bound that a step may go
-LEAST_CENTERING = 1e-6
+TO_BOUNDARY = 0.98  # share of the way to the nearest bound that a step may go
+LEAST_CENTERING = 0.03
 RIDGE = 1e-14  # of a matrix scaled to a unit diagonal
 REFINEMENTS = 2
+SHARE_OF_TOLERANCE = 0.3  # of the sum of products, at which mu stops
+HALVINGS, GROWTH = 10, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +40,14 @@ class Source:
         distortion: d, [m, n].
         target: D, or R in nats, [points].
         minimise: The other of the two.
+        ceiling: A lower bound above it shows that nothing meets the constraints.
     """
 
     law: Tensor
     distortion: Tensor
     target: Tensor
     minimise: Literal["rate", "distortion"]
+    ceiling: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +119,7 @@ class Converged:
     state: State
     residual: Tensor
     iterations: Tensor
+    infeasible: Tensor
 
 
 def follow_central_path(
@@ -135,21 +139,40 @@ def follow_central_path(
     ended = {name: value.clone() for name, value in state.items()}
     residual = torch.full((points,), math.inf, dtype=law.dtype, device=law.device)
     iterations = torch.zeros(points, dtype=torch.int64, device=law.device)
+    infeasible = torch.zeros_like(iterations, dtype=torch.bool)
     there = torch.arange(points, device=law.device)  # of the batch that is left
+    step = _NewtonStep(source, measure, state)
     for iteration in range(max_iterations + 1):
-        step = _NewtonStep(_select_source(source, there), _select_measure(measure, there), state)
-        now = step.residual
-        better = now < residual[there]
-        for name, value in state.items():
+        better = step.residual < residual[there]
+        for name, value in step.state.items():
             ended[name][there[better]] = value[better]
-        residual[there[better]] = now[better]
+        residual[there[better]] = step.residual[better]
         iterations[there] = iteration
-        going = (now > tolerance) & now.isfinite()
+        refuted = dual_value(step.source, step.measure, step.state) > source.ceiling
+        infeasible[there] = refuted
+        for name, value in step.state.items():
+            ended[name][there[refuted]] = value[refuted]
+        going = (step.residual > tolerance) & step.residual.isfinite() & ~refuted
         if iteration == max_iterations or not bool(going.any()):
             break
-        state = step.next_state(0.3 * tolerance)
-        there, state = there[going], {name: value[going] for name, value in state.items()}
-    return Converged(ended, residual, iterations)
+        there = there[going]
+        source_left, measure_left = _select_source(source, there), _select_measure(measure, there)
+        step = _NewtonStep(source_left, measure_left, {k: v[going] for k, v in step.state.items()})
+        step = _damped(step, SHARE_OF_TOLERANCE * tolerance)
+    return Converged(ended, residual, iterations, infeasible)
+
+
+def _damped(step: "_NewtonStep", least_products: float) -> "_NewtonStep":
+    """The conditions after a step, halved where it would leave them more violated than they were."""
+    change, length = step.direction(least_products)
+    for _ in range(HALVINGS):
+        state = {name: value + _along(length, change[name]) for name, value in step.state.items()}
+        after = _NewtonStep(step.source, step.measure, state)
+        worse = ~(after.residual <= GROWTH * step.residual)
+        if not bool(worse.any()):
+            break
+        length = torch.where(worse, length / 2, length)
+    return after
 
 
 def dual_value(source: Source, measure: Measure, state: State) -> Tensor:
@@ -217,7 +240,7 @@ def _start(source: Source, measure: Measure, law: Tensor) -> State:
         f = s.masked_fill(~measure.allowed, math.inf).amin(2) - 1
         share = measure.allowed * law / (measure.allowed * law).sum(1, keepdim=True)
         extra = {"F": f, "s": (s - f[:, :, None]).masked_fill(~measure.allowed, 1.0)}
-        extra["plan"] = (measure.law[:, None] * share).expand(points, m, n)
+        extra["plan"] = (measure.law[:, None] * share).expand_as(extra["s"])
     elif measure.of_source:  # G = -gamma is where r = p
         a = a - price.amax(1, keepdim=True) - 1
         price = zero - 1
@@ -241,8 +264,8 @@ class _NewtonStep:
         self.products = sum(v.flatten(1).sum(1) if v.dim() > 1 else v for v in products)
         self.residual = self.products + self._size(self.wrong)
 
-    def next_state(self, least_products: float) -> State:
-        """After a predictor to products 0, and a corrector to what it found within reach."""
+    def direction(self, least_products: float) -> tuple[State, Tensor]:
+        """By a predictor to products 0, and a corrector to what it found within reach; and how far to go."""
         state, count = self.state, self._pair_count()
         self._factorise()
         affine = self._step({})
@@ -252,12 +275,11 @@ class _NewtonStep:
         centering = ((after / self.products) ** 3).clamp(LEAST_CENTERING, 1)
         mu = (centering * self.products).clamp(min=least_products) / count
         aims = {
-            multiplier: (_along(mu, torch.ones_like(state[slack])) - affine[slack] * affine[multiplier])
+            multiplier: _along(mu, torch.ones_like(state[slack])) - affine[slack] * affine[multiplier]
             for slack, multiplier in self.pairs
         }
         step = self._step(aims)
-        length = self._reach(step, TO_BOUNDARY)
-        return {name: value + _along(length, step[name]) for name, value in state.items()}
+        return step, self._reach(step, TO_BOUNDARY)
 
     def _violations(self) -> State:
         """Of the linear conditions and of the definitions of slacks; what is exact is left out."""
