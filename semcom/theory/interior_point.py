@@ -102,7 +102,7 @@ class Diverging:
         return (("gamma", "spare"),)
 
     def conjugate(self, price: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """u = G / gamma, then phi, its derivative and its second derivative at u."""
+        """Of u = G / gamma: u itself, phi, its derivative and its second derivative at u."""
         u = price / gamma[:, None]
         if self.of_source:
             return u, -(-u).log() - 1, -1 / u, u**-2
@@ -231,7 +231,13 @@ def _start(source: Source, measure: Measure, law: Tensor) -> State:
     a, theta = one[:, None].expand(points, m) * 0, one
     h = _tilt(source, a, theta).value
     if isinstance(measure, Free):
-        return {"a": a - h.amax(1, keepdim=True) - 1, "theta": theta, "sigma": 0.1 * one, "r": r, "t": zero + 1}
+        return {
+            "a": a - h.amax(1, keepdim=True) - 1,
+            "theta": theta,
+            "sigma": 0.1 * one,
+            "r": r,
+            "t": zero + 1,
+        }
     price = h + 1
     extra: State = {}
     if isinstance(measure, Moved):
@@ -259,9 +265,10 @@ class _NewtonStep:
         self.source, self.measure, self.state = source, measure, state
         self.pairs = (("t", "r"), ("theta", "sigma"), *measure.pairs)
         self.tilt = _tilt(source, state["a"], state["theta"])
+        room = state.get("G", 0) - self.tilt.value  # t, but for the curvature of h over the last step
+        state["t"] = torch.where(room > state["t"] / 2, room, state["t"])
         self.wrong = self._violations()
-        products = [(state[slack] * state[multiplier]) for slack, multiplier in self.pairs]
-        self.products = sum(v.flatten(1).sum(1) if v.dim() > 1 else v for v in products)
+        self.products = torch.stack([_total(state[one] * state[other]) for one, other in self.pairs]).sum(0)
         self.residual = self.products + self._size(self.wrong)
 
     def direction(self, least_products: float) -> tuple[State, Tensor]:
@@ -271,7 +278,7 @@ class _NewtonStep:
         affine = self._step({})
         reach = self._reach(affine, 1.0)
         moved = {name: state[name] + _along(reach, affine[name]) for pair in self.pairs for name in pair}
-        after = sum(_total(moved[slack] * moved[multiplier]) for slack, multiplier in self.pairs)
+        after = torch.stack([_total(moved[one] * moved[other]) for one, other in self.pairs]).sum(0)
         centering = ((after / self.products) ** 3).clamp(LEAST_CENTERING, 1)
         mu = (centering * self.products).clamp(min=least_products) / count
         aims = {
@@ -309,15 +316,11 @@ class _NewtonStep:
         total = torch.zeros_like(self.state["theta"])
         for name, value in wrong.items():
             size = value.abs()
-            if name in ("t", "s"):
-                total = total + size.flatten(1).amax(1)
-            else:
-                total = total + _total(size)
+            total = total + (size.flatten(1).amax(1) if name in ("t", "s") else _total(size))
         return total
 
     def _pair_count(self) -> int:
-        m, n = self.source.distortion.shape
-        count = n + 1
+        count = self.source.distortion.shape[1] + 1
         if isinstance(self.measure, Moved):
             count += int(self.measure.allowed.sum())
         return count + (("gamma", "spare") in self.measure.pairs)
@@ -386,7 +389,7 @@ class _NewtonStep:
             else -state[multiplier]
             for slack, multiplier in self.pairs
         }
-        if "plan" in offset:
+        if isinstance(self.measure, Moved):
             offset["plan"] = offset["plan"] * self.measure.allowed
         wrong = self.wrong
         step = self._reduced(wrong, offset)
@@ -428,7 +431,9 @@ class _NewtonStep:
         state, measure = self.state, self.measure
         m = self.source.distortion.shape[0]
         law = offset["r"] + self.weight * wrong["t"]
-        right_x = -torch.cat([wrong["a"], wrong["theta"][:, None]], 1) - (self.gradient @ law[:, :, None])[:, :, 0]
+        right_x = (
+            -torch.cat([wrong["a"], wrong["theta"][:, None]], 1) - (self.gradient @ law[:, :, None])[:, :, 0]
+        )
         right_x[:, m] += offset["sigma"]
         parts = [right_x]
         if "G" in state:

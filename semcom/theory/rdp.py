@@ -7,8 +7,8 @@ divergence. The problem is convex, and its dual has few variables: potentials a 
 multipliers lambda and gamma of both constraints, and a price G of each reproduction letter,
 
     maximise  <p, a> + <p, F> - lambda D - gamma P
-    subject to  h_j = log sum_i p_i exp(a_i - lambda d_ij) <= G_j      with multiplier r_j
-                F_i + G_j <= gamma c_ij                                with multiplier Pi_ij, the perception plan,
+    subject to  h_j = log sum_i p_i exp(a_i - lambda d_ij) <= G_j      [multiplier r_j]
+                F_i + G_j <= gamma c_ij                                [multiplier Pi_ij, a plan],
 
 and the best channel is w_ij = r_j exp(a_i - lambda d_ij - h_j): Blahut and Arimoto's form with G_j added to
 lambda d_ij. At P = inf, G = 0 and this is the classical dual of R(D); at P = 0, r = p and it is entropic
@@ -27,6 +27,7 @@ References:
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -283,8 +284,8 @@ class _Setting:
             )
         if bool((p < 0).any()) or abs(float(p.sum()) - 1) > MASS_TOLERANCE:
             raise InvalidOption(
-                f"source with values from {float(p.min()):g}, sum {float(p.sum()):.9g}: a law is not negative "
-                "and sums to 1; divide by the sum"
+                f"source with values from {float(p.min()):g}, sum {float(p.sum()):.9g}: a law is not "
+                "negative and sums to 1; divide by the sum"
             )
         if isinstance(measure, Transport):
             cost = _finite(measure.cost, "cost matrix").to(p.device)
@@ -335,54 +336,55 @@ class _Setting:
                 f"perception {float(perception.min()):g} is below the least possible, {self.least_cost:.6g}; "
                 "allow at least that"
             )
-        no_bound = perception.isinf()
+        unbounded = perception.isinf()
         if not isinstance(self.measure, Divergence):
-            no_bound |= over >= self.cost_excess.max()
-        at_floor = (over <= NEAR) & ~no_bound
+            unbounded |= over >= self.cost_excess.max()
+        at_floor = (over <= NEAR) & ~unbounded
+        task = _Task(minimise, tolerance, max_iterations)
+        solved: list[tuple[Tensor, RDPSolution]] = []  # points and what was found there
+        for chosen in self._batches(at_floor):
+            solved.append((chosen, self._solve_alike(target[chosen], over[chosen], True, task)))
+        for chosen in self._batches(unbounded if not self._cheap() else ~at_floor):
+            free = self._solve_alike(target[chosen], None, False, task)
+            enough = unbounded[chosen] | (free.perception <= perception[chosen])
+            solved.append((chosen[enough], _each(free, lambda values, which=enough: values[which])))
+            unbounded[chosen] |= enough
+        for chosen in self._batches(~unbounded & ~at_floor):
+            solved.append((chosen, self._solve_alike(target[chosen], over[chosen], False, task)))
+        back = torch.cat([chosen for chosen, _ in solved]).argsort()
+        joined = {
+            field.name: torch.cat([getattr(found, field.name) for _, found in solved])[back]
+            for field in fields(RDPSolution)
+        }
+        return _each(RDPSolution(**joined), lambda values: values.reshape(shape + values.shape[1:]))
+
+    def _cheap(self) -> bool:
+        """Whether delta of a law takes no linear program: then whether it binds is seen without it."""
+        if isinstance(self.measure, Transport):
+            return self.cost is not None and monge(self.cost)
+        return self.measure is not None
+
+    def _batches(self, which: Tensor) -> list[Tensor]:
         rows, columns = self.distortion.shape
-        at_once = max(1, ENTRIES_AT_ONCE // (rows * columns))
-        parts, order = [], []
-        for kind in (no_bound, at_floor, ~no_bound & ~at_floor):
-            for chosen in kind.nonzero()[:, 0].split(at_once):
-                if not len(chosen):
-                    continue
-                parts.append(
-                    self._solve_alike(
-                        target[chosen],
-                        None if kind is no_bound else over[chosen],
-                        kind is at_floor,
-                        minimise,
-                        tolerance,
-                        max_iterations,
-                    )
-                )
-                order.append(chosen)
-        back = torch.cat(order).argsort()
-        joined = {}
-        for field in fields(RDPSolution):
-            values = torch.cat([getattr(part, field.name) for part in parts])[back]
-            joined[field.name] = values.reshape(shape + values.shape[1:])
-        return RDPSolution(**joined)
+        chosen = which.nonzero()[:, 0]
+        return list(chosen.split(max(1, ENTRIES_AT_ONCE // (rows * columns)))) if len(chosen) else []
 
     def _solve_alike(
         self,
         target: Tensor,
         over: Tensor | None,
         at_floor: bool,
-        minimise: Literal["rate", "distortion"],
-        tolerance: float,
-        max_iterations: int,
+        task: "_Task",
     ) -> RDPSolution:
         """Points whose perception bound is of one kind."""
+        minimise, tolerance = task.minimise, task.tolerance
         measure, columns = self._measure(over, at_floor)
         count = int(columns.sum())
         entropy = -float(self.head @ self.head.log())
         ceiling = min(entropy, math.log(count)) + math.sqrt(tolerance) if minimise == "rate" else math.inf
         head = Source(self.head, self.excess[:, columns], target, minimise, ceiling)
         start = self.law if isinstance(measure, Diverging) else torch.full_like(target[:1], 1 / count)
-        found = follow_central_path(
-            head, measure, start.expand(count), tolerance, max_iterations
-        )
+        found = follow_central_path(head, measure, start.expand(count), tolerance, task.max_iterations)
         theta = found.state["theta"]
         value = dual_value(head, measure, found.state)
         if bool(found.infeasible.any()):
@@ -411,12 +413,18 @@ class _Setting:
             return Free(), columns
         if at_floor:
             divergence = isinstance(self.measure, Divergence)
-            allowed = torch.eye(len(self.law), device=self.law.device).bool() if divergence else self.cost_excess <= 0
+            allowed = (
+                torch.eye(len(self.law), device=self.law.device).bool()
+                if divergence
+                else self.cost_excess <= 0
+            )
             columns = allowed.any(0)
             return Moved(self.law, self.cost_excess[:, columns] * 0, allowed[:, columns], None), columns
         if isinstance(self.measure, Divergence):
             return Diverging(self.law, self.measure.of == "source", over), columns
-        return Moved(self.law, self.cost_excess, torch.ones_like(self.cost_excess, dtype=torch.bool), over), columns
+        return Moved(
+            self.law, self.cost_excess, torch.ones_like(self.cost_excess, dtype=torch.bool), over
+        ), columns
 
     def _measured(
         self,
@@ -432,6 +440,7 @@ class _Setting:
         independent = law[:, :, None] * r[:, None]
         information = torch.special.xlogy(joint, joint / independent.clamp(min=1e-300)).sum((1, 2))
         theta, sigma = state["theta"], state["sigma"]
+        true = torch.ones_like(theta, dtype=torch.bool)
         gamma, spare = state.get("gamma", 0 * theta), state.get("spare", 1 + 0 * theta)
         if minimise == "rate":
             slope, bound = theta / self.distortion_scale, value
@@ -448,8 +457,10 @@ class _Setting:
             bound=bound,
             distortion_multiplier=slope,
             perception_multiplier=torch.full_like(price, math.inf) if at_floor else price,
-            distortion_active=theta > sigma if minimise == "rate" else torch.ones_like(theta, dtype=torch.bool),
-            perception_active=torch.ones_like(theta, dtype=torch.bool) if at_floor else gamma > spare,
+            distortion_active=theta > sigma
+            if minimise == "rate"
+            else torch.ones_like(theta, dtype=torch.bool),
+            perception_active=true if at_floor else gamma > spare,
             kkt_residual=found.residual,
             iterations=found.iterations,
         )
@@ -477,11 +488,25 @@ class _Setting:
         return self.least_distortion + self.distortion_scale * float(target)
 
 
+@dataclass(frozen=True)
+class _Task:
+    minimise: Literal["rate", "distortion"]
+    tolerance: float
+    max_iterations: int
+
+
+def _each(solution: RDPSolution, change: Callable[[Tensor], Tensor]) -> RDPSolution:
+    """The same with every tensor changed."""
+    return RDPSolution(**{field.name: change(getattr(solution, field.name)) for field in fields(solution)})
+
+
 def _points(bound: Values, perception: Values, problem: _Setting) -> tuple[Tensor, Tensor]:
     given = {"dtype": torch.float64, "device": problem.law.device}
-    first, second = torch.broadcast_tensors(torch.as_tensor(bound, **given), torch.as_tensor(perception, **given))
+    first, second = torch.broadcast_tensors(
+        torch.as_tensor(bound, **given), torch.as_tensor(perception, **given)
+    )
     if bool((first.isnan() | second.isnan()).any()):
-        raise InvalidOption("a bound that is not a number: distortion, rate and perception are numbers or inf")
+        raise InvalidOption("a bound that is not a number: it is a number or inf")
     if problem.measure is None and not bool(second.isinf().all()):
         raise InvalidOption(f"perception {float(second.min()):g} without a measure of it: name one")
     return first, second
@@ -490,7 +515,9 @@ def _points(bound: Values, perception: Values, problem: _Setting) -> tuple[Tenso
 def _finite(values: Values, name: str) -> Tensor:
     found = torch.as_tensor(values, dtype=torch.float64)
     if not bool(found.isfinite().all()):
-        raise InvalidOption(f"{name} with {int((~found.isfinite()).sum())} values that are not finite: all must be")
+        raise InvalidOption(
+            f"{name} with {int((~found.isfinite()).sum())} values that are not finite: all must be"
+        )
     return found
 
 

@@ -13,7 +13,9 @@ ROUNDING = 1e-12  # of the largest cost
 
 
 def monge(cost: Float[Tensor, "m n"]) -> bool:
-    """Whether no exchange helps: c_ij + c_i'j' <= c_ij' + c_i'j for i < i', j < j', as convex costs on a line.
+    """Whether no exchange helps: c_ij + c_i'j' <= c_ij' + c_i'j for i < i', j < j'.
+
+    Convex functions of differences on a line are such costs.
 
     Reference:
         Hoffman, On simple linear programming problems, Proc. Symp. Pure Math. 7, 1963.
@@ -53,8 +55,8 @@ def least_transport(
     rows, columns = p > 0, r > 0
     p, r = p[rows] / p[rows].sum(), r[columns] / r[columns].sum()
     m, n = len(p), len(r)
-    sums = vstack([kron(eye_array(m), np.ones((1, n))), kron(np.ones((1, m)), eye_array(n))], format="csr")
-    found = linprog(c[np.ix_(rows, columns)].ravel(), A_eq=sums[:-1], b_eq=np.concatenate([p, r])[:-1])
+    sums = vstack([kron(eye_array(m), np.ones((1, n))), kron(np.ones((1, m)), eye_array(n))]).tocsr()[:-1]
+    found = linprog(c[np.ix_(rows, columns)].ravel(), A_eq=sums, b_eq=np.concatenate([p, r])[:-1])
     if found.status != 0:
         raise NotConverged(f"transport of {m} to {n} letters: {found.message}")
     return torch.as_tensor(found.fun, dtype=source.dtype, device=source.device)
