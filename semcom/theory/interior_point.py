@@ -27,8 +27,8 @@ TO_BOUNDARY = 0.98  # share of the way to the nearest bound that a step may go
 LEAST_CENTERING = 0.03
 RIDGE = 1e-14  # of a matrix scaled to a unit diagonal
 REFINEMENTS = 2
-SHARE_OF_TOLERANCE = 0.3  # of the sum of products, at which mu stops
-HALVINGS, GROWTH = 10, 2.0
+SHARE_OF_TOLERANCE = 0.05  # of the sum of products, at which mu stops
+HALVINGS, GROWTH = 30, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +101,24 @@ class Diverging:
         """Of gamma."""
         return (("gamma", "spare"),)
 
-    def conjugate(self, price: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of u = G / gamma: u itself, phi, its derivative and its second derivative at u."""
+    def slope(self, v: Tensor) -> Tensor:
+        """Derivative of the divergence by v, 0 at v = p: the divergence of what need not sum to 1."""
+        return 1 - self.law / v if self.of_source else (v / self.law).log()
+
+    def value(self, v: Tensor) -> Tensor:
+        """The divergence, [points]."""
+        moved = self.law * (self.law / v).log() if self.of_source else v * (v / self.law).log()
+        sign = 1 if self.of_source else -1
+        return (moved + sign * (v - self.law)).sum(1)
+
+    def bend(self, v: Tensor, price: Tensor, gamma: Tensor) -> Tensor:
+        """dv / dG by gamma slope(v) = G, which for KL(p || r) is linearised as (gamma - G) v = gamma p."""
+        return v / (gamma[:, None] - price) if self.of_source else v / gamma[:, None]
+
+    def conjugate(self, price: Tensor, gamma: Tensor) -> Tensor:
+        """The largest <G, v> - gamma divergence of any v, [points]."""
         u = price / gamma[:, None]
-        if self.of_source:
-            return u, -(-u).log() - 1, -1 / u, u**-2
-        return u, u.exp() - 1, u.exp(), u.exp()
+        return gamma * ((-torch.log1p(-u) if self.of_source else torch.expm1(u)) @ self.law)
 
 
 Measure = Free | Moved | Diverging
@@ -186,7 +198,7 @@ def dual_value(source: Source, measure: Measure, state: State) -> Tensor:
         room = gamma[:, None, None] * measure.cost - price[:, None]
         value = value + room.masked_fill(~measure.allowed, math.inf).amin(2) @ measure.law
     if isinstance(measure, Diverging):
-        value = value - state["gamma"] * (measure.conjugate(price, state["gamma"])[1] @ measure.law)
+        value = value - measure.conjugate(price, state["gamma"])
     if not isinstance(measure, Free) and measure.bound is not None:
         value = value - state["gamma"] * measure.bound
     return value
@@ -247,12 +259,9 @@ def _start(source: Source, measure: Measure, law: Tensor) -> State:
         share = measure.allowed * law / (measure.allowed * law).sum(1, keepdim=True)
         extra = {"F": f, "s": (s - f[:, :, None]).masked_fill(~measure.allowed, 1.0)}
         extra["plan"] = (measure.law[:, None] * share).expand_as(extra["s"])
-    elif measure.of_source:  # G = -gamma is where r = p
-        a = a - price.amax(1, keepdim=True) - 1
-        price = zero - 1
-    else:
-        a = a - price.amax(1, keepdim=True)
-        price = zero
+    else:  # v = p and G = 0
+        a, price = a - price.amax(1, keepdim=True), zero
+        extra = {"v": measure.law.expand_as(r)}
     if measure.bound is not None:
         extra |= {"gamma": one, "spare": 0.1 * one}
     return {"a": a, "theta": theta, "sigma": 0.1 * one, "r": r, "t": zero + 1, "G": price} | extra
@@ -306,9 +315,13 @@ class _NewtonStep:
                 wrong["gamma"] = measure.bound - (plan * measure.cost).sum((1, 2)) - state["spare"]
             wrong["s"] = s * measure.allowed
         if isinstance(measure, Diverging):
-            u, phi, first, _ = measure.conjugate(state["G"], state["gamma"])
-            wrong["G"] = measure.law * first - r
-            wrong["gamma"] = measure.bound + (phi - u * first) @ measure.law - state["spare"]
+            v = state["v"]
+            wrong["G"] = v - r
+            wrong["gamma"] = measure.bound - measure.value(v) - state["spare"]
+            if measure.of_source:
+                wrong["v"] = v - measure.law - state["G"] * v / state["gamma"][:, None]
+            else:
+                wrong["v"] = measure.slope(v) - state["G"] / state["gamma"][:, None]
         return wrong
 
     def _size(self, wrong: State) -> Tensor:
@@ -354,7 +367,8 @@ class _NewtonStep:
             self.share = self.theta / self.of_f[:, :, None]
             matrix[:, g, g] -= self.theta.mT @ self.share
             matrix[:, g, g].diagonal(dim1=1, dim2=2).add_(self.theta.sum(1))
-            matrix[:, g, g] += 1 / n  # all a and G up, all F down by the same changes nothing: hold sum G
+            # All a and G up and all F down by the same changes nothing: hold the sum of G.
+            matrix[:, g, g] += matrix[:, g, g].diagonal(dim1=1, dim2=2).mean(1)[:, None, None] / n
             if bounded:
                 costs = self.theta * measure.cost
                 self.f_gamma = costs.sum(2)
@@ -362,12 +376,11 @@ class _NewtonStep:
                 matrix[:, g, -1] = matrix[:, -1, g] = between
                 matrix[:, -1, -1] = (costs * measure.cost).sum((1, 2)) - (self.f_gamma**2 / self.of_f).sum(1)
         if isinstance(measure, Diverging):
-            u, _, _, second = measure.conjugate(state["G"], state["gamma"])
-            bend = measure.law * second / state["gamma"][:, None]
-            matrix[:, g, g].diagonal(dim1=1, dim2=2).add_(bend)
-            matrix[:, g, -1] = matrix[:, -1, g] = -bend * u
-            matrix[:, -1, -1] = (bend * u**2).sum(1)
-            self.bend, self.u = bend, u
+            self.bend = measure.bend(state["v"], state["G"], state["gamma"])
+            self.slope = measure.slope(state["v"])
+            matrix[:, g, g].diagonal(dim1=1, dim2=2).add_(self.bend)
+            matrix[:, g, -1] = matrix[:, -1, g] = -self.bend * self.slope
+            matrix[:, -1, -1] = (self.bend * self.slope**2).sum(1)
         if bounded:
             matrix[:, -1, -1] += state["spare"] / state["gamma"]
         self.scale = matrix.diagonal(dim1=1, dim2=2).clamp(min=1e-300).rsqrt()
@@ -421,9 +434,9 @@ class _NewtonStep:
             if "gamma" in step:
                 left["gamma"] = wrong["gamma"] - (step["plan"] * measure.cost).sum((1, 2)) - step["spare"]
         if isinstance(measure, Diverging):
-            moved = self.bend * (step["G"] - self.u * step["gamma"][:, None])
-            left["G"] = wrong["G"] - dr + moved
-            left["gamma"] = wrong["gamma"] - (self.u * moved).sum(1) - step["spare"]
+            left["G"] = wrong["G"] - dr + step["v"]
+            left["gamma"] = wrong["gamma"] - (self.slope * step["v"]).sum(1) - step["spare"]
+            left["v"] = torch.zeros_like(wrong["v"])
         return left
 
     def _reduced(self, wrong: State, offset: State) -> State:
@@ -446,6 +459,9 @@ class _NewtonStep:
                 if right_gamma is not None:
                     right_gamma = right_gamma + (plan * measure.cost).sum((1, 2))
                     right_gamma = right_gamma + (self.f_gamma * right_f / self.of_f).sum(1)
+            if isinstance(measure, Diverging):
+                late = self._late(wrong)
+                right_g, right_gamma = right_g - late, right_gamma + (self.slope * late).sum(1)
             parts.append(right_g)
             if right_gamma is not None:
                 parts.append(right_gamma[:, None])
@@ -470,16 +486,27 @@ class _NewtonStep:
                 step["F"] = df / self.of_f
                 step["s"] = (moved - step["F"][:, :, None] - wrong["s"]) * measure.allowed
                 step["plan"] = offset["plan"] - self.theta * step["s"]
+            if isinstance(measure, Diverging):
+                step["v"] = late + self.bend * (step["G"] - self.slope * step["gamma"][:, None])
         step["t"] = dt
         step["r"] = offset["r"] - self.weight * dt
         return step
+
+    def _late(self, wrong: State) -> Tensor:
+        """What v has to move by where neither G nor gamma moves."""
+        gamma = self.state["gamma"][:, None]
+        share = 1 / self.state["v"] if self.measure.of_source else 1
+        return -self.bend * gamma * wrong["v"] * share
 
     def _reach(self, step: State, share: float) -> Tensor:
         """The step length, at most 1, that goes this share of the way to the nearest bound."""
         nearest = torch.full_like(self.state["theta"], math.inf)
         bounds = [(self.state[name], step[name]) for pair in self.pairs for name in pair]
-        if isinstance(self.measure, Diverging) and self.measure.of_source:
-            bounds.append((-self.state["G"], -step["G"]))
+        if isinstance(self.measure, Diverging):
+            bounds.append((self.state["v"], step["v"]))
+            if self.measure.of_source:
+                room = self.state["gamma"][:, None] - self.state["G"]
+                bounds.append((room, step["gamma"][:, None] - step["G"]))
         for value, change in bounds:
             ratio = torch.where(change < 0, -value / change, math.inf)
             nearest = torch.minimum(nearest, ratio.flatten(1).amin(1) if ratio.dim() > 1 else ratio)

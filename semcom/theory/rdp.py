@@ -137,7 +137,7 @@ def rate_distortion_perception(
     perception: Values = math.inf,
     measure: Perception | None = None,
     *,
-    tolerance: float = 3e-9,
+    tolerance: float = 1e-8,
     max_iterations: int = 200,
 ) -> RDPSolution:
     """R(D, P) and what attains it. P = inf is Blahut and Arimoto's R(D), P = 0 entropic optimal transport.
@@ -180,7 +180,7 @@ def distortion_rate_perception(
     perception: Values = math.inf,
     measure: Perception | None = None,
     *,
-    tolerance: float = 3e-9,
+    tolerance: float = 1e-8,
     max_iterations: int = 200,
 ) -> RDPSolution:
     """D(R, P) and what attains it: the least distortion at a mutual information of at most R.
@@ -324,7 +324,7 @@ class _Setting:
         target: Tensor,
         perception: Tensor,
         minimise: Literal["rate", "distortion"],
-        tolerance: float = 3e-9,
+        tolerance: float = 1e-8,
         max_iterations: int = 200,
     ) -> RDPSolution:
         """At all points, each kind of perception bound by itself."""
