@@ -3,8 +3,8 @@
 min sum_ij p_i w_ij log(w_ij / r_j) + eps sum_ij Pi_ij log Pi_ij  subject to  sum_j w_ij = 1, p w = r,
 <p w, d> <= D, and Pi a plan from p to r of cost <Pi, c> <= P.
 
-w_ij = phi_i exp(-lambda d_ij) psi_j r_j and Pi_ij = exp(f_i + g_j - gamma c_ij / eps): the scalings are updated
-in turn, with lambda, gamma and r by the roots of one equation each. As eps goes to 0 the rate comes down to
+w_ij = phi_i exp(-lambda d_ij) psi_j r_j and Pi_ij = exp(f_i + g_j - gamma c_ij / eps): scalings are
+updated in turn, with lambda, gamma and r by the roots of one equation each. As eps goes to 0 the rate comes down to
 R(D, P), and the number of iterations goes up as 1 / eps. `semcom.theory.rdp` solves the problem without eps;
 this is its reference.
 
@@ -143,7 +143,7 @@ def _moments(weight: np.ndarray, cost: np.ndarray, scale: float = 1.0) -> tuple[
 
 
 def _root(moment: Callable[[float], tuple[float, float]], bound: float, start: float) -> float:
-    """The multiplier, at least 0, at which a falling moment meets its bound: Newton's steps within a bracket."""
+    """The multiplier, at least 0, at which a falling moment meets its bound: Newton within a bracket."""
     if moment(0.0)[0] <= bound:
         return 0.0
     low, high, x = 0.0, np.inf, max(start, 1e-3)

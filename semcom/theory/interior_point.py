@@ -26,6 +26,7 @@ Pairs = tuple[tuple[str, str], ...]  # of variables above 0 whose products go to
 TO_BOUNDARY = 0.98  # share of the way to the nearest bound that a step may go
 LEAST_CENTERING = 0.03
 RIDGE = 1e-14  # of a matrix scaled to a unit diagonal
+CAUTION = 0.8  # of the same, where a product is held to a value above 0
 REFINEMENTS = 2
 SHARE_OF_TOLERANCE = 0.05  # of the sum of products, at which mu stops
 HALVINGS, GROWTH = 30, 2.0
@@ -112,7 +113,7 @@ class Diverging:
         return (moved + sign * (v - self.law)).sum(1)
 
     def bend(self, v: Tensor, price: Tensor, gamma: Tensor) -> Tensor:
-        """dv / dG by gamma slope(v) = G, which for KL(p || r) is linearised as (gamma - G) v = gamma p."""
+        """Of v by G: dv / dG by gamma slope(v) = G, which for KL(p || r) is linearised as (gamma - G) v = gamma p."""
         return v / (gamma[:, None] - price) if self.of_source else v / gamma[:, None]
 
     def conjugate(self, price: Tensor, gamma: Tensor) -> Tensor:
@@ -503,10 +504,10 @@ class _NewtonStep:
         nearest = torch.full_like(self.state["theta"], math.inf)
         bounds = [(self.state[name], step[name]) for pair in self.pairs for name in pair]
         if isinstance(self.measure, Diverging):
-            bounds.append((self.state["v"], step["v"]))
+            bounds.append((CAUTION * self.state["v"], step["v"]))
             if self.measure.of_source:
                 room = self.state["gamma"][:, None] - self.state["G"]
-                bounds.append((room, step["gamma"][:, None] - step["G"]))
+                bounds.append((CAUTION * room, step["gamma"][:, None] - step["G"]))
         for value, change in bounds:
             ratio = torch.where(change < 0, -value / change, math.inf)
             nearest = torch.minimum(nearest, ratio.flatten(1).amin(1) if ratio.dim() > 1 else ratio)

@@ -53,6 +53,7 @@ from semcom.theory.transport import least_transport, monge, monotone_transport
 MASS_TOLERANCE = 1e-9  # of the sum of a law
 NEAR = 1e-12  # of the mean excess cost: a bound so near its least value is taken for it
 ENTRIES_AT_ONCE = 2**21  # points times letters squared; larger batches are split, to save memory
+BISECTIONS = 16
 LARGEST_PROGRAM = 2**16  # entries of a plan that a linear program is solved for
 
 Values = ArrayLike | Tensor
@@ -222,24 +223,52 @@ def zero_rate_distortion(
 
 
 def critical_perception(
-    source: Values, distortion_matrix: Values, distortion: Values, measure: Perception
+    source: Values,
+    distortion_matrix: Values,
+    distortion: Values,
+    measure: Perception,
+    least_multiplier: float = 0.0,
 ) -> Float[Tensor, "*points"]:
-    """P_c(D) = delta(p, r) of the law r that attains R(D): from here on, R(D, P) = R(D).
+    """P_c(D), from which on R(D, P) = R(D): delta(p, r) of the law r that attains R(D).
 
-    Where several laws attain R(D), that in the middle of them: an upper bound of P_c.
+    A continuous source on a grid is another matter: there R(D) is attained by a law on few letters, far from
+    the continuous one but worth next to nothing. P_c is then where gamma falls to a small value.
+
+    Args:
+        source: As for `rate_distortion_perception`.
+        distortion_matrix: The same.
+        distortion: D.
+        measure: delta.
+        least_multiplier: A gamma, in nats per unit of perception, that counts as 0.
 
     Raises:
         InvalidOption: As `rate_distortion_perception`.
         Infeasible: As there.
         NotConverged: As there.
     """
-    return rate_distortion_perception(source, distortion_matrix, distortion, math.inf, measure).perception
+    found = rate_distortion_perception(source, distortion_matrix, distortion, math.inf, measure)
+    high = found.perception
+    if least_multiplier <= 0:
+        return high
+    low = torch.full_like(high, _Setting.of(source, distortion_matrix, measure).least_cost)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        at = rate_distortion_perception(source, distortion_matrix, distortion, middle, measure)
+        binds = at.perception_multiplier > least_multiplier
+        low, high = torch.where(binds, middle, low), torch.where(binds, high, middle)
+    return high
 
 
-def regions(solution: RDPSolution) -> Int[Tensor, "*points"]:
-    """0 where perception does not bind, 1 where both do, 2 where the rate is 0 and lambda with it."""
-    both = solution.perception_active & solution.distortion_active
-    return torch.where(solution.distortion_active, both.long(), 2)
+def regions(solution: RDPSolution, least_multiplier: float = 0.0) -> Int[Tensor, "*points"]:
+    """0 where perception does not bind, 1 where both do, 2 where the rate is 0.
+
+    Args:
+        solution: Of R(D, P).
+        least_multiplier: As for `critical_perception`; of the distortion in nats per unit too.
+    """
+    binds = solution.perception_active & (solution.perception_multiplier > least_multiplier)
+    informs = solution.distortion_active & (solution.distortion_multiplier > least_multiplier)
+    return torch.where(informs, binds.long(), 2)
 
 
 @dataclass(frozen=True, eq=False)

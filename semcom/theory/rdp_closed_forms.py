@@ -41,7 +41,7 @@ def binary_rate(one: float, distortion: float, perception: float = math.inf) -> 
     p, q = one, 1 - one
     if distortion >= binary_zero_rate_distortion(p, perception):
         return 0.0
-    if perception >= p or distortion < perception / (1 - 2 * (p - perception)):
+    if perception >= p or distortion * (1 - 2 * (p - perception)) < perception:
         return _entropy(p) - _entropy(distortion)
     low, high = (distortion - perception) / 2, (distortion + perception) / 2
     return 2 * _entropy(p) + _entropy(p - perception) - _entropy3(low, p) - _entropy3(high, q)
@@ -49,7 +49,8 @@ def binary_rate(one: float, distortion: float, perception: float = math.inf) -> 
 
 def binary_critical_perception(one: float, distortion: float) -> float:
     """P_c(D) = D (1 - 2 p) / (1 - 2 D), from which on perception does not bind; D below p."""
-    _require(0 < one <= 0.5 and 0 <= distortion < one, f"probability {one:g}, distortion {distortion:g}: D < p")
+    _require(0 < one <= 0.5, f"probability {one:g}: in (0, 1/2]")
+    _require(0 <= distortion < one, f"distortion {distortion:g}: from 0 to below {one:g}")
     return distortion * (1 - 2 * one) / (1 - 2 * distortion)
 
 

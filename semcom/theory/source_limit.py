@@ -52,7 +52,9 @@ class GaussianModel:
                 f"{len(v)} variances from {v.min(initial=0):g}, {len(w)} shares: as many, none negative"
             )
         if abs(w.sum() - 1) > 1e-9 or not v @ w > 0:
-            raise InvalidOption(f"shares that sum to {w.sum():.9g}, variance {v @ w:g}: sum 1, variance above 0")
+            raise InvalidOption(
+                f"shares that sum to {w.sum():.9g}, variance {v @ w:g}: sum 1, variance above 0"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +94,12 @@ def fit(images: Iterable[Float[np.ndarray, "height width 3"]], classes: int = 1)
     """
     pictures = [np.asarray(image, dtype=float) for image in images]
     if not pictures or any(
-        x.ndim != 3 or x.shape[2] != 3 or min(x.shape[:2]) < BLOCK or not (0 <= x.min() and x.max() <= 1)
+        x.ndim != 3 or x.shape[2] != 3 or min(x.shape[:2]) < BLOCK or x.min() < 0 or not x.max() <= 1
         for x in pictures
     ):
-        raise InvalidSource(f"{len(pictures)} pictures: at least one, [height, width, 3] in [0, 1], 8x8 or more")
+        raise InvalidSource(
+            f"{len(pictures)} pictures: at least one, [height, width, 3] in [0, 1], 8x8 or more"
+        )
     blocks = np.concatenate([_blocks(x) for x in pictures])  # [blocks, 8, 8, colours]
     colors = blocks.reshape(-1, 3)
     axes = np.linalg.eigh(np.cov(colors.T))[1]
@@ -124,9 +128,7 @@ def rate_at_capacity(snr_db: ArrayLike, rho: float) -> Float[np.ndarray, "*point
     return np.asarray(rho * np.log1p(10 ** (np.asarray(snr_db, dtype=float) / 10)))
 
 
-def limit(
-    model: GaussianModel, snr_db: float, rho: float, realism: Sequence[float] = REALISM
-) -> LimitCurve:
+def limit(model: GaussianModel, snr_db: float, rho: float, realism: Sequence[float] = REALISM) -> LimitCurve:
     """Optimal points over AWGN: no code of any length does better on that model, and some come near.
 
     Args:
@@ -205,7 +207,6 @@ def _at(model: GaussianModel, rate_nats: float, nu: float) -> tuple[float, float
     c = _correlation(v, math.exp(high), share)
     ratio = share + (1 - share) * c  # u / s
     return float(w @ (v * (1 + ratio**2 - 2 * ratio * c))), float(w @ (v * (1 - ratio) ** 2))
-'''
 
 
 def _correlation(variances: np.ndarray, level: float, share: float) -> np.ndarray:
