@@ -4,9 +4,9 @@ min sum_ij p_i w_ij log(w_ij / r_j) + eps sum_ij Pi_ij log Pi_ij  subject to  su
 <p w, d> <= D, and Pi a plan from p to r of cost <Pi, c> <= P.
 
 w_ij = phi_i exp(-lambda d_ij) psi_j r_j and Pi_ij = exp(f_i + g_j - gamma c_ij / eps): scalings are
-updated in turn, with lambda, gamma and r by the roots of one equation each. As eps goes to 0 the rate comes down to
-R(D, P), and the number of iterations goes up as 1 / eps. `semcom.theory.rdp` solves the problem without eps;
-this is its reference.
+updated in turn, with lambda, gamma and r by the roots of one equation each. As eps goes to 0 the rate comes
+down to R(D, P), and the number of iterations goes up as 1 / eps. `semcom.theory.rdp` solves the
+problem without eps; this is its reference.
 
 References:
     Chen, Niu, Ye, Wu, Bai, Chen and Lin, Computation of rate-distortion-perception functions with Wasserstein
@@ -26,6 +26,7 @@ from semcom.errors import InvalidOption, NotConverged
 
 ANNEALED = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # a cold start at 0.001 ends in a wrong corner of rate 0
 FLOOR = 1e-200
+LARGEST = 600.0  # exponent: beyond it a cost is above any bound
 ROOT_STEPS = 100
 ROOT_TOLERANCE = 1e-13
 
@@ -102,7 +103,11 @@ def alternating_sinkhorn(
             g = np.log(np.maximum(r, FLOOR)) - logsumexp(f[:, None] - price * c / eps, axis=0)
             f = log_p - logsumexp(g - price * c / eps, axis=1)
             free = f[:, None] + g
-            price = _root(lambda x, h=free, e=eps: _moments(np.exp(h - x * c / e), c, e), perception, price)
+            price = _root(
+                lambda x, h=free, e=eps: _moments(np.exp(np.minimum(h - x * c / e, LARGEST)), c, e),
+                perception,
+                price,
+            )
 
             joint = weight * np.exp(-slope * d)
             mass = np.maximum(joint.sum(0), FLOOR)

@@ -113,7 +113,7 @@ class Diverging:
         return (moved + sign * (v - self.law)).sum(1)
 
     def bend(self, v: Tensor, price: Tensor, gamma: Tensor) -> Tensor:
-        """Of v by G: dv / dG by gamma slope(v) = G, which for KL(p || r) is linearised as (gamma - G) v = gamma p."""
+        """The slope dv / dG of gamma slope(v) = G; for KL(p || r), of (gamma - G) v = gamma p."""
         return v / (gamma[:, None] - price) if self.of_source else v / gamma[:, None]
 
     def conjugate(self, price: Tensor, gamma: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def binary_rate(one: float, distortion: float, perception: float = math.inf) -> 
 
 
 def binary_critical_perception(one: float, distortion: float) -> float:
-    """P_c(D) = D (1 - 2 p) / (1 - 2 D), from which on perception does not bind; D below p."""
+    """P_c(D) = D (1 - 2 p) / (1 - 2 D), from which on perception does not bind."""
     _require(0 < one <= 0.5, f"probability {one:g}: in (0, 1/2]")
     _require(0 <= distortion < one, f"distortion {distortion:g}: from 0 to below {one:g}")
     return distortion * (1 - 2 * one) / (1 - 2 * distortion)
@@ -89,7 +89,7 @@ def gaussian_rate(variance: float, distortion: float, perception: float = math.i
 
 
 def gaussian_distortion(variance: float, rate_nats: float, perception: float = math.inf) -> float:
-    """D(R, P), the same: s^2 + u^2 - 2 s u sqrt(1 - e^(-2R)) where perception binds, and s^2 e^(-2R) elsewhere.
+    """D(R, P) of the same: s^2 + u^2 - 2 s u sqrt(1 - e^(-2R)), or s^2 e^(-2R) where P does not bind.
 
     Raises:
         InvalidOption: An argument out of range.

@@ -203,7 +203,7 @@ def test_critical_transitions_of_a_gaussian() -> None:
     """C5, with h^2 / 12 of the grid taken into account: in transport, and in the error of a still picture."""
     p, squared, variance = gaussian(128, 4.5)
     added = float(squared[0, 1]) / 12
-    found = critical_perception(p, squared, [0.5, 0.8], Transport(squared), least_multiplier=3e-3) - added
+    found = critical_perception(p, squared, [0.5, 0.8], Transport(squared), least_multiplier=7e-4) - added
     expected = [gaussian_critical_perception(variance, d) for d in (0.5, 0.8)]
     assert (found - of(expected)).abs().max() < 1e-3
     perception = of([0.0, 0.01, 0.05, 0.1, 0.3])
