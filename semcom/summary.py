@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from semcom.budget import parse_rho
 from semcom.data import Item, load_image, to_picture
 from semcom.errors import UnknownName
@@ -111,7 +113,7 @@ def figures(
         for metric, rho, snr in product(metrics, ratios, chosen):
             if metric in PERCEPTION and "psnr_db" in metrics:
                 name = _file_name("psnr_db", metric, channel, _ratio(rho), f"{snr:g}dB")
-                lines = _upright(_limits(models, "psnr_db", channel, rho, (snr,)), here[metric])
+                lines = _upright(_limits(models, "psnr_db", channel, rho, (snr,)), np.asarray(here[metric]))
                 drawn[name] = perception_distortion(
                     records, rho, snr, channel, perception=metric, references=lines
                 )
@@ -131,7 +133,7 @@ def _limits(
     ]
 
 
-def _upright(limits: Sequence[ReferenceLine], heights: "pd.Series") -> list[ReferenceLine]:
+def _upright(limits: Sequence[ReferenceLine], heights: np.ndarray) -> list[ReferenceLine]:
     """The same in a plane whose abscissa is PSNR, whatever its ordinate is."""
     span = [float(heights.min()), float(heights.max())]
     return [ReferenceLine(line.label, [line.y[0]] * 2, span) for line in limits]

@@ -460,8 +460,8 @@ class _NewtonStep:
                 if right_gamma is not None:
                     right_gamma = right_gamma + (plan * measure.cost).sum((1, 2))
                     right_gamma = right_gamma + (self.f_gamma * right_f / self.of_f).sum(1)
-            if isinstance(measure, Diverging):
-                late = self._late(wrong)
+            if isinstance(measure, Diverging) and right_gamma is not None:
+                late = self._late(measure, wrong)
                 right_g, right_gamma = right_g - late, right_gamma + (self.slope * late).sum(1)
             parts.append(right_g)
             if right_gamma is not None:
@@ -493,10 +493,10 @@ class _NewtonStep:
         step["r"] = offset["r"] - self.weight * dt
         return step
 
-    def _late(self, wrong: State) -> Tensor:
+    def _late(self, measure: Diverging, wrong: State) -> Tensor:
         """What v has to move by where neither G nor gamma moves."""
         gamma = self.state["gamma"][:, None]
-        share = 1 / self.state["v"] if self.measure.of_source else 1
+        share = 1 / self.state["v"] if measure.of_source else 1
         return -self.bend * gamma * wrong["v"] * share
 
     def _reach(self, step: State, share: float) -> Tensor:

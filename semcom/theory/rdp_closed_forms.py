@@ -8,8 +8,8 @@ References:
 
 import math
 
-from scipy.optimize import brentq
-from scipy.special import entr
+import numpy as np
+from scipy.special import entr, lambertw
 
 from semcom.errors import InvalidOption
 
@@ -123,10 +123,7 @@ def gaussian_divergence_rate(variance: float, distortion: float, perception: flo
     _require(variance > 0 and distortion > 0, f"variance {variance:g}, distortion {distortion:g}: above 0")
     _require_bounds(distortion, perception)
     s = math.sqrt(variance)
-    ratio = 1.0
-    if perception > 0:
-        floor = math.exp(-2 * perception - 1)  # there the divergence is more than P
-        ratio = float(brentq(lambda v: (v - 1 - math.log(v)) / 2 - perception, floor, 1.0, xtol=1e-15))
+    ratio = -float(np.real(lambertw(-math.exp(-1 - 2 * perception))))  # u^2 / s^2
     u = max(s * math.sqrt(ratio), math.sqrt(max(variance - distortion, 0.0)))
     return _gaussian_rate(s, u, distortion)
 

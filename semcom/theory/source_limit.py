@@ -104,7 +104,8 @@ def fit(images: Iterable[Float[np.ndarray, "height width 3"]], classes: int = 1)
     blocks = np.concatenate([_blocks(x) for x in pictures])  # [blocks, 8, 8, colours]
     colors = blocks.reshape(-1, 3)
     axes = np.linalg.eigh(np.cov(colors.T))[1]
-    spectra = dctn((blocks - colors.mean(0)) @ axes, axes=(1, 2), norm="ortho")
+    centred = (blocks - colors.mean(0)) @ axes
+    spectra = np.asarray(dctn(centred, axes=(1, 2), norm="ortho"))
     if not 1 <= classes <= len(spectra):
         raise InvalidSource(f"{len(spectra)} blocks for {classes} classes: at least one each")
     order = np.argsort((spectra**2).sum((1, 2, 3)) - (spectra[:, 0, 0] ** 2).sum(1), kind="stable")

@@ -3,10 +3,13 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.text import Text
 from scipy.optimize import minimize
 
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.summary import figures
 from semcom.theory.rdp_closed_forms import (
     binary_critical_perception,
     binary_rate,
@@ -95,7 +98,9 @@ def test_divergence_lies_between_both_ends() -> None:
 
 def test_common_randomness_helps_up_to_the_information_limit() -> None:
     rate_bits = 0.7
-    distortions = [gaussian_distortion_with_common_randomness(1.0, rate_bits, c) for c in (0, 1, 5, math.inf)]
+    distortions = [
+        gaussian_distortion_with_common_randomness(1.0, rate_bits, c) for c in (0.0, 1.0, 5.0, math.inf)
+    ]
     assert distortions == sorted(distortions, reverse=True)
     assert distortions[0] == pytest.approx(2 * 4**-rate_bits)  # the error of the sample of a decoded code
     assert distortions[-1] == pytest.approx(gaussian_distortion(1.0, rate_bits * math.log(2), 0.0))
@@ -156,7 +161,7 @@ def test_a_curve_runs_from_water_filling_to_perfect_realism() -> None:
     assert (np.diff(curve.mse) > 0).all()
     assert (np.diff(curve.w2_squared) < 0).all()
     assert curve.w2_squared[-1] == pytest.approx(0, abs=1e-15)
-    level = 0.2688  # of reverse water-filling: 0.15 log(4 / ...) as below
+    level = 0.2688  # reverse water-filling: what is below gets no rate
     rates = MODEL.shares @ (0.5 * np.maximum(np.log(MODEL.variances / level), 0))
     again = at_rate(MODEL, float(rates), (0.0,))
     assert again.mse[0] == pytest.approx(MODEL.shares @ np.minimum(MODEL.variances, level))
@@ -171,6 +176,25 @@ def test_a_link_carries_its_capacity() -> None:
     found = limit(white, 10.0, 0.5, (0.0,))
     assert found.mse[0] == pytest.approx(0.04 / 11)  # rho = 1/2: one real value per real symbol
     assert mean_psnr_db([white, white], 10.0, 0.5) == pytest.approx(float(found.psnr_db[0]))
+
+
+def test_limits_are_drawn_under_measured_psnr_on_awgn() -> None:
+    records = pd.DataFrame(
+        [
+            {"scheme": "a", "channel": channel, "rho": 0.25, "rho_used": 0.25, "snr_db": snr, "item": item}
+            | {"seed": 0, "outage": 0, "psnr_db": 20 + snr + 0.1 * i, "swd": 9.0 - snr + i}
+            for channel in ("awgn", "rayleigh:64")
+            for snr in (0.0, 5.0)
+            for i, item in enumerate("xy")
+        ]
+    )
+    drawn = figures(records, models=[MODEL])
+    labelled = {
+        name
+        for name, figure in drawn.items()
+        if any("not of images" in t.get_text() for t in figure.findobj(Text))
+    }
+    assert labelled == {"psnr_db-awgn-1_4", "psnr_db-swd-awgn-1_4-5dB"}
 
 
 def test_a_fitted_model_has_the_variance_of_the_pictures() -> None:
