@@ -13,6 +13,8 @@ from scipy.special import entr, lambertw
 
 from semcom.errors import InvalidOption
 
+ROUNDING = 1e-15  # nearer to -1 / e Lambert's function has no value in floating point
+
 
 def binary_rate(one: float, distortion: float, perception: float = math.inf) -> float:
     """R(D, P) of a binary source, Hamming distortion and total variation.
@@ -123,7 +125,9 @@ def gaussian_divergence_rate(variance: float, distortion: float, perception: flo
     _require(variance > 0 and distortion > 0, f"variance {variance:g}, distortion {distortion:g}: above 0")
     _require_bounds(distortion, perception)
     s = math.sqrt(variance)
-    ratio = -float(np.real(lambertw(-math.exp(-1 - 2 * perception))))  # u^2 / s^2
+    ratio = 1.0  # u^2 / s^2
+    if perception > ROUNDING:
+        ratio = -float(np.real(lambertw(-math.exp(-1 - 2 * perception))))
     u = max(s * math.sqrt(ratio), math.sqrt(max(variance - distortion, 0.0)))
     return _gaussian_rate(s, u, distortion)
 

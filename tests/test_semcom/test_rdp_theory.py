@@ -3,9 +3,7 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.text import Text
 from scipy.optimize import minimize
 
 from semcom.errors import InvalidOption, InvalidSource
@@ -179,6 +177,9 @@ def test_a_link_carries_its_capacity() -> None:
 
 
 def test_limits_are_drawn_under_measured_psnr_on_awgn() -> None:
+    import pandas as pd
+    from matplotlib.text import Text
+
     records = pd.DataFrame(
         [
             {"scheme": "a", "channel": channel, "rho": 0.25, "rho_used": 0.25, "snr_db": snr, "item": item}
