@@ -5,8 +5,8 @@ Expect:  results/rdp/bench.json; speedup above 10, 40 to 80 on a Zen 5 core
 
 Both solve a Gaussian on 96 points of [-4.5, 4.5] with squared error and squared W2 distance, to the same KKT
 residual; ours starts from the uniform law, the scalings from r = p. They go through eps = .3, .1, .03, .01,
-.003, .001, as they must: from a cold start at .001 they end in a wrong corner. They are left with the error of
-eps, ours has none. Cost against the number of letters is that of one point, and of twelve at once up to 128.
+.003, .001, as they must: from a cold start at .001 they end in a wrong corner. They are left with the error
+of eps, ours has none. Cost against the number of letters is of one point, and of twelve at once.
 """
 
 import argparse
