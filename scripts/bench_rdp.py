@@ -1,7 +1,7 @@
 """Time of rate-distortion-perception functions beside alternating scalings of the literature, one thread.
 
-Run:     python scripts/bench_rdp.py               (a minute; --quick without 512 and 1024 letters)
-Expect:  results/rdp/bench.json; speedup above 10, 40 to 80 on a Zen 5 core
+Run:     python scripts/bench_rdp.py               (1 to 4 minutes; --quick without 512 and 1024 letters)
+Expect:  results/rdp/bench.json; speedup above 10, 30 to 80 on a Zen 5 core
 
 Both solve a Gaussian on 96 points of [-4.5, 4.5] with squared error and squared W2 distance, to the same KKT
 residual; ours starts from the uniform law, the scalings from r = p. They go through eps = .3, .1, .03, .01,
