@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from semcom.presets import Listed
     from semcom.scheme import Scheme
     from semcom.sweep import Sweep
+    from semcom.theory.source_limit import GaussianModel
 
 
 def _examples(*commands: str) -> str:
@@ -261,7 +262,11 @@ def sweep(
 
 @app.command(
     name="plot",
-    epilog=_examples("semcom plot results/first", "semcom plot results/first --metrics psnr_db --snr 0,10"),
+    epilog=_examples(
+        "semcom plot results/first",
+        "semcom plot results/first --metrics psnr_db --snr 0,10",
+        "semcom plot results/first --limit photos/",
+    ),
 )
 def plot_results(
     results: ResultsArgument,
@@ -274,6 +279,10 @@ def plot_results(
     snr: Annotated[
         str, typer.Option("--snr", help="SNRs of figures at one SNR.", show_default="the middle one")
     ] = "",
+    limit: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pictures sent; draws the limit of a Gaussian model of each."),
+    ] = None,
 ) -> None:
     """Draw a folder of results as PNG and SVG: metrics against SNR and rho, perception against distortion."""
     from semcom.plots import figure_bytes
@@ -285,11 +294,19 @@ def plot_results(
     folder = out if out is not None else results / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     names = _names("--metrics", metrics) if metrics else ()
-    for name, figure in figures(records, names, _snr_grid(snr) if snr else ()).items():
+    models = _models(limit) if limit is not None else ()
+    for name, figure in figures(records, names, _snr_grid(snr) if snr else (), models).items():
         for kind in ("png", "svg"):
             path = folder / f"{name}.{kind}"
             _write(path, figure_bytes(figure, kind))
             print(path)
+
+
+def _models(folder: Path) -> "list[GaussianModel]":
+    from semcom.data import load_folder
+    from semcom.theory.source_limit import CLASSES, fit
+
+    return [fit([item.x[0].permute(1, 2, 0).numpy()], CLASSES) for item in load_folder(folder)]
 
 
 @app.command(name="report", epilog=_examples("semcom report results/first --title 'First results'"))

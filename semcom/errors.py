@@ -55,3 +55,11 @@ class StoreError(SemcomError):
 
 class SweepError(SemcomError):
     """A batch of a sweep that could not be finished; the message names it."""
+
+
+class Infeasible(SemcomError, ValueError):
+    """Constraints that nothing can meet, such as a distortion below the least possible."""
+
+
+class NotConverged(SemcomError):
+    """An optimisation that stopped short of its tolerance."""

@@ -322,6 +322,92 @@ def perception_distortion(
         return figure
 
 
+@dataclass(frozen=True, slots=True)
+class ComputedCurve:
+    """A curve of theory at points of its own, such as R(D, P) at one P.
+
+    Args:
+        label: What it is.
+        x: Abscissae.
+        y: Ordinates.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+def computed_curves(
+    title: str,
+    labels: tuple[str, str],
+    curves: Sequence[ComputedCurve],
+    references: Sequence[ReferenceLine] = (),
+) -> "Figure":
+    """Points of solvers over curves of closed forms.
+
+    Args:
+        title: Above the figure.
+        labels: Of the axes.
+        curves: Computed points, connected.
+        references: Closed forms.
+    """
+    with _style():
+        figure, axes = _figure()
+        for i, curve in enumerate(curves):
+            style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
+            axes.plot(curve.x, curve.y, label=curve.label, markersize=4, linewidth=1.2, **style)
+        _draw_references(axes, references)
+        axes.set_title(title)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.legend(fontsize=9)
+        return figure
+
+
+def region_map(
+    title: str,
+    distortion: Sequence[float],
+    perception: Sequence[float],
+    regions: np.ndarray,
+    borders: Sequence[ReferenceLine] = (),
+) -> "Figure":
+    """Where in the (D, P) plane which constraint binds, and closed forms of the borders.
+
+    Args:
+        title: Above the figure.
+        distortion: D of each column, rising.
+        perception: P of each row, rising.
+        regions: As of `semcom.theory.rdp.regions`, [perceptions, distortions].
+        borders: Closed forms, D to P.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    names = ("R(D, P) = R(D)", "both constraints bind", "rate 0")
+    shades = ("#CFE3F3", "#F6D9C4", "#E4E7EB")
+    with _style():
+        figure, axes = _figure()
+        axes.pcolormesh(
+            distortion,
+            perception,
+            regions,
+            cmap=ListedColormap(shades),
+            vmin=-0.5,
+            vmax=2.5,
+            shading="nearest",
+        )
+        _draw_references(axes, borders)
+        axes.set_xlim(min(distortion), max(distortion))
+        axes.set_ylim(min(perception), max(perception))
+        axes.set_title(title)
+        axes.set_xlabel("Distortion D")
+        axes.set_ylabel("Perception P")
+        patches = [Patch(color=shade, label=name) for shade, name in zip(shades, names, strict=True)]
+        lines = axes.get_legend_handles_labels()[0]
+        figure.legend(handles=[*patches, *lines], loc="outside lower left", ncols=3, fontsize=9)
+        return figure
+
+
 def frontier_schemes(
     records: "pd.DataFrame",
     rho: float | str | Fraction,

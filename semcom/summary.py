@@ -1,20 +1,31 @@
 """What a folder of results shows: its table, figures and picture strips, the same for every command."""
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from semcom.budget import parse_rho
 from semcom.data import Item, load_image, to_picture
 from semcom.errors import UnknownName
 from semcom.metrics.catalogue import ALL_METRICS
-from semcom.plots import LABELS, image_strip, metric_vs_rho, metric_vs_snr, perception_distortion
+from semcom.plots import (
+    LABELS,
+    ReferenceLine,
+    image_strip,
+    metric_vs_rho,
+    metric_vs_snr,
+    perception_distortion,
+)
 from semcom.report import write_report
 from semcom.results import ResultStore
 from semcom.statistics import summarise
 from semcom.sweep import kept_path
+from semcom.theory.source_limit import GaussianModel, mean_psnr_db
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +79,10 @@ def table(records: "pd.DataFrame", names: Sequence[str] = (), brief: bool = Fals
 
 
 def figures(
-    records: "pd.DataFrame", names: Sequence[str] = (), snr_db: Sequence[float] = ()
+    records: "pd.DataFrame",
+    names: Sequence[str] = (),
+    snr_db: Sequence[float] = (),
+    models: Sequence[GaussianModel] = (),
 ) -> "dict[str, Figure]":
     """Every figure that the records are enough for, by file name.
 
@@ -79,6 +93,7 @@ def figures(
         records: As from `ResultStore.frame`.
         names: Columns of metrics; all if empty.
         snr_db: Of figures at one SNR; the middle one if empty.
+        models: Gaussian models of the pictures, whose limits are drawn beside PSNR on AWGN.
     """
     metrics = measured(records, names)
     drawn: dict[str, Figure] = {}
@@ -89,7 +104,8 @@ def figures(
         if len(snrs) > 1:
             for metric, rho in product(metrics, ratios):
                 name = _file_name(metric, channel, _ratio(rho))
-                drawn[name] = metric_vs_snr(records, metric, rho, channel)
+                limits = _limits(models, metric, channel, rho, snrs)
+                drawn[name] = metric_vs_snr(records, metric, rho, channel, limits)
         if len(ratios) > 1:
             for metric, snr in product(metrics, chosen):
                 name = _file_name(metric, "vs-rho", channel, f"{snr:g}dB")
@@ -97,8 +113,30 @@ def figures(
         for metric, rho, snr in product(metrics, ratios, chosen):
             if metric in PERCEPTION and "psnr_db" in metrics:
                 name = _file_name("psnr_db", metric, channel, _ratio(rho), f"{snr:g}dB")
-                drawn[name] = perception_distortion(records, rho, snr, channel, perception=metric)
+                lines = _upright(_limits(models, "psnr_db", channel, rho, (snr,)), np.asarray(here[metric]))
+                drawn[name] = perception_distortion(
+                    records, rho, snr, channel, perception=metric, references=lines
+                )
     return drawn
+
+
+def _limits(
+    models: Sequence[GaussianModel], metric: str, channel: str, rho: float, snr_db: Sequence[float]
+) -> list[ReferenceLine]:
+    """Of PSNR over SNR, without a bound on perception and with perfect realism."""
+    if not models or metric != "psnr_db" or channel != "awgn":
+        return []
+    ends = (("limit of a Gaussian model, not of images", 0.0), ("that model, perfect realism", math.inf))
+    return [
+        ReferenceLine(label, snr_db, [mean_psnr_db(models, snr, rho, nu) for snr in snr_db])
+        for label, nu in ends
+    ]
+
+
+def _upright(limits: Sequence[ReferenceLine], heights: np.ndarray) -> list[ReferenceLine]:
+    """The same in a plane whose abscissa is PSNR, whatever its ordinate is."""
+    span = [float(heights.min()), float(heights.max())]
+    return [ReferenceLine(line.label, [line.y[0]] * 2, span) for line in limits]
 
 
 def keep_originals(items: Sequence[Item], folder: Path) -> None:

@@ -1,0 +1,558 @@
+"""Rate-distortion-perception functions R(D, P) and D(R, P) of discrete sources, without regularisation.
+
+R(D, P) = min I(X; Y)  subject to  E d(X, Y) <= D  and  delta(p, r) <= P,  r the law of Y.
+
+delta is a transport cost (a Wasserstein distance to its power), total variation or a Kullback-Leibler
+divergence. The problem is convex, and its dual has few variables: potentials a of the source letters,
+multipliers lambda and gamma of both constraints, and a price G of each reproduction letter,
+
+    maximise  <p, a> + <p, F> - lambda D - gamma P
+    subject to  h_j = log sum_i p_i exp(a_i - lambda d_ij) <= G_j      [multiplier r_j]
+                F_i + G_j <= gamma c_ij                                [multiplier Pi_ij, a plan],
+
+and the best channel is w_ij = r_j exp(a_i - lambda d_ij - h_j): Blahut and Arimoto's form with G_j added to
+lambda d_ij. At P = inf, G = 0 and this is the classical dual of R(D); at P = 0, r = p and it is entropic
+optimal transport. A divergence puts its conjugate in the place of the second line. D(R, P) bounds the rate
+and minimises the distortion.
+
+The alternating iteration of the literature (`semcom.theory.alternating_sinkhorn`) adds eps times the
+negative entropy of the plan, and needs about 1 / eps iterations. Here Newton's method follows the central
+path of the problem itself (`semcom.theory.interior_point`): some 20 iterations, and a feasible point of the
+dual that bounds the error of the rate.
+
+References:
+    Blau and Michaeli, Rethinking lossy compression: the rate-distortion-perception tradeoff, ICML 2019.
+    Csiszar, On an extremum problem of information theory, Studia Sci. Math. Hungar. 9, 1974 (dual of R(D)).
+    Mehrotra, On the implementation of a primal-dual interior point method, SIAM J. Optim. 2(4), 1992.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from semcom.errors import Infeasible, InvalidOption, NotConverged
+from semcom.theory.interior_point import (
+    Converged,
+    Diverging,
+    Free,
+    Measure,
+    Moved,
+    Source,
+    coupling,
+    dual_value,
+    follow_central_path,
+)
+from semcom.theory.transport import least_transport, monge, monotone_transport
+
+MASS_TOLERANCE = 1e-9  # of the sum of a law
+NEAR = 1e-12  # of the mean excess cost: a bound so near its least value is taken for it
+ENTRIES_AT_ONCE = 2**21  # points times letters squared; larger batches are split, to save memory
+BISECTIONS = 16
+LARGEST_PROGRAM = 2**16  # entries of a plan that a linear program is solved for
+
+Values = ArrayLike | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    """Least mean cost of moving the law of the source to that of the reproduction.
+
+    delta(p, r) = min <Pi, c> over plans Pi with marginals p and r. With c = abs(x - y)^2 it is W2^2.
+
+    Args:
+        cost: c, [source letters, reproduction letters], finite.
+    """
+
+    cost: Values
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """Half the sum of abs(p - r); both alphabets are one."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Kullback-Leibler divergence in nats; both alphabets are one.
+
+    Args:
+        of: "source" for KL(p || r), "reproduction" for KL(r || p).
+    """
+
+    of: Literal["source", "reproduction"]
+
+
+Perception = Transport | TotalVariation | Divergence
+
+
+@dataclass(frozen=True, eq=False)
+class RDPSolution:
+    """Optimal couplings at some points (D, P) or (R, P), and what shows that they are optimal.
+
+    Args:
+        coupling: Joint law of source and reproduction; its row sums are p.
+        reproduction: r, the column sums.
+        rate_nats: Mutual information of the coupling.
+        distortion: E d of the coupling.
+        perception: delta(p, r), not regularised; nan where no measure was named. Of plans of more than 2^16
+            entries with a cost that is not Monge, an upper bound where the constraint does not bind.
+        bound: What the dual proves: R(D, P) in nats, or D(R, P), is at least this.
+        distortion_multiplier: lambda = -dR/dD, nats per unit of distortion.
+        perception_multiplier: gamma = -dR/dP, nats per unit; inf at the least value of P.
+        distortion_active: Whether lambda > 0; otherwise the rate is 0.
+        perception_active: Whether gamma > 0.
+        kkt_residual: Sum of the violations of all optimality conditions, complementarity included, with
+            costs in units of their mean.
+        iterations: Newton steps.
+    """
+
+    coupling: Float[Tensor, "*points source reproduction"]
+    reproduction: Float[Tensor, "*points reproduction"]
+    rate_nats: Float[Tensor, "*points"]
+    distortion: Float[Tensor, "*points"]
+    perception: Float[Tensor, "*points"]
+    bound: Float[Tensor, "*points"]
+    distortion_multiplier: Float[Tensor, "*points"]
+    perception_multiplier: Float[Tensor, "*points"]
+    distortion_active: Bool[Tensor, "*points"]
+    perception_active: Bool[Tensor, "*points"]
+    kkt_residual: Float[Tensor, "*points"]
+    iterations: Int[Tensor, "*points"]
+
+    @property
+    def rate_bits(self) -> Float[Tensor, "*points"]:
+        """Mutual information in bits."""
+        return self.rate_nats / math.log(2)
+
+
+def rate_distortion_perception(
+    source: Values,
+    distortion_matrix: Values,
+    distortion: Values,
+    perception: Values = math.inf,
+    measure: Perception | None = None,
+    *,
+    tolerance: float = 1e-8,
+    max_iterations: int = 200,
+) -> RDPSolution:
+    """R(D, P) and what attains it. P = inf is Blahut and Arimoto's R(D), P = 0 entropic optimal transport.
+
+    Args:
+        source: p; letters of probability 0 are allowed, but not by KL(p || r).
+        distortion_matrix: d, [source letters, reproduction letters], finite.
+        distortion: D, at least 0 where d is; broadcast with P.
+        perception: P, in units of the measure, at least 0.
+        measure: delta; None where all P are inf.
+        tolerance: Of the KKT residual.
+        max_iterations: Newton steps.
+
+    Raises:
+        InvalidOption: No law, matrices that do not fit or are not finite, a bound that is NaN.
+        Infeasible: A bound below the least value possible, or below that at the other bound.
+        NotConverged: The residual stayed above the tolerance.
+
+    Example:
+        >>> hamming = [[0.0, 1.0], [1.0, 0.0]]
+        >>> found = rate_distortion_perception([0.9, 0.1], hamming, 0.06, [0.05, math.inf], TotalVariation())
+        >>> [round(nats, 6) for nats in found.rate_nats.tolist()]
+        [0.09875, 0.098115]
+    """
+    problem = _Setting.of(source, distortion_matrix, measure)
+    d, p = _points(distortion, perception, problem)
+    least = float(problem.least_distortion)
+    if bool((d < least - NEAR * problem.distortion_scale).any()):
+        raise Infeasible(
+            f"distortion {float(d.min()):g} is below the least possible, {least:.6g}; allow at least that"
+        )
+    target = ((d - least) / problem.distortion_scale).clamp(min=NEAR, max=2 * float(problem.excess.max()) + 1)
+    return problem.solve(target, p, "rate", tolerance, max_iterations)
+
+
+def distortion_rate_perception(
+    source: Values,
+    distortion_matrix: Values,
+    rate_nats: Values,
+    perception: Values = math.inf,
+    measure: Perception | None = None,
+    *,
+    tolerance: float = 1e-8,
+    max_iterations: int = 200,
+) -> RDPSolution:
+    """D(R, P) and what attains it: the least distortion at a mutual information of at most R.
+
+    Args:
+        source: As for `rate_distortion_perception`.
+        distortion_matrix: The same.
+        rate_nats: R, above 0; `zero_rate_distortion` is for 0. Broadcast with P.
+        perception: P.
+        measure: delta.
+        tolerance: Of the KKT residual.
+        max_iterations: Newton steps.
+
+    Raises:
+        InvalidOption: As there.
+        Infeasible: A rate that is not above 0, or P below the least value possible.
+        NotConverged: As there.
+    """
+    problem = _Setting.of(source, distortion_matrix, measure)
+    r, p = _points(rate_nats, perception, problem)
+    if not bool((r > 0).all()):
+        raise Infeasible(f"rate of {float(r.min()):g} nats: above 0, or call zero_rate_distortion")
+    return problem.solve(r, p, "distortion", tolerance, max_iterations)
+
+
+def zero_rate_distortion(
+    source: Values, distortion_matrix: Values, perception: Values, measure: Perception | None = None
+) -> Float[Tensor, "*points"]:
+    """D_0(P) = min over r of sum_ij p_i r_j d_ij subject to delta(p, r) <= P: from here on, R(D, P) = 0.
+
+    Raises:
+        InvalidOption: As `rate_distortion_perception`.
+        Infeasible: P below the least value possible.
+        NotConverged: As there.
+    """
+    problem = _Setting.of(source, distortion_matrix, measure)
+    anything, p = _points(1.0, perception, problem)
+    return problem.without_information().solve(anything, p, "distortion").bound
+
+
+def critical_perception(
+    source: Values,
+    distortion_matrix: Values,
+    distortion: Values,
+    measure: Perception,
+    least_multiplier: float = 0.0,
+) -> Float[Tensor, "*points"]:
+    """P_c(D), from which on R(D, P) = R(D): delta(p, r) of the law r that attains R(D).
+
+    A continuous source on a grid is another matter: there R(D) is attained by a law on few letters, far from
+    the continuous one but worth next to nothing. P_c is then where gamma falls to a small value.
+
+    Args:
+        source: As for `rate_distortion_perception`.
+        distortion_matrix: The same.
+        distortion: D.
+        measure: delta.
+        least_multiplier: A gamma, in nats per unit of perception, that counts as 0.
+
+    Raises:
+        InvalidOption: As `rate_distortion_perception`.
+        Infeasible: As there.
+        NotConverged: As there.
+    """
+    found = rate_distortion_perception(source, distortion_matrix, distortion, math.inf, measure)
+    high = found.perception
+    if least_multiplier <= 0:
+        return high
+    low = torch.full_like(high, _Setting.of(source, distortion_matrix, measure).least_cost)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        at = rate_distortion_perception(source, distortion_matrix, distortion, middle, measure)
+        binds = at.perception_multiplier > least_multiplier
+        low, high = torch.where(binds, middle, low), torch.where(binds, high, middle)
+    return high
+
+
+def regions(solution: RDPSolution, least_multiplier: float = 0.0) -> Int[Tensor, "*points"]:
+    """0 where perception does not bind, 1 where both do, 2 where the rate is 0.
+
+    Args:
+        solution: Of R(D, P).
+        least_multiplier: As for `critical_perception`; of the distortion in nats per unit too.
+    """
+    binds = solution.perception_active & (solution.perception_multiplier > least_multiplier)
+    informs = solution.distortion_active & (solution.distortion_multiplier > least_multiplier)
+    return torch.where(informs, binds.long(), 2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    """A source and its costs, checked: letters of probability 0 left out, least costs taken off, mean 1.
+
+    Args:
+        law: p of the letters there are.
+        there: Which letters of the given source they are.
+        distortion: d as given.
+        head: Law of what the channel sees: p, or a single letter where it sees nothing.
+        excess: d less its least in each row, over its mean, rows as `head`.
+        least_distortion: E min_j d_ij.
+        distortion_scale: The mean.
+        measure: delta.
+        cost: c as given, or of total variation; None of a divergence.
+        cost_excess: As `excess`.
+        least_cost: As `least_distortion`.
+        cost_scale: As `distortion_scale`.
+    """
+
+    law: Tensor
+    there: Tensor
+    distortion: Tensor
+    head: Tensor
+    excess: Tensor
+    least_distortion: float
+    distortion_scale: float
+    measure: Perception | None
+    cost: Tensor | None
+    cost_excess: Tensor
+    least_cost: float
+    cost_scale: float
+
+    @classmethod
+    def of(cls, source: Values, distortion: Values, measure: Perception | None) -> "_Setting":
+        p = _finite(source, "source")
+        d = _finite(distortion, "distortion matrix").to(p.device)
+        if p.dim() != 1 or d.dim() != 2 or len(d) != len(p) or not d.numel():
+            raise InvalidOption(
+                f"source of shape {list(p.shape)}, distortion matrix of {list(d.shape)}: one row per letter"
+            )
+        if bool((p < 0).any()) or abs(float(p.sum()) - 1) > MASS_TOLERANCE:
+            raise InvalidOption(
+                f"source with values from {float(p.min()):g}, sum {float(p.sum()):.9g}: a law is not "
+                "negative and sums to 1; divide by the sum"
+            )
+        if isinstance(measure, Transport):
+            cost = _finite(measure.cost, "cost matrix").to(p.device)
+            if cost.shape != d.shape:
+                raise InvalidOption(
+                    f"cost matrix of {list(cost.shape)}, distortion matrix of {list(d.shape)}: must be alike"
+                )
+        else:
+            if measure is not None and d.shape[0] != d.shape[1]:
+                raise InvalidOption(
+                    f"{len(d)} letters of the source, {d.shape[1]} of the reproduction: total variation and "
+                    "divergences need one alphabet; use Transport"
+                )
+            differ = 1 - torch.eye(len(d), dtype=p.dtype, device=p.device)
+            cost = differ if isinstance(measure, TotalVariation) else None
+        if isinstance(measure, Divergence) and bool((p == 0).any()):
+            raise InvalidOption(
+                f"letter {int((p == 0).nonzero()[0])} has probability 0, of which no divergence is finite; "
+                "leave it out of both alphabets"
+            )
+        there = p > 0
+        law = p[there]
+        excess, least, scale = _reduced(law, d[there])
+        costs = (torch.zeros_like(d[there]), 0.0, 1.0) if cost is None else _reduced(law, cost[there])
+        return cls(law, there, d, law, excess, least, scale, measure, cost, *costs)
+
+    def without_information(self) -> "_Setting":
+        """The same with a channel that does not see the source."""
+        mean = self.law @ self.distortion[self.there]
+        single = torch.ones_like(self.law[:1])
+        excess, least, scale = _reduced(single, mean[None])
+        return replace(self, head=single, excess=excess, least_distortion=least, distortion_scale=scale)
+
+    def solve(
+        self,
+        target: Tensor,
+        perception: Tensor,
+        minimise: Literal["rate", "distortion"],
+        tolerance: float = 1e-8,
+        max_iterations: int = 200,
+    ) -> RDPSolution:
+        """At all points, each kind of perception bound by itself."""
+        shape = target.shape
+        target, perception = target.flatten(), perception.flatten()
+        over = (perception - self.least_cost) / self.cost_scale
+        if bool((over < -NEAR).any()):
+            raise Infeasible(
+                f"perception {float(perception.min()):g} is below the least possible, {self.least_cost:.6g}; "
+                "allow at least that"
+            )
+        unbounded = perception.isinf()
+        if not isinstance(self.measure, Divergence):
+            unbounded |= over >= self.cost_excess.max()
+        at_floor = (over <= NEAR) & ~unbounded
+        task = _Task(minimise, tolerance, max_iterations)
+        solved: list[tuple[Tensor, RDPSolution]] = []  # points and what was found there
+        for chosen in self._batches(at_floor):
+            solved.append((chosen, self._solve_alike(target[chosen], over[chosen], True, task)))
+        for chosen in self._batches(unbounded if not self._cheap() else ~at_floor):
+            free = self._solve_alike(target[chosen], None, False, task)
+            enough = unbounded[chosen] | (free.perception <= perception[chosen])
+            solved.append((chosen[enough], _each(free, lambda values, which=enough: values[which])))
+            unbounded[chosen] |= enough
+        for chosen in self._batches(~unbounded & ~at_floor):
+            solved.append((chosen, self._solve_alike(target[chosen], over[chosen], False, task)))
+        back = torch.cat([chosen for chosen, _ in solved]).argsort()
+        joined = {
+            field.name: torch.cat([getattr(found, field.name) for _, found in solved])[back]
+            for field in fields(RDPSolution)
+        }
+        return _each(RDPSolution(**joined), lambda values: values.reshape(shape + values.shape[1:]))
+
+    def _cheap(self) -> bool:
+        """Whether delta of a law takes no linear program: then whether it binds is seen without it."""
+        if isinstance(self.measure, Transport):
+            return self.cost is not None and monge(self.cost)
+        return self.measure is not None
+
+    def _batches(self, which: Tensor) -> list[Tensor]:
+        rows, columns = self.distortion.shape
+        chosen = which.nonzero()[:, 0]
+        return list(chosen.split(max(1, ENTRIES_AT_ONCE // (rows * columns)))) if len(chosen) else []
+
+    def _solve_alike(
+        self,
+        target: Tensor,
+        over: Tensor | None,
+        at_floor: bool,
+        task: "_Task",
+    ) -> RDPSolution:
+        """Points whose perception bound is of one kind."""
+        minimise, tolerance = task.minimise, task.tolerance
+        measure, columns = self._measure(over, at_floor)
+        count = int(columns.sum())
+        entropy = -float(self.head @ self.head.log())
+        ceiling = min(entropy, math.log(count)) + math.sqrt(tolerance) if minimise == "rate" else math.inf
+        head = Source(self.head, self.excess[:, columns], target, minimise, ceiling)
+        start = self.law if isinstance(measure, Diverging) else torch.full_like(target[:1], 1 / count)
+        found = follow_central_path(head, measure, start.expand(count), tolerance, task.max_iterations)
+        theta = found.state["theta"]
+        value = dual_value(head, measure, found.state)
+        if bool(found.infeasible.any()):
+            worst = int((value - ceiling).argmax())
+            least = target[worst] + (value[worst] - ceiling) / theta[worst]
+            raise Infeasible(
+                f"distortion {self._given(target[worst]):g} is below the least possible at that "
+                f"perception, at least {self._given(least):.6g}; allow more of either"
+            )
+        if bool((found.residual > tolerance).any()):
+            raise NotConverged(
+                f"KKT residual {float(found.residual.max()):.2g} after {int(found.iterations.max())} steps, "
+                f"tolerance {tolerance:g}; move the point off the border of what is possible, or allow more"
+            )
+        joint = coupling(head, found.state)
+        channel = joint.new_zeros(*joint.shape[:2], len(columns))
+        channel[:, :, columns] = joint / joint.sum(2, keepdim=True)
+        full = joint.new_zeros(len(target), *self.distortion.shape)
+        full[:, self.there] = self.law[:, None] * channel  # one row for all letters without information
+        return self._measured(full, found, value, at_floor, minimise)
+
+    def _measure(self, over: Tensor | None, at_floor: bool) -> tuple[Measure, Tensor]:
+        """For the solver, and the reproduction letters that it leaves possible."""
+        columns = torch.ones_like(self.distortion[0], dtype=torch.bool)
+        if over is None:
+            return Free(), columns
+        if at_floor:
+            divergence = isinstance(self.measure, Divergence)
+            allowed = (
+                torch.eye(len(self.law), device=self.law.device).bool()
+                if divergence
+                else self.cost_excess <= 0
+            )
+            columns = allowed.any(0)
+            return Moved(self.law, self.cost_excess[:, columns] * 0, allowed[:, columns], None), columns
+        if isinstance(self.measure, Divergence):
+            return Diverging(self.law, self.measure.of == "source", over), columns
+        return Moved(
+            self.law, self.cost_excess, torch.ones_like(self.cost_excess, dtype=torch.bool), over
+        ), columns
+
+    def _measured(
+        self,
+        joint: Tensor,
+        found: Converged,
+        value: Tensor,
+        at_floor: bool,
+        minimise: Literal["rate", "distortion"],
+    ) -> RDPSolution:
+        """In the units that were given; rate, distortion and perception are those of the coupling."""
+        state = found.state
+        law, r = joint.sum(2), joint.sum(1)
+        independent = law[:, :, None] * r[:, None]
+        information = torch.special.xlogy(joint, joint / independent.clamp(min=1e-300)).sum((1, 2))
+        theta, sigma = state["theta"], state["sigma"]
+        true = torch.ones_like(theta, dtype=torch.bool)
+        gamma, spare = state.get("gamma", 0 * theta), state.get("spare", 1 + 0 * theta)
+        if minimise == "rate":
+            slope, bound = theta / self.distortion_scale, value
+        else:
+            slope = 1 / (theta * self.distortion_scale)
+            bound = self.least_distortion + value * self.distortion_scale
+        price = gamma / self.cost_scale * (1 if minimise == "rate" else 1 / theta)
+        return RDPSolution(
+            coupling=joint,
+            reproduction=r,
+            rate_nats=information.clamp(min=0),
+            distortion=(joint * self.distortion).sum((1, 2)),
+            perception=self._perception(r, state.get("plan"), gamma > spare),
+            bound=bound,
+            distortion_multiplier=slope,
+            perception_multiplier=torch.full_like(price, math.inf) if at_floor else price,
+            distortion_active=theta > sigma
+            if minimise == "rate"
+            else torch.ones_like(theta, dtype=torch.bool),
+            perception_active=true if at_floor else gamma > spare,
+            kkt_residual=found.residual,
+            iterations=found.iterations,
+        )
+
+    def _perception(self, r: Tensor, plan: Tensor | None, binding: Tensor) -> Tensor:
+        """delta(p, r) of each r."""
+        p = torch.zeros_like(self.distortion[:, 0])
+        p[self.there] = self.law
+        if self.measure is None:
+            return torch.full_like(r[:, 0], math.nan)
+        if isinstance(self.measure, TotalVariation):
+            return (r - p).abs().sum(1) / 2
+        if isinstance(self.measure, Divergence):
+            ratio = (r / p).clamp(min=1e-300).log()
+            return -(ratio @ p) if self.measure.of == "source" else (r * ratio).sum(1)
+        assert self.cost is not None
+        if monge(self.cost):
+            return monotone_transport(p, r, self.cost)
+        if plan is None or (self.law.numel() * r.shape[1] <= LARGEST_PROGRAM and not bool(binding.all())):
+            return torch.stack([least_transport(p, one, self.cost) for one in r])
+        return self.least_cost + self.cost_scale * (plan * self.cost_excess).sum((1, 2))
+
+    def _given(self, target: Tensor) -> float:
+        """A distortion in the units that were given."""
+        return self.least_distortion + self.distortion_scale * float(target)
+
+
+@dataclass(frozen=True)
+class _Task:
+    minimise: Literal["rate", "distortion"]
+    tolerance: float
+    max_iterations: int
+
+
+def _each(solution: RDPSolution, change: Callable[[Tensor], Tensor]) -> RDPSolution:
+    """The same with every tensor changed."""
+    return RDPSolution(**{field.name: change(getattr(solution, field.name)) for field in fields(solution)})
+
+
+def _points(bound: Values, perception: Values, problem: _Setting) -> tuple[Tensor, Tensor]:
+    given = {"dtype": torch.float64, "device": problem.law.device}
+    first, second = torch.broadcast_tensors(
+        torch.as_tensor(bound, **given), torch.as_tensor(perception, **given)
+    )
+    if bool((first.isnan() | second.isnan()).any()):
+        raise InvalidOption("a bound that is not a number: it is a number or inf")
+    if problem.measure is None and not bool(second.isinf().all()):
+        raise InvalidOption(f"perception {float(second.min()):g} without a measure of it: name one")
+    return first, second
+
+
+def _finite(values: Values, name: str) -> Tensor:
+    found = torch.as_tensor(values, dtype=torch.float64)
+    if not bool(found.isfinite().all()):
+        raise InvalidOption(
+            f"{name} with {int((~found.isfinite()).sum())} values that are not finite: all must be"
+        )
+    return found
+
+
+def _reduced(law: Tensor, costs: Tensor) -> tuple[Tensor, float, float]:
+    """Excess over the least of each row, in units of its mean; the mean of the least; the unit."""
+    least = costs.amin(1)
+    excess = costs - least[:, None]
+    scale = float((law @ excess).mean()) or 1.0
+    return excess / scale, float(law @ least), scale
