@@ -55,3 +55,15 @@ class StoreError(SemcomError):
 
 class SweepError(SemcomError):
     """A batch of a sweep that could not be finished; the message names it."""
+
+
+class InfeasibleHiding(SemcomError):
+    """No law of stego symbols hides as much within the bound on perception."""
+
+
+class PayloadTooLarge(SemcomError):
+    """Bytes that a host picture has no room for."""
+
+
+class CorruptStego(SemcomError):
+    """A picture that hides nothing, or that was changed since."""

@@ -1,0 +1,360 @@
+"""The least distortion of reversible data hiding at a given rate, with or without a bound on perception.
+
+Host symbols are independent, of law p. A reversible scheme with test channel w(y|x) hides
+H(Y|X) - H(X|Y) = H(r) - H(p) nats per symbol, r being the law of the stego symbols (Kalker and Willems, Capacity
+bounds and constructions for reversible data-hiding, DSP 2002). So the best scheme solves
+
+    min sum_ij p_i w_ij d_ij   subject to   H(r) >= H(p) + L,   perception(p, r) <= P,   r = p w,
+
+a convex problem: of all w with one r the cheapest is an optimal transport plan of p to r.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq, linprog
+from scipy.special import logsumexp, softmax, xlogy
+
+from semcom.errors import InfeasibleHiding, InvalidOption
+
+Law = Float[np.ndarray, " symbols"]
+Cost = Float[np.ndarray, "symbols symbols"]
+
+NEWTON_STEPS = 60
+MOST_BOUNDS = 500
+SLACK = 1e-6  # nats, and perception; the linear solver keeps its bounds to 1e-7
+TINY = 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    """Perception as the least cost of moving p to r: sum_ij Pi_ij c_ij, over all couplings Pi of p and r.
+
+    c_ij = |i - j| is the Wasserstein-1 distance, (i - j)^2 its square of order 2, and c_ij = 1{i != j} total
+    variation, which is half of the sum of |p - r|.
+
+    Args:
+        cost: c, not negative, zeros on the diagonal.
+    """
+
+    cost: Cost
+
+    @classmethod
+    def total_variation(cls, symbols: int) -> "Transport":
+        """Between laws of so many symbols."""
+        return cls(1.0 - np.eye(symbols))
+
+    def __call__(self, p: Law, r: Law) -> float:
+        """The distance."""
+        return transport_cost(p, r, self.cost)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Perception as KL(r || p) = sum_j r_j log(r_j / p_j), in nats: of the stego law from the host's."""
+
+    def __call__(self, p: Law, r: Law) -> float:
+        """The divergence; infinite where r is and p is not."""
+        with np.errstate(divide="ignore"):
+            return float((xlogy(r, r) - xlogy(r, p)).sum())
+
+
+Perception = Transport | Divergence
+
+
+@dataclass(frozen=True, eq=False)
+class HidingChannel:
+    """A solution.
+
+    Args:
+        host: p.
+        stego: r.
+        coupling: p_i w_ij, whose sums are p and r.
+        distortion: sum_ij p_i w_ij d_ij.
+        rate_nats: H(r) - H(p), per symbol.
+        perception: Of p and r; 0 where none was asked for.
+    """
+
+    host: Law
+    stego: Law
+    coupling: Cost
+    distortion: float
+    rate_nats: float
+    perception: float
+
+    @property
+    def forward(self) -> Cost:
+        """w(y|x), a row per x; rows of symbols that never occur are those of a channel without noise."""
+        return _rows(self.coupling, self.host)
+
+    @property
+    def backward(self) -> Cost:
+        """v(x|y), a row per y."""
+        return _rows(self.coupling.T, self.stego)
+
+
+def entropy_nats(law: ArrayLike) -> float:
+    """H = - sum p log p.
+
+    Example:
+        >>> round(entropy_nats([0.5, 0.25, 0.25]) / np.log(2), 6)
+        1.5
+    """
+    p = np.asarray(law, dtype=float)
+    return float(-xlogy(p, p).sum())
+
+
+def transport_plan(p: Law, r: Law, cost: Cost) -> Cost:
+    """The coupling of p and r of least cost, as a linear program."""
+    n, m = cost.shape
+    sums = np.vstack([np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))])
+    found = linprog(cost.ravel(), A_eq=sums[:-1], b_eq=np.concatenate([p, r])[:-1], method="highs")
+    if found.x is None:
+        raise InvalidOption(f"no plan from a law of sum {p.sum():g} to one of sum {r.sum():g}: both must be 1")
+    return found.x.reshape(n, m).clip(0)
+
+
+def transport_cost(p: Law, r: Law, cost: Cost) -> float:
+    """The least sum_ij Pi_ij c_ij over couplings Pi of p and r."""
+    return float((transport_plan(p, r, cost) * cost).sum())
+
+
+def optimal_channel(
+    host: ArrayLike,
+    distortion: ArrayLike,
+    rate_nats: float,
+    perception: Perception | None = None,
+    most_perception: float = np.inf,
+) -> HidingChannel:
+    """The test channel of least distortion that hides `rate_nats` per symbol within a bound on perception.
+
+    A linear program in the plans but for the entropy, whose bound is the same as
+
+        - sum_j r_j log s_j >= H(p) + L   for every law s of that entropy
+
+    (Gibbs' inequality), and KL(r || p) <= P as sum_j r_j log(s_j / p_j) <= P for every s at that divergence.
+    Bounds are added where the solution breaks them, at the point s where the line from it to the uniform law
+    (to p) meets the bound, until it breaks them by less than 1e-6 nats.
+
+    Args:
+        host: p, positive, of sum 1.
+        distortion: d_ij from host symbol i to stego symbol j, not negative, zeros on the diagonal.
+        rate_nats: L, not negative.
+        perception: Of p and r; None for no bound.
+        most_perception: P, not negative.
+
+    Raises:
+        InvalidOption: An argument outside its range.
+        InfeasibleHiding: No law of so many symbols has the entropy, or none within the bound.
+
+    Reference:
+        Zhang, Hu, Li and Yu, Recursive histogram modification: establishing equivalency between reversible
+        data hiding and lossless data compression, IEEE Trans. Image Processing 22(7), 2013. Supporting
+        hyperplanes: Veinott, Operations Research 15(1), 1967.
+
+    Example:
+        >>> binary = optimal_channel([0.9, 0.1], 1 - np.eye(2), 0.1)
+        >>> round(binary.distortion, 4)
+        0.0514
+    """
+    p, d = _checked(host, distortion, rate_nats)
+    if not most_perception >= 0:
+        raise InvalidOption(f"perception of at most {most_perception:g}: it is never negative")
+    bounded = None if np.isinf(most_perception) else perception
+    if bounded is not None:
+        least = least_perception(p, rate_nats, bounded)
+        if least > most_perception + SLACK:
+            raise InfeasibleHiding(
+                f"perception of at most {most_perception:g} with {rate_nats:g} nats per symbol: the least is "
+                f"{least:.6g}; allow more, or hide less"
+            )
+    plan = _least_plan(p, d, rate_nats, bounded, most_perception)
+    r = plan.sum(0)
+    return HidingChannel(
+        host=p,
+        stego=r,
+        coupling=plan,
+        distortion=float((plan * d).sum()),
+        rate_nats=entropy_nats(r) - entropy_nats(p),
+        perception=0.0 if perception is None else perception(p, r),
+    )
+
+
+def least_perception(host: ArrayLike, rate_nats: float, perception: Perception) -> float:
+    """The least perception(p, r) of all r with H(r) >= H(p) + L.
+
+    For KL(r || p) it is that of r_j ~ p_j^t, 0 <= t <= 1.
+
+    Raises:
+        InvalidOption: An argument outside its range.
+        InfeasibleHiding: No law of so many symbols has the entropy.
+    """
+    if isinstance(perception, Transport):
+        p, cost = _checked(host, perception.cost, rate_nats)
+        return float((_least_plan(p, cost, rate_nats, None, np.inf) * cost).sum())
+    p, _ = _checked(host, 1 - np.eye(np.asarray(host).size), rate_nats)
+
+    def lack(t: float) -> float:
+        return entropy_nats(softmax(t * np.log(p))) - entropy_nats(p) - rate_nats
+
+    found = 1.0 if rate_nats == 0 else 0.0 if lack(0) <= 0 else brentq(lack, 0, 1, xtol=1e-14)
+    return perception(p, softmax(found * np.log(p)))
+
+
+def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None, most: float) -> Cost:
+    n = len(p)
+    entropy = entropy_nats(p) + rate_nats
+    to_r = np.kron(np.ones(n), np.eye(n))
+    sums, levels, costs = np.kron(np.eye(n), np.ones(n)), p, d.ravel()
+    rows: list[np.ndarray] = []  # of bounds  row . x <= bound
+    bounds: list[float] = []
+    if isinstance(perception, Transport):  # a second plan, of the same r
+        none = np.zeros_like(sums)
+        sums = np.block([[sums, none], [none, sums], [to_r, -to_r]])
+        levels = np.concatenate([p, p, np.zeros(n)])
+        rows.append(np.concatenate([0 * costs, perception.cost.ravel()]))
+        bounds.append(most)
+        costs = np.concatenate([costs, 0 * costs])
+    rest = np.zeros(len(costs) - n * n)
+    uniform = np.full(n, 1 / n)
+    for _ in range(MOST_BOUNDS):
+        found = linprog(
+            costs, np.array(rows) if rows else None, bounds or None, sums, levels, method="highs"
+        )
+        if found.x is None:  # at the least perception, by rounding
+            raise InfeasibleHiding(
+                f"perception of at most {most:g} with {rate_nats:g} nats per symbol: just out of reach; "
+                "allow more, or hide less"
+            )
+        plan = found.x[: n * n].reshape(n, n).clip(0)
+        r = plan.sum(0)
+        short = entropy - entropy_nats(r) > SLACK
+        far = isinstance(perception, Divergence) and perception(p, r) - most > SLACK
+        if short:
+            s = _where(lambda t: entropy_nats((1 - t) * r + t * uniform) - entropy, r, uniform)
+            rows.append(np.concatenate([np.log(np.maximum(s, TINY)) @ to_r, rest]))
+            bounds.append(-entropy)
+        if far and isinstance(perception, Divergence):
+            s = _where(lambda t: most - perception(p, (1 - t) * r + t * p), r, p)
+            rows.append(np.concatenate([np.log(np.maximum(s, TINY) / p) @ to_r, rest]))
+            bounds.append(most)
+        if not (short or far):
+            break
+    return plan
+
+
+def _where(excess, outside: Law, inside: Law) -> Law:
+    """The law between two at which a function that rises from below 0 to above is 0."""
+    if excess(1.0) <= 0:
+        return inside
+    t = brentq(excess, 0.0, 1.0, xtol=1e-15)
+    return (1 - t) * outside + t * inside
+
+
+def stego_laws(
+    hosts: Float[np.ndarray, "laws symbols"],
+    distortion: Cost,
+    entropy_weight: float,
+    smoothing: float,
+    kl_weight: float = 0.0,
+    start: Float[np.ndarray, "laws symbols"] | None = None,
+) -> tuple[Float[np.ndarray, "laws symbols"], Float[np.ndarray, "laws symbols"]]:
+    """Laws r that minimise  min_w sum p_i w_ij d_ij - mu H(r) + gamma KL(r || p),  several p at once.
+
+    Newton steps on the dual in the potentials g of r, smoothed by eps: maximise
+
+        - eps sum_i p_i log sum_j exp((g_j - d_ij) / eps) - k log sum_j exp((gamma log p_j - g_j) / k),
+
+    k = mu + gamma; then r_j ~ exp((gamma log p_j - g_j) / k).
+
+    Args:
+        hosts: p, one row each.
+        distortion: d.
+        entropy_weight: mu, above 0, in units of d per nat.
+        smoothing: eps, above 0, in units of d.
+        kl_weight: gamma, in the same units.
+        start: Potentials from which to start.
+
+    Returns:
+        r and the potentials.
+    """
+    log_p = np.log(np.maximum(hosts, 1e-300))
+    total = entropy_weight + kl_weight
+
+    def dual(g: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        inner = (g[:, None, :] - distortion) / smoothing
+        outer = (kl_weight * log_p - g) / total
+        value = -smoothing * (hosts * logsumexp(inner, 2)).sum(1) - total * logsumexp(outer, 1)
+        return value, softmax(inner, 2), softmax(outer, 1)
+
+    def curvature(w: np.ndarray, r: np.ndarray) -> np.ndarray:
+        q = (hosts[:, :, None] * w).sum(1)
+        joint = np.swapaxes(w, 1, 2) @ (hosts[:, :, None] * w)
+        diagonal = _diagonal(q / smoothing + r / total)
+        return diagonal - joint / smoothing - r[:, :, None] * r[:, None, :] / total
+
+    g = np.zeros_like(hosts) if start is None else start
+    return _newton(g, dual, lambda w, r: r - (hosts[:, :, None] * w).sum(1), curvature)
+
+
+def _newton(g, dual, slope, curvature):
+    """Maximise by damped Newton steps, every row on its own; the law and the potentials at the end."""
+    value, w, r = dual(g)
+    for _ in range(NEWTON_STEPS):
+        gradient = slope(w, r)
+        if np.abs(gradient).max() < 1e-10:
+            break
+        hessian = curvature(w, r)
+        ridge = 1e-10 * np.trace(hessian, axis1=1, axis2=2)[:, None, None] * np.eye(g.shape[1])
+        step = np.linalg.solve(hessian + ridge, gradient[:, :, None])[:, :, 0]
+        gain = (gradient * step).sum(1)
+        length = np.ones(len(g))
+        for _ in range(30):
+            trial = g + length[:, None] * step
+            found = dual(trial)
+            short = found[0] < value + 1e-4 * length * gain - 1e-13 * np.abs(value)
+            if not short.any():
+                break
+            length[short] /= 2
+        else:
+            length[short] = 0  # rounding: this is as near as it comes
+            trial = g + length[:, None] * step
+            found = dual(trial)
+            if not length.any():
+                break
+        g, (value, w, r) = trial, found
+    return r, g
+
+
+def _diagonal(values: np.ndarray) -> np.ndarray:
+    return values[:, :, None] * np.eye(values.shape[1])
+
+
+def _checked(host: ArrayLike, distortion: ArrayLike, rate_nats: float) -> tuple[Law, Cost]:
+    p, d = np.asarray(host, dtype=float), np.asarray(distortion, dtype=float)
+    if p.ndim != 1 or p.size < 2 or not (p > 0).all() or abs(p.sum() - 1) > 1e-9:
+        raise InvalidOption("a host law has at least two symbols, all of positive probability, and sum 1")
+    if d.shape != (p.size, p.size) or not np.isfinite(d).all() or (d < 0).any() or np.diag(d).any():
+        raise InvalidOption(
+            f"costs of shape {list(d.shape)} for {p.size} symbols: finite, not negative, 0 on the diagonal"
+        )
+    room = np.log(p.size) - entropy_nats(p)
+    if not rate_nats >= 0:
+        raise InvalidOption(f"{rate_nats:g} nats per symbol: it is never negative")
+    if rate_nats > room:
+        raise InfeasibleHiding(
+            f"{rate_nats:g} nats per symbol: a host of {p.size} symbols with an entropy of "
+            f"{entropy_nats(p):.4g} takes {room:.4g}; hide less, or allow more symbols"
+        )
+    return p, d
+
+
+def _rows(coupling: Cost, law: Law) -> Cost:
+    occurs = law > 0
+    rows = np.eye(len(law))
+    rows[occurs] = coupling[occurs] / coupling[occurs].sum(1, keepdims=True)
+    return rows
+
+
