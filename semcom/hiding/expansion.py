@@ -1,0 +1,2 @@
+class ErrorExpansion:
+    number=1

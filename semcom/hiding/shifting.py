@@ -1,0 +1,2 @@
+class HistogramShifting:
+    number=2
