@@ -12,7 +12,7 @@ from semcom.hiding.laws import Bits, Design, Laws, design, to_bytes, transition
 from semcom.hiding.method import Hidden
 from semcom.hiding.pixels import Layer, Planes, layer, layer_numbers
 
-REACHES = (2, 3, 5, 8, 12, 18, 27, 40)
+REACHES = (2, 3, 5, 8, 12, 18, 27, 40, 60)
 SATURATED = 22  # the class of pixels whose neighbours are all 0, or all 255; others are 0..21
 CLASSES = 23
 FIXED_BYTES = 13  # layer, site, state
@@ -30,15 +30,16 @@ class Recursive:
     squared error over all classes at the total rate: at one price mu per nat, which leaves pixels in rough
     surroundings alone. r is reached by the monotone coupling, which is the optimal plan for squared errors.
 
-    With a share s, laws minimise the squared error + mu (rate + s KL(r || p)) instead: at equal payload the
-    histogram of prediction errors stays nearer to that of the host, at a higher squared error.
+    With a weight gamma, laws minimise squared error + gamma KL(r || p) at the rate instead: at equal payload
+    the histogram of prediction errors stays nearer to that of the host, at a higher squared error. It is the
+    multiplier of a bound on KL(r || p), of the mean over classes.
 
     Errors beyond -T..T, and pixels predicted within T of 0 or 255, are kept out, both of which the extractor
     sees as well: no location map is needed. Where all four neighbours are 0 (255), values 0..2T (255-2T..255)
     are the symbols of a class of their own.
 
     Args:
-        kl_share: s, not negative.
+        kl_weight: gamma, in squared levels per nat, not negative.
 
     Reference:
         Kalker and Willems, DSP 2002; Zhang, Hu, Li and Yu, IEEE Trans. Image Processing 22(7), 2013. Blocks of
@@ -46,16 +47,16 @@ class Recursive:
         with latent variables using bits back coding, ICLR 2019.
     """
 
-    kl_share: float = 0.0
+    kl_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.kl_share < math.inf:
-            raise InvalidOption(f"kl_share {self.kl_share:g}: not negative, and finite")
+        if not 0 <= self.kl_weight < math.inf:
+            raise InvalidOption(f"kl_weight {self.kl_weight:g}: not negative, and finite")
 
     @property
     def name(self) -> str:
         """Canonical spelling."""
-        return "recursive" + (f":{self.kl_share:g}" if self.kl_share else "")
+        return "recursive" + (f":{self.kl_weight:g}" if self.kl_weight else "")
 
     @property
     def number(self) -> int:
@@ -67,7 +68,7 @@ class Recursive:
         words = ans.to_words(message)
         wanted = 32.0 * len(words) + SLACK_BITS
         symbols = _symbols_of(planes, reserved)
-        plan = _first_design(symbols, wanted, self.kl_share)
+        plan = _first_design(symbols, wanted, self.kl_weight)
         best: tuple[_Pass, Laws] | None = None
         for _ in range(ATTEMPTS):
             done = _embed(planes, reserved, plan.laws, words)
@@ -80,10 +81,10 @@ class Recursive:
                 break
             else:
                 wanted *= 1.001 + done.left / max(len(words), 1)
-            plan = design(_counts(done.met, plan.laws.reach), wanted, self.kl_share)
+            plan = design(_counts(done.met, plan.laws.reach), wanted, self.kl_weight)
             if plan.bits < wanted:
                 wanted = np.inf
-                plan = _first_design(symbols, wanted, self.kl_share)
+                plan = _first_design(symbols, wanted, self.kl_weight)
         if best is None:
             raise PayloadTooLarge(f"{len(message)} bytes")
         done, laws = best
@@ -122,7 +123,7 @@ class Recursive:
 
     def capacity_bytes(self, planes: Planes, reserved: int) -> int:
         """Of random bits, less six deviations; the laws are then uniform."""
-        plan = _first_design(_symbols_of(planes, reserved), np.inf, self.kl_share)
+        plan = _first_design(_symbols_of(planes, reserved), np.inf, self.kl_weight)
         words = np.random.default_rng(0).integers(0, 1 << 32, int(plan.bits / 24) + 64)
         done = _embed(planes, reserved, plan.laws, words)
         symbols = sum(int(of_class.sum()) for of_class in done.used.values())
@@ -199,9 +200,9 @@ def _counts(layers: tuple[Layer, ...], reach: int) -> Int[np.ndarray, "classes s
     return counts.reshape(CLASSES, width)
 
 
-def _first_design(layers: tuple[Layer, ...], wanted: float, kl_share: float) -> Design:
+def _first_design(layers: tuple[Layer, ...], wanted: float, kl_weight: float) -> Design:
     """With the reach that costs least, or holds most."""
-    plans = [design(_counts(layers, reach), wanted, kl_share, bisections=8) for reach in REACHES]
+    plans = [design(_counts(layers, reach), wanted, kl_weight, bisections=8) for reach in REACHES]
     fitting = [plan for plan in plans if plan.bits >= wanted]
     if fitting:
         return min(fitting, key=lambda plan: plan.squared_error)
