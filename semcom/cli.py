@@ -275,7 +275,9 @@ def hide(
     ] = "recursive",
     kl_weight: Annotated[
         float,
-        typer.Option(help="Of the divergence of histograms, in squared levels per nat (recursive only).", min=0),
+        typer.Option(
+            help="Of the divergence of histograms, in squared levels per nat (recursive only).", min=0
+        ),
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:

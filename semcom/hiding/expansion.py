@@ -76,15 +76,11 @@ class ErrorExpansion:
         """Of all layers, with the thresholds that hold most."""
         planes = planes.copy()
         bits = np.random.default_rng(0).integers(0, 2, planes.size, dtype=np.uint8)
-        done = sum(
-            _hide(planes, color, parity, reserved, bits)[2] for color, parity in layer_numbers(planes)
-        )
+        done = sum(_hide(planes, color, parity, reserved, bits)[2] for color, parity in layer_numbers(planes))
         return done // 8
 
 
-def _hide(
-    planes: Planes, color: int, parity: int, reserved: int, bits: np.ndarray
-) -> tuple[bytes, int, int]:
+def _hide(planes: Planes, color: int, parity: int, reserved: int, bits: np.ndarray) -> tuple[bytes, int, int]:
     """Header, pixels and bits of one layer, which is changed in place."""
     of = layer(planes, color, parity, reserved)
     order = np.argsort(of.complexity, kind="stable")

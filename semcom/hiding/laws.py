@@ -22,6 +22,8 @@ WEIGHTS = (0.02, 300.0)  # of an entropy, squared error per nat
 FEWEST = 50  # symbols of a class that is used
 # 2^(-i / 8), i = 0..7, of 2^24
 POWERS = (16777216, 15384775, 14107901, 12937002, 11863283, 10878679, 9975792, 9147842)
+LEVEL = np.arange(MOST_LEVEL + 1)
+APART = np.abs(np.arange(-MOST_LEVEL, MOST_LEVEL + 1))
 
 Levels = Int[np.ndarray, " symbols"]
 Tables = Int[np.ndarray, "laws bounds"]
@@ -45,31 +47,32 @@ def cumulative(levels: Levels) -> Levels:
 def quantised(law: Float[np.ndarray, " symbols"], occurrences: float) -> Levels:
     """Levels near a law, as short as pays.
 
-    A level that is off by e costs n p_j (e ln 2 / 8)^2 / (2 ln 2) bits, one that differs by d from the guess of
-    `packed` about |d|: the least sum shrinks the difference by a threshold.
+    Sent as s_j = s 2^(-q_j / 8), s the greatest p_j, a law costs n (s_j - p_j log s_j) / ln 2 bits per symbol j
+    beyond what cannot be helped, and a level that differs by d from the guess of `packed` about |d| bits.
 
     Args:
         law: p.
         occurrences: n, symbols of this law.
     """
-    ratio = np.maximum(law / law.max(), 2.0**-PRECISION)
-    wanted = -LEVELS_PER_OCTAVE * np.log2(ratio)
-    weight = np.maximum(occurrences * law * np.log(2) / (2 * LEVELS_PER_OCTAVE**2), 1e-9)
     levels = np.zeros(len(law), dtype=np.int64)
+    shares = law.max() * 2.0 ** (-LEVEL / LEVELS_PER_OCTAVE)
+    cost = occurrences * (shares / np.log(2) + law[:, None] * LEVEL / LEVELS_PER_OCTAVE)
     for place, guess in _walk(levels):
-        difference = wanted[place] - guess
-        shrunk = max(abs(difference) - 0.5 / weight[place], 0.0)
-        level = guess + round(shrunk if difference > 0 else -shrunk)
-        levels[place] = min(max(level, 0), MOST_LEVEL)
+        levels[place] = (cost[place] + APART[MOST_LEVEL - guess : 2 * MOST_LEVEL + 1 - guess]).argmin()
     return levels
 
 
 def packed(levels: Levels) -> str:
     """Bits: from the middle outwards, differences to straight lines, and of one side to the other; Rice codes."""
-    differences = [int(levels[place]) - guess for place, guess in _walk(levels)]
-    folded = [2 * d if d >= 0 else -2 * d - 1 for d in differences]
-    best = min(range(1 << RICE_BITS), key=lambda k: sum(value >> k for value in folded) + k * len(folded))
+    folded = _folded(levels)
+    best = min(range(1 << RICE_BITS), key=lambda k: _length(folded, k))
     return f"{best:0{RICE_BITS}b}" + "".join(_rice(value, best) for value in folded)
+
+
+def packed_bits(levels: Levels) -> int:
+    """Length of `packed`."""
+    folded = _folded(levels)
+    return RICE_BITS + min(_length(folded, k) for k in range(1 << RICE_BITS))
 
 
 def unpacked(bits: "Bits", symbols: int) -> Levels:
@@ -198,12 +201,12 @@ class Design:
     Args:
         laws: Theirs.
         bits: Hidden, less what the tables take.
-        squared_error: Added up over all pixels.
+        cost: Squared error + gamma KL(r || p), added up over all pixels.
     """
 
     laws: Laws
     bits: float
-    squared_error: float
+    cost: float
 
 
 def design(
@@ -225,6 +228,7 @@ def design(
     hosts = [quantised((row + 0.1) / (row + 0.1).sum(), row.sum()) for row in counts]
     p_bounds = np.array([cumulative(levels) for levels in hosts])
     p = np.diff(p_bounds) / (1 << PRECISION)
+    host_prices = [packed_bits(levels) for levels in hosts]
     cost = squared_distance(counts.shape[1])
     host_bits = -(counts * np.log2(p)).sum(1)
 
@@ -243,7 +247,10 @@ def design(
             shown = counts[k] @ w
             gain = -(shown * np.log2(np.diff(bounds) / (1 << PRECISION))).sum() - host_bits[k]
             moved = float((counts[k] @ (w * cost)).sum())
-            price = len(packed(hosts[k])) + len(packed(levels))
+            if kl_weight:
+                q = np.diff(bounds) / (1 << PRECISION)
+                moved += kl_weight * float(counts[k].sum() * (q * np.log(q / p[k])).sum())
+            price = host_prices[k] + packed_bits(levels)
             # What is left out here must be hidden elsewhere, at `weight` per nat; a bit sent costs 1/2 besides.
             worth = np.inf if np.isinf(weight) else weight * np.log(2)
             if gain > price and (np.isinf(worth) or worth * (gain - price) > moved + price / 2):
@@ -282,6 +289,16 @@ def _walk(levels: Levels) -> Iterator[tuple[int, int]]:
     for i in range(1, middle + 1):
         lean = int(levels[middle - i + 1]) - int(levels[middle + i - 1])
         yield middle - i, min(max(int(levels[middle + i]) + lean, 0), MOST_LEVEL)
+
+
+def _folded(levels: Levels) -> list[int]:
+    """Differences from the guesses, as numbers that are not negative."""
+    differences = (int(levels[place]) - guess for place, guess in _walk(levels))
+    return [2 * d if d >= 0 else -2 * d - 1 for d in differences]
+
+
+def _length(folded: list[int], k: int) -> int:
+    return sum(value >> k for value in folded) + (1 + k) * len(folded)
 
 
 def _rice(value: int, k: int) -> str:

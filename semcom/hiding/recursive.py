@@ -16,7 +16,7 @@ REACHES = (2, 3, 5, 8, 12, 18, 27, 40, 60)
 SATURATED = 22  # the class of pixels whose neighbours are all 0, or all 255; others are 0..21
 CLASSES = 23
 FIXED_BYTES = 13  # layer, site, state
-ATTEMPTS = 12
+ATTEMPTS, FITS = 12, 3  # embeddings in all, and those among which the best is taken
 SLACK_BITS = 128  # for the state of the coder, and chance
 DEVIATIONS = 6.0
 
@@ -70,21 +70,30 @@ class Recursive:
         symbols = _symbols_of(planes, reserved)
         plan = _first_design(symbols, wanted, self.kl_weight)
         best: tuple[_Pass, Laws] | None = None
+        least, fits = math.inf, 0
+        counts: np.ndarray | None = None  # halfway from round to round: laws and what they lead to may swing
         for _ in range(ATTEMPTS):
             done = _embed(planes, reserved, plan.laws, words)
             if not done.left:
-                if best is not None or not plan.laws.classes:
-                    best = done, plan.laws
+                cost = _cost(planes, done, plan.laws, self.kl_weight)
+                if cost < least:
+                    best, least = (done, plan.laws), cost
+                fits += 1
+                if fits == FITS:
                     break
-                best = done, plan.laws
             elif np.isinf(wanted):
                 break
             else:
                 wanted *= 1.001 + done.left / max(len(words), 1)
-            plan = design(_counts(done.met, plan.laws.reach), wanted, self.kl_weight)
+            reach = plan.laws.reach
+            met = _counts(done.met, reach)
+            counts = met if counts is None or counts.shape != met.shape else (counts + met) // 2
+            plan = design(counts, wanted, self.kl_weight)
             if plan.bits < wanted:
+                if best is not None:
+                    break
                 wanted = np.inf
-                plan = _first_design(symbols, wanted, self.kl_weight)
+                plan = _widest_design(planes, reserved, words)
         if best is None:
             raise PayloadTooLarge(f"{len(message)} bytes")
         done, laws = best
@@ -123,8 +132,8 @@ class Recursive:
 
     def capacity_bytes(self, planes: Planes, reserved: int) -> int:
         """Of random bits, less six deviations; the laws are then uniform."""
-        plan = _first_design(_symbols_of(planes, reserved), np.inf, self.kl_weight)
-        words = np.random.default_rng(0).integers(0, 1 << 32, int(plan.bits / 24) + 64)
+        words = np.random.default_rng(0).integers(0, 1 << 32, planes.size // 4 + 64)
+        plan = _widest_design(planes, reserved, words)
         done = _embed(planes, reserved, plan.laws, words)
         symbols = sum(int(of_class.sum()) for of_class in done.used.values())
         bits = 32 * (len(words) - done.left) - SLACK_BITS - DEVIATIONS * math.sqrt(symbols)
@@ -200,12 +209,23 @@ def _counts(layers: tuple[Layer, ...], reach: int) -> Int[np.ndarray, "classes s
     return counts.reshape(CLASSES, width)
 
 
+def _widest_design(planes: Planes, reserved: int, words: np.ndarray) -> Design:
+    """Uniform laws, with the reach that holds most of these words."""
+    layers = _symbols_of(planes, reserved)
+    plans: list[Design] = []
+    for reach in REACHES:
+        plan = design(_counts(layers, reach), np.inf, 0.0)
+        met = _embed(planes, reserved, plan.laws, words).met
+        plans.append(design(_counts(met, reach), np.inf, 0.0))
+    return min(plans, key=lambda plan: _embed(planes, reserved, plan.laws, words).left)
+
+
 def _first_design(layers: tuple[Layer, ...], wanted: float, kl_weight: float) -> Design:
-    """With the reach that costs least, or holds most."""
-    plans = [design(_counts(layers, reach), wanted, kl_weight, bisections=8) for reach in REACHES]
+    """With the reach that costs least, or that promises most."""
+    plans = [design(_counts(layers, reach), wanted, kl_weight, bisections=7) for reach in REACHES]
     fitting = [plan for plan in plans if plan.bits >= wanted]
     if fitting:
-        return min(fitting, key=lambda plan: plan.squared_error)
+        return min(fitting, key=lambda plan: plan.cost)
     return max(plans, key=lambda plan: plan.bits)
 
 
@@ -239,6 +259,17 @@ def _embed(planes: Planes, reserved: int, laws: Laws, words: np.ndarray) -> _Pas
     return _Pass(planes, last, site, int(state), int(size), tuple(met), used)
 
 
+def _cost(before: Planes, done: _Pass, laws: Laws, kl_weight: float) -> float:
+    """Squared error, and the weighted divergence of the classes."""
+    total = float(np.square(before.astype(np.int32) - done.planes).sum())
+    for row, (p, r) in enumerate(zip(*laws.tables(), strict=True)):
+        hosts = done.used[row]
+        shown = hosts @ transition(p, r)
+        both = (hosts > 0) & (shown > 0)
+        total += kl_weight * float((shown[both] * np.log(shown[both] / hosts[both])).sum())
+    return total
+
+
 def _theory_bits(done: _Pass, laws: Laws) -> float:
     """n (H(r) - H(p)) of the symbols met."""
     total = 0.0
@@ -252,5 +283,3 @@ def _total_bits(counts: np.ndarray) -> float:
     """n H(counts / n)."""
     positive = counts[counts > 0]
     return float((positive * np.log2(positive.sum() / positive)).sum())
-
-

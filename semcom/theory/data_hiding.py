@@ -111,7 +111,9 @@ def transport_plan(p: Law, r: Law, cost: Cost) -> Cost:
     sums = np.vstack([np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))])
     found = linprog(cost.ravel(), A_eq=sums[:-1], b_eq=np.concatenate([p, r])[:-1], method="highs")
     if found.x is None:
-        raise InvalidOption(f"no plan from a law of sum {p.sum():g} to one of sum {r.sum():g}: both must be 1")
+        raise InvalidOption(
+            f"no plan from a law of sum {p.sum():g} to one of sum {r.sum():g}: both must be 1"
+        )
     return found.x.reshape(n, m).clip(0)
 
 
@@ -219,9 +221,7 @@ def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None
     rest = np.zeros(len(costs) - n * n)
     uniform = np.full(n, 1 / n)
     for _ in range(MOST_BOUNDS):
-        found = linprog(
-            costs, np.array(rows) if rows else None, bounds or None, sums, levels, method="highs"
-        )
+        found = linprog(costs, np.array(rows) if rows else None, bounds or None, sums, levels, method="highs")
         if found.x is None:  # at the least perception, by rounding
             raise InfeasibleHiding(
                 f"perception of at most {most:g} with {rate_nats:g} nats per symbol: just out of reach; "
@@ -318,5 +318,3 @@ def _rows(coupling: Cost, law: Law) -> Cost:
     rows = np.eye(len(law))
     rows[occurs] = coupling[occurs] / coupling[occurs].sum(1, keepdims=True)
     return rows
-
-
