@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     records = pd.read_csv(store).to_dict("records") if store.is_file() else []
     known = {(r["item"], r["mode"], r["bpp"], r["method"]) for r in records}
     files = picture_files(a.data)[: a.items]
-    points = [(f, mode, bpp) for f in files for mode in a.modes.split(",") for bpp in BPP]
+    points = [(f, mode, bpp) for mode in a.modes.split(",") for bpp in BPP for f in files]
     with progress_bar("data_hiding") as progress:
         for i, (file, mode, bpp) in enumerate(points):
             missing = {n: m for n, m in methods().items() if (file.stem, mode, bpp, n) not in known}

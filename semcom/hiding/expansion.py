@@ -1,4 +1,4 @@
-"""Prediction-error expansion: small errors of the smoothest pixels are doubled and carry a bit, others shift."""
+"""Prediction-error expansion: small errors of the smoothest pixels double and carry a bit, others shift."""
 
 import struct
 import zlib

@@ -1,7 +1,7 @@
 """Laws as integers: how host and stego laws are written into a picture, and which ones are chosen.
 
-A law is sent as levels q_j, frequencies being 2^(-q_j / 8) of the greatest; the tables of the coder follow from
-them in integer arithmetic.
+A law is sent as levels q_j, frequencies being 2^(-q_j / 8) of the greatest; the tables of the coder follow
+from them in integer arithmetic.
 """
 
 from collections.abc import Iterator
@@ -47,8 +47,8 @@ def cumulative(levels: Levels) -> Levels:
 def quantised(law: Float[np.ndarray, " symbols"], occurrences: float) -> Levels:
     """Levels near a law, as short as pays.
 
-    Sent as s_j = s 2^(-q_j / 8), s the greatest p_j, a law costs n (s_j - p_j log s_j) / ln 2 bits per symbol j
-    beyond what cannot be helped, and a level that differs by d from the guess of `packed` about |d| bits.
+    Sent as s_j = s 2^(-q_j / 8), s the greatest p_j, a law costs n (s_j - p_j log s_j) / ln 2 bits per
+    symbol j beyond what cannot be helped, and a level that is d from the guess of `packed` about |d| bits.
 
     Args:
         law: p.
@@ -63,7 +63,7 @@ def quantised(law: Float[np.ndarray, " symbols"], occurrences: float) -> Levels:
 
 
 def packed(levels: Levels) -> str:
-    """Bits: from the middle outwards, differences to straight lines, and of one side to the other; Rice codes."""
+    """Bits: Rice codes of differences, outwards from straight lines, and of one side from the other."""
     folded = _folded(levels)
     best = min(range(1 << RICE_BITS), key=lambda k: _length(folded, k))
     return f"{best:0{RICE_BITS}b}" + "".join(_rice(value, best) for value in folded)
@@ -225,7 +225,7 @@ def design(
     if not len(numbers):
         return Design(Laws(reach, (), (), ()), 0.0, 0.0)
     counts = counts[numbers]
-    hosts = [quantised((row + 0.1) / (row + 0.1).sum(), row.sum()) for row in counts]
+    hosts = [quantised((row + 0.1) / (row + 0.1).sum(), float(row.sum())) for row in counts]
     p_bounds = np.array([cumulative(levels) for levels in hosts])
     p = np.diff(p_bounds) / (1 << PRECISION)
     host_prices = [packed_bits(levels) for levels in hosts]
@@ -241,7 +241,7 @@ def design(
         stego: list[Levels] = []
         bits = error = 0.0
         for k, law in enumerate(r):
-            levels = quantised(law, counts[k].sum())
+            levels = quantised(law, float(counts[k].sum()))
             bounds = cumulative(levels)
             w = transition(p_bounds[k], bounds)
             shown = counts[k] @ w
@@ -251,7 +251,7 @@ def design(
                 q = np.diff(bounds) / (1 << PRECISION)
                 moved += kl_weight * float(counts[k].sum() * (q * np.log(q / p[k])).sum())
             price = host_prices[k] + packed_bits(levels)
-            # What is left out here must be hidden elsewhere, at `weight` per nat; a bit sent costs 1/2 besides.
+            # What is left out here must be hidden elsewhere, at `weight` per nat; a bit sent costs 1/2.
             worth = np.inf if np.isinf(weight) else weight * np.log(2)
             if gain > price and (np.isinf(worth) or worth * (gain - price) > moved + price / 2):
                 chosen.append(k)

@@ -1,7 +1,7 @@
-"""What a method of reversible data hiding is to the container: bytes in, planes and a header out, and back."""
+"""What a method of reversible hiding is to the container: bytes in, planes and a header out, and back."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from semcom.hiding.pixels import Planes
 
@@ -24,6 +24,7 @@ class Hidden:
     theory_bits: float = 0.0
 
 
+@runtime_checkable
 class Method(Protocol):
     """Hides messages of random bits in the planes of a picture, but for the first so many pixels."""
 

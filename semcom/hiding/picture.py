@@ -3,7 +3,7 @@
 The least significant bits of the first pixels hold a header; the bits they held before are hidden with the
 payload, as is nothing else. While a method works these bits are 0.
 
-    message = least significant bits of the header's pixels, payload      (made random by a fixed stream)
+    message = least significant bits of the header's pixels, payload   (made random by a fixed stream)
     header  = mark, method, bytes of the header, bytes of the payload, CRC-32 of host and payload, the method's
 """
 
@@ -152,9 +152,7 @@ def capacity_bytes(host: Pixels, method: Method | None = None) -> int:
     """
     chosen: Method = Recursive() if method is None else method
     planes = _checked(host)
-    size = LARGE_HEADER
-    if 8 * size > planes[0].size:
-        return 0
+    size = min(LARGE_HEADER, planes[0].size // 16)
     cleared, _ = _cleared(planes, 8 * size)
     return max(chosen.capacity_bytes(cleared, 8 * size) - size, 0)
 
@@ -200,6 +198,6 @@ def _checksum(planes: Planes, payload: bytes) -> int:
 def _too_large(planes: Planes, payload: bytes, room: int) -> PayloadTooLarge:
     colors, height, width = planes.shape
     return PayloadTooLarge(
-        f"payload of {len(payload)} bytes: this picture of {width}x{height} pixels, {colors} colours, has room "
-        f"for about {room}; hide less, or take a larger or smoother picture"
+        f"payload of {len(payload)} bytes: this picture of {width}x{height} pixels, {colors} colours, has "
+        f"room for about {room}; hide less, or take a larger or smoother picture"
     )

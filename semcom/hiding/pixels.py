@@ -1,4 +1,4 @@
-"""Layers of a checkerboard: each pixel is predicted by its four neighbours, all of the other colour of the board.
+"""Layers of a checkerboard: each pixel is predicted by its four neighbours, all of the other layer.
 
 A layer may be changed pixel by pixel without changing what predicts it, so that the extractor sees the same
 predictions and complexities as the embedder.

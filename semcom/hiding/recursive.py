@@ -26,8 +26,8 @@ class Recursive:
     """Prediction errors of a checkerboard through the best reversible test channels.
 
     Pixels are sorted into classes by the complexity of their surroundings, a factor of 2 each. Errors of a
-    class have law p; they become errors of law r, and hide log2 p(x) / r(y) bits each. The laws r minimise the
-    squared error over all classes at the total rate: at one price mu per nat, which leaves pixels in rough
+    class have law p; they become errors of law r, and hide log2 p(x) / r(y) bits each. The laws r minimise
+    the squared error over all classes at the total rate: at one price mu per nat, which leaves pixels in rough
     surroundings alone. r is reached by the monotone coupling, which is the optimal plan for squared errors.
 
     With a weight gamma, laws minimise squared error + gamma KL(r || p) at the rate instead: at equal payload
@@ -42,8 +42,8 @@ class Recursive:
         kl_weight: gamma, in squared levels per nat, not negative.
 
     Reference:
-        Kalker and Willems, DSP 2002; Zhang, Hu, Li and Yu, IEEE Trans. Image Processing 22(7), 2013. Blocks of
-        one symbol, by an asymmetric numeral system: Townsend, Bird and Barber, Practical lossless compression
+        Kalker and Willems, DSP 2002; Zhang, Hu, Li and Yu, IEEE Trans. Image Processing 22(7), 2013. Blocks
+        of one symbol, by an asymmetric numeral system: Townsend, Bird and Barber, Practical lossless compression
         with latent variables using bits back coding, ICLR 2019.
     """
 
@@ -271,7 +271,7 @@ def _cost(before: Planes, done: _Pass, laws: Laws, kl_weight: float) -> float:
 
 
 def _theory_bits(done: _Pass, laws: Laws) -> float:
-    """n (H(r) - H(p)) of the symbols met."""
+    """Of n symbols met, n (H(r) - H(p))."""
     total = 0.0
     for row, (p, r) in enumerate(zip(*laws.tables(), strict=True)):
         hosts = done.used[row]
@@ -280,6 +280,6 @@ def _theory_bits(done: _Pass, laws: Laws) -> float:
 
 
 def _total_bits(counts: np.ndarray) -> float:
-    """n H(counts / n)."""
+    """Of n symbols, n H(counts / n)."""
     positive = counts[counts > 0]
     return float((positive * np.log2(positive.sum() / positive)).sum())

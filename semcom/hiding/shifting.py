@@ -1,4 +1,4 @@
-"""Histogram shifting: the values between a peak and an empty place of the histogram make room beside the peak."""
+"""Histogram shifting: values between a peak of the histogram and an empty value make room beside the peak."""
 
 import struct
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The least distortion of reversible data hiding at a given rate, with or without a bound on perception.
 
 Host symbols are independent, of law p. A reversible scheme with test channel w(y|x) hides
-H(Y|X) - H(X|Y) = H(r) - H(p) nats per symbol, r being the law of the stego symbols (Kalker and Willems, Capacity
-bounds and constructions for reversible data-hiding, DSP 2002). So the best scheme solves
+H(Y|X) - H(X|Y) = H(r) - H(p) nats per symbol, r being the law of the stego symbols (Kalker and
+Willems, Capacity bounds and constructions for reversible data-hiding, DSP 2002). So the best scheme solves
 
     min sum_ij p_i w_ij d_ij   subject to   H(r) >= H(p) + L,   perception(p, r) <= P,   r = p w,
 
@@ -197,10 +197,10 @@ def least_perception(host: ArrayLike, rate_nats: float, perception: Perception) 
         return float((_least_plan(p, cost, rate_nats, None, np.inf) * cost).sum())
     p, _ = _checked(host, 1 - np.eye(np.asarray(host).size), rate_nats)
 
-    def lack(t: float) -> float:
+    def lack(t) -> float:
         return entropy_nats(softmax(t * np.log(p))) - entropy_nats(p) - rate_nats
 
-    found = 1.0 if rate_nats == 0 else 0.0 if lack(0) <= 0 else brentq(lack, 0, 1, xtol=1e-14)
+    found = 1.0 if rate_nats == 0 else 0.0 if lack(0) <= 0 else _root(lack)
     return perception(p, softmax(found * np.log(p)))
 
 
@@ -232,11 +232,11 @@ def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None
         short = entropy - entropy_nats(r) > SLACK
         far = isinstance(perception, Divergence) and perception(p, r) - most > SLACK
         if short:
-            s = _where(lambda t: entropy_nats((1 - t) * r + t * uniform) - entropy, r, uniform)
+            s = _where(lambda s: entropy_nats(s) - entropy, r, uniform)
             rows.append(np.concatenate([np.log(np.maximum(s, TINY)) @ to_r, rest]))
             bounds.append(-entropy)
         if far and isinstance(perception, Divergence):
-            s = _where(lambda t: most - perception(p, (1 - t) * r + t * p), r, p)
+            s = _where(lambda s: most - perception(p, s), r, p)
             rows.append(np.concatenate([np.log(np.maximum(s, TINY) / p) @ to_r, rest]))
             bounds.append(most)
         if not (short or far):
@@ -246,10 +246,15 @@ def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None
 
 def _where(excess, outside: Law, inside: Law) -> Law:
     """The law between two at which a function that rises from below 0 to above is 0."""
-    if excess(1.0) <= 0:
+    if excess(inside) <= 0:
         return inside
-    t = brentq(excess, 0.0, 1.0, xtol=1e-15)
+    t = _root(lambda t: excess((1 - t) * outside + t * inside))
     return (1 - t) * outside + t * inside
+
+
+def _root(rising_or_falling) -> float:
+    """In 0..1."""
+    return float(brentq(rising_or_falling, 0.0, 1.0, xtol=1e-15))  # pyright: ignore[reportArgumentType]
 
 
 def stego_laws(
