@@ -26,6 +26,7 @@ LEVEL = np.arange(MOST_LEVEL + 1)
 APART = np.abs(np.arange(-MOST_LEVEL, MOST_LEVEL + 1))
 
 Levels = Int[np.ndarray, " symbols"]
+Bounds = Int[np.ndarray, " bounds"]
 Tables = Int[np.ndarray, "laws bounds"]
 
 
@@ -39,7 +40,7 @@ def frequencies(levels: Levels) -> Levels:
     return np.array(counts, dtype=np.int64)
 
 
-def cumulative(levels: Levels) -> Levels:
+def cumulative(levels: Levels) -> Bounds:
     """Frequencies added up, from 0 to 2^16."""
     return np.concatenate([[0], np.cumsum(frequencies(levels))])
 
@@ -172,7 +173,7 @@ class Laws:
         return cls(reach, classes, tuple(levels[::2]), tuple(levels[1::2]))
 
 
-def coupling(p: Levels, r: Levels) -> Float[np.ndarray, "symbols symbols"]:
+def coupling(p: Bounds, r: Bounds) -> Float[np.ndarray, "symbols symbols"]:
     """Share of the slots that lie in the intervals of x in p and of y in r: the monotone coupling.
 
     Args:
@@ -189,7 +190,7 @@ def squared_distance(symbols: int) -> Float[np.ndarray, "symbols symbols"]:
     return (places[:, None] - places) ** 2
 
 
-def transition(p: Levels, r: Levels) -> Float[np.ndarray, "symbols symbols"]:
+def transition(p: Bounds, r: Bounds) -> Float[np.ndarray, "symbols symbols"]:
     """w(y|x) of the monotone coupling, from cumulative frequencies."""
     return coupling(p, r) * (1 << PRECISION) / np.diff(p)[:, None]
 

@@ -12,7 +12,7 @@ from semcom.hiding.laws import Bits, Design, Laws, design, to_bytes, transition
 from semcom.hiding.method import Hidden
 from semcom.hiding.pixels import Layer, Planes, layer, layer_numbers
 
-REACHES = (2, 3, 5, 8, 12, 18, 27, 40, 60)
+REACHES = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)
 SATURATED = 22  # the class of pixels whose neighbours are all 0, or all 255; others are 0..21
 CLASSES = 23
 FIXED_BYTES = 13  # layer, site, state
@@ -27,8 +27,8 @@ class Recursive:
 
     Pixels are sorted into classes by the complexity of their surroundings, a factor of 2 each. Errors of a
     class have law p; they become errors of law r, and hide log2 p(x) / r(y) bits each. The laws r minimise
-    the squared error over all classes at the total rate: at one price mu per nat, which leaves pixels in rough
-    surroundings alone. r is reached by the monotone coupling, which is the optimal plan for squared errors.
+    the squared error over all classes at the total rate: at one price mu per nat, which leaves pixels in
+    rough surroundings alone. r is reached by the monotone coupling, which is the optimal plan for squared errors.
 
     With a weight gamma, laws minimise squared error + gamma KL(r || p) at the rate instead: at equal payload
     the histogram of prediction errors stays nearer to that of the host, at a higher squared error. It is the
@@ -43,8 +43,8 @@ class Recursive:
 
     Reference:
         Kalker and Willems, DSP 2002; Zhang, Hu, Li and Yu, IEEE Trans. Image Processing 22(7), 2013. Blocks
-        of one symbol, by an asymmetric numeral system: Townsend, Bird and Barber, Practical lossless compression
-        with latent variables using bits back coding, ICLR 2019.
+        of one symbol, by an asymmetric numeral system: Townsend, Bird and Barber, Practical lossless
+        compression with latent variables using bits back coding, ICLR 2019.
     """
 
     kl_weight: float = 0.0
