@@ -4,8 +4,7 @@ The least significant bits of the first pixels hold a header; the bits they held
 payload, as is nothing else. While a method works these bits are 0.
 
     message = least significant bits of the header's pixels, payload   (made random by a fixed stream)
-    header  = mark, method, bytes of the header, bytes of the payload, CRC-32 of host and payload, what the method
-              needs
+    header  = mark, method, bytes of header and payload, CRC-32 of host and payload, the method's own
 """
 
 import hashlib

@@ -11,6 +11,7 @@ from semcom.hiding.pixels import Planes
 
 MOST_ROUNDS = 96
 ROUND = struct.Struct(">BBBI")
+LEAST_HEIGHT = 16 * ROUND.size + 1  # bits that a round must hide: its own in the header, twice
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class HistogramShifting:
     def capacity_bytes(self, planes: Planes, reserved: int) -> int:
         """Of rounds as long as there are any."""
         bits = np.random.default_rng(0).integers(0, 2, planes.size, dtype=np.uint8)
-        _, _, left = _rounds(planes, reserved, bits)
-        return (len(bits) - left) // 8
+        _, rounds, left = _rounds(planes, reserved, bits)
+        return (len(bits) - left) // 8 - len(rounds) * ROUND.size
 
 
 def _rounds(planes: Planes, reserved: int, bits: np.ndarray) -> tuple[Planes, list[tuple[int, ...]], int]:
@@ -82,7 +83,7 @@ def _rounds(planes: Planes, reserved: int, bits: np.ndarray) -> tuple[Planes, li
         pairs = [_pair(_values(work, color, reserved)) for color in range(len(work))]
         color = max(range(len(work)), key=lambda c: pairs[c][0])
         height, peak, empty = pairs[color]
-        if not height:
+        if height < LEAST_HEIGHT:
             break
         values = _values(work, color, reserved)
         step = 1 if empty > peak else -1
