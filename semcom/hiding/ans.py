@@ -1,8 +1,8 @@
 """The kernel of recursive code construction: a numeral system turns host symbols into stego symbols.
 
 The state of the asymmetric numeral system is a stack of bits, the message. Each host symbol x is pushed by
-its law p, and the stego symbol y is popped by its law r: log2 p(x) / r(y) bits leave the stack. Both share the
-slot, which lies in the intervals of x in p and of y in r, so that y given x is drawn from the monotone
+its law p, and the stego symbol y is popped by its law r: log2 p(x) / r(y) bits leave the stack. Both share
+the slot, which lies in the intervals of x in p and of y in r, so that y given x is drawn from the monotone
 coupling of p and r. The extractor does the same backwards, p and r exchanged; all numbers are integers.
 """
 

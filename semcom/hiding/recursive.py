@@ -27,7 +27,7 @@ class Recursive:
 
     Pixels are sorted into classes by the complexity of their surroundings, a factor of 2 each. Errors of a
     class have law p; they become errors of law r, and hide log2 p(x) / r(y) bits each. The laws r minimise
-    the squared error over all classes at the total rate: at one price mu per nat, which leaves pixels in rough
+    the squared error over all classes at the total rate, at one price per nat, which leaves pixels in rough
     surroundings alone. The monotone coupling takes p to r; it is the optimal plan for squared errors.
 
     With a weight gamma, laws minimise squared error + gamma KL(r || p) at the rate instead: at equal payload
