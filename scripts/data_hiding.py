@@ -1,7 +1,7 @@
 """Reversible data hiding in Kodak, grey and colour: ours at the limit, error expansion, histogram shifting.
 
 Run:     python scripts/data_hiding.py
-Cost:    about half an hour of one core; killed or interrupted, the same command resumes
+Cost:    about an hour of one core; killed or interrupted, the same command resumes
 Expect:  see results/README.md
 
 Every method hides the same random bytes; everything that the extractor needs is inside the picture, and the
