@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.errors import InvalidOption, SemcomError
+from semcom.errors import InvalidOption, InvalidSource, SemcomError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from PIL.Image import Image as Picture
 
@@ -258,6 +259,80 @@ def sweep(
             keep_originals(items, out)
         done = sum(1 for _ in run(design, store, workers, progress, pictures))
     print(f"{done} new records in {path}; next: semcom report {out}")
+
+
+@app.command(
+    epilog=_examples(
+        "semcom hide photo.png --payload secret.zip --out stego.png",
+        "semcom hide photo.png --payload secret.zip --out stego.png --kl-weight 2",
+    )
+)
+def hide(
+    host: Annotated[Path, typer.Argument(help="A picture of 8 bits, grey or RGB.", show_default=False)],
+    payload: Annotated[Path, typer.Option(help="Any file.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The stego picture, lossless.", show_default=False)],
+    method: Annotated[
+        str, typer.Option(help="recursive, error-expansion or histogram-shifting.")
+    ] = "recursive",
+    kl_weight: Annotated[
+        float,
+        typer.Option(
+            help="Of the divergence of histograms, in squared levels per nat (recursive only).", min=0
+        ),
+    ] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Hide a file in a picture, such that `semcom reveal` gets both back bit for bit."""
+    import numpy as np
+    from PIL import Image as PillowImage
+
+    from semcom.hiding.expansion import ErrorExpansion
+    from semcom.hiding.picture import embedding
+    from semcom.hiding.recursive import Recursive
+    from semcom.hiding.shifting import HistogramShifting
+
+    methods = {m.name: m for m in (Recursive(kl_weight), ErrorExpansion(), HistogramShifting())}
+    chosen = methods.get(Recursive(kl_weight).name if method == "recursive" else method)
+    if chosen is None:
+        raise InvalidOption(f"--method {method}: choose recursive, error-expansion or histogram-shifting")
+    if kl_weight and method != "recursive":
+        raise InvalidOption(f"--kl-weight belongs to --method recursive, not to {method}")
+    _check_picture_name(out)
+    pixels = _lossless_pixels(host)
+    done = embedding(pixels, payload.read_bytes(), chosen)
+    _write_picture(out, PillowImage.fromarray(done.stego))
+    mse = float(np.square(pixels.astype(float) - done.stego).mean())
+    row = {
+        "payload_bytes": done.payload_bits // 8,
+        "bpp": done.bpp,
+        "psnr_db": 10 * math.log10(255**2 / mse) if mse else math.inf,
+        "symbols": done.symbols,
+    }
+    if as_json:
+        print(json.dumps(_finite(row), indent=1))
+    else:
+        _print_row(row)
+
+
+@app.command(epilog=_examples("semcom reveal stego.png --payload secret.zip --host photo.png"))
+def reveal(
+    stego: Annotated[Path, typer.Argument(help="A picture made by `semcom hide`.", show_default=False)],
+    payload: Annotated[Path, typer.Option(help="Write the hidden file.", show_default=False)],
+    host: Annotated[
+        Path | None, typer.Option(help="Write the picture as it was, lossless.", show_default=False)
+    ] = None,
+) -> None:
+    """Get a hidden file back, and the picture as it was before."""
+    from PIL import Image as PillowImage
+
+    from semcom.hiding.picture import extract
+
+    _check_picture_name(host)
+    content, pixels = extract(_lossless_pixels(stego))
+    _write(payload, content)
+    if host is not None:
+        _write_picture(host, PillowImage.fromarray(pixels))
+    print(f"{len(content)} bytes in {payload}" + (f", the picture before in {host}" if host else ""))
 
 
 @app.command(
@@ -625,6 +700,26 @@ def _metrics(names: str, items: "Sequence[Item]") -> "tuple[Metric, ...]":
         if metric.min_side > side:
             _note(f"without {metric.name} where a side is below {metric.min_side} pixels")
     return metrics
+
+
+def _lossless_pixels(path: Path) -> "np.ndarray":
+    """As they are in the file: grey or RGB of 8 bits, nothing converted."""
+    import numpy as np
+    from PIL import Image as PillowImage
+
+    if not path.is_file():
+        raise InvalidSource(f"{path}: no such file")
+    try:
+        with PillowImage.open(path) as picture:
+            picture.load()
+    except (OSError, ValueError, SyntaxError, EOFError, PillowImage.DecompressionBombError) as error:
+        raise InvalidSource(f"{path}: not a readable picture ({str(error).splitlines()[0]})") from None
+    if picture.mode not in ("L", "RGB") or "transparency" in picture.info:
+        raise InvalidSource(
+            f"{path}: pixels of type {picture.mode}; bits are hidden in 8-bit grey or RGB without "
+            "transparency, convert it first"
+        )
+    return np.asarray(picture)
 
 
 def _check_picture_name(path: Path | None) -> None:

@@ -63,3 +63,11 @@ class Infeasible(SemcomError, ValueError):
 
 class NotConverged(SemcomError):
     """An optimisation that stopped short of its tolerance."""
+
+
+class PayloadTooLarge(SemcomError):
+    """Bytes that a host picture has no room for."""
+
+
+class CorruptStego(SemcomError):
+    """A picture that hides nothing, or that was changed since."""

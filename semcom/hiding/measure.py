@@ -1,0 +1,32 @@
+"""How far a stego picture is from its host, as histograms."""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from semcom.hiding.pixels import layer, layer_numbers, to_planes
+
+Law = Float[np.ndarray, " values"]
+
+
+def histogram_distances(host: UInt8[np.ndarray, "..."], stego: UInt8[np.ndarray, "..."]) -> dict[str, float]:
+    """KL(stego || host) in nats and Wasserstein-1 in levels, of pixels and of prediction errors, all colours.
+
+    Counts are raised by 1/2 for the divergence, which stays finite where the host has none.
+    """
+    found: dict[str, float] = {}
+    for name, histogram in (("error", _errors), ("pixel", _values)):
+        p, r = histogram(host), histogram(stego)
+        q, s = ((h + 0.5) / (h + 0.5).sum() for h in (p, r))
+        found[f"{name}_kl"] = float((s * np.log(s / q)).sum())
+        found[f"{name}_w1"] = float(np.abs(np.cumsum(r / r.sum() - p / p.sum())).sum())
+    return found
+
+
+def _errors(pixels: np.ndarray) -> Law:
+    planes = to_planes(pixels)
+    layers = (layer(planes, color, parity) for color, parity in layer_numbers(planes))
+    return sum((np.bincount(of.error + 255, minlength=511) for of in layers), np.zeros(511))
+
+
+def _values(pixels: np.ndarray) -> Law:
+    return np.bincount(pixels.reshape(-1), minlength=256).astype(float)

@@ -1,0 +1,203 @@
+"""Payload into picture and back: header, checksum and all are inside the picture, and counted.
+
+The least significant bits of the first pixels hold a header; the bits they held before are hidden with the
+payload, as is nothing else. While a method works these bits are 0.
+
+    message = least significant bits of the header's pixels, payload   (made random by a fixed stream)
+    header  = mark, method, bytes of header and payload, CRC-32 of host and payload, the method's own
+"""
+
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from semcom.errors import CorruptStego, InvalidSource, PayloadTooLarge
+from semcom.hiding.method import Method
+from semcom.hiding.pixels import Planes, from_planes, to_planes
+from semcom.hiding.recursive import Recursive
+from semcom.sources import MAX_SIDE
+
+Pixels = UInt8[np.ndarray, "..."]
+
+HEADER = struct.Struct(">BBHII")
+MARK = 0xD7
+FIRST_GUESS = 96  # bytes of a header
+LARGE_HEADER = 512  # bytes; more than the tables ever took
+SPARE = 8
+GROWTHS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """A stego picture, and what was measured while it was made.
+
+    Args:
+        stego: As the host.
+        payload_bits: Those of the user.
+        embedded_bits: With the bits that the header displaced.
+        symbols: Pixels that took part.
+        theory_bits: n (H(r) - H(p)) of those; 0 where the method has no such law.
+    """
+
+    stego: Pixels
+    payload_bits: int
+    embedded_bits: int
+    symbols: int
+    theory_bits: float
+
+    @property
+    def bpp(self) -> float:
+        """Bits of payload per pixel, all colours of it together."""
+        return self.payload_bits / (self.stego.shape[0] * self.stego.shape[1])
+
+
+def embed(host: Pixels, payload: bytes, method: Method | None = None) -> Pixels:
+    """Hide bytes in a picture, such that both come back bit for bit.
+
+    Args:
+        host: 8 bits, [height, width] or [height, width, colors].
+        payload: Of any length that fits, also none.
+        method: `Recursive()` unless said otherwise.
+
+    Returns:
+        The stego picture, of the host's shape.
+
+    Raises:
+        InvalidSource: No such picture.
+        PayloadTooLarge: It does not fit.
+
+    Example:
+        >>> host = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
+        >>> payload, again = extract(embed(host, b"a message"))
+        >>> payload, bool((again == host).all())
+        (b'a message', True)
+    """
+    return embedding(host, payload, method).stego
+
+
+def embedding(host: Pixels, payload: bytes, method: Method | None = None) -> Embedding:
+    """As `embed`, with what was measured."""
+    chosen: Method = Recursive() if method is None else method
+    planes = _checked(host)
+    crc = _checksum(planes, payload)
+    size, best = FIRST_GUESS, None
+    for _ in range(GROWTHS):
+        if 8 * size > planes[0].size:
+            break
+        cleared, displaced = _cleared(planes, 8 * size)
+        message = _whitened(displaced + payload)
+        try:
+            hidden = chosen.hide(cleared, 8 * size, message)
+        except PayloadTooLarge:
+            if best is not None:
+                return best
+            room = chosen.capacity_bytes(cleared, 8 * size) - size
+            raise _too_large(planes, payload, max(room, 0)) from None
+        needed = HEADER.size + len(hidden.header)
+        if needed <= size:
+            head = HEADER.pack(MARK, chosen.number, size, len(payload), crc) + hidden.header
+            stego = from_planes(_headed(hidden.planes, head.ljust(size, b"\0")), host.ndim)
+            best = Embedding(stego, 8 * len(payload), 8 * len(message), hidden.symbols, hidden.theory_bits)
+            if size - needed <= SPARE:
+                break
+        elif best is not None:
+            break
+        size = needed + SPARE // 2  # tables change a little with the number of bits that they displace
+    if best is None:
+        raise _too_large(planes, payload, 0)
+    return best
+
+
+def extract(stego: Pixels) -> tuple[bytes, Pixels]:
+    """Payload and host.
+
+    Raises:
+        InvalidSource: No such picture.
+        CorruptStego: A picture that hides nothing, or that was changed since.
+    """
+    from semcom.hiding.expansion import ErrorExpansion
+    from semcom.hiding.shifting import HistogramShifting
+
+    planes = _checked(stego)
+    bits = planes.reshape(-1)[: 8 * HEADER.size] & 1
+    if bits.size < 8 * HEADER.size:
+        raise CorruptStego(f"a picture of {planes[0].size} pixels hides nothing: too small for a header")
+    mark, number, size, length, crc = HEADER.unpack(np.packbits(bits).tobytes())
+    methods: dict[int, Method] = {m.number: m for m in (Recursive(), ErrorExpansion(), HistogramShifting())}
+    if mark != MARK or number not in methods or not HEADER.size <= size <= planes[0].size // 8:
+        raise CorruptStego("the picture has no header: nothing is hidden in it, or it was changed since")
+    if length > planes.size:
+        raise CorruptStego(f"the header tells of {length} bytes in {planes.size} values: it is damaged")
+    cleared, head = _cleared(planes, 8 * size)
+    message, before = methods[number].reveal(cleared, 8 * size, head[HEADER.size :], size + length)
+    message = _whitened(message)
+    host = _headed(before, message[:size])
+    payload = message[size:]
+    if _checksum(host, payload) != crc:
+        raise CorruptStego(
+            "host and payload fail their checksum: the picture was changed since; get it again, unchanged"
+        )
+    return payload, from_planes(host, stego.ndim)
+
+
+def capacity_bytes(host: Pixels, method: Method | None = None) -> int:
+    """Length of a payload that fits for certain, but for a chance of 1 in a billion.
+
+    Raises:
+        InvalidSource: No such picture.
+    """
+    chosen: Method = Recursive() if method is None else method
+    planes = _checked(host)
+    size = min(LARGE_HEADER, planes[0].size // 16)
+    cleared, _ = _cleared(planes, 8 * size)
+    return max(chosen.capacity_bytes(cleared, 8 * size) - size, 0)
+
+
+def _checked(pixels: Pixels) -> Planes:
+    shape = pixels.shape
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.size == 0:
+        raise InvalidSource(
+            f"picture of shape {list(shape)}, {pixels.dtype}: expected 8 bits, [height, width] or "
+            "[height, width, colors]"
+        )
+    if max(shape[:2]) > MAX_SIDE or (pixels.ndim == 3 and shape[2] > 4):
+        raise InvalidSource(f"picture of shape {list(shape)}: at most {MAX_SIDE} pixels a side, 4 colours")
+    return to_planes(pixels)
+
+
+def _cleared(planes: Planes, reserved: int) -> tuple[Planes, bytes]:
+    """The first bits set to 0, and what they were."""
+    cleared = planes.copy()
+    head = cleared.reshape(-1)[:reserved]
+    displaced = np.packbits(head & 1).tobytes()
+    head &= 254
+    return cleared, displaced
+
+
+def _headed(planes: Planes, head: bytes) -> Planes:
+    """These bits in place of 0."""
+    planes = planes.copy()
+    planes.reshape(-1)[: 8 * len(head)] |= np.unpackbits(np.frombuffer(head, dtype=np.uint8))
+    return planes
+
+
+def _whitened(message: bytes) -> bytes:
+    """XOR with a fixed stream; its own inverse. Stego laws hold for messages that look random."""
+    stream = hashlib.shake_128(b"semcom").digest(len(message))
+    return (np.frombuffer(message, np.uint8) ^ np.frombuffer(stream, np.uint8)).tobytes()
+
+
+def _checksum(planes: Planes, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(planes.tobytes()))
+
+
+def _too_large(planes: Planes, payload: bytes, room: int) -> PayloadTooLarge:
+    colors, height, width = planes.shape
+    return PayloadTooLarge(
+        f"payload of {len(payload)} bytes: this picture of {width}x{height} pixels, {colors} colours, has "
+        f"room for about {room}; hide less, or take a larger or smoother picture"
+    )

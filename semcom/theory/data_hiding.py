@@ -1,0 +1,325 @@
+"""The least distortion of reversible data hiding at a given rate, with or without a bound on perception.
+
+Host symbols are independent, of law p. A reversible scheme with test channel w(y|x) hides
+H(Y|X) - H(X|Y) = H(r) - H(p) nats per symbol, r being the law of the stego symbols (Kalker and
+Willems, Capacity bounds and constructions for reversible data-hiding, DSP 2002). So the best scheme solves
+
+    min sum_ij p_i w_ij d_ij   subject to   H(r) >= H(p) + L,   perception(p, r) <= P,   r = p w,
+
+a convex problem: of all w with one r the cheapest is an optimal transport plan of p to r.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq, linprog
+from scipy.special import softmax, xlogy
+
+from semcom.errors import Infeasible, InvalidOption
+
+Law = Float[np.ndarray, " symbols"]
+Cost = Float[np.ndarray, "symbols symbols"]
+
+MOST_BOUNDS = 500
+SLACK = 1e-6  # nats, and perception; the linear solver keeps its bounds to 1e-7
+TINY = 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    """Perception as the least cost of moving p to r: sum_ij Pi_ij c_ij, over all couplings Pi of p and r.
+
+    c_ij = |i - j| is the Wasserstein-1 distance, (i - j)^2 its square of order 2, and c_ij = 1{i != j} total
+    variation, which is half of the sum of |p - r|.
+
+    Args:
+        cost: c, not negative, zeros on the diagonal.
+    """
+
+    cost: Cost
+
+    @classmethod
+    def total_variation(cls, symbols: int) -> "Transport":
+        """Between laws of so many symbols."""
+        return cls(1.0 - np.eye(symbols))
+
+    def __call__(self, p: Law, r: Law) -> float:
+        """The distance."""
+        return transport_cost(p, r, self.cost)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Perception as KL(r || p) = sum_j r_j log(r_j / p_j), in nats: of the stego law from the host's."""
+
+    def __call__(self, p: Law, r: Law) -> float:
+        """The divergence; infinite where r is and p is not."""
+        with np.errstate(divide="ignore"):
+            return float((xlogy(r, r) - xlogy(r, p)).sum())
+
+
+Perception = Transport | Divergence
+
+
+@dataclass(frozen=True, eq=False)
+class HidingChannel:
+    """A solution.
+
+    Args:
+        host: p.
+        stego: r.
+        coupling: p_i w_ij, whose sums are p and r.
+        distortion: sum_ij p_i w_ij d_ij.
+        rate_nats: H(r) - H(p), per symbol.
+        perception: Of p and r; 0 where none was asked for.
+    """
+
+    host: Law
+    stego: Law
+    coupling: Cost
+    distortion: float
+    rate_nats: float
+    perception: float
+
+    @property
+    def forward(self) -> Cost:
+        """w(y|x), a row per x; rows of symbols that never occur are those of a channel without noise."""
+        return _rows(self.coupling, self.host)
+
+    @property
+    def backward(self) -> Cost:
+        """v(x|y), a row per y."""
+        return _rows(self.coupling.T, self.stego)
+
+
+def entropy_nats(law: ArrayLike) -> float:
+    """H = - sum p log p.
+
+    Example:
+        >>> round(entropy_nats([0.5, 0.25, 0.25]) / np.log(2), 6)
+        1.5
+    """
+    p = np.asarray(law, dtype=float)
+    return float(-xlogy(p, p).sum())
+
+
+def transport_plan(p: Law, r: Law, cost: Cost) -> Cost:
+    """The coupling of p and r of least cost, as a linear program."""
+    n, m = cost.shape
+    sums = np.vstack([np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))])
+    found = linprog(cost.ravel(), A_eq=sums[:-1], b_eq=np.concatenate([p, r])[:-1], method="highs")
+    if found.x is None:
+        raise InvalidOption(
+            f"no plan from a law of sum {p.sum():g} to one of sum {r.sum():g}: both must be 1"
+        )
+    return found.x.reshape(n, m).clip(0)
+
+
+def transport_cost(p: Law, r: Law, cost: Cost) -> float:
+    """The least sum_ij Pi_ij c_ij over couplings Pi of p and r."""
+    return float((transport_plan(p, r, cost) * cost).sum())
+
+
+def optimal_channel(
+    host: ArrayLike,
+    distortion: ArrayLike,
+    rate_nats: float,
+    perception: Perception | None = None,
+    most_perception: float = np.inf,
+) -> HidingChannel:
+    """The test channel of least distortion that hides `rate_nats` per symbol within a bound on perception.
+
+    A linear program in the plans but for the entropy, whose bound is the same as
+
+        - sum_j r_j log s_j >= H(p) + L   for every law s of that entropy
+
+    (Gibbs' inequality), and KL(r || p) <= P as sum_j r_j log(s_j / p_j) <= P for every s at that divergence.
+    Bounds are added where the solution breaks them, at the point s where the line from it to the uniform law
+    (to p) meets the bound, until it breaks them by less than 1e-6 nats.
+
+    Args:
+        host: p, positive, of sum 1.
+        distortion: d_ij from host symbol i to stego symbol j, not negative, zeros on the diagonal.
+        rate_nats: L, not negative.
+        perception: Of p and r; None for no bound.
+        most_perception: P, not negative.
+
+    Raises:
+        InvalidOption: An argument outside its range.
+        Infeasible: No law of so many symbols has the entropy, or none within the bound.
+
+    Reference:
+        Zhang, Hu, Li and Yu, Recursive histogram modification: establishing equivalency between reversible
+        data hiding and lossless data compression, IEEE Trans. Image Processing 22(7), 2013. Supporting
+        hyperplanes: Veinott, Operations Research 15(1), 1967.
+
+    Example:
+        >>> binary = optimal_channel([0.9, 0.1], 1 - np.eye(2), 0.1)
+        >>> round(binary.distortion, 4)
+        0.0514
+    """
+    p, d = _checked(host, distortion, rate_nats)
+    if not most_perception >= 0:
+        raise InvalidOption(f"perception of at most {most_perception:g}: it is never negative")
+    bounded = None if np.isinf(most_perception) else perception
+    if bounded is not None:
+        least = least_perception(p, rate_nats, bounded)
+        if least > most_perception + SLACK:
+            raise Infeasible(
+                f"perception of at most {most_perception:g} with {rate_nats:g} nats per symbol: the least is "
+                f"{least:.6g}; allow more, or hide less"
+            )
+    plan = _least_plan(p, d, rate_nats, bounded, most_perception)
+    r = plan.sum(0)
+    return HidingChannel(
+        host=p,
+        stego=r,
+        coupling=plan,
+        distortion=float((plan * d).sum()),
+        rate_nats=entropy_nats(r) - entropy_nats(p),
+        perception=0.0 if perception is None else perception(p, r),
+    )
+
+
+def least_perception(host: ArrayLike, rate_nats: float, perception: Perception) -> float:
+    """The least perception(p, r) of all r with H(r) >= H(p) + L.
+
+    For KL(r || p) it is that of r_j ~ p_j^t, 0 <= t <= 1.
+
+    Raises:
+        InvalidOption: An argument outside its range.
+        Infeasible: No law of so many symbols has the entropy.
+    """
+    if isinstance(perception, Transport):
+        p, cost = _checked(host, perception.cost, rate_nats)
+        return float((_least_plan(p, cost, rate_nats, None, np.inf) * cost).sum())
+    p, _ = _checked(host, 1 - np.eye(np.asarray(host).size), rate_nats)
+
+    def lack(t) -> float:
+        return entropy_nats(softmax(t * np.log(p))) - entropy_nats(p) - rate_nats
+
+    found = 1.0 if rate_nats == 0 else 0.0 if lack(0) <= 0 else _root(lack)
+    return perception(p, softmax(found * np.log(p)))
+
+
+def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None, most: float) -> Cost:
+    n = len(p)
+    entropy = entropy_nats(p) + rate_nats
+    to_r = np.kron(np.ones(n), np.eye(n))
+    sums, levels, costs = np.kron(np.eye(n), np.ones(n)), p, d.ravel()
+    rows: list[np.ndarray] = []  # of bounds  row . x <= bound
+    bounds: list[float] = []
+    if isinstance(perception, Transport):  # a second plan, of the same r
+        none = np.zeros_like(sums)
+        sums = np.block([[sums, none], [none, sums], [to_r, -to_r]])
+        levels = np.concatenate([p, p, np.zeros(n)])
+        rows.append(np.concatenate([0 * costs, perception.cost.ravel()]))
+        bounds.append(most)
+        costs = np.concatenate([costs, 0 * costs])
+    rest = np.zeros(len(costs) - n * n)
+    uniform = np.full(n, 1 / n)
+    for _ in range(MOST_BOUNDS):
+        found = linprog(costs, np.array(rows) if rows else None, bounds or None, sums, levels, method="highs")
+        if found.x is None:  # at the least perception, by rounding
+            raise Infeasible(
+                f"perception of at most {most:g} with {rate_nats:g} nats per symbol: just out of reach; "
+                "allow more, or hide less"
+            )
+        plan = found.x[: n * n].reshape(n, n).clip(0)
+        r = plan.sum(0)
+        short = entropy - entropy_nats(r) > SLACK
+        far = isinstance(perception, Divergence) and perception(p, r) - most > SLACK
+        if short:
+            s = _where(lambda s: entropy_nats(s) - entropy, r, uniform)
+            rows.append(np.concatenate([np.log(np.maximum(s, TINY)) @ to_r, rest]))
+            bounds.append(-entropy)
+        if far and isinstance(perception, Divergence):
+            s = _where(lambda s: most - perception(p, s), r, p)
+            rows.append(np.concatenate([np.log(np.maximum(s, TINY) / p) @ to_r, rest]))
+            bounds.append(most)
+        if not (short or far):
+            break
+    return plan
+
+
+def _where(excess, outside: Law, inside: Law) -> Law:
+    """The law between two at which a function that rises from below 0 to above is 0."""
+    if excess(inside) <= 0:
+        return inside
+    t = _root(lambda t: excess((1 - t) * outside + t * inside))
+    return (1 - t) * outside + t * inside
+
+
+def _root(rising_or_falling) -> float:
+    """In 0..1."""
+    return float(brentq(rising_or_falling, 0.0, 1.0, xtol=1e-15))  # pyright: ignore[reportArgumentType]
+
+
+def stego_laws(
+    hosts: Float[np.ndarray, "laws symbols"],
+    distortion: Cost,
+    entropy_weight: float,
+    kl_weight: float = 0.0,
+    smoothing: float = 0.1,
+    iterations: int = 150,
+) -> Float[np.ndarray, "laws symbols"]:
+    """Laws r that minimise  min_w sum p_i w_ij d_ij - mu H(r) + gamma KL(r || p),  several p at once, nearly.
+
+    Sinkhorn's iterations on the plan, smoothed by eps = `smoothing` (mu + gamma), with K = exp(-d / eps):
+
+        m_j = sum_i u_i K_ij,   r_j = (m_j p_j^(gamma / eps))^(eps / (eps + mu + gamma)),   v_j = r_j / m_j,
+        u_i = p_i / sum_j K_ij v_j
+
+    Errors shrink by 1 / (1 + smoothing) per iteration. A law that is not quite the best costs distortion only
+    in second order.
+
+    Args:
+        hosts: p, one row each, positive.
+        distortion: d.
+        entropy_weight: mu, above 0, in units of d per nat.
+        kl_weight: gamma, in the same units.
+        smoothing: Above 0; below 0.02 numbers leave the range of floating point.
+        iterations: At least 1.
+
+    Returns:
+        r, one row each.
+    """
+    total = entropy_weight + kl_weight
+    kernel = np.exp(-distortion / (smoothing * total))
+    kept = hosts ** (kl_weight / total / smoothing)
+    power = smoothing / (1 + smoothing)
+    v = np.ones_like(hosts)
+    r = hosts
+    for _ in range(iterations):
+        m = (hosts / (v @ kernel.T)) @ kernel
+        r = (m * kept) ** power
+        v = r / m
+    return r / r.sum(1, keepdims=True)
+
+
+def _checked(host: ArrayLike, distortion: ArrayLike, rate_nats: float) -> tuple[Law, Cost]:
+    p, d = np.asarray(host, dtype=float), np.asarray(distortion, dtype=float)
+    if p.ndim != 1 or p.size < 2 or not (p > 0).all() or abs(p.sum() - 1) > 1e-9:
+        raise InvalidOption("a host law has at least two symbols, all of positive probability, and sum 1")
+    if d.shape != (p.size, p.size) or not np.isfinite(d).all() or (d < 0).any() or np.diag(d).any():
+        raise InvalidOption(
+            f"costs of shape {list(d.shape)} for {p.size} symbols: finite, not negative, 0 on the diagonal"
+        )
+    room = np.log(p.size) - entropy_nats(p)
+    if not rate_nats >= 0:
+        raise InvalidOption(f"{rate_nats:g} nats per symbol: it is never negative")
+    if rate_nats > room:
+        raise Infeasible(
+            f"{rate_nats:g} nats per symbol: a host of {p.size} symbols with an entropy of "
+            f"{entropy_nats(p):.4g} takes {room:.4g}; hide less, or allow more symbols"
+        )
+    return p, d
+
+
+def _rows(coupling: Cost, law: Law) -> Cost:
+    occurs = law > 0
+    rows = np.eye(len(law))
+    rows[occurs] = coupling[occurs] / coupling[occurs].sum(1, keepdims=True)
+    return rows
