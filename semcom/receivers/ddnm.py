@@ -108,13 +108,26 @@ class DDNM:
         operator: Diagonal,
     ) -> tuple[Tensor, Tensor]:
         """x0_hat, and the noise to add, by the rules for singular directions."""
-        fresh = (1 - self.eta**2) ** 0.5
         gains = torch.as_tensor(operator.gains).to(evidence.y)
         q = torch.where(gains > 0, per_item(evidence.noise_std, evidence.y) / gains, torch.inf)
-        above = (following > q) | (q == 0)
-        gain = torch.where(above, 1.0, following * fresh / q.clamp_min(torch.finfo(q.dtype).tiny))
+        gain, spread = rules(q, following, self.eta)
         missing = torch.where(gains > 0, evidence.y / gains, 0.0) - operator.coordinates(x0)
         corrected = x0 + operator.from_coordinates(torch.where(q.isinf(), 0.0, gain * missing))
-        spread = torch.where(above, (following**2 - q**2).clamp_min(0).sqrt(), following * self.eta)
         instead = spread * operator.coordinates(z) - operator.coordinates(noise)
         return corrected, noise + operator.from_coordinates(torch.where(q.isinf() | (q == 0), 0.0, instead))
+
+
+def rules(q: Tensor, following: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+    """lambda, and the deviation of the noise drawn anew, for a direction of noise q = noise_std / s.
+
+    Both noises together, lambda q of the observation and the new one, have the variance sigma'^2.
+
+    Args:
+        q: From 0 to infinity, that of what was not observed.
+        following: sigma'.
+        eta: As in `DDNM`.
+    """
+    above = (following > q) | (q == 0)
+    kept = following * (1 - eta**2) ** 0.5
+    gain = torch.where(above, 1.0, kept / q.clamp_min(torch.finfo(q.dtype).tiny))
+    return gain, torch.where(above, (following**2 - q**2).clamp_min(0).sqrt(), following * eta)

@@ -16,7 +16,7 @@ from semcom.denoisers import GaussianDenoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import BlockMean, DecimatedBlur, Grey, Identity, Mask, Operator
 from semcom.receivers.consistency import Consistency
-from semcom.receivers.ddnm import DDNM
+from semcom.receivers.ddnm import DDNM, rules
 from semcom.receivers.ddrm import DDRM
 from semcom.receivers.diffpir import DiffPIR
 from semcom.receivers.dps import DPS
@@ -156,6 +156,17 @@ def test_a_lost_item_is_a_sample_of_the_prior(receiver: Method) -> None:
     assert float(mean.abs().max()) < 5 * STANDARD_ERROR + 0.01
     if receiver.name in ("posterior", "dps"):  # the noise of the others narrows even the prior
         assert float((variance - 1).abs().max()) < 5 * math.sqrt(2) * STANDARD_ERROR + 0.03
+
+
+def test_ddnm_leaves_the_noise_of_the_next_level_in_every_direction() -> None:
+    """lambda^2 q^2 and the variance drawn anew are sigma'^2, whether q is 0, below or above sigma'."""
+    q = torch.cat((torch.zeros(1), torch.logspace(-4, 4, 81))).double()
+    for following in (1e-3, 0.5, 1.0, 40.0):
+        for eta in (0.0, 0.5, 0.85):
+            gain, spread = rules(q, torch.tensor(following).double(), eta)
+            total = (gain * q) ** 2 + spread**2
+            torch.testing.assert_close(total, torch.full_like(q, following**2), rtol=1e-6, atol=0)
+            assert bool((gain[q < following] == 1).all())
 
 
 def photograph_evidence(operator: BlockMean | DecimatedBlur, noise_std: float) -> Observation:
