@@ -10,6 +10,7 @@ from channels import AWGN, transmit
 from semcom import presets
 from semcom.budget import Budget
 from semcom.operators import BlockMean
+from semcom.receivers.evidence import enlarged
 from semcom.sweep import noise_streams
 
 
@@ -60,3 +61,27 @@ def test_the_size_of_blocks_follows_from_rho() -> None:
         )
         assert torch.equal(found.y, evidence.y)
         assert type(found.operator) is type(evidence.operator)
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_the_spread_of_enlarged_means_is_that_of_their_error_where_it_is_largest(size: int) -> None:
+    """Of pictures with as much energy in every octave, within a factor of 1.4; and that of noise."""
+    side = 256
+    rng = torch.Generator().manual_seed(0)
+    frequency = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.fftfreq(side))
+    spectrum = torch.fft.fft2(torch.randn(1, 3, side, side, generator=rng)) / frequency.clamp_min(1 / side)
+    x = torch.fft.ifft2(spectrum).real
+    operator = BlockMean(size, side, side)
+    y = operator.A(x)
+    guess, spread = enlarged(y, operator, 0.0)
+    torch.testing.assert_close(operator.A(guess), y, rtol=0, atol=1e-4)
+    density = torch.fft.fft2(guess - x).abs().square().mean((0, 1)) / side**2
+    ring = (frequency >= 0.5 / size) & (frequency < 0.65 / size)
+    assert 1 / 1.4 < spread / float(density[ring].mean().sqrt()) < 1.4
+    assert enlarged(y, operator, 10 * spread)[1] == pytest.approx(10 * size * spread)
+
+
+def test_means_of_one_block_have_an_interpolation() -> None:
+    guess, spread = enlarged(torch.full((1, 3, 1, 1), 0.3), BlockMean(8, 5, 8), 0.1)
+    assert torch.allclose(guess, torch.tensor(0.3))
+    assert spread == pytest.approx(0.8)
