@@ -674,7 +674,7 @@ def test_limits_are_drawn_of_the_pictures_sent(place: Path, capsys: pytest.Captu
     (place / "sent").mkdir()
     for name in "ab":
         photo().save(f"sent/{name}.png")
-    assert main(arguments(f"{SWEEP} results --rho 1/2 --schemes softcast")) == 0
+    assert main(arguments(f"{SWEEP} results --snr 0,15 --schemes softcast")) == 0
     capsys.readouterr()
     assert main(arguments("plot results --metrics psnr_db --out plain")) == 0
     assert main(arguments("plot results --metrics psnr_db --out limited --limit sent")) == 0
