@@ -50,7 +50,7 @@ GAUSSIAN_D, GAUSSIAN_P = (0.1, 0.2, 0.5, 0.8, 1.2, 1.5), (0.0, 0.01, 0.05, 0.1, 
 SHOWN_P = (0.0, 0.02, 0.1, math.inf)
 MAP_POINTS = 40
 SLIGHT = 1e-3  # gamma, in nats per unit, that counts as 0 on a grid of a continuous source
-LINK_RHO, LINK_SNR_DB = (1 / 12, 1 / 48, 1 / 192), tuple(range(-5, 26, 5))
+LINK_RHO, LINK_SNR_DB = (1 / 12, 1 / 48, 1 / 192), tuple(float(x) for x in range(-5, 26, 5))
 
 
 def values(*numbers: float) -> torch.Tensor:
@@ -137,7 +137,7 @@ def curves(out: Path) -> None:
         ComputedCurve(f"P = {p:g}", d.tolist(), row)
         for p, row in zip(SHOWN_P, found.rate_bits.tolist(), strict=True)
     ]
-    exact = [[binary_rate(0.1, x, p) / math.log(2) for x in d] for p in SHOWN_P]
+    exact = [[binary_rate(0.1, x, p) / math.log(2) for x in d.tolist()] for p in SHOWN_P]
     lines = [ReferenceLine("closed form" if i == 0 else "_", d.tolist(), row) for i, row in enumerate(exact)]
     axes = ("Distortion D (Hamming)", "Rate (bits)")
     write_figure(
@@ -152,7 +152,7 @@ def curves(out: Path) -> None:
         ComputedCurve(f"P = {p:g}", d.tolist(), row)
         for p, row in zip(SHOWN_P, found.rate_bits.tolist(), strict=True)
     ]
-    exact = [[gaussian_rate(variance, x, p) / math.log(2) for x in d] for p in SHOWN_P]
+    exact = [[gaussian_rate(variance, x, p) / math.log(2) for x in d.tolist()] for p in SHOWN_P]
     lines = [ReferenceLine("closed form" if i == 0 else "_", d.tolist(), row) for i, row in enumerate(exact)]
     axes = ("Distortion D (squared error)", "Rate (bits)")
     write_figure(out / "gaussian.svg", computed_curves("Gaussian source, squared W2", axes, drawn, lines))
@@ -167,19 +167,19 @@ def maps(out: Path) -> dict:
         values(1 - one, one), HAMMING, values(*d), values(*p)[:, None], TotalVariation()
     )
     seen = regions(found).numpy()
-    below = d[d < one]
+    below = d[d < one].tolist()
     borders = [
-        ReferenceLine("P_c(D)", below.tolist(), [binary_critical_perception(one, x) for x in below]),
-        ReferenceLine("D_0(P)", [binary_zero_rate_distortion(one, y) for y in p], p.tolist()),
+        ReferenceLine("P_c(D)", below, [binary_critical_perception(one, x) for x in below]),
+        ReferenceLine("D_0(P)", [binary_zero_rate_distortion(one, y) for y in p.tolist()], p.tolist()),
     ]
     expected = [
         [
             2
             if x >= binary_zero_rate_distortion(one, y)
             else int(x >= one or y < binary_critical_perception(one, x))
-            for x in d
+            for x in d.tolist()
         ]
-        for y in p
+        for y in p.tolist()
     ]
     wrong["binary"] = float((seen != np.array(expected)).mean())
     write_figure(
@@ -193,19 +193,19 @@ def maps(out: Path) -> dict:
         law, squared, values(*d), values(*(p + added))[:, None], Transport(squared)
     )
     seen = regions(found, SLIGHT).numpy()
-    below = d[d < variance]
+    below = d[d < variance].tolist()
     borders = [
-        ReferenceLine("P_c(D)", below.tolist(), [gaussian_critical_perception(variance, x) for x in below]),
-        ReferenceLine("D_0(P)", [gaussian_zero_rate_distortion(variance, y) for y in p], p.tolist()),
+        ReferenceLine("P_c(D)", below, [gaussian_critical_perception(variance, x) for x in below]),
+        ReferenceLine("D_0(P)", [gaussian_zero_rate_distortion(variance, y) for y in p.tolist()], p.tolist()),
     ]
     expected = [
         [
             2
             if x >= gaussian_zero_rate_distortion(variance, y)
             else int(y < gaussian_critical_perception(variance, x))
-            for x in d
+            for x in d.tolist()
         ]
-        for y in p
+        for y in p.tolist()
     ]
     wrong["gaussian"] = float((seen != np.array(expected)).mean())
     write_figure(
