@@ -62,7 +62,16 @@ class Infeasible(SemcomError, ValueError):
 
 
 class NotConverged(SemcomError):
-    """An optimisation that stopped short of its tolerance."""
+    """An optimisation that stopped short of its tolerance.
+
+    Args:
+        message: One line.
+        solution: What was found nevertheless, by those who solve many points at once.
+    """
+
+    def __init__(self, message: str, solution: object = None):
+        super().__init__(message)
+        self.solution = solution
 
 
 class PayloadTooLarge(SemcomError):

@@ -395,6 +395,7 @@ def region_map(
             vmin=-0.5,
             vmax=2.5,
             shading="nearest",
+            rasterized=True,  # a path per cell makes files of megabytes
         )
         _draw_references(axes, borders)
         axes.set_xlim(min(distortion), max(distortion))

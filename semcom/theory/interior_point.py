@@ -27,6 +27,7 @@ TO_BOUNDARY = 0.98  # share of the way to the nearest bound that a step may go
 LEAST_CENTERING = 0.03
 RIDGE = 1e-14  # of a matrix scaled to a unit diagonal
 CAUTION = 0.8  # of the same, where a product is held to a value above 0
+HALF = 0.5  # share of the way to theta = 0 where D(R, P) is sought
 REFINEMENTS = 2
 SHARE_OF_TOLERANCE = 0.05  # of the sum of products, at which mu stops
 HALVINGS, GROWTH = 30, 2.0
@@ -265,6 +266,9 @@ def _start(source: Source, measure: Measure, law: Tensor) -> State:
         extra = {"v": measure.law.expand_as(r)}
     if measure.bound is not None:
         extra |= {"gamma": one, "spare": 0.1 * one}
+        if isinstance(measure, Diverging):  # v = p spares all of a bound, which may be of many nats
+            spare = measure.bound.clamp(min=0.1)
+            extra |= {"gamma": 0.1 / spare, "spare": spare}
     return {"a": a, "theta": theta, "sigma": 0.1 * one, "r": r, "t": zero + 1, "G": price} | extra
 
 
@@ -503,6 +507,8 @@ class _NewtonStep:
         """The step length, at most 1, that goes this share of the way to the nearest bound."""
         nearest = torch.full_like(self.state["theta"], math.inf)
         bounds = [(self.state[name], step[name]) for pair in self.pairs for name in pair]
+        if self.source.minimise == "distortion" and len(self.source.law) > 1:  # h is curved as 1 / theta
+            bounds.append((HALF * self.state["theta"], step["theta"]))
         if isinstance(self.measure, Diverging):
             bounds.append((CAUTION * self.state["v"], step["v"]))
             if self.measure.of_source:

@@ -48,12 +48,18 @@ from semcom.theory.interior_point import (
     dual_value,
     follow_central_path,
 )
-from semcom.theory.transport import least_transport, monge, monotone_transport
+from semcom.theory.transport import (
+    least_distortion_coupling,
+    least_transport,
+    monge,
+    monotone_transport,
+)
 
 MASS_TOLERANCE = 1e-9  # of the sum of a law
 NEAR = 1e-12  # of the mean excess cost: a bound so near its least value is taken for it
 ENTRIES_AT_ONCE = 2**21  # points times letters squared; larger batches are split, to save memory
 BISECTIONS = 16
+NAMED = 8  # points that a message lists
 LARGEST_PROGRAM = 2**16  # entries of a plan that a linear program is solved for
 
 Values = ArrayLike | Tensor
@@ -103,10 +109,14 @@ class RDPSolution:
         perception: delta(p, r), not regularised; nan where no measure was named. Of plans of more than 2^16
             entries with a cost that is not Monge, an upper bound where the constraint does not bind.
         bound: What the dual proves: R(D, P) in nats, or D(R, P), is at least this.
-        distortion_multiplier: lambda = -dR/dD, nats per unit of distortion.
-        perception_multiplier: gamma = -dR/dP, nats per unit; inf at the least value of P.
+        distortion_multiplier: lambda = -dR/dD, nats per unit of distortion; inf where a bound of the rate is
+            not active: its multiplier in D(R, P), 1 / lambda, is 0.
+        perception_multiplier: gamma = -dR/dP, nats per unit; inf at the least value of P, and where P is
+            active but a bound of the rate is not.
         distortion_active: Whether lambda > 0; otherwise the rate is 0.
         perception_active: Whether gamma > 0.
+        rate_active: Whether lambda < inf; otherwise D(R, P) is the least distortion at that perception, and
+            rate_nats what this coupling takes of the R allowed.
         kkt_residual: Sum of the violations of all optimality conditions, complementarity included, with
             costs in units of their mean.
         iterations: Newton steps.
@@ -122,6 +132,7 @@ class RDPSolution:
     perception_multiplier: Float[Tensor, "*points"]
     distortion_active: Bool[Tensor, "*points"]
     perception_active: Bool[Tensor, "*points"]
+    rate_active: Bool[Tensor, "*points"]
     kkt_residual: Float[Tensor, "*points"]
     iterations: Int[Tensor, "*points"]
 
@@ -155,7 +166,8 @@ def rate_distortion_perception(
     Raises:
         InvalidOption: No law, matrices that do not fit or are not finite, a bound that is NaN.
         Infeasible: A bound below the least value possible, or below that at the other bound.
-        NotConverged: The residual stayed above the tolerance.
+        NotConverged: The residual stayed above the tolerance at points that the message names; `solution` of
+            the error holds what was found at all points.
 
     Example:
         >>> hamming = [[0.0, 1.0], [1.0, 0.0]]
@@ -186,10 +198,13 @@ def distortion_rate_perception(
 ) -> RDPSolution:
     """D(R, P) and what attains it: the least distortion at a mutual information of at most R.
 
+    Rates above what the least distortion at P needs are not active: `rate_active` of the solution is false.
+    Where a divergence above 0 binds there too, rounding leaves a residual of 1e-6: that is NotConverged.
+
     Args:
         source: As for `rate_distortion_perception`.
         distortion_matrix: The same.
-        rate_nats: R, above 0; `zero_rate_distortion` is for 0. Broadcast with P.
+        rate_nats: R, above 0, inf allowed; `zero_rate_distortion` is for 0. Broadcast with P.
         perception: P.
         measure: delta.
         tolerance: Of the KKT residual.
@@ -356,7 +371,7 @@ class _Setting:
         tolerance: float = 1e-8,
         max_iterations: int = 200,
     ) -> RDPSolution:
-        """At all points, each kind of perception bound by itself."""
+        """At all points, one way after another, each for the points that are left."""
         shape = target.shape
         target, perception = target.flatten(), perception.flatten()
         over = (perception - self.least_cost) / self.cost_scale
@@ -370,22 +385,86 @@ class _Setting:
             unbounded |= over >= self.cost_excess.max()
         at_floor = (over <= NEAR) & ~unbounded
         task = _Task(minimise, tolerance, max_iterations)
-        solved: list[tuple[Tensor, RDPSolution]] = []  # points and what was found there
-        for chosen in self._batches(at_floor):
-            solved.append((chosen, self._solve_alike(target[chosen], over[chosen], True, task)))
-        for chosen in self._batches(unbounded if not self._cheap() else ~at_floor):
-            free = self._solve_alike(target[chosen], None, False, task)
-            enough = unbounded[chosen] | (free.perception <= perception[chosen])
-            solved.append((chosen[enough], _each(free, lambda values, which=enough: values[which])))
-            unbounded[chosen] |= enough
-        for chosen in self._batches(~unbounded & ~at_floor):
-            solved.append((chosen, self._solve_alike(target[chosen], over[chosen], False, task)))
-        back = torch.cat([chosen for chosen, _ in solved]).argsort()
-        joined = {
-            field.name: torch.cat([getattr(found, field.name) for _, found in solved])[back]
-            for field in fields(RDPSolution)
-        }
-        return _each(RDPSolution(**joined), lambda values: values.reshape(shape + values.shape[1:]))
+        best = self._unsolved(len(target))
+
+        def improve(which: Tensor, way: Callable[[Tensor], RDPSolution]) -> None:
+            for chosen in self._batches(which & (best.kkt_residual > tolerance)):
+                found = way(chosen)
+                better = found.kkt_residual < best.kkt_residual[chosen]
+                for field in fields(RDPSolution):
+                    getattr(best, field.name)[chosen[better]] = getattr(found, field.name)[better]
+
+        def free(chosen: Tensor) -> RDPSolution:
+            found = self._solve_alike(target[chosen], None, False, task)
+            exceeds = (found.perception > perception[chosen]) & ~unbounded[chosen]
+            return replace(found, kkt_residual=found.kkt_residual.masked_fill(exceeds, math.inf))
+
+        everywhere = torch.ones_like(at_floor)
+        bounds_rate = minimise == "distortion" and len(self.head) == len(self.law)
+        if bounds_rate:
+            improve(everywhere, lambda i: self._at_nearest(target[i], perception[i]))
+        improve(at_floor, lambda i: self._solve_alike(target[i], over[i], True, task))
+        improve(~at_floor if self._cheap() else unbounded, free)
+        improve(~at_floor & ~unbounded, lambda i: self._solve_alike(target[i], over[i], False, task))
+        if bounds_rate:
+            improve(everywhere, lambda i: self._at_least_distortion(target[i], perception[i]))
+        found = _each(best, lambda values: values.reshape(shape + values.shape[1:]))
+        _check_converged(found, tolerance)
+        return found
+
+    def _unsolved(self, points: int) -> RDPSolution:
+        """With an infinite residual at all points."""
+        each = self.law.new_zeros(points)
+        joint = self.law.new_zeros(points, *self.distortion.shape)
+        no = each.bool()
+        return RDPSolution(
+            coupling=joint,
+            reproduction=joint[:, 0].clone(),
+            rate_nats=each.clone(),
+            distortion=each.clone(),
+            perception=each.clone(),
+            bound=each.clone(),
+            distortion_multiplier=each.clone(),
+            perception_multiplier=each.clone(),
+            distortion_active=no.clone(),
+            perception_active=no.clone(),
+            rate_active=no.clone(),
+            kkt_residual=each + math.inf,
+            iterations=each.long(),
+        )
+
+    def _at_nearest(self, rate_nats: Tensor, perception: Tensor) -> RDPSolution:
+        """Every letter to its nearest: solves D(R, P) where neither R nor P is below what that takes."""
+        nearest = self.excess.argmin(1)
+        if self.excess.shape[0] == self.excess.shape[1] and not bool(self.excess.diagonal().any()):
+            nearest = torch.arange(len(nearest), device=nearest.device)
+        joint = torch.nn.functional.one_hot(nearest, self.excess.shape[1]) * self.law[:, None]
+        found = self._described(self._of_all_letters(joint[None]), torch.zeros_like(rate_nats[:1]).bool())
+        found = _each(found, lambda values: values.expand(len(rate_nats), *values.shape[1:]))
+        allowed = (found.rate_nats <= rate_nats) & ~(found.perception > perception)
+        return replace(found, kkt_residual=found.kkt_residual.masked_fill(~allowed, math.inf))
+
+    def _at_least_distortion(self, rate_nats: Tensor, perception: Tensor) -> RDPSolution:
+        """Least distortion at P by a linear program: solves D(R, P) where R is not below what that takes."""
+        cost = 1 - torch.eye(len(self.law)).to(self.law) if self.cost is None else self.cost[self.there]
+        linear = perception.isfinite() & (perception.eq(0) | (self.cost is not None))
+        if cost.numel() > LARGEST_PROGRAM or not bool(linear.any()):
+            return self._unsolved(len(perception))
+        levels, which = perception.where(linear, perception[linear][0]).unique(return_inverse=True)
+        couplings = [
+            least_distortion_coupling(self.law, self.distortion[self.there], cost, float(x)) for x in levels
+        ]
+        joint = self._of_all_letters(torch.stack(couplings))[which]
+        above = (joint * self.distortion).sum((1, 2)) - self.least_distortion
+        found = self._described(joint, above > NEAR * self.distortion_scale)
+        allowed = linear & (found.rate_nats <= rate_nats)
+        return replace(found, kkt_residual=found.kkt_residual.masked_fill(~allowed, math.inf))
+
+    def _of_all_letters(self, joint: Tensor) -> Tensor:
+        """The same with rows of 0 for letters of probability 0."""
+        full = joint.new_zeros(len(joint), *self.distortion.shape)
+        full[:, self.there] = joint
+        return full
 
     def _cheap(self) -> bool:
         """Whether delta of a law takes no linear program: then whether it binds is seen without it."""
@@ -410,7 +489,10 @@ class _Setting:
         measure, columns = self._measure(over, at_floor)
         count = int(columns.sum())
         entropy = -float(self.head @ self.head.log())
-        ceiling = min(entropy, math.log(count)) + math.sqrt(tolerance) if minimise == "rate" else math.inf
+        most = min(entropy, math.log(count))
+        ceiling = most + math.sqrt(tolerance) if minimise == "rate" else math.inf
+        if minimise == "distortion":
+            target = target.clamp(max=most + 1)  # more is never used
         head = Source(self.head, self.excess[:, columns], target, minimise, ceiling)
         start = self.law if isinstance(measure, Diverging) else torch.full_like(target[:1], 1 / count)
         found = follow_central_path(head, measure, start.expand(count), tolerance, task.max_iterations)
@@ -423,17 +505,11 @@ class _Setting:
                 f"distortion {self._given(target[worst]):g} is below the least possible at that "
                 f"perception, at least {self._given(least):.6g}; allow more of either"
             )
-        if bool((found.residual > tolerance).any()):
-            raise NotConverged(
-                f"KKT residual {float(found.residual.max()):.2g} after {int(found.iterations.max())} steps, "
-                f"tolerance {tolerance:g}; move the point off the border of what is possible, or allow more"
-            )
         joint = coupling(head, found.state)
         channel = joint.new_zeros(*joint.shape[:2], len(columns))
         channel[:, :, columns] = joint / joint.sum(2, keepdim=True)
-        full = joint.new_zeros(len(target), *self.distortion.shape)
-        full[:, self.there] = self.law[:, None] * channel  # one row for all letters without information
-        return self._measured(full, found, value, at_floor, minimise)
+        joint = self.law[:, None] * channel  # one row for all letters without information
+        return self._measured(self._of_all_letters(joint), found, value, at_floor, minimise)
 
     def _measure(self, over: Tensor | None, at_floor: bool) -> tuple[Measure, Tensor]:
         """For the solver, and the reproduction letters that it leaves possible."""
@@ -463,35 +539,53 @@ class _Setting:
         at_floor: bool,
         minimise: Literal["rate", "distortion"],
     ) -> RDPSolution:
-        """In the units that were given; rate, distortion and perception are those of the coupling."""
+        """What the solver found, in the units that were given."""
         state = found.state
+        theta, sigma = state["theta"], state["sigma"]
+        gamma, spare = state.get("gamma", 0 * theta), state.get("spare", 1 + 0 * theta)
+        perception_active = torch.ones_like(theta).bool() if at_floor else gamma > spare
+        shown = self._described(joint, perception_active, None if at_floor else state.get("plan"))
+        price = torch.full_like(theta, math.inf) if at_floor else gamma / self.cost_scale
+        shown = replace(shown, kkt_residual=found.residual, iterations=found.iterations)
+        if minimise == "rate":
+            return replace(
+                shown,
+                bound=value,
+                distortion_multiplier=theta / self.distortion_scale,
+                perception_multiplier=price,
+                distortion_active=theta > sigma,
+                rate_active=torch.ones_like(theta).bool(),
+            )
+        active = theta > sigma
+        return replace(
+            shown,
+            bound=self.least_distortion + value * self.distortion_scale,
+            distortion_multiplier=torch.where(active, 1 / (theta * self.distortion_scale), math.inf),
+            perception_multiplier=torch.where(active, price / theta, shown.perception_multiplier),
+            rate_active=active,
+        )
+
+    def _described(self, joint: Tensor, perception_active: Tensor, plan: Tensor | None = None) -> RDPSolution:
+        """Couplings of the least distortion at their perception, whatever the rate."""
         law, r = joint.sum(2), joint.sum(1)
         independent = law[:, :, None] * r[:, None]
         information = torch.special.xlogy(joint, joint / independent.clamp(min=1e-300)).sum((1, 2))
-        theta, sigma = state["theta"], state["sigma"]
-        true = torch.ones_like(theta, dtype=torch.bool)
-        gamma, spare = state.get("gamma", 0 * theta), state.get("spare", 1 + 0 * theta)
-        if minimise == "rate":
-            slope, bound = theta / self.distortion_scale, value
-        else:
-            slope = 1 / (theta * self.distortion_scale)
-            bound = self.least_distortion + value * self.distortion_scale
-        price = gamma / self.cost_scale * (1 if minimise == "rate" else 1 / theta)
+        distortion = (joint * self.distortion).sum((1, 2))
+        true, zero = torch.ones_like(perception_active), torch.zeros_like(distortion)
         return RDPSolution(
             coupling=joint,
             reproduction=r,
             rate_nats=information.clamp(min=0),
-            distortion=(joint * self.distortion).sum((1, 2)),
-            perception=self._perception(r, state.get("plan"), gamma > spare),
-            bound=bound,
-            distortion_multiplier=slope,
-            perception_multiplier=torch.full_like(price, math.inf) if at_floor else price,
-            distortion_active=theta > sigma
-            if minimise == "rate"
-            else torch.ones_like(theta, dtype=torch.bool),
-            perception_active=true if at_floor else gamma > spare,
-            kkt_residual=found.residual,
-            iterations=found.iterations,
+            distortion=distortion,
+            perception=self._perception(r, plan, perception_active),
+            bound=distortion,
+            distortion_multiplier=zero + math.inf,
+            perception_multiplier=zero.masked_fill(perception_active, math.inf),
+            distortion_active=true,
+            perception_active=perception_active,
+            rate_active=~true,
+            kkt_residual=zero,
+            iterations=zero.long(),
         )
 
     def _perception(self, r: Tensor, plan: Tensor | None, binding: Tensor) -> Tensor:
@@ -527,6 +621,20 @@ class _Task:
 def _each(solution: RDPSolution, change: Callable[[Tensor], Tensor]) -> RDPSolution:
     """The same with every tensor changed."""
     return RDPSolution(**{field.name: change(getattr(solution, field.name)) for field in fields(solution)})
+
+
+def _check_converged(solution: RDPSolution, tolerance: float) -> None:
+    """Raise if a point has a larger residual."""
+    wrong = ~(solution.kkt_residual <= tolerance)
+    if bool(wrong.any()):
+        where = [tuple(index) for index in wrong.nonzero().tolist()]
+        named = ", ".join(str(index) for index in where[:NAMED]) + (" ..." if len(where) > NAMED else "")
+        raise NotConverged(
+            f"KKT residual {float(solution.kkt_residual[wrong].max()):.2g} after "
+            f"{int(solution.iterations[wrong].max())} steps, tolerance {tolerance:g}, at points {named} of "
+            f"shape {list(wrong.shape)}; move them off the border of what is possible, or allow more",
+            solution,
+        )
 
 
 def _points(bound: Values, perception: Values, problem: _Setting) -> tuple[Tensor, Tensor]:

@@ -4,12 +4,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.optimize import linprog
-from scipy.sparse import eye_array, kron, vstack
+from scipy.sparse import csr_array, eye_array, hstack, kron, vstack
 from torch import Tensor
 
 from semcom.errors import NotConverged
 
 ROUNDING = 1e-12  # of the largest cost
+EXACT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
 def monge(cost: Float[Tensor, "m n"]) -> bool:
@@ -55,8 +56,45 @@ def least_transport(
     rows, columns = p > 0, r > 0
     p, r = p[rows] / p[rows].sum(), r[columns] / r[columns].sum()
     m, n = len(p), len(r)
-    sums = vstack([kron(eye_array(m), np.ones((1, n))), kron(np.ones((1, m)), eye_array(n))]).tocsr()[:-1]
+    sums = vstack(_row_and_column_sums(m, n)).tocsr()[:-1]
     found = linprog(c[np.ix_(rows, columns)].ravel(), A_eq=sums, b_eq=np.concatenate([p, r])[:-1])
     if found.status != 0:
         raise NotConverged(f"transport of {m} to {n} letters: {found.message}")
     return torch.as_tensor(found.fun, dtype=source.dtype, device=source.device)
+
+
+def least_distortion_coupling(
+    source: Float[Tensor, " m"], distortion: Float[Tensor, "m n"], cost: Float[Tensor, "m n"], bound: float
+) -> Float[Tensor, "m n"]:
+    """The coupling w of p and any r that least costs move: min <w, d> where moving p to r costs at most P.
+
+    A linear program in w and in a plan Pi of the same marginals with <Pi, c> <= P.
+
+    Args:
+        source: p.
+        distortion: d.
+        cost: c.
+        bound: P, at least the least cost.
+
+    Raises:
+        NotConverged: The program was not solved.
+    """
+    p, d, c = (values.detach().cpu().numpy() for values in (source, distortion, cost))
+    m, n = d.shape
+    rows, columns = _row_and_column_sums(m, n)
+    none = csr_array(rows.shape)
+    alike = vstack([hstack([rows, none]), hstack([none, rows]), hstack([columns, -columns])])
+    limit = hstack([csr_array((1, m * n)), csr_array(c.reshape(1, -1))])
+    objective = np.concatenate([d.ravel(), np.zeros(m * n)])
+    right = np.concatenate([p, p, np.zeros(n)])
+    found = linprog(objective, A_ub=limit, b_ub=[bound], A_eq=alike, b_eq=right, options=EXACT)
+    if found.status != 0:
+        raise NotConverged(f"least distortion of {m} to {n} letters: {found.message}")
+    w = np.maximum(found.x[: m * n].reshape(m, n), 0)
+    return torch.as_tensor(w * (p / w.sum(1))[:, None], dtype=source.dtype, device=source.device)
+
+
+def _row_and_column_sums(m: int, n: int) -> tuple[csr_array, csr_array]:
+    """Of a matrix [m, n] laid out by rows."""
+    rows, columns = kron(eye_array(m), np.ones((1, n))), kron(np.ones((1, m)), eye_array(n))
+    return rows.tocsr(), columns.tocsr()

@@ -662,8 +662,24 @@ def test_results_are_drawn_reported_and_exported(place: Path, capsys: pytest.Cap
     assert_one_line_error(partial(main, arguments("plot results --metrics vmaf")), "no column 'vmaf'", capsys)
     assert_one_line_error(partial(main, arguments("plot results --snr 3")), "no records with snr_db", capsys)
     assert_one_line_error(partial(main, arguments("plot results --out photo.png/x")), "photo.png", capsys)
+    assert_one_line_error(partial(main, arguments("plot results --limit nowhere")), "nowhere", capsys)
+    assert_one_line_error(
+        partial(main, arguments("plot results --limit empty_folder")), "empty_folder", capsys
+    )
     assert_one_line_error(partial(main, arguments("report results --out photo.png/x")), "photo.png", capsys)
     assert_one_line_error(partial(main, arguments("export results --out /proc/x.csv")), "/proc/x.csv", capsys)
+
+
+def test_limits_are_drawn_of_the_pictures_sent(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "sent").mkdir()
+    for name in "ab":
+        photo().save(f"sent/{name}.png")
+    assert main(arguments(f"{SWEEP} results --snr 0,15 --schemes softcast")) == 0
+    capsys.readouterr()
+    assert main(arguments("plot results --metrics psnr_db --out plain")) == 0
+    assert main(arguments("plot results --metrics psnr_db --out limited --limit sent")) == 0
+    plain, limited = (Path(folder, "psnr_db-awgn-1_2.svg") for folder in ("plain", "limited"))
+    assert limited.stat().st_size > plain.stat().st_size + 500  # a line and its label more
 
 
 def test_quickstart_prints_a_table_and_writes_a_report(
