@@ -33,6 +33,7 @@ SCHEMES = (
     "deepjscc",
     "deepjscc-perceptual",
     "deepjscc-range+ddnm:100",
+    "deepjscc-range+diffpir:8",
     "deepjscc+ddnm:100",
     "deepjscc+ddrm:8",
     "deepjscc+diffpir:4",
