@@ -27,119 +27,37 @@ References:
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
-from numpy.typing import ArrayLike
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from semcom.errors import Infeasible, InvalidOption, NotConverged
-from semcom.theory.interior_point import (
-    Converged,
-    Diverging,
-    Free,
-    Measure,
-    Moved,
-    Source,
-    coupling,
-    dual_value,
-    follow_central_path,
-)
-from semcom.theory.transport import (
-    least_distortion_coupling,
-    least_transport,
-    monge,
-    monotone_transport,
+from semcom.errors import Infeasible, InvalidOption
+from semcom.theory.rdp_problem import (
+    NEAR,
+    Divergence,
+    Perception,
+    Problem,
+    RDPSolution,
+    TotalVariation,
+    Transport,
+    Values,
 )
 
-MASS_TOLERANCE = 1e-9  # of the sum of a law
-NEAR = 1e-12  # of the mean excess cost: a bound so near its least value is taken for it
-ENTRIES_AT_ONCE = 2**21  # points times letters squared; larger batches are split, to save memory
+__all__ = [
+    "Divergence",
+    "Perception",
+    "RDPSolution",
+    "TotalVariation",
+    "Transport",
+    "critical_perception",
+    "distortion_rate_perception",
+    "rate_distortion_perception",
+    "regions",
+    "zero_rate_distortion",
+]
+
 BISECTIONS = 16
-NAMED = 8  # points that a message lists
-LARGEST_PROGRAM = 2**16  # entries of a plan that a linear program is solved for
-
-Values = ArrayLike | Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Transport:
-    """Least mean cost of moving the law of the source to that of the reproduction.
-
-    delta(p, r) = min <Pi, c> over plans Pi with marginals p and r. With c = abs(x - y)^2 it is W2^2.
-
-    Args:
-        cost: c, [source letters, reproduction letters], finite.
-    """
-
-    cost: Values
-
-
-@dataclass(frozen=True)
-class TotalVariation:
-    """Half the sum of abs(p - r); both alphabets are one."""
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """Kullback-Leibler divergence in nats; both alphabets are one.
-
-    Args:
-        of: "source" for KL(p || r), "reproduction" for KL(r || p).
-    """
-
-    of: Literal["source", "reproduction"]
-
-
-Perception = Transport | TotalVariation | Divergence
-
-
-@dataclass(frozen=True, eq=False)
-class RDPSolution:
-    """Optimal couplings at some points (D, P) or (R, P), and what shows that they are optimal.
-
-    Args:
-        coupling: Joint law of source and reproduction; its row sums are p.
-        reproduction: r, the column sums.
-        rate_nats: Mutual information of the coupling.
-        distortion: E d of the coupling.
-        perception: delta(p, r), not regularised; nan where no measure was named. Of plans of more than 2^16
-            entries with a cost that is not Monge, an upper bound where the constraint does not bind.
-        bound: What the dual proves: R(D, P) in nats, or D(R, P), is at least this.
-        distortion_multiplier: lambda = -dR/dD, nats per unit of distortion; inf where a bound of the rate is
-            not active: its multiplier in D(R, P), 1 / lambda, is 0.
-        perception_multiplier: gamma = -dR/dP, nats per unit; inf at the least value of P, and where P is
-            active but a bound of the rate is not.
-        distortion_active: Whether lambda > 0; otherwise the rate is 0.
-        perception_active: Whether gamma > 0.
-        rate_active: Whether lambda < inf; otherwise D(R, P) is the least distortion at that perception, and
-            rate_nats what this coupling takes of the R allowed.
-        kkt_residual: Sum of the violations of all optimality conditions, complementarity included, with
-            costs in units of their mean.
-        iterations: Newton steps.
-    """
-
-    coupling: Float[Tensor, "*points source reproduction"]
-    reproduction: Float[Tensor, "*points reproduction"]
-    rate_nats: Float[Tensor, "*points"]
-    distortion: Float[Tensor, "*points"]
-    perception: Float[Tensor, "*points"]
-    bound: Float[Tensor, "*points"]
-    distortion_multiplier: Float[Tensor, "*points"]
-    perception_multiplier: Float[Tensor, "*points"]
-    distortion_active: Bool[Tensor, "*points"]
-    perception_active: Bool[Tensor, "*points"]
-    rate_active: Bool[Tensor, "*points"]
-    kkt_residual: Float[Tensor, "*points"]
-    iterations: Int[Tensor, "*points"]
-
-    @property
-    def rate_bits(self) -> Float[Tensor, "*points"]:
-        """Mutual information in bits."""
-        return self.rate_nats / math.log(2)
 
 
 def rate_distortion_perception(
@@ -175,7 +93,7 @@ def rate_distortion_perception(
         >>> [round(nats, 6) for nats in found.rate_nats.tolist()]
         [0.09875, 0.098115]
     """
-    problem = _Setting.of(source, distortion_matrix, measure)
+    problem = Problem.of(source, distortion_matrix, measure)
     d, p = _points(distortion, perception, problem)
     least = float(problem.least_distortion)
     if bool((d < least - NEAR * problem.distortion_scale).any()):
@@ -215,7 +133,7 @@ def distortion_rate_perception(
         Infeasible: A rate that is not above 0, or P below the least value possible.
         NotConverged: As there.
     """
-    problem = _Setting.of(source, distortion_matrix, measure)
+    problem = Problem.of(source, distortion_matrix, measure)
     r, p = _points(rate_nats, perception, problem)
     if not bool((r > 0).all()):
         raise Infeasible(f"rate of {float(r.min()):g} nats: above 0, or call zero_rate_distortion")
@@ -232,7 +150,7 @@ def zero_rate_distortion(
         Infeasible: P below the least value possible.
         NotConverged: As there.
     """
-    problem = _Setting.of(source, distortion_matrix, measure)
+    problem = Problem.of(source, distortion_matrix, measure)
     anything, p = _points(1.0, perception, problem)
     return problem.without_information().solve(anything, p, "distortion").bound
 
@@ -265,7 +183,7 @@ def critical_perception(
     high = found.perception
     if least_multiplier <= 0:
         return high
-    low = torch.full_like(high, _Setting.of(source, distortion_matrix, measure).least_cost)
+    low = torch.full_like(high, Problem.of(source, distortion_matrix, measure).least_cost)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         at = rate_distortion_perception(source, distortion_matrix, distortion, middle, measure)
@@ -286,358 +204,7 @@ def regions(solution: RDPSolution, least_multiplier: float = 0.0) -> Int[Tensor,
     return torch.where(informs, binds.long(), 2)
 
 
-@dataclass(frozen=True, eq=False)
-class _Setting:
-    """A source and its costs, checked: letters of probability 0 left out, least costs taken off, mean 1.
-
-    Args:
-        law: p of the letters there are.
-        there: Which letters of the given source they are.
-        distortion: d as given.
-        head: Law of what the channel sees: p, or a single letter where it sees nothing.
-        excess: d less its least in each row, over its mean, rows as `head`.
-        least_distortion: E min_j d_ij.
-        distortion_scale: The mean.
-        measure: delta.
-        cost: c as given, or of total variation; None of a divergence.
-        cost_excess: As `excess`.
-        least_cost: As `least_distortion`.
-        cost_scale: As `distortion_scale`.
-    """
-
-    law: Tensor
-    there: Tensor
-    distortion: Tensor
-    head: Tensor
-    excess: Tensor
-    least_distortion: float
-    distortion_scale: float
-    measure: Perception | None
-    cost: Tensor | None
-    cost_excess: Tensor
-    least_cost: float
-    cost_scale: float
-
-    @classmethod
-    def of(cls, source: Values, distortion: Values, measure: Perception | None) -> "_Setting":
-        p = _finite(source, "source")
-        d = _finite(distortion, "distortion matrix").to(p.device)
-        if p.dim() != 1 or d.dim() != 2 or len(d) != len(p) or not d.numel():
-            raise InvalidOption(
-                f"source of shape {list(p.shape)}, distortion matrix of {list(d.shape)}: one row per letter"
-            )
-        if bool((p < 0).any()) or abs(float(p.sum()) - 1) > MASS_TOLERANCE:
-            raise InvalidOption(
-                f"source with values from {float(p.min()):g}, sum {float(p.sum()):.9g}: a law is not "
-                "negative and sums to 1; divide by the sum"
-            )
-        if isinstance(measure, Transport):
-            cost = _finite(measure.cost, "cost matrix").to(p.device)
-            if cost.shape != d.shape:
-                raise InvalidOption(
-                    f"cost matrix of {list(cost.shape)}, distortion matrix of {list(d.shape)}: must be alike"
-                )
-        else:
-            if measure is not None and d.shape[0] != d.shape[1]:
-                raise InvalidOption(
-                    f"{len(d)} letters of the source, {d.shape[1]} of the reproduction: total variation and "
-                    "divergences need one alphabet; use Transport"
-                )
-            differ = 1 - torch.eye(len(d), dtype=p.dtype, device=p.device)
-            cost = differ if isinstance(measure, TotalVariation) else None
-        if isinstance(measure, Divergence) and bool((p == 0).any()):
-            raise InvalidOption(
-                f"letter {int((p == 0).nonzero()[0])} has probability 0, of which no divergence is finite; "
-                "leave it out of both alphabets"
-            )
-        there = p > 0
-        law = p[there]
-        excess, least, scale = _reduced(law, d[there])
-        costs = (torch.zeros_like(d[there]), 0.0, 1.0) if cost is None else _reduced(law, cost[there])
-        return cls(law, there, d, law, excess, least, scale, measure, cost, *costs)
-
-    def without_information(self) -> "_Setting":
-        """The same with a channel that does not see the source."""
-        mean = self.law @ self.distortion[self.there]
-        single = torch.ones_like(self.law[:1])
-        excess, least, scale = _reduced(single, mean[None])
-        return replace(self, head=single, excess=excess, least_distortion=least, distortion_scale=scale)
-
-    def solve(
-        self,
-        target: Tensor,
-        perception: Tensor,
-        minimise: Literal["rate", "distortion"],
-        tolerance: float = 1e-8,
-        max_iterations: int = 200,
-    ) -> RDPSolution:
-        """At all points, one way after another, each for the points that are left."""
-        shape = target.shape
-        target, perception = target.flatten(), perception.flatten()
-        over = (perception - self.least_cost) / self.cost_scale
-        if bool((over < -NEAR).any()):
-            raise Infeasible(
-                f"perception {float(perception.min()):g} is below the least possible, {self.least_cost:.6g}; "
-                "allow at least that"
-            )
-        unbounded = perception.isinf()
-        if not isinstance(self.measure, Divergence):
-            unbounded |= over >= self.cost_excess.max()
-        at_floor = (over <= NEAR) & ~unbounded
-        task = _Task(minimise, tolerance, max_iterations)
-        best = self._unsolved(len(target))
-
-        def improve(which: Tensor, way: Callable[[Tensor], RDPSolution]) -> None:
-            for chosen in self._batches(which & (best.kkt_residual > tolerance)):
-                found = way(chosen)
-                better = found.kkt_residual < best.kkt_residual[chosen]
-                for field in fields(RDPSolution):
-                    getattr(best, field.name)[chosen[better]] = getattr(found, field.name)[better]
-
-        def free(chosen: Tensor) -> RDPSolution:
-            found = self._solve_alike(target[chosen], None, False, task)
-            exceeds = (found.perception > perception[chosen]) & ~unbounded[chosen]
-            return replace(found, kkt_residual=found.kkt_residual.masked_fill(exceeds, math.inf))
-
-        everywhere = torch.ones_like(at_floor)
-        bounds_rate = minimise == "distortion" and len(self.head) == len(self.law)
-        if bounds_rate:
-            improve(everywhere, lambda i: self._at_nearest(target[i], perception[i]))
-        improve(at_floor, lambda i: self._solve_alike(target[i], over[i], True, task))
-        improve(~at_floor if self._cheap() else unbounded, free)
-        improve(~at_floor & ~unbounded, lambda i: self._solve_alike(target[i], over[i], False, task))
-        if bounds_rate:
-            improve(everywhere, lambda i: self._at_least_distortion(target[i], perception[i]))
-        found = _each(best, lambda values: values.reshape(shape + values.shape[1:]))
-        _check_converged(found, tolerance)
-        return found
-
-    def _unsolved(self, points: int) -> RDPSolution:
-        """With an infinite residual at all points."""
-        each = self.law.new_zeros(points)
-        joint = self.law.new_zeros(points, *self.distortion.shape)
-        no = each.bool()
-        return RDPSolution(
-            coupling=joint,
-            reproduction=joint[:, 0].clone(),
-            rate_nats=each.clone(),
-            distortion=each.clone(),
-            perception=each.clone(),
-            bound=each.clone(),
-            distortion_multiplier=each.clone(),
-            perception_multiplier=each.clone(),
-            distortion_active=no.clone(),
-            perception_active=no.clone(),
-            rate_active=no.clone(),
-            kkt_residual=each + math.inf,
-            iterations=each.long(),
-        )
-
-    def _at_nearest(self, rate_nats: Tensor, perception: Tensor) -> RDPSolution:
-        """Every letter to its nearest: solves D(R, P) where neither R nor P is below what that takes."""
-        nearest = self.excess.argmin(1)
-        if self.excess.shape[0] == self.excess.shape[1] and not bool(self.excess.diagonal().any()):
-            nearest = torch.arange(len(nearest), device=nearest.device)
-        joint = torch.nn.functional.one_hot(nearest, self.excess.shape[1]) * self.law[:, None]
-        found = self._described(self._of_all_letters(joint[None]), torch.zeros_like(rate_nats[:1]).bool())
-        found = _each(found, lambda values: values.expand(len(rate_nats), *values.shape[1:]))
-        allowed = (found.rate_nats <= rate_nats) & ~(found.perception > perception)
-        return replace(found, kkt_residual=found.kkt_residual.masked_fill(~allowed, math.inf))
-
-    def _at_least_distortion(self, rate_nats: Tensor, perception: Tensor) -> RDPSolution:
-        """Least distortion at P by a linear program: solves D(R, P) where R is not below what that takes."""
-        cost = 1 - torch.eye(len(self.law)).to(self.law) if self.cost is None else self.cost[self.there]
-        linear = perception.isfinite() & (perception.eq(0) | (self.cost is not None))
-        if cost.numel() > LARGEST_PROGRAM or not bool(linear.any()):
-            return self._unsolved(len(perception))
-        levels, which = perception.where(linear, perception[linear][0]).unique(return_inverse=True)
-        couplings = [
-            least_distortion_coupling(self.law, self.distortion[self.there], cost, float(x)) for x in levels
-        ]
-        joint = self._of_all_letters(torch.stack(couplings))[which]
-        above = (joint * self.distortion).sum((1, 2)) - self.least_distortion
-        found = self._described(joint, above > NEAR * self.distortion_scale)
-        allowed = linear & (found.rate_nats <= rate_nats)
-        return replace(found, kkt_residual=found.kkt_residual.masked_fill(~allowed, math.inf))
-
-    def _of_all_letters(self, joint: Tensor) -> Tensor:
-        """The same with rows of 0 for letters of probability 0."""
-        full = joint.new_zeros(len(joint), *self.distortion.shape)
-        full[:, self.there] = joint
-        return full
-
-    def _cheap(self) -> bool:
-        """Whether delta of a law takes no linear program: then whether it binds is seen without it."""
-        if isinstance(self.measure, Transport):
-            return self.cost is not None and monge(self.cost)
-        return self.measure is not None
-
-    def _batches(self, which: Tensor) -> list[Tensor]:
-        rows, columns = self.distortion.shape
-        chosen = which.nonzero()[:, 0]
-        return list(chosen.split(max(1, ENTRIES_AT_ONCE // (rows * columns)))) if len(chosen) else []
-
-    def _solve_alike(
-        self,
-        target: Tensor,
-        over: Tensor | None,
-        at_floor: bool,
-        task: "_Task",
-    ) -> RDPSolution:
-        """Points whose perception bound is of one kind."""
-        minimise, tolerance = task.minimise, task.tolerance
-        measure, columns = self._measure(over, at_floor)
-        count = int(columns.sum())
-        entropy = -float(self.head @ self.head.log())
-        most = min(entropy, math.log(count))
-        ceiling = most + math.sqrt(tolerance) if minimise == "rate" else math.inf
-        if minimise == "distortion":
-            target = target.clamp(max=most + 1)  # more is never used
-        head = Source(self.head, self.excess[:, columns], target, minimise, ceiling)
-        start = self.law if isinstance(measure, Diverging) else torch.full_like(target[:1], 1 / count)
-        found = follow_central_path(head, measure, start.expand(count), tolerance, task.max_iterations)
-        theta = found.state["theta"]
-        value = dual_value(head, measure, found.state)
-        if bool(found.infeasible.any()):
-            worst = int((value - ceiling).argmax())
-            least = target[worst] + (value[worst] - ceiling) / theta[worst]
-            raise Infeasible(
-                f"distortion {self._given(target[worst]):g} is below the least possible at that "
-                f"perception, at least {self._given(least):.6g}; allow more of either"
-            )
-        joint = coupling(head, found.state)
-        channel = joint.new_zeros(*joint.shape[:2], len(columns))
-        channel[:, :, columns] = joint / joint.sum(2, keepdim=True)
-        joint = self.law[:, None] * channel  # one row for all letters without information
-        return self._measured(self._of_all_letters(joint), found, value, at_floor, minimise)
-
-    def _measure(self, over: Tensor | None, at_floor: bool) -> tuple[Measure, Tensor]:
-        """For the solver, and the reproduction letters that it leaves possible."""
-        columns = torch.ones_like(self.distortion[0], dtype=torch.bool)
-        if over is None:
-            return Free(), columns
-        if at_floor:
-            divergence = isinstance(self.measure, Divergence)
-            allowed = (
-                torch.eye(len(self.law), device=self.law.device).bool()
-                if divergence
-                else self.cost_excess <= 0
-            )
-            columns = allowed.any(0)
-            return Moved(self.law, self.cost_excess[:, columns] * 0, allowed[:, columns], None), columns
-        if isinstance(self.measure, Divergence):
-            return Diverging(self.law, self.measure.of == "source", over), columns
-        return Moved(
-            self.law, self.cost_excess, torch.ones_like(self.cost_excess, dtype=torch.bool), over
-        ), columns
-
-    def _measured(
-        self,
-        joint: Tensor,
-        found: Converged,
-        value: Tensor,
-        at_floor: bool,
-        minimise: Literal["rate", "distortion"],
-    ) -> RDPSolution:
-        """What the solver found, in the units that were given."""
-        state = found.state
-        theta, sigma = state["theta"], state["sigma"]
-        gamma, spare = state.get("gamma", 0 * theta), state.get("spare", 1 + 0 * theta)
-        perception_active = torch.ones_like(theta).bool() if at_floor else gamma > spare
-        shown = self._described(joint, perception_active, None if at_floor else state.get("plan"))
-        price = torch.full_like(theta, math.inf) if at_floor else gamma / self.cost_scale
-        shown = replace(shown, kkt_residual=found.residual, iterations=found.iterations)
-        if minimise == "rate":
-            return replace(
-                shown,
-                bound=value,
-                distortion_multiplier=theta / self.distortion_scale,
-                perception_multiplier=price,
-                distortion_active=theta > sigma,
-                rate_active=torch.ones_like(theta).bool(),
-            )
-        active = theta > sigma
-        return replace(
-            shown,
-            bound=self.least_distortion + value * self.distortion_scale,
-            distortion_multiplier=torch.where(active, 1 / (theta * self.distortion_scale), math.inf),
-            perception_multiplier=torch.where(active, price / theta, shown.perception_multiplier),
-            rate_active=active,
-        )
-
-    def _described(self, joint: Tensor, perception_active: Tensor, plan: Tensor | None = None) -> RDPSolution:
-        """Couplings of the least distortion at their perception, whatever the rate."""
-        law, r = joint.sum(2), joint.sum(1)
-        independent = law[:, :, None] * r[:, None]
-        information = torch.special.xlogy(joint, joint / independent.clamp(min=1e-300)).sum((1, 2))
-        distortion = (joint * self.distortion).sum((1, 2))
-        true, zero = torch.ones_like(perception_active), torch.zeros_like(distortion)
-        return RDPSolution(
-            coupling=joint,
-            reproduction=r,
-            rate_nats=information.clamp(min=0),
-            distortion=distortion,
-            perception=self._perception(r, plan, perception_active),
-            bound=distortion,
-            distortion_multiplier=zero + math.inf,
-            perception_multiplier=zero.masked_fill(perception_active, math.inf),
-            distortion_active=true,
-            perception_active=perception_active,
-            rate_active=~true,
-            kkt_residual=zero,
-            iterations=zero.long(),
-        )
-
-    def _perception(self, r: Tensor, plan: Tensor | None, binding: Tensor) -> Tensor:
-        """delta(p, r) of each r."""
-        p = torch.zeros_like(self.distortion[:, 0])
-        p[self.there] = self.law
-        if self.measure is None:
-            return torch.full_like(r[:, 0], math.nan)
-        if isinstance(self.measure, TotalVariation):
-            return (r - p).abs().sum(1) / 2
-        if isinstance(self.measure, Divergence):
-            ratio = (r / p).clamp(min=1e-300).log()
-            return -(ratio @ p) if self.measure.of == "source" else (r * ratio).sum(1)
-        assert self.cost is not None
-        if monge(self.cost):
-            return monotone_transport(p, r, self.cost)
-        if plan is None or (self.law.numel() * r.shape[1] <= LARGEST_PROGRAM and not bool(binding.all())):
-            return torch.stack([least_transport(p, one, self.cost) for one in r])
-        return self.least_cost + self.cost_scale * (plan * self.cost_excess).sum((1, 2))
-
-    def _given(self, target: Tensor) -> float:
-        """A distortion in the units that were given."""
-        return self.least_distortion + self.distortion_scale * float(target)
-
-
-@dataclass(frozen=True)
-class _Task:
-    minimise: Literal["rate", "distortion"]
-    tolerance: float
-    max_iterations: int
-
-
-def _each(solution: RDPSolution, change: Callable[[Tensor], Tensor]) -> RDPSolution:
-    """The same with every tensor changed."""
-    return RDPSolution(**{field.name: change(getattr(solution, field.name)) for field in fields(solution)})
-
-
-def _check_converged(solution: RDPSolution, tolerance: float) -> None:
-    """Raise if a point has a larger residual."""
-    wrong = ~(solution.kkt_residual <= tolerance)
-    if bool(wrong.any()):
-        where = [tuple(index) for index in wrong.nonzero().tolist()]
-        named = ", ".join(str(index) for index in where[:NAMED]) + (" ..." if len(where) > NAMED else "")
-        raise NotConverged(
-            f"KKT residual {float(solution.kkt_residual[wrong].max()):.2g} after "
-            f"{int(solution.iterations[wrong].max())} steps, tolerance {tolerance:g}, at points {named} of "
-            f"shape {list(wrong.shape)}; move them off the border of what is possible, or allow more",
-            solution,
-        )
-
-
-def _points(bound: Values, perception: Values, problem: _Setting) -> tuple[Tensor, Tensor]:
+def _points(bound: Values, perception: Values, problem: Problem) -> tuple[Tensor, Tensor]:
     given = {"dtype": torch.float64, "device": problem.law.device}
     first, second = torch.broadcast_tensors(
         torch.as_tensor(bound, **given), torch.as_tensor(perception, **given)
@@ -647,20 +214,3 @@ def _points(bound: Values, perception: Values, problem: _Setting) -> tuple[Tenso
     if problem.measure is None and not bool(second.isinf().all()):
         raise InvalidOption(f"perception {float(second.min()):g} without a measure of it: name one")
     return first, second
-
-
-def _finite(values: Values, name: str) -> Tensor:
-    found = torch.as_tensor(values, dtype=torch.float64)
-    if not bool(found.isfinite().all()):
-        raise InvalidOption(
-            f"{name} with {int((~found.isfinite()).sum())} values that are not finite: all must be"
-        )
-    return found
-
-
-def _reduced(law: Tensor, costs: Tensor) -> tuple[Tensor, float, float]:
-    """Excess over the least of each row, in units of its mean; the mean of the least; the unit."""
-    least = costs.amin(1)
-    excess = costs - least[:, None]
-    scale = float((law @ excess).mean()) or 1.0
-    return excess / scale, float(law @ least), scale
