@@ -69,6 +69,7 @@ def rate_distortion_perception(
     *,
     tolerance: float = 1e-8,
     max_iterations: int = 200,
+    start: Values | None = None,
 ) -> RDPSolution:
     """R(D, P) and what attains it. P = inf is Blahut and Arimoto's R(D), P = 0 entropic optimal transport.
 
@@ -80,6 +81,7 @@ def rate_distortion_perception(
         measure: delta; None where all P are inf.
         tolerance: Of the KKT residual.
         max_iterations: Newton steps.
+        start: Law of the reproduction to begin at, uniform (p for divergences) if none is given.
 
     Raises:
         InvalidOption: No law, matrices that do not fit or are not finite, a bound that is NaN.
@@ -101,7 +103,7 @@ def rate_distortion_perception(
             f"distortion {float(d.min()):g} is below the least possible, {least:.6g}; allow at least that"
         )
     target = ((d - least) / problem.distortion_scale).clamp(min=NEAR, max=2 * float(problem.excess.max()) + 1)
-    return problem.solve(target, p, "rate", tolerance, max_iterations)
+    return problem.solve(target, p, "rate", tolerance, max_iterations, _start(start, problem))
 
 
 def distortion_rate_perception(
@@ -214,3 +216,13 @@ def _points(bound: Values, perception: Values, problem: Problem) -> tuple[Tensor
     if problem.measure is None and not bool(second.isinf().all()):
         raise InvalidOption(f"perception {float(second.min()):g} without a measure of it: name one")
     return first, second
+
+
+def _start(law: Values | None, problem: Problem) -> Tensor | None:
+    if law is None:
+        return None
+    start = torch.as_tensor(law, dtype=torch.float64, device=problem.law.device)
+    letters = problem.distortion.shape[1]
+    if start.shape != (letters,) or not bool((start > 0).all()):
+        raise InvalidOption(f"start of shape {list(start.shape)}: {letters} probabilities above 0")
+    return start / start.sum()

@@ -204,6 +204,7 @@ class Problem:
         minimise: Literal["rate", "distortion"],
         tolerance: float = 1e-8,
         max_iterations: int = 200,
+        start: Tensor | None = None,
     ) -> RDPSolution:
         """Solve all points, one way after another, each for those that are left.
 
@@ -213,6 +214,7 @@ class Problem:
             minimise: The other.
             tolerance: Of the KKT residual.
             max_iterations: Newton steps.
+            start: Law of the reproduction to begin at, positive.
 
         Raises:
             Infeasible: P, or D at that P, below the least value possible.
@@ -230,7 +232,7 @@ class Problem:
         if not isinstance(self.measure, Divergence):
             unbounded |= over >= self.cost_excess.max()
         at_floor = (over <= NEAR) & ~unbounded
-        task = _Task(minimise, tolerance, max_iterations)
+        task = _Task(minimise, tolerance, max_iterations, start)
         best = self._unsolved(len(target))
 
         def improve(which: Tensor, way: Callable[[Tensor], RDPSolution]) -> None:
@@ -340,7 +342,10 @@ class Problem:
         if minimise == "distortion":
             target = target.clamp(max=most + 1)  # more is never used
         head = Source(self.head, self.excess[:, columns], target, minimise, ceiling)
-        start = self.law if isinstance(measure, Diverging) else torch.full_like(target[:1], 1 / count)
+        if task.start is not None and bool(columns.all()):
+            start = task.start
+        else:
+            start = self.law if isinstance(measure, Diverging) else torch.full_like(target[:1], 1 / count)
         found = follow_central_path(head, measure, start.expand(count), tolerance, task.max_iterations)
         theta = found.state["theta"]
         value = dual_value(head, measure, found.state)
@@ -462,6 +467,7 @@ class _Task:
     minimise: Literal["rate", "distortion"]
     tolerance: float
     max_iterations: int
+    start: Tensor | None
 
 
 def _each(solution: RDPSolution, change: Callable[[Tensor], Tensor]) -> RDPSolution:

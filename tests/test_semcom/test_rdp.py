@@ -363,6 +363,18 @@ def test_costs_of_transport() -> None:
             assert float(least_transport(of[0], of[1], cost)) == pytest.approx(ot.emd2(p, r, array))
 
 
+def test_where_the_solver_begins_makes_no_difference() -> None:
+    p, d = [0.6, 0.3, 0.1], 1 - torch.eye(3)
+    cold, warm = (
+        rate_distortion_perception(p, d, 0.2, [0.05, math.inf], TotalVariation(), start=start)
+        for start in (None, [0.7, 0.2, 0.1])
+    )
+    torch.testing.assert_close(cold.rate_nats, warm.rate_nats, atol=1e-7, rtol=0)
+    for wrong in ([0.5, 0.5], [1.0, 0.0, 0.0]):
+        with pytest.raises(InvalidOption, match="3 probabilities above 0"):
+            rate_distortion_perception(p, d, 0.2, 0.05, TotalVariation(), start=wrong)
+
+
 def test_letters_that_never_come() -> None:
     p, d = [0.5, 0.5, 0.0], torch.tensor([[0.0, 1.0, 0.4], [1.0, 0.0, 0.4], [1.0, 1.0, 0.0]])
     found = rate_distortion_perception(p, d, 0.3, [0.0, 0.1, math.inf], TotalVariation())
