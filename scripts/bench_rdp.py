@@ -1,7 +1,7 @@
 """Time of rate-distortion-perception functions beside alternating scalings of the literature, one thread.
 
 Run:     python scripts/bench_rdp.py               (1 to 4 minutes; --quick without 512 and 1024 letters)
-Expect:  results/rdp/bench.json; speedup above 10, 30 to 80 on a Zen 5 core
+Expect:  results/rdp/bench.json; speedup above 10, 25 to 80 on a Zen 5 core
 
 Both solve a Gaussian on 96 points of [-4.5, 4.5] with squared error and squared W2 distance in the same
 process, one after the other, from r = p, until the sum of all violations of their KKT conditions is below
