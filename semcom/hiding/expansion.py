@@ -38,7 +38,7 @@ class ErrorExpansion:
         """In the header."""
         return 1
 
-    def hide(self, planes: Planes, reserved: int, message: bytes) -> Hidden:
+    def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
         """Layer by layer."""
         planes, bits = planes.copy(), np.unpackbits(np.frombuffer(message, dtype=np.uint8))
         numbers = list(layer_numbers(planes))

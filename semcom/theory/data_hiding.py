@@ -257,46 +257,77 @@ def _root(rising_or_falling) -> float:
     return float(brentq(rising_or_falling, 0.0, 1.0, xtol=1e-15))  # pyright: ignore[reportArgumentType]
 
 
+@dataclass(frozen=True, eq=False)
+class HistogramPrice:
+    """What stego symbols cost that change a histogram: gamma sum_j (R_j log(R_j / P_j) - R_j + P_j).
+
+    R_j = B_j + sum_k n_k r_kj counts symbols of all laws together, so that what one law adds to a value another
+    may take from it. For sum R = sum P it is gamma N KL(R || P), N being that sum.
+
+    Args:
+        weight: gamma, in units of distortion per nat, not negative.
+        occurrences: n_k, symbols of each law; 0 for laws that are not of this histogram.
+        rest: B_j, of symbols that no law changes; not negative.
+        target: P_j, positive.
+    """
+
+    weight: float
+    occurrences: Law
+    rest: Law
+    target: Law
+
+    def at(self, shown: Law, slope: float, price: Law) -> Law:
+        """One of Newton's steps towards  g_j = gamma log(R_j / P_j),  R_j = B_j + shown_j exp(-slope g_j)."""
+        moved = shown * np.exp(-slope * price)
+        total = np.maximum(self.rest + moved, TINY)
+        excess = price - self.weight * np.log(total / self.target)
+        return price - excess / (1 + self.weight * slope * moved / total)
+
+
 def stego_laws(
     hosts: Float[np.ndarray, "laws symbols"],
     distortion: Cost,
     entropy_weight: float,
-    kl_weight: float = 0.0,
+    price: HistogramPrice | None = None,
     smoothing: float = 0.1,
     iterations: int = 150,
-) -> Float[np.ndarray, "laws symbols"]:
-    """Laws r that minimise  min_w sum p_i w_ij d_ij - mu H(r) + gamma KL(r || p),  several p at once, nearly.
+) -> tuple[Float[np.ndarray, "laws symbols"], Law]:
+    """Laws r_k that minimise  sum_k n_k (min_w sum_ij p_ki w_ij d_ij - mu H(r_k)) + a price, nearly.
 
-    Sinkhorn's iterations on the plan, smoothed by eps = `smoothing` (mu + gamma), with K = exp(-d / eps):
+    Sinkhorn's iterations on the plans, smoothed by eps = `smoothing` mu, with K = exp(-d / eps):
 
-        m_j = sum_i u_i K_ij,   r_j = (m_j p_j^(gamma / eps))^(eps / (eps + mu + gamma)),   v_j = r_j / m_j,
+        m_j = sum_i u_i K_ij,   r_j = m_j^(eps / (eps + mu)) exp(-g_j / (eps + mu)),   v_j = r_j / m_j,
         u_i = p_i / sum_j K_ij v_j
 
-    Errors shrink by 1 / (1 + smoothing) per iteration. A law that is not quite the best costs distortion only
-    in second order.
+    g_j is the price of one more symbol j, 0 without a `HistogramPrice`. Errors shrink by 1 / (1 + smoothing)
+    per iteration. A law that is not quite the best costs distortion only in second order.
 
     Args:
-        hosts: p, one row each, positive.
+        hosts: p, one row each; symbols of probability 0 are not in the alphabet of that law.
         distortion: d.
         entropy_weight: mu, above 0, in units of d per nat.
-        kl_weight: gamma, in the same units.
+        price: Of the histogram of all laws; none by default, where the n_k do not matter.
         smoothing: Above 0; below 0.02 numbers leave the range of floating point.
         iterations: At least 1.
 
     Returns:
-        r, one row each.
+        r, one row each, and g.
     """
-    total = entropy_weight + kl_weight
-    kernel = np.exp(-distortion / (smoothing * total))
-    kept = hosts ** (kl_weight / total / smoothing)
-    power = smoothing / (1 + smoothing)
-    v = np.ones_like(hosts)
-    r = hosts
+    kernel = np.exp(-distortion / (smoothing * entropy_weight))
+    power, slope = smoothing / (1 + smoothing), 1 / ((1 + smoothing) * entropy_weight)
+    allowed = hosts > 0
+    prices = np.zeros(hosts.shape[1])
+    v, r = allowed.astype(float), hosts
     for _ in range(iterations):
-        m = (hosts / (v @ kernel.T)) @ kernel
-        r = (m * kept) ** power
-        v = r / m
-    return r / r.sum(1, keepdims=True)
+        m = (hosts / np.maximum(v @ kernel.T, TINY)) @ kernel
+        r = allowed * m**power
+        if price is not None:
+            dear = np.where(price.occurrences[:, None] > 0, np.exp(-slope * prices), 1.0)
+            scales = price.occurrences / (r * dear).sum(1)
+            prices = price.at(scales @ r, slope, prices)
+            r = r * np.where(price.occurrences[:, None] > 0, np.exp(-slope * prices), 1.0)
+        v = r / np.maximum(m, TINY)
+    return r / r.sum(1, keepdims=True), prices
 
 
 def _checked(host: ArrayLike, distortion: ArrayLike, rate_nats: float) -> tuple[Law, Cost]:

@@ -1,0 +1,262 @@
+"""Which laws to use: the stego laws of least squared error at a number of bits, and the alphabets."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from semcom.hiding.ans import PRECISION
+from semcom.hiding.census import CLASSES, ERRORS, SATURATED, Census, Counts
+from semcom.hiding.laws import (
+    REACH_BITS,
+    REACHES,
+    Bounds,
+    ClassLaws,
+    Levels,
+    cumulative,
+    packed_bits,
+    quantised,
+    transition,
+)
+from semcom.theory.data_hiding import HistogramPrice, stego_laws
+
+FEWEST = 50  # symbols of a class that is used
+ITERATIONS, COARSE_ITERATIONS = 100, 40
+FIRST_SHARE = 0.95  # of a class within the alphabet, before alphabets are chosen
+MOST_WEIGHT = 300.0  # of an entropy, squared error per nat
+FIRST_WEIGHT, FIRST_FACTOR = 0.5, 4.0
+EXCESS = 1.002  # of the bits, that ends a search
+SECANTS = 6
+
+Reaches = Mapping[int, int]  # T by class
+Law = Float[np.ndarray, " symbols"]
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """What is wanted of the prediction errors of the finished picture, and what is known of them.
+
+    Args:
+        weight: gamma, of KL(stego || host), in squared levels per nat.
+        host: Counts of the errors -255..255.
+        finished: The same of a finished picture.
+        stego: What its embedding has put there, as the embedder met it.
+    """
+
+    weight: float
+    host: Counts
+    finished: Counts
+    stego: Census
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Laws and what they promise.
+
+    Args:
+        laws: Of the classes in use.
+        bits: Hidden, less what the tables take.
+        cost: Squared error, and what is paid for the histogram, added up over all pixels.
+        weight: mu, the price of a nat.
+    """
+
+    laws: tuple[ClassLaws, ...]
+    bits: float
+    cost: float
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Host:
+    """One class as it is, with its law as it will be sent."""
+
+    number: int
+    reach: int
+    counts: Counts
+    levels: Levels
+    bounds: Bounds
+
+    @property
+    def law(self) -> Law:
+        return np.diff(self.bounds) / (1 << PRECISION)
+
+
+@dataclass(frozen=True, eq=False)
+class _Offer:
+    """Laws of a class, and what they are worth: bits net of tables, and cost."""
+
+    laws: ClassLaws
+    bits: float
+    cost: float
+
+    def worth(self, weight: float) -> float:
+        """What is left out here must be hidden elsewhere, at `weight` per nat."""
+        return self.bits if math.isinf(weight) else weight * math.log(2) * self.bits - self.cost
+
+
+def squared_distance(symbols: int) -> Float[np.ndarray, "symbols symbols"]:
+    """(i - j)^2."""
+    places = np.arange(symbols, dtype=float)
+    return (places[:, None] - places) ** 2
+
+
+def design(
+    census: Census, reaches: Reaches, wanted_bits: float, histogram: Histogram | None, weight: float | None
+) -> Design:
+    """The laws that hide so many bits for the least squared error: all classes pay the same for a bit.
+
+    Args:
+        census: Of what is to be changed.
+        reaches: T by class.
+        wanted_bits: Infinite for as many as there is room for. Where there is less room, the design of the
+            greatest room is returned.
+        histogram: Weighed beside the squared error.
+        weight: mu of a design that is nearly this one, to begin with.
+    """
+    hosts = _hosts(census, reaches)
+    price = None if histogram is None else _price(hosts, histogram)
+
+    def at(mu: float) -> Design:
+        return _chosen(_offers(hosts, mu, ITERATIONS, price), mu)
+
+    return _least(at, wanted_bits, weight)
+
+
+def reaches_for(census: Census, wanted_bits: float) -> tuple[dict[int, int], float]:
+    """T of every class that is worth most at the price of a bit, and that price mu."""
+    reaches = {k: _first_reach(census, k) for k in range(CLASSES)}
+    weight = None
+    for _ in range(2):
+        hosts = _hosts(census, reaches)
+        weight = _least(
+            lambda mu, of=hosts: _chosen(_offers(of, mu, COARSE_ITERATIONS), mu), wanted_bits, weight
+        ).weight
+        reaches = _best_reaches(census, weight, REACHES[-1])
+    return reaches, weight
+
+
+def widest_reaches(census: Census, most: int) -> dict[int, int]:
+    """T of every class, at most so much, that holds most with uniform laws."""
+    return _best_reaches(census, math.inf, most)
+
+
+def _best_reaches(census: Census, weight: float, most: int) -> dict[int, int]:
+    best: dict[int, tuple[float, int]] = {}
+    for reach in (t for t in REACHES if t <= most):
+        hosts = _hosts(census, dict.fromkeys(range(CLASSES), reach))
+        for offer in _offers(hosts, weight, COARSE_ITERATIONS):
+            found = offer.worth(weight), reach
+            number = offer.laws.number
+            best[number] = max(best.get(number, found), found)
+    return {k: reach for k, (_, reach) in best.items()}
+
+
+def _first_reach(census: Census, number: int) -> int:
+    counts = census.table[number].sum(0)
+    far = np.arange(ERRORS) // 2 if number == SATURATED else np.abs(np.arange(ERRORS) - ERRORS // 2)
+    shares = (counts[far <= reach].sum() >= FIRST_SHARE * counts.sum() for reach in REACHES)
+    return next((reach for reach, enough in zip(REACHES, shares, strict=True) if enough), REACHES[-1])
+
+
+def _hosts(census: Census, reaches: Reaches) -> list[_Host]:
+    hosts: list[_Host] = []
+    for number, reach in sorted(reaches.items()):
+        counts = census.symbols(number, reach)
+        if counts.sum() >= FEWEST:
+            levels = quantised((counts + 0.1) / (counts + 0.1).sum(), float(counts.sum()))
+            hosts.append(_Host(number, reach, counts, levels, cumulative(levels)))
+    return hosts
+
+
+def _widest(hosts: Sequence[_Host]) -> int:
+    return max(host.reach for host in hosts)
+
+
+def _price(hosts: Sequence[_Host], histogram: Histogram) -> HistogramPrice | None:
+    """Values that no class changes are as they were in the finished picture."""
+    if not hosts:
+        return None
+    rest = histogram.finished.astype(float)
+    middle = ERRORS // 2
+    for host in hosts:
+        if host.number != SATURATED:
+            shown = histogram.stego.symbols(host.number, host.reach)
+            rest[middle - host.reach : middle + host.reach + 1] -= shown
+    near = slice(middle - _widest(hosts), middle + _widest(hosts) + 1)
+    return HistogramPrice(
+        weight=histogram.weight,
+        occurrences=np.array([0.0 if h.number == SATURATED else h.counts.sum() for h in hosts]),
+        rest=rest[near].clip(0) + 0.5,
+        target=histogram.host[near] + 0.5,
+    )
+
+
+def _offers(
+    hosts: Sequence[_Host], weight: float, iterations: int, price: HistogramPrice | None = None
+) -> list[_Offer]:
+    """One per class."""
+    if not hosts:
+        return []
+    if math.isinf(weight):
+        return [_offer(h, np.full(len(h.counts), 1 / len(h.counts)), np.zeros(len(h.counts))) for h in hosts]
+    widest = _widest(hosts)
+    laws = np.zeros((len(hosts), 2 * widest + 1))
+    places = [slice(widest - host.reach, widest + host.reach + 1) for host in hosts]
+    for row, (host, place) in enumerate(zip(hosts, places, strict=True)):
+        laws[row, place] = host.law
+    found, dear = stego_laws(laws, squared_distance(2 * widest + 1), weight, price, iterations=iterations)
+    return [
+        _offer(host, r[place], 0 * dear[place] if host.number == SATURATED else dear[place])
+        for host, r, place in zip(hosts, found, places, strict=True)
+    ]
+
+
+def _offer(host: _Host, law: Law, dear: Law) -> _Offer:
+    """Tables are bits to hide that displace as many; half of the displaced differ by one level."""
+    levels = quantised(law, float(host.counts.sum()))
+    bounds = cumulative(levels)
+    moves = transition(host.bounds, bounds)
+    shown = host.counts @ moves
+    bits = host.counts @ np.log2(host.law) - shown @ np.log2(np.diff(bounds) / (1 << PRECISION))
+    tables = REACH_BITS + packed_bits(host.levels) + packed_bits(levels)
+    moved = float(host.counts @ (moves * squared_distance(len(law))).sum(1))
+    cost = moved + tables / 2 + float((shown - host.counts) @ dear)
+    return _Offer(ClassLaws(host.number, host.reach, host.levels, levels), float(bits) - tables, cost)
+
+
+def _chosen(offers: Sequence[_Offer], weight: float) -> Design:
+    good = [offer for offer in offers if offer.worth(weight) > 0]
+    return Design(
+        tuple(offer.laws for offer in good),
+        sum(offer.bits for offer in good),
+        sum(offer.cost for offer in good),
+        weight,
+    )
+
+
+def _least(at: Callable[[float], Design], wanted_bits: float, start: float | None) -> Design:
+    """The least mu at which there are enough bits, nearly: bracketed, then by secants in log mu."""
+    if math.isinf(wanted_bits):
+        return at(math.inf)
+    step = math.log(FIRST_FACTOR if start is None else FIRST_FACTOR ** (1 / 8))
+    first = at(FIRST_WEIGHT if start is None else min(start, MOST_WEIGHT))
+    low, high = (None, first) if first.bits >= wanted_bits else (first, None)
+    while low is None or high is None:
+        if low is None and high is not None:
+            found = at(high.weight * math.exp(-step))
+        elif low is not None and low.weight < MOST_WEIGHT:
+            found = at(min(low.weight * math.exp(step), MOST_WEIGHT))
+        else:
+            return at(math.inf)
+        low, high = (low, found) if found.bits >= wanted_bits else (found, high)
+        step *= 1.5
+    for _ in range(SECANTS):
+        if high.bits <= wanted_bits * EXCESS:
+            break
+        part = (wanted_bits * (1 + EXCESS) / 2 - low.bits) / (high.bits - low.bits)
+        part = min(max(part, 0.1), 0.9)
+        found = at(low.weight ** (1 - part) * high.weight**part)
+        low, high = (low, found) if found.bits >= wanted_bits else (found, high)
+    return high
