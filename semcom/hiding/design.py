@@ -25,7 +25,7 @@ from semcom.theory.data_hiding import HistogramPrice, stego_laws
 FEWEST = 50  # symbols of a class that is used
 ITERATIONS, COARSE_ITERATIONS = 100, 40
 FIRST_SHARE = 0.95  # of a class within the alphabet, before alphabets are chosen
-MOST_WEIGHT = 300.0  # of an entropy, squared error per nat
+MOST_WEIGHT = 10_000.0  # of an entropy, squared error per nat
 FIRST_WEIGHT, FIRST_FACTOR = 0.5, 4.0
 EXCESS = 1.002  # of the bits, that ends a search
 SECANTS = 6
@@ -200,21 +200,34 @@ def _offers(
     if not hosts:
         return []
     if math.isinf(weight):
-        return [_offer(h, np.full(len(h.counts), 1 / len(h.counts)), np.zeros(len(h.counts))) for h in hosts]
+        return [_offer(h, np.full(len(h.counts), 1 / len(h.counts)), 1.0, np.zeros(len(h.counts))) for h in hosts]
     widest = _widest(hosts)
     laws = np.zeros((len(hosts), 2 * widest + 1))
     places = [slice(widest - host.reach, widest + host.reach + 1) for host in hosts]
     for row, (host, place) in enumerate(zip(hosts, places, strict=True)):
         laws[row, place] = host.law
-    found, dear = stego_laws(laws, squared_distance(2 * widest + 1), weight, price, iterations=iterations)
+    harm = np.array([_harm(host, weight) for host in hosts])
+    costs = harm[:, None, None] * squared_distance(2 * widest + 1)
+    found, dear = stego_laws(laws, costs, weight, price, iterations=iterations)
     return [
-        _offer(host, r[place], 0 * dear[place] if host.number == SATURATED else dear[place])
-        for host, r, place in zip(hosts, found, places, strict=True)
+        _offer(host, r[place], h, 0 * dear[place] if host.number == SATURATED else dear[place])
+        for host, r, h, place in zip(hosts, found, harm, places, strict=True)
     ]
 
 
-def _offer(host: _Host, law: Law, dear: Law) -> _Offer:
-    """Tables are bits to hide that displace as many; half of the displaced differ by one level."""
+def _harm(host: _Host, weight: float) -> float:
+    """What a squared error costs in all, of its own cost.
+
+    An error of variance D in the first layer adds D / 4 to the variance s of prediction errors in the second,
+    their entropy rises by about D / 8 s, and what it rises by must be hidden elsewhere. Half of the pixels are
+    in the first layer, whose laws are those of the second: 1 + mu / 16 (s + 1/12), as values are integers.
+    """
+    errors = np.arange(-host.reach, host.reach + 1)
+    return 1 + weight / 16 / (float(host.law @ errors**2) + 1 / 12)
+
+
+def _offer(host: _Host, law: Law, harm: float, dear: Law) -> _Offer:
+    """Squared errors cost `harm`, symbols `dear`; tables are bits to hide that displace as many; half of the displaced differ by one level."""
     levels = quantised(law, float(host.counts.sum()))
     bounds = cumulative(levels)
     moves = transition(host.bounds, bounds)
@@ -222,7 +235,7 @@ def _offer(host: _Host, law: Law, dear: Law) -> _Offer:
     bits = host.counts @ np.log2(host.law) - shown @ np.log2(np.diff(bounds) / (1 << PRECISION))
     tables = REACH_BITS + packed_bits(host.levels) + packed_bits(levels)
     moved = float(host.counts @ (moves * squared_distance(len(law))).sum(1))
-    cost = moved + tables / 2 + float((shown - host.counts) @ dear)
+    cost = harm * moved + tables / 2 + float((shown - host.counts) @ dear)
     return _Offer(ClassLaws(host.number, host.reach, host.levels, levels), float(bits) - tables, cost)
 
 

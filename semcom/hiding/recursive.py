@@ -101,6 +101,8 @@ class Recursive:
             # From the third on halfway from round to round: laws and what they lead to may swing.
             shown, weight = done.stego, plan.weight
             met = met.halfway(done.met) if attempt else done.met
+            if not attempt and not before:
+                reaches, weight = reaches_for(met, wanted)
         if best is None:
             raise PayloadTooLarge(f"{len(message)} bytes")
         done, laws = best

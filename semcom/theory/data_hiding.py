@@ -286,7 +286,7 @@ class HistogramPrice:
 
 def stego_laws(
     hosts: Float[np.ndarray, "laws symbols"],
-    distortion: Cost,
+    distortion: Cost | Float[np.ndarray, "laws symbols symbols"],
     entropy_weight: float,
     price: HistogramPrice | None = None,
     smoothing: float = 0.1,
@@ -304,7 +304,7 @@ def stego_laws(
 
     Args:
         hosts: p, one row each; symbols of probability 0 are not in the alphabet of that law.
-        distortion: d.
+        distortion: d, of all laws or of each.
         entropy_weight: mu, above 0, in units of d per nat.
         price: Of the histogram of all laws; none by default, where the n_k do not matter.
         smoothing: Above 0; below 0.02 numbers leave the range of floating point.
@@ -319,7 +319,8 @@ def stego_laws(
     prices = np.zeros(hosts.shape[1])
     v, r = allowed.astype(float), hosts
     for _ in range(iterations):
-        m = (hosts / np.maximum(v @ kernel.T, TINY)) @ kernel
+        u = hosts / np.maximum(np.matmul(kernel, v[..., None])[..., 0], TINY)
+        m = np.matmul(u[..., None, :], kernel)[..., 0, :]
         r = allowed * m**power
         if price is not None:
             dear = np.where(price.occurrences[:, None] > 0, np.exp(-slope * prices), 1.0)
