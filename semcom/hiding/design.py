@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from semcom.hiding.ans import PRECISION
-from semcom.hiding.census import CLASSES, ERRORS, SATURATED, Census, Counts
+from semcom.hiding.census import CLASSES, ERRORS, NO_ERROR, Census, Counts, errors_of
 from semcom.hiding.laws import (
     REACH_BITS,
     REACHES,
@@ -80,7 +80,13 @@ class _Host:
 
     @property
     def law(self) -> Law:
+        """Of symbols."""
         return np.diff(self.bounds) / (1 << PRECISION)
+
+    @property
+    def errors(self) -> Counts:
+        """That are its symbols."""
+        return errors_of(self.number, self.reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +161,8 @@ def _best_reaches(census: Census, weight: float, most: int) -> dict[int, int]:
 
 def _first_reach(census: Census, number: int) -> int:
     counts = census.table[number].sum(0)
-    far = np.arange(ERRORS) // 2 if number == SATURATED else np.abs(np.arange(ERRORS) - ERRORS // 2)
-    shares = (counts[far <= reach].sum() >= FIRST_SHARE * counts.sum() for reach in REACHES)
+    within = (counts[NO_ERROR + errors_of(number, reach)].sum() for reach in REACHES)
+    shares = (inside >= FIRST_SHARE * counts.sum() for inside in within)
     return next((reach for reach, enough in zip(REACHES, shares, strict=True) if enough), REACHES[-1])
 
 
@@ -170,8 +176,9 @@ def _hosts(census: Census, reaches: Reaches) -> list[_Host]:
     return hosts
 
 
-def _widest(hosts: Sequence[_Host]) -> int:
-    return max(host.reach for host in hosts)
+def _span(hosts: Sequence[_Host]) -> int:
+    """The greatest error that is a symbol."""
+    return max(int(np.abs(host.errors).max()) for host in hosts)
 
 
 def _price(hosts: Sequence[_Host], histogram: Histogram) -> HistogramPrice | None:
@@ -179,15 +186,13 @@ def _price(hosts: Sequence[_Host], histogram: Histogram) -> HistogramPrice | Non
     if not hosts:
         return None
     rest = histogram.finished.astype(float)
-    middle = ERRORS // 2
     for host in hosts:
-        if host.number != SATURATED:
-            shown = histogram.stego.symbols(host.number, host.reach)
-            rest[middle - host.reach : middle + host.reach + 1] -= shown
-    near = slice(middle - _widest(hosts), middle + _widest(hosts) + 1)
+        rest[NO_ERROR + host.errors] -= histogram.stego.symbols(host.number, host.reach)
+    span = _span(hosts)
+    near = slice(NO_ERROR - span, NO_ERROR + span + 1)
     return HistogramPrice(
         weight=histogram.weight,
-        occurrences=np.array([0.0 if h.number == SATURATED else h.counts.sum() for h in hosts]),
+        occurrences=np.array([float(host.counts.sum()) for host in hosts]),
         rest=rest[near].clip(0) + 0.5,
         target=histogram.host[near] + 0.5,
     )
@@ -201,17 +206,16 @@ def _offers(
         return []
     if math.isinf(weight):
         return [_offer(h, np.full(len(h.counts), 1 / len(h.counts)), 1.0, np.zeros(len(h.counts))) for h in hosts]
-    widest = _widest(hosts)
-    laws = np.zeros((len(hosts), 2 * widest + 1))
-    places = [slice(widest - host.reach, widest + host.reach + 1) for host in hosts]
-    for row, (host, place) in enumerate(zip(hosts, places, strict=True)):
-        laws[row, place] = host.law
+    span = _span(hosts)
+    laws = np.zeros((len(hosts), 2 * span + 1))
+    for row, host in enumerate(hosts):
+        laws[row, span + host.errors] = host.law
     harm = np.array([_harm(host, weight) for host in hosts])
-    costs = harm[:, None, None] * squared_distance(2 * widest + 1)
+    costs = harm[:, None, None] * squared_distance(2 * span + 1)
     found, dear = stego_laws(laws, costs, weight, price, iterations=iterations)
     return [
-        _offer(host, r[place], h, 0 * dear[place] if host.number == SATURATED else dear[place])
-        for host, r, h, place in zip(hosts, found, harm, places, strict=True)
+        _offer(host, found[row, span + host.errors], harm[row], dear[span + host.errors])
+        for row, host in enumerate(hosts)
     ]
 
 
@@ -222,8 +226,7 @@ def _harm(host: _Host, weight: float) -> float:
     their entropy rises by about D / 8 s, and what it rises by must be hidden elsewhere. Half of the pixels are
     in the first layer, whose laws are those of the second: 1 + mu / 16 (s + 1/12), as values are integers.
     """
-    errors = np.arange(-host.reach, host.reach + 1)
-    return 1 + weight / 16 / (float(host.law @ errors**2) + 1 / 12)
+    return 1 + weight / 16 / (float(host.law @ host.errors**2) + 1 / 12)
 
 
 def _offer(host: _Host, law: Law, harm: float, dear: Law) -> _Offer:

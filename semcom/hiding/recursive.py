@@ -125,8 +125,7 @@ class Recursive:
             raise CorruptStego("the picture's header is damaged; get it again, without any change to it")
         planes = planes.copy()
         source, target = tables(laws)
-        stack = np.zeros(-(-length // 4), dtype=np.int64)
-        size = 0
+        stack, size = np.zeros(-(-length // 4) + _headroom(planes), dtype=np.int64), 0
         for number in reversed(range(header[0] + 1)):
             part = _part(layer(planes, *numbers[number], reserved), laws)
             ends = int.from_bytes(header[1:5], "big") if number == header[0] else len(part.symbols)
@@ -139,7 +138,7 @@ class Recursive:
             if size < 0:
                 break
             part.write(planes)
-        if size != len(stack) or state != ans.LEAST_STATE:
+        if size != -(-length // 4) or state != ans.LEAST_STATE:
             raise CorruptStego("the picture was changed since it was made; get it again, without any change")
         return ans.from_words(stack, length), planes
 
@@ -197,6 +196,11 @@ def _layers(planes: Planes, reserved: int = 0) -> list[Layer]:
     return [layer(planes, color, parity, reserved) for color, parity in layer_numbers(planes)]
 
 
+def _headroom(planes: Planes) -> int:
+    """Words that classes which hide less than nothing may push: 16 bits per symbol."""
+    return planes.size * ans.PRECISION // ans.WORD
+
+
 def _errors(planes: Planes) -> Counts:
     """Of a whole picture."""
     return census(_layers(planes)).errors
@@ -216,7 +220,8 @@ def _widest_design(planes: Planes, reserved: int, words: np.ndarray) -> Design:
 def _embed(planes: Planes, reserved: int, laws: Sequence[ClassLaws], words: np.ndarray) -> _Pass:
     planes = planes.copy()
     source, target = tables(laws)
-    stack, size, state = words.copy(), len(words), ans.LEAST_STATE
+    stack = np.concatenate([words, np.zeros(_headroom(planes), dtype=np.int64)])
+    size, state = len(words), ans.LEAST_STATE
     ended: tuple[int, int] | None = None
     met: list[Layer] = []
     shown: list[Layer] = []
