@@ -246,8 +246,8 @@ def _chosen(offers: Sequence[_Offer], weight: float) -> Design:
     good = [offer for offer in offers if offer.worth(weight) > 0]
     return Design(
         tuple(offer.laws for offer in good),
-        sum(offer.bits for offer in good),
-        sum(offer.cost for offer in good),
+        math.fsum(offer.bits for offer in good),
+        math.fsum(offer.cost for offer in good),
         weight,
     )
 

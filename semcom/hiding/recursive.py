@@ -225,7 +225,7 @@ def _embed(planes: Planes, reserved: int, laws: Sequence[ClassLaws], words: np.n
     ended: tuple[int, int] | None = None
     met: list[Layer] = []
     shown: list[Layer] = []
-    used = np.zeros((2, len(laws) * source.shape[1]), dtype=np.int64)
+    used = np.zeros((2, *source.shape), dtype=np.int64)
     for number, (color, parity) in enumerate(layer_numbers(planes)):
         of = layer(planes, color, parity, reserved)
         met.append(of)
@@ -245,18 +245,18 @@ def _embed(planes: Planes, reserved: int, laws: Sequence[ClassLaws], words: np.n
                 ended = number, site
         shown.append(of)
     last, site = ended if ended is not None else (0, 0)
-    pairs = used.reshape(2, len(laws), -1)
     return _Pass(
-        planes, last, site, int(state), int(size), census(met), census(shown), tuple(zip(*pairs, strict=True))
+        planes, last, site, int(state), int(size), census(met), census(shown), tuple(zip(*used, strict=True))
     )
 
 
-def _histogram(symbols: np.ndarray, rows: np.ndarray, bounds: Tables) -> Counts:
+def _histogram(symbols: np.ndarray, rows: np.ndarray, bounds: Tables) -> Tables:
     """Of the symbols that have a frequency, row by row."""
     width = bounds.shape[1]
     lengths = (np.diff(bounds, axis=1) > 0).sum(1)
     takes_part = (rows >= 0) & (symbols >= 0) & (symbols < lengths[rows])
-    return np.bincount((rows * width + symbols)[takes_part], minlength=bounds.size)
+    places = (rows * width + symbols)[takes_part]
+    return np.bincount(places, minlength=bounds.size).reshape(bounds.shape)
 
 
 def _cost(before: Planes, after: Planes) -> float:

@@ -272,7 +272,7 @@ class HistogramPrice:
     """
 
     weight: float
-    occurrences: Law
+    occurrences: Float[np.ndarray, " laws"]
     rest: Law
     target: Law
 
