@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from semcom.hiding.ans import PRECISION
-from semcom.hiding.census import CLASSES, ERRORS, NO_ERROR, Census, Counts, errors_of
+from semcom.hiding.census import CLASSES, NO_ERROR, Census, Counts, errors_of
 from semcom.hiding.laws import (
     REACH_BITS,
     REACHES,
@@ -132,20 +132,25 @@ def design(
 
 def reaches_for(census: Census, wanted_bits: float) -> tuple[dict[int, int], float]:
     """T of every class that is worth most at the price of a bit, and that price mu."""
-    reaches = {k: _first_reach(census, k) for k in range(CLASSES)}
-    weight = None
-    for _ in range(2):
-        hosts = _hosts(census, reaches)
-        weight = _least(
-            lambda mu, of=hosts: _chosen(_offers(of, mu, COARSE_ITERATIONS), mu), wanted_bits, weight
-        ).weight
-        reaches = _best_reaches(census, weight, REACHES[-1])
-    return reaches, weight
+    first = {k: _first_reach(census, k) for k in range(CLASSES)}
+    weight = _price_of_bits(census, first, wanted_bits, None)
+    second = _best_reaches(census, weight, REACHES[-1])
+    weight = _price_of_bits(census, second, wanted_bits, weight)
+    return _best_reaches(census, weight, REACHES[-1]), weight
 
 
 def widest_reaches(census: Census, most: int) -> dict[int, int]:
     """T of every class, at most so much, that holds most with uniform laws."""
     return _best_reaches(census, math.inf, most)
+
+
+def _price_of_bits(census: Census, reaches: Reaches, wanted_bits: float, near: float | None) -> float:
+    hosts = _hosts(census, reaches)
+
+    def at(mu: float) -> Design:
+        return _chosen(_offers(hosts, mu, COARSE_ITERATIONS), mu)
+
+    return _least(at, wanted_bits, near).weight
 
 
 def _best_reaches(census: Census, weight: float, most: int) -> dict[int, int]:
@@ -205,7 +210,8 @@ def _offers(
     if not hosts:
         return []
     if math.isinf(weight):
-        return [_offer(h, np.full(len(h.counts), 1 / len(h.counts)), 1.0, np.zeros(len(h.counts))) for h in hosts]
+        sizes = [len(host.counts) for host in hosts]
+        return [_offer(h, np.full(n, 1 / n), 1.0, np.zeros(n)) for h, n in zip(hosts, sizes, strict=True)]
     span = _span(hosts)
     laws = np.zeros((len(hosts), 2 * span + 1))
     for row, host in enumerate(hosts):
@@ -222,15 +228,19 @@ def _offers(
 def _harm(host: _Host, weight: float) -> float:
     """What a squared error costs in all, of its own cost.
 
-    An error of variance D in the first layer adds D / 4 to the variance s of prediction errors in the second,
-    their entropy rises by about D / 8 s, and what it rises by must be hidden elsewhere. Half of the pixels are
-    in the first layer, whose laws are those of the second: 1 + mu / 16 (s + 1/12), as values are integers.
+    Changes of variance D in the first layer add D / 4 to the variance s of prediction errors in the second.
+    Their entropy rises by about D / 8 s, and what it rises by must be hidden elsewhere, at mu per nat. Half
+    of the pixels are in the first layer, and its laws are those of the second: 1 + mu / 16 (s + 1/12), 1/12
+    being the variance of rounding.
     """
     return 1 + weight / 16 / (float(host.law @ host.errors**2) + 1 / 12)
 
 
 def _offer(host: _Host, law: Law, harm: float, dear: Law) -> _Offer:
-    """Squared errors cost `harm`, symbols `dear`; tables are bits to hide that displace as many; half of the displaced differ by one level."""
+    """A squared error costs `harm`, a symbol `dear`.
+
+    Tables are bits to hide, and they displace as many, half of which differ by one level.
+    """
     levels = quantised(law, float(host.counts.sum()))
     bounds = cumulative(levels)
     moves = transition(host.bounds, bounds)

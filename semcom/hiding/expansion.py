@@ -19,8 +19,9 @@ class ErrorExpansion:
     """Errors e in low..high become 2 e + bit, those above move up by high + 1, those below down by -low.
 
     The predictor and the order, by complexity, are those of `Recursive`; every layer carries an equal part of
-    the bits in its smoothest pixels, with the thresholds that cost the least squared error, what the location
-    map displaces included. Pixels that could leave 0..255 are kept out; those a location map tells from changed ones are in the header, compressed.
+    the bits in its smoothest pixels, with the thresholds that cost the least squared error, location map
+    included. Pixels that could leave 0..255 are kept out; the location map, which tells them from changed
+    ones, is in the header, compressed.
 
     Reference:
         Thodi and Rodriguez, IEEE Trans. Image Processing 16(3), 2007; Sachnev, Kim, Nam, Suresh and Shi,

@@ -87,8 +87,8 @@ def from_planes(planes: Planes, ndim: int) -> UInt8[np.ndarray, "..."]:
 def _survey(plane, parity, begin, index, value, total, complexity):
     """Places from `begin` on, values, sums of four neighbours and complexities, written; and how many.
 
-    Beyond the border the picture is mirrored about it, which adds pixels of the board's other colour, as inside;
-    a picture of a single row or column has zeros beside it.
+    Beyond the border the picture is mirrored about it, which adds pixels of the board's other colour, as
+    inside; a picture of a single row or column has zeros beside it.
     """
     height, width = plane.shape
     sums = np.empty((height + 2, width + 2), np.int32)

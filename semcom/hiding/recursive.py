@@ -28,15 +28,17 @@ class Recursive:
     Pixels are sorted into classes by the complexity of their surroundings, a factor of 2 each. Errors of a
     class have law p; they become errors of law r, and hide log2 p(x) / r(y) bits each. The laws r minimise
     the squared error over all classes at the total rate, at one price per nat, which leaves pixels in rough
-    surroundings alone. The monotone coupling takes p to r; it is the optimal plan for squared errors.
+    surroundings alone. The monotone coupling takes p to r; it is the optimal plan for squared errors. What
+    changes of the first layer add to the errors of the second is part of their price.
 
-    With a weight gamma, laws minimise squared error + gamma KL(r || p) at the rate instead: at equal payload
-    the histogram of prediction errors stays nearer to that of the host, at a higher squared error. It is the
-    multiplier of a bound on KL(r || p), of the mean over classes.
+    With a weight gamma, laws minimise squared error + gamma N KL(R || P) at the rate instead, P and R being
+    the histograms of all N prediction errors in the host and in the finished picture: at equal payload the
+    histogram stays nearer to that of the host, at a higher squared error. Gamma is the multiplier of a bound
+    on KL(R || P). Some classes then give back to a value what others took from it.
 
-    Errors beyond -T..T, and pixels predicted within T of 0 or 255, are kept out, both of which the extractor
-    sees as well: no location map is needed. Where all four neighbours are 0 (255), values 0..2T (255-2T..255)
-    are the symbols of a class of their own.
+    Errors beyond -T..T, T being chosen per class, and pixels predicted within T of 0 or 255 are kept out, both
+    of which the extractor sees as well: no location map is needed. Where all four neighbours are 0 (255),
+    values 0..2T (255-2T..255) are the symbols of a class of their own.
 
     Args:
         kl_weight: gamma, in squared levels per nat, not negative.
@@ -169,7 +171,15 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class _Pass:
-    """What one embedding came to: counts of what it met and put there, and per class in use of what it changed."""
+    """What one embedding came to.
+
+    Args:
+        planes: Changed.
+        layer, site, state: Where the message ended, and the coder's state there.
+        left: Words of the message that found no room.
+        met, stego: All pixels before they were changed, and after, by what predicted them then.
+        used: Counts of host and stego symbols per class in use, of pixels that took part.
+    """
 
     planes: Planes
     layer: int

@@ -261,8 +261,8 @@ def _root(rising_or_falling) -> float:
 class HistogramPrice:
     """What stego symbols cost that change a histogram: gamma sum_j (R_j log(R_j / P_j) - R_j + P_j).
 
-    R_j = B_j + sum_k n_k r_kj counts symbols of all laws together, so that what one law adds to a value another
-    may take from it. For sum R = sum P it is gamma N KL(R || P), N being that sum.
+    R_j = B_j + sum_k n_k r_kj counts symbols of all laws together: what one law adds to a value, another may
+    take from it. For sum R = sum P it is gamma N KL(R || P), N being that sum.
 
     Args:
         weight: gamma, in units of distortion per nat, not negative.
