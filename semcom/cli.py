@@ -721,9 +721,10 @@ def _lossless_pixels(path: Path) -> "np.ndarray":
     except (OSError, ValueError, SyntaxError, EOFError, PillowImage.DecompressionBombError) as error:
         raise InvalidSource(f"{path}: not a readable picture ({str(error).splitlines()[0]})") from None
     if deep or picture.mode not in ("L", "RGB") or "transparency" in picture.info:
+        kind = "16 bits" if deep else f"type {picture.mode}"
         raise InvalidSource(
-            f"{path}: pixels of {'16 bits' if deep else f'type {picture.mode}'}; bits are hidden in 8-bit grey or RGB without "
-            "transparency, convert it first"
+            f"{path}: pixels of {kind}; bits are hidden in 8-bit grey or RGB without transparency, "
+            "convert it first"
         )
     return np.asarray(picture)
 

@@ -155,8 +155,9 @@ def _price_of_bits(census: Census, reaches: Reaches, wanted_bits: float, near: f
 
 def _best_reaches(census: Census, weight: float, most: int) -> dict[int, int]:
     best: dict[int, tuple[float, int]] = {}
+    populated = [k for k in range(CLASSES) if census.table[k].sum() >= FEWEST]
     for reach in (t for t in REACHES if t <= most):
-        hosts = _hosts(census, dict.fromkeys(range(CLASSES), reach))
+        hosts = _hosts(census, dict.fromkeys(populated, reach))
         for offer in _offers(hosts, weight, COARSE_ITERATIONS):
             found = offer.worth(weight), reach
             number = offer.laws.number

@@ -36,9 +36,9 @@ class Recursive:
     histogram stays nearer to that of the host, at a higher squared error. Gamma is the multiplier of a bound
     on KL(R || P). Some classes then give back to a value what others took from it.
 
-    Errors beyond -T..T, T being chosen per class, and pixels predicted within T of 0 or 255 are kept out, both
-    of which the extractor sees as well: no location map is needed. Where all four neighbours are 0 (255),
-    values 0..2T (255-2T..255) are the symbols of a class of their own.
+    Errors beyond -T..T, T being chosen per class, and pixels predicted within T of 0 or 255 are kept out,
+    both of which the extractor sees as well: no location map is needed. Where all four neighbours are 0
+    (255), values 0..2T (255-2T..255) are the symbols of a class of their own.
 
     Args:
         kl_weight: gamma, in squared levels per nat, not negative.
@@ -220,8 +220,13 @@ def _widest_design(planes: Planes, reserved: int, words: np.ndarray) -> Design:
     """Uniform laws, with the reach that holds most of these words."""
     host = census(_layers(planes, reserved))
     plans: list[Design] = []
+    tried: list[dict[int, int]] = []
     for most in REACHES:
-        plan = design(host, widest_reaches(host, most), math.inf, None, None)
+        reaches = widest_reaches(host, most)
+        if reaches in tried:
+            continue
+        tried.append(reaches)
+        plan = design(host, reaches, math.inf, None, None)
         met = _embed(planes, reserved, plan.laws, words).met
         plans.append(design(met, widest_reaches(met, most), math.inf, None, None))
     return min(plans, key=lambda plan: _embed(planes, reserved, plan.laws, words).left)

@@ -266,7 +266,7 @@ class HistogramPrice:
 
     Args:
         weight: gamma, in units of distortion per nat, not negative.
-        occurrences: n_k, symbols of each law; 0 for laws that are not of this histogram.
+        occurrences: n_k, symbols of each law, not negative.
         rest: B_j, of symbols that no law changes; not negative.
         target: P_j, positive.
     """
@@ -275,13 +275,6 @@ class HistogramPrice:
     occurrences: Float[np.ndarray, " laws"]
     rest: Law
     target: Law
-
-    def at(self, shown: Law, slope: float, price: Law) -> Law:
-        """One of Newton's steps towards  g_j = gamma log(R_j / P_j),  R_j = B_j + shown_j exp(-slope g_j)."""
-        moved = shown * np.exp(-slope * price)
-        total = np.maximum(self.rest + moved, TINY)
-        excess = price - self.weight * np.log(total / self.target)
-        return price - excess / (1 + self.weight * slope * moved / total)
 
 
 def stego_laws(
@@ -323,12 +316,19 @@ def stego_laws(
         m = np.matmul(u[..., None, :], kernel)[..., 0, :]
         r = allowed * m**power
         if price is not None:
-            dear = np.where(price.occurrences[:, None] > 0, np.exp(-slope * prices), 1.0)
-            scales = price.occurrences / (r * dear).sum(1)
-            prices = price.at(scales @ r, slope, prices)
-            r = r * np.where(price.occurrences[:, None] > 0, np.exp(-slope * prices), 1.0)
+            scales = price.occurrences / (r * np.exp(-slope * prices)).sum(1)
+            prices = _nearer(prices, price, scales @ r, slope)
+            r = r * np.exp(-slope * prices)
         v = r / np.maximum(m, TINY)
     return r / r.sum(1, keepdims=True), prices
+
+
+def _nearer(prices: np.ndarray, price: HistogramPrice, shown: np.ndarray, slope: float) -> np.ndarray:
+    """One of Newton's steps towards  g_j = gamma log(R_j / P_j),  R_j = B_j + shown_j exp(-slope g_j)."""
+    moved = shown * np.exp(-slope * prices)
+    total = np.maximum(price.rest + moved, TINY)
+    excess = prices - price.weight * np.log(total / price.target)
+    return prices - excess / (1 + price.weight * slope * moved / total)
 
 
 def _checked(host: ArrayLike, distortion: ArrayLike, rate_nats: float) -> tuple[Law, Cost]:

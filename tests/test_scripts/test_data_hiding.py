@@ -21,9 +21,9 @@ def test_records_of_all_methods_and_what_is_made_of_them(
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert all(word in (module.__doc__ or "") for word in ("Run: ", "Cost: ", "Expect: ", SCRIPT.name))
-    for item in pictures(2, side=64):
+    for item in pictures(2, side=48):
         to_picture(item.x).save(tmp_path / f"{item.id}.png")
-    monkeypatch.setattr(module, "BPP", (0.05, 8.0))
+    monkeypatch.setattr(module, "BPP", (0.1, 8.0))
     out = tmp_path / "out"
     arguments = ["--data", str(tmp_path), "--out", str(out)]
     module.main([*arguments, "--items", "1", "--modes", "grey"])
@@ -36,10 +36,11 @@ def test_records_of_all_methods_and_what_is_made_of_them(
     fitting = records[records["fits"]]
     assert set(fitting["method"]) >= {"recursive", "recursive, KL"}
     assert (fitting["bit_exact"].astype(str) == "True").all()
-    assert fitting["net_bpp"].to_numpy() == pytest.approx(0.05, rel=0.02)
+    assert fitting["net_bpp"].to_numpy() == pytest.approx(0.1, rel=0.02)
     table = (out / "table.md").read_text()
     assert "colour" in table
     assert "0 of 2" in table
+    assert "| colour | 0.1 | " in table
     assert json.loads((out / "run.json").read_text())
     assert (out / "data_hiding.svg").stat().st_size > 1000
     assert "32 records" in capsys.readouterr().out
