@@ -298,8 +298,11 @@ def hide(
     if kl_weight and method != "recursive":
         raise InvalidOption(f"--kl-weight belongs to --method recursive, not to {method}")
     _check_picture_name(out)
-    pixels = _lossless_pixels(host)
-    done = embedding(pixels, payload.read_bytes(), chosen)
+    _check_outputs(out)
+    pixels, content = _lossless_pixels(host), payload.read_bytes()
+    if not content:
+        raise InvalidSource(f"{payload}: an empty file; there is nothing to hide")
+    done = embedding(pixels, content, chosen)
     _write_picture(out, PillowImage.fromarray(done.stego))
     mse = float(np.square(pixels.astype(float) - done.stego).mean())
     row = {
@@ -328,6 +331,7 @@ def reveal(
     from semcom.hiding.picture import extract
 
     _check_picture_name(host)
+    _check_outputs(payload, *([] if host is None else [host]))
     content, pixels = extract(_lossless_pixels(stego))
     _write(payload, content)
     if host is not None:
@@ -709,15 +713,18 @@ def _lossless_pixels(path: Path) -> "np.ndarray":
 
     if not path.is_file():
         raise InvalidSource(f"{path}: no such file")
+    deep = False
     try:
         with PillowImage.open(path) as picture:
+            deep = any("16" in str(part) for tile in picture.tile for part in tile[3:])
             picture.load()
     except (OSError, ValueError, SyntaxError, EOFError, PillowImage.DecompressionBombError) as error:
         raise InvalidSource(f"{path}: not a readable picture ({str(error).splitlines()[0]})") from None
-    if picture.mode not in ("L", "RGB") or "transparency" in picture.info:
+    if deep or picture.mode not in ("L", "RGB") or "transparency" in picture.info:
+        kind = "16 bits" if deep else f"type {picture.mode}"
         raise InvalidSource(
-            f"{path}: pixels of type {picture.mode}; bits are hidden in 8-bit grey or RGB without "
-            "transparency, convert it first"
+            f"{path}: pixels of {kind}; bits are hidden in 8-bit grey or RGB without transparency, "
+            "convert it first"
         )
     return np.asarray(picture)
 
@@ -725,6 +732,17 @@ def _lossless_pixels(path: Path) -> "np.ndarray":
 def _check_picture_name(path: Path | None) -> None:
     if path is not None and path.suffix.lower() not in LOSSLESS:
         raise InvalidOption(f"{path}: pictures are written without loss; name it {' or '.join(LOSSLESS)}")
+
+
+def _check_outputs(*paths: Path) -> None:
+    """Before anything is computed or written."""
+    for path in paths:
+        if path.is_dir():
+            raise InvalidOption(f"{path}: a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise InvalidOption(f"{path}: its folder is not there; make it first")
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InvalidOption(f"{paths[0]}: two files of one name; give each its own")
 
 
 def _write_picture(path: Path, picture: "Picture") -> None:

@@ -22,9 +22,9 @@ def transcode(symbols, classes, source, target, state, stack, size, first, last)
     """Replace symbols of the laws `source` by symbols of the laws `target`, in place.
 
     Args:
-        symbols: int32 [sites]; those outside 0..N-1 are passed over.
+        symbols: int32 [sites]; those outside 0..N-1, or of frequency 0, are passed over.
         classes: int32 [sites], a row of the laws; sites of class -1 are passed over.
-        source: int64 [classes, N + 1], cumulative frequencies from 0 to 2^16, rising.
+        source: int64 [classes, N + 1], cumulative frequencies from 0 to 2^16.
         target: The same.
         state: Of the coder.
         stack: int64 [words], the rest of the message, the top at `size` - 1.
@@ -45,10 +45,13 @@ def transcode(symbols, classes, source, target, state, stack, size, first, last)
         if k < 0 or x < 0 or x >= n:
             i += step
             continue
-        if step > 0 and size == 0:
-            break
         low = source[k, x]
         frequency = source[k, x + 1] - low
+        if frequency == 0:
+            i += step
+            continue
+        if step > 0 and size == 0:
+            break
         if (state >> 47) >= frequency:  # 2^63 / 2^PRECISION
             if size == len(stack):
                 return state, -1, i

@@ -19,8 +19,9 @@ class ErrorExpansion:
     """Errors e in low..high become 2 e + bit, those above move up by high + 1, those below down by -low.
 
     The predictor and the order, by complexity, are those of `Recursive`; every layer carries an equal part of
-    the bits in its smoothest pixels, with the thresholds that cost the least squared error. Pixels that could
-    leave 0..255 are kept out; those a location map tells from changed ones are in the header, compressed.
+    the bits in its smoothest pixels, with the thresholds that cost the least squared error, location map
+    included. Pixels that could leave 0..255 are kept out; the location map, which tells them from changed
+    ones, is in the header, compressed.
 
     Reference:
         Thodi and Rodriguez, IEEE Trans. Image Processing 16(3), 2007; Sachnev, Kim, Nam, Suresh and Shi,
@@ -38,7 +39,7 @@ class ErrorExpansion:
         """In the header."""
         return 1
 
-    def hide(self, planes: Planes, reserved: int, message: bytes) -> Hidden:
+    def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
         """Layer by layer."""
         planes, bits = planes.copy(), np.unpackbits(np.frombuffer(message, dtype=np.uint8))
         numbers = list(layer_numbers(planes))
@@ -95,6 +96,8 @@ def _hide(planes: Planes, color: int, parity: int, reserved: int, bits: np.ndarr
         used = int(np.searchsorted(carried, taken)) + 1 if taken else 0
         moved = np.where(carries, error**2 + error + 0.5, np.where(error > high, (high + 1.0) ** 2, low**2))
         cost = float(moved[:used][free[:used]].sum())
+        if taken:
+            cost *= 1 + _map_bits(value[:used], error[:used], free[:used], low, high) / taken
         if best is None or (-taken, cost) < (-best[1], best[0]):
             best = cost, taken, used, low, high
     if best is None:
@@ -135,6 +138,14 @@ def _reveal(
     before = np.where(free, after - change, after)
     planes.reshape(-1)[of.index[order]] = (before & 255).astype(np.uint8)
     return bits[:taken] if len(bits) >= taken else bits
+
+
+def _map_bits(value: np.ndarray, error: np.ndarray, free: np.ndarray, low: int, high: int) -> float:
+    """Of a location map, about: n H(k / n) for k pixels kept out of n that are doubtful."""
+    shift = np.where(error > high, high + 1, np.where(error < low, low, error))
+    doubtful = ~_free(np.where(free, value + shift, value), low, high)
+    n, k = int(doubtful.sum()), int((~free).sum())
+    return float(sum(x * np.log2(n / x) for x in (k, n - k) if x > 0))
 
 
 def _free(value: np.ndarray, low: int, high: int) -> np.ndarray:

@@ -1,29 +1,27 @@
-"""Laws as integers: how host and stego laws are written into a picture, and which ones are chosen.
+"""Laws as integers: how host and stego laws are written into a picture.
 
 A law is sent as levels q_j, frequencies being 2^(-q_j / 8) of the greatest; the tables of the coder follow
 from them in integer arithmetic.
 """
 
-from collections.abc import Iterator
+import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from numba import njit
 
 from semcom.errors import CorruptStego
 from semcom.hiding.ans import PRECISION
-from semcom.theory.data_hiding import stego_laws
 
 LEVELS_PER_OCTAVE = 8
 MOST_LEVEL = PRECISION * LEVELS_PER_OCTAVE - 1
 RICE_BITS = 2
-ITERATIONS = 100
-WEIGHTS = (0.02, 300.0)  # of an entropy, squared error per nat
-FEWEST = 50  # symbols of a class that is used
 # 2^(-i / 8), i = 0..7, of 2^24
-POWERS = (16777216, 15384775, 14107901, 12937002, 11863283, 10878679, 9975792, 9147842)
-LEVEL = np.arange(MOST_LEVEL + 1)
-APART = np.abs(np.arange(-MOST_LEVEL, MOST_LEVEL + 1))
+POWERS = np.array((16777216, 15384775, 14107901, 12937002, 11863283, 10878679, 9975792, 9147842))
+REACHES = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # T, of laws over -T..T
+REACH_BITS = 4
 
 Levels = Int[np.ndarray, " symbols"]
 Bounds = Int[np.ndarray, " bounds"]
@@ -32,12 +30,11 @@ Tables = Int[np.ndarray, "laws bounds"]
 
 def frequencies(levels: Levels) -> Levels:
     """Of sum 2^16, none below 1, in integer arithmetic."""
-    weights = [POWERS[int(q) % LEVELS_PER_OCTAVE] >> (int(q) // LEVELS_PER_OCTAVE) for q in levels]
-    total = sum(weights)
+    weights = POWERS[levels % LEVELS_PER_OCTAVE] >> (levels // LEVELS_PER_OCTAVE)
     free = (1 << PRECISION) - len(weights)
-    counts = [1 + weight * free // total for weight in weights]
-    counts[counts.index(max(counts))] += (1 << PRECISION) - sum(counts)
-    return np.array(counts, dtype=np.int64)
+    counts = 1 + weights * free // weights.sum()
+    counts[counts.argmax()] += (1 << PRECISION) - counts.sum()
+    return counts
 
 
 def cumulative(levels: Levels) -> Bounds:
@@ -55,25 +52,37 @@ def quantised(law: Float[np.ndarray, " symbols"], occurrences: float) -> Levels:
         law: p.
         occurrences: n, symbols of this law.
     """
-    levels = np.zeros(len(law), dtype=np.int64)
-    shares = law.max() * 2.0 ** (-LEVEL / LEVELS_PER_OCTAVE)
-    cost = occurrences * (shares / np.log(2) + law[:, None] * LEVEL / LEVELS_PER_OCTAVE)
-    for place, guess in _walk(levels):
-        levels[place] = (cost[place] + APART[MOST_LEVEL - guess : 2 * MOST_LEVEL + 1 - guess]).argmin()
+    return _quantised(law, occurrences)
+
+
+@njit(cache=True, nogil=True)
+@typing.no_type_check
+def _quantised(law, occurrences):
+    levels = np.zeros(len(law), np.int64)
+    greatest = law.max()
+    for step in range(len(law)):
+        guess, place = _guess(levels, step), _place(len(law), step)
+        least = np.inf
+        for level in range(MOST_LEVEL + 1):
+            share = greatest * 2.0 ** (-level / LEVELS_PER_OCTAVE)
+            cost = occurrences * (share / np.log(2) + law[place] * level / LEVELS_PER_OCTAVE)
+            cost += abs(level - guess)
+            if cost < least:
+                least = cost
+                levels[place] = level
     return levels
 
 
 def packed(levels: Levels) -> str:
     """Bits: Rice codes of differences, outwards from straight lines, and of one side from the other."""
     folded = _folded(levels)
-    best = min(range(1 << RICE_BITS), key=lambda k: _length(folded, k))
-    return f"{best:0{RICE_BITS}b}" + "".join(_rice(value, best) for value in folded)
+    best = int(np.argmin(_lengths(folded)))
+    return f"{best:0{RICE_BITS}b}" + "".join(_rice(int(value), best) for value in folded)
 
 
 def packed_bits(levels: Levels) -> int:
     """Length of `packed`."""
-    folded = _folded(levels)
-    return RICE_BITS + min(_length(folded, k) for k in range(1 << RICE_BITS))
+    return RICE_BITS + int(min(_lengths(_folded(levels))))
 
 
 def unpacked(bits: "Bits", symbols: int) -> Levels:
@@ -84,7 +93,8 @@ def unpacked(bits: "Bits", symbols: int) -> Levels:
     """
     k = bits.number(RICE_BITS)
     levels = np.zeros(symbols, dtype=np.int64)
-    for place, guess in _walk(levels):
+    for step in range(symbols):
+        place, guess = _place(symbols, step), _guess(levels, step)
         folded = bits.rice(k)
         levels[place] = guess + (folded // 2 if folded % 2 == 0 else -(folded + 1) // 2)
         if not 0 <= levels[place] <= MOST_LEVEL:
@@ -130,47 +140,59 @@ def to_bytes(bits: str) -> bytes:
 
 
 @dataclass(frozen=True, eq=False)
-class Laws:
-    """The laws of the classes in use; symbols are prediction errors -reach..reach.
+class ClassLaws:
+    """The laws of one class; symbols are prediction errors -T..T.
 
     Args:
-        reach: T.
-        classes: Numbers of the classes, rising.
-        host: Levels of p per class, over 2 T + 1 symbols.
+        number: Of the class.
+        reach: T, one of `REACHES`.
+        host: Levels of p, over 2 T + 1 symbols.
         stego: Levels of r.
     """
 
+    number: int
     reach: int
-    classes: tuple[int, ...]
-    host: tuple[Levels, ...]
-    stego: tuple[Levels, ...]
+    host: Levels
+    stego: Levels
 
-    def tables(self) -> tuple[Tables, Tables]:
-        """Cumulative frequencies of p and of r, a row per class in use."""
-        width = 2 * self.reach + 2
-        p, r = (
-            np.array([cumulative(levels) for levels in side], dtype=np.int64).reshape(-1, width)
-            for side in (self.host, self.stego)
-        )
-        return p, r
 
-    def bits(self, all_classes: int) -> str:
-        """As they are sent: reach in 6 bits, a flag per class, tables."""
-        flags = "".join("1" if k in self.classes else "0" for k in range(all_classes))
-        tables = (packed(levels) for pair in zip(self.host, self.stego, strict=True) for levels in pair)
-        return f"{self.reach:06b}{flags}{''.join(tables)}"
+def tables(laws: Sequence[ClassLaws]) -> tuple[Tables, Tables]:
+    """Cumulative frequencies of p and of r, a row per class; short ones go on without an increase."""
+    width = 2 * max((of.reach for of in laws), default=0) + 2
+    p, r = np.full((2, len(laws), width), 1 << PRECISION, dtype=np.int64)
+    for row, of in enumerate(laws):
+        p[row, : 2 * of.reach + 2] = cumulative(of.host)
+        r[row, : 2 * of.reach + 2] = cumulative(of.stego)
+    return p, r
 
-    @classmethod
-    def read(cls, bits: Bits, all_classes: int) -> "Laws":
-        """The opposite.
 
-        Raises:
-            CorruptStego: Bits that are no laws.
-        """
-        reach = bits.number(6)
-        classes = tuple(k for k in range(all_classes) if bits.number(1))
-        levels = [unpacked(bits, 2 * reach + 1) for _ in range(2 * len(classes))]
-        return cls(reach, classes, tuple(levels[::2]), tuple(levels[1::2]))
+def written(laws: Sequence[ClassLaws], all_classes: int) -> str:
+    """Bits as they are sent: a flag per class, then T, p and r of each class that is used."""
+    numbers = {of.number for of in laws}
+    flags = "".join("1" if k in numbers else "0" for k in range(all_classes))
+    bodies = (
+        f"{REACHES.index(of.reach):0{REACH_BITS}b}{packed(of.host)}{packed(of.stego)}"
+        for of in sorted(laws, key=lambda of: of.number)
+    )
+    return flags + "".join(bodies)
+
+
+def read_laws(bits: Bits, all_classes: int) -> tuple[ClassLaws, ...]:
+    """The opposite of `written`.
+
+    Raises:
+        CorruptStego: Bits that are no laws.
+    """
+    numbers = [k for k in range(all_classes) if bits.number(1)]
+    found: list[ClassLaws] = []
+    for number in numbers:
+        index = bits.number(REACH_BITS)
+        if index >= len(REACHES):
+            raise CorruptStego("the picture's tables are damaged; get it again, without any change to it")
+        symbols = 2 * REACHES[index] + 1
+        host = unpacked(bits, symbols)
+        found.append(ClassLaws(number, REACHES[index], host, unpacked(bits, symbols)))
+    return tuple(found)
 
 
 def coupling(p: Bounds, r: Bounds) -> Float[np.ndarray, "symbols symbols"]:
@@ -184,122 +206,54 @@ def coupling(p: Bounds, r: Bounds) -> Float[np.ndarray, "symbols symbols"]:
     return inside.clip(0) / (1 << PRECISION)
 
 
-def squared_distance(symbols: int) -> Float[np.ndarray, "symbols symbols"]:
-    """(i - j)^2."""
-    places = np.arange(symbols, dtype=float)
-    return (places[:, None] - places) ** 2
-
-
 def transition(p: Bounds, r: Bounds) -> Float[np.ndarray, "symbols symbols"]:
-    """w(y|x) of the monotone coupling, from cumulative frequencies."""
-    return coupling(p, r) * (1 << PRECISION) / np.diff(p)[:, None]
+    """w(y|x) of the monotone coupling, from cumulative frequencies; rows of frequency 0 are 0."""
+    return coupling(p, r) * (1 << PRECISION) / np.maximum(np.diff(p), 1)[:, None]
 
 
-@dataclass(frozen=True, eq=False)
-class Design:
-    """Laws and what they promise.
-
-    Args:
-        laws: Theirs.
-        bits: Hidden, less what the tables take.
-        cost: Squared error + gamma KL(r || p), added up over all pixels.
-    """
-
-    laws: Laws
-    bits: float
-    cost: float
+@njit(cache=True, nogil=True)
+@typing.no_type_check
+def _place(symbols, step):
+    """From the middle to the right, then to the left."""
+    middle = symbols // 2
+    return middle + step if step <= middle else 2 * middle - step
 
 
-def design(
-    counts: Int[np.ndarray, "classes symbols"], wanted_bits: float, kl_weight: float, bisections: int = 16
-) -> Design:
-    """The laws that hide so many bits for the least squared error: all classes pay the same for a bit.
-
-    Args:
-        counts: Of the prediction errors -T..T in every class.
-        wanted_bits: Infinite for as many as there is room for.
-        kl_weight: gamma, of KL(r || p), in squared levels per nat; not negative.
-        bisections: Of mu.
-    """
-    reach = counts.shape[1] // 2
-    numbers = np.flatnonzero(counts.sum(1) >= FEWEST)
-    if not len(numbers):
-        return Design(Laws(reach, (), (), ()), 0.0, 0.0)
-    counts = counts[numbers]
-    hosts = [quantised((row + 0.1) / (row + 0.1).sum(), float(row.sum())) for row in counts]
-    p_bounds = np.array([cumulative(levels) for levels in hosts])
-    p = np.diff(p_bounds) / (1 << PRECISION)
-    host_prices = [packed_bits(levels) for levels in hosts]
-    cost = squared_distance(counts.shape[1])
-    host_bits = -(counts * np.log2(p)).sum(1)
-
-    def at(weight: float) -> Design:
-        if np.isinf(weight):
-            r = np.full(p.shape, 1 / p.shape[1])
-        else:
-            r = stego_laws(p, cost, weight, kl_weight, iterations=ITERATIONS)
-        chosen: list[int] = []
-        stego: list[Levels] = []
-        bits = error = 0.0
-        for k, law in enumerate(r):
-            levels = quantised(law, float(counts[k].sum()))
-            bounds = cumulative(levels)
-            w = transition(p_bounds[k], bounds)
-            shown = counts[k] @ w
-            gain = -(shown * np.log2(np.diff(bounds) / (1 << PRECISION))).sum() - host_bits[k]
-            moved = float((counts[k] @ (w * cost)).sum())
-            if kl_weight:
-                q = np.diff(bounds) / (1 << PRECISION)
-                moved += kl_weight * float(counts[k].sum() * (q * np.log(q / p[k])).sum())
-            price = host_prices[k] + packed_bits(levels)
-            # What is left out here must be hidden elsewhere, at `weight` per nat; a bit sent costs 1/2.
-            worth = np.inf if np.isinf(weight) else weight * np.log(2)
-            if gain > price and (np.isinf(worth) or worth * (gain - price) > moved + price / 2):
-                chosen.append(k)
-                stego.append(levels)
-                bits += gain - price
-                error += moved + price / 2
-        laws = Laws(
-            reach, tuple(int(numbers[k]) for k in chosen), tuple(hosts[k] for k in chosen), tuple(stego)
-        )
-        return Design(laws, bits, error)
-
-    if np.isinf(wanted_bits):
-        return at(np.inf)
-    low, high = np.log(WEIGHTS)
-    best = at(float(np.exp(high)))
-    if best.bits < wanted_bits:
-        return at(np.inf)
-    for _ in range(bisections):
-        middle = (low + high) / 2
-        found = at(float(np.exp(middle)))
-        if found.bits >= wanted_bits:
-            best, high = found, middle
-        else:
-            low = middle
-    return best
-
-
-def _walk(levels: Levels) -> Iterator[tuple[int, int]]:
-    """Places from the middle to the right, then to the left, and guesses from the places before."""
+@njit(cache=True, nogil=True)
+@typing.no_type_check
+def _guess(levels, step):
+    """From the places before: a straight line outwards, on the left with the lean of its right side."""
     middle = len(levels) // 2
-    for i in range(middle + 1):
-        far, near = (int(levels[max(middle + i - back, middle)]) for back in (2, 1))
-        guess = 2 * near - far if i > 1 else near if i else 0
-        yield middle + i, min(max(guess, 0), MOST_LEVEL)
-    for i in range(1, middle + 1):
-        lean = int(levels[middle - i + 1]) - int(levels[middle + i - 1])
-        yield middle - i, min(max(int(levels[middle + i]) + lean, 0), MOST_LEVEL)
+    if step == 0:
+        return 0
+    if step <= middle:
+        near = levels[middle + step - 1]
+        guess = 2 * near - levels[middle + step - 2] if step > 1 else near
+    else:
+        i = step - middle
+        guess = levels[middle + i] + levels[middle - i + 1] - levels[middle + i - 1]
+    return min(max(guess, 0), MOST_LEVEL)
 
 
-def _folded(levels: Levels) -> list[int]:
+@njit(cache=True, nogil=True)
+@typing.no_type_check
+def _folded(levels):
     """Differences from the guesses, as numbers that are not negative."""
-    differences = (int(levels[place]) - guess for place, guess in _walk(levels))
-    return [2 * d if d >= 0 else -2 * d - 1 for d in differences]
+    folded = np.zeros(len(levels), np.int64)
+    for step in range(len(levels)):
+        d = levels[_place(len(levels), step)] - _guess(levels, step)
+        folded[step] = 2 * d if d >= 0 else -2 * d - 1
+    return folded
 
 
-def _length(folded: list[int], k: int) -> int:
-    return sum(value >> k for value in folded) + (1 + k) * len(folded)
+@njit(cache=True, nogil=True)
+@typing.no_type_check
+def _lengths(folded):
+    """Of the Rice codes of all parameters."""
+    lengths = np.zeros(1 << RICE_BITS, np.int64)
+    for k in range(len(lengths)):
+        lengths[k] = (folded >> k).sum() + (1 + k) * len(folded)
+    return lengths
 
 
 def _rice(value: int, k: int) -> str:

@@ -38,8 +38,11 @@ class Method(Protocol):
         """In the header of the picture, one per class of methods."""
         ...
 
-    def hide(self, planes: Planes, reserved: int, message: bytes) -> Hidden:
-        """Raise `PayloadTooLarge` where the message does not fit."""
+    def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
+        """Raise `PayloadTooLarge` where the message does not fit.
+
+        `before` is the header of the same message with another number of reserved pixels, to begin with.
+        """
         ...
 
     def reveal(self, planes: Planes, reserved: int, header: bytes, length: int) -> tuple[bytes, Planes]:

@@ -84,20 +84,20 @@ def embedding(host: Pixels, payload: bytes, method: Method | None = None) -> Emb
     chosen: Method = Recursive() if method is None else method
     planes = _checked(host)
     crc = _checksum(planes, payload)
-    size, best = FIRST_GUESS, None
+    size, best, before = FIRST_GUESS, None, b""
     for _ in range(GROWTHS):
         if 8 * size > planes[0].size:
             break
         cleared, displaced = _cleared(planes, 8 * size)
         message = _whitened(displaced + payload)
         try:
-            hidden = chosen.hide(cleared, 8 * size, message)
+            hidden = chosen.hide(cleared, 8 * size, message, before)
         except PayloadTooLarge:
             if best is not None:
                 return best
             room = chosen.capacity_bytes(cleared, 8 * size) - size
             raise _too_large(planes, payload, max(room, 0)) from None
-        needed = HEADER.size + len(hidden.header)
+        needed, before = HEADER.size + len(hidden.header), hidden.header
         if needed <= size:
             head = HEADER.pack(MARK, chosen.number, size, len(payload), crc) + hidden.header
             stego = from_planes(_headed(hidden.planes, head.ljust(size, b"\0")), host.ndim)

@@ -4,11 +4,13 @@ A layer may be changed pixel by pixel without changing what predicts it, so that
 predictions and complexities as the embedder.
 """
 
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int, UInt8
+from numba import njit
 
 Planes = UInt8[np.ndarray, "colors height width"]
 Integers = Int[np.ndarray, " sites"]
@@ -49,24 +51,19 @@ def layer(planes: Planes, color: int, parity: int, reserved: int = 0) -> Layer:
         parity: 0 or 1, of row + column.
         reserved: So many pixels at the beginning of the first plane are left out.
     """
-    plane = planes[color].astype(np.int32)
-    height, width = plane.shape
-    around = _padded(plane)
-    four = np.stack([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]])
-    total = four.sum(0, dtype=np.int32)
-    variance = 4 * (four**2).sum(0, dtype=np.int32) - total**2
-    near = _padded(variance)
-    complexity = 4 * variance + near[:-2, :-2] + near[:-2, 2:] + near[2:, :-2] + near[2:, 2:]
-    rows, columns = np.indices((height, width), dtype=np.int32)
-    place = rows.astype(np.int64) * width + columns + color * height * width
-    mine = ((rows + columns) % 2 == parity) & (place >= reserved)
+    plane = planes[color]
+    size = (plane.size + 1) // 2
+    index = np.empty(size, np.int64)
+    value, total, complexity = (np.empty(size, np.int32) for _ in range(3))
+    count = _survey(plane, parity, reserved - color * plane.size, index, value, total, complexity)
+    total = total[:count]
     return Layer(
-        index=place[mine],
-        value=plane[mine],
-        prediction=(total[mine] + 2) >> 2,
-        complexity=complexity[mine],
-        low=total[mine] == 0,
-        high=total[mine] == 4 * 255,
+        index=index[:count] + color * plane.size,
+        value=value[:count],
+        prediction=(total + 2) >> 2,
+        complexity=complexity[:count],
+        low=total == 0,
+        high=total == 4 * 255,
     )
 
 
@@ -85,10 +82,51 @@ def from_planes(planes: Planes, ndim: int) -> UInt8[np.ndarray, "..."]:
     return planes[0].copy() if ndim == 2 else np.ascontiguousarray(np.moveaxis(planes, 0, 2))
 
 
-def _padded(plane: np.ndarray) -> np.ndarray:
-    """By one pixel, mirrored about the border: what is added is of the board's other colour, as inside."""
-    for axis in (0, 1):
-        margin = [(0, 0), (0, 0)]
-        margin[axis] = (1, 1)
-        plane = np.pad(plane, margin, mode="reflect" if plane.shape[axis] > 1 else "constant")
-    return plane
+@njit(cache=True, nogil=True)
+@typing.no_type_check
+def _survey(plane, parity, begin, index, value, total, complexity):
+    """Places from `begin` on, values, sums of four neighbours and complexities, written; and how many.
+
+    Beyond the border the picture is mirrored about it, which adds pixels of the board's other colour, as
+    inside; a picture of a single row or column has zeros beside it.
+    """
+    height, width = plane.shape
+    sums = np.empty((height + 2, width + 2), np.int32)
+    variances = np.empty((height + 2, width + 2), np.int32)
+    wide = np.zeros((height + 2, width + 2), np.int32)
+    wide[1:-1, 1:-1] = plane
+    _mirror(wide)
+    for y in range(1, height + 1):
+        for x in range(1 + (y + 1 + parity) % 2, width + 1, 2):
+            a, b, c, d = wide[y - 1, x], wide[y + 1, x], wide[y, x - 1], wide[y, x + 1]
+            sums[y, x] = a + b + c + d
+            variances[y, x] = 4 * (a * a + b * b + c * c + d * d) - sums[y, x] ** 2
+    _mirror(variances)
+    count = 0
+    for y in range(1, height + 1):
+        for x in range(1 + (y + 1 + parity) % 2, width + 1, 2):
+            place = (y - 1) * width + x - 1
+            if place >= begin:
+                index[count] = place
+                value[count] = plane[y - 1, x - 1]
+                total[count] = sums[y, x]
+                near = variances[y - 1, x - 1] + variances[y - 1, x + 1]
+                near += variances[y + 1, x - 1] + variances[y + 1, x + 1]
+                complexity[count] = 4 * variances[y, x] + near
+                count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+@typing.no_type_check
+def _mirror(wide):
+    """Fill the margin of one pixel."""
+    height, width = wide.shape
+    if height > 3:
+        wide[0], wide[-1] = wide[2], wide[-3]
+    else:
+        wide[0], wide[-1] = 0, 0
+    if width > 3:
+        wide[:, 0], wide[:, -1] = wide[:, 2], wide[:, -3]
+    else:
+        wide[:, 0], wide[:, -1] = 0, 0

@@ -36,7 +36,7 @@ class HistogramShifting:
         """In the header."""
         return 2
 
-    def hide(self, planes: Planes, reserved: int, message: bytes) -> Hidden:
+    def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
         """One round per peak."""
         bits = np.unpackbits(np.frombuffer(message, dtype=np.uint8))
         planes, rounds, left = _rounds(planes, reserved, bits)

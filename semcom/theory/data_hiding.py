@@ -257,46 +257,78 @@ def _root(rising_or_falling) -> float:
     return float(brentq(rising_or_falling, 0.0, 1.0, xtol=1e-15))  # pyright: ignore[reportArgumentType]
 
 
-def stego_laws(
-    hosts: Float[np.ndarray, "laws symbols"],
-    distortion: Cost,
-    entropy_weight: float,
-    kl_weight: float = 0.0,
-    smoothing: float = 0.1,
-    iterations: int = 150,
-) -> Float[np.ndarray, "laws symbols"]:
-    """Laws r that minimise  min_w sum p_i w_ij d_ij - mu H(r) + gamma KL(r || p),  several p at once, nearly.
+@dataclass(frozen=True, eq=False)
+class HistogramPrice:
+    """What stego symbols cost that change a histogram: gamma sum_j (R_j log(R_j / P_j) - R_j + P_j).
 
-    Sinkhorn's iterations on the plan, smoothed by eps = `smoothing` (mu + gamma), with K = exp(-d / eps):
-
-        m_j = sum_i u_i K_ij,   r_j = (m_j p_j^(gamma / eps))^(eps / (eps + mu + gamma)),   v_j = r_j / m_j,
-        u_i = p_i / sum_j K_ij v_j
-
-    Errors shrink by 1 / (1 + smoothing) per iteration. A law that is not quite the best costs distortion only
-    in second order.
+    R_j = B_j + sum_k n_k r_kj counts symbols of all laws together: what one law adds to a value, another may
+    take from it. For sum R = sum P it is gamma N KL(R || P), N being that sum.
 
     Args:
-        hosts: p, one row each, positive.
-        distortion: d.
+        weight: gamma, in units of distortion per nat, not negative.
+        occurrences: n_k, symbols of each law, not negative.
+        rest: B_j, of symbols that no law changes; not negative.
+        target: P_j, positive.
+    """
+
+    weight: float
+    occurrences: Float[np.ndarray, " laws"]
+    rest: Law
+    target: Law
+
+
+def stego_laws(
+    hosts: Float[np.ndarray, "laws symbols"],
+    distortion: Cost | Float[np.ndarray, "laws symbols symbols"],
+    entropy_weight: float,
+    price: HistogramPrice | None = None,
+    smoothing: float = 0.1,
+    iterations: int = 150,
+) -> tuple[Float[np.ndarray, "laws symbols"], Law]:
+    """Laws r_k that minimise  sum_k n_k (min_w sum_ij p_ki w_ij d_ij - mu H(r_k)) + a price, nearly.
+
+    Sinkhorn's iterations on the plans, smoothed by eps = `smoothing` mu, with K = exp(-d / eps):
+
+        m_j = sum_i u_i K_ij,   r_j = m_j^(eps / (eps + mu)) exp(-g_j / (eps + mu)),   v_j = r_j / m_j,
+        u_i = p_i / sum_j K_ij v_j
+
+    g_j is the price of one more symbol j, 0 without a `HistogramPrice`. Errors shrink by 1 / (1 + smoothing)
+    per iteration. A law that is not quite the best costs distortion only in second order.
+
+    Args:
+        hosts: p, one row each; symbols of probability 0 are not in the alphabet of that law.
+        distortion: d, of all laws or of each.
         entropy_weight: mu, above 0, in units of d per nat.
-        kl_weight: gamma, in the same units.
+        price: Of the histogram of all laws; none by default, where the n_k do not matter.
         smoothing: Above 0; below 0.02 numbers leave the range of floating point.
         iterations: At least 1.
 
     Returns:
-        r, one row each.
+        r, one row each, and g.
     """
-    total = entropy_weight + kl_weight
-    kernel = np.exp(-distortion / (smoothing * total))
-    kept = hosts ** (kl_weight / total / smoothing)
-    power = smoothing / (1 + smoothing)
-    v = np.ones_like(hosts)
-    r = hosts
+    kernel = np.exp(-distortion / (smoothing * entropy_weight))
+    power, slope = smoothing / (1 + smoothing), 1 / ((1 + smoothing) * entropy_weight)
+    allowed = hosts > 0
+    prices = np.zeros(hosts.shape[1])
+    v, r = allowed.astype(float), hosts
     for _ in range(iterations):
-        m = (hosts / (v @ kernel.T)) @ kernel
-        r = (m * kept) ** power
-        v = r / m
-    return r / r.sum(1, keepdims=True)
+        u = hosts / np.maximum(np.matmul(kernel, v[..., None])[..., 0], TINY)
+        m = np.matmul(u[..., None, :], kernel)[..., 0, :]
+        r = allowed * m**power
+        if price is not None:
+            scales = price.occurrences / (r * np.exp(-slope * prices)).sum(1)
+            prices = _nearer(prices, price, scales @ r, slope)
+            r = r * np.exp(-slope * prices)
+        v = r / np.maximum(m, TINY)
+    return r / r.sum(1, keepdims=True), prices
+
+
+def _nearer(prices: np.ndarray, price: HistogramPrice, shown: np.ndarray, slope: float) -> np.ndarray:
+    """One of Newton's steps towards  g_j = gamma log(R_j / P_j),  R_j = B_j + shown_j exp(-slope g_j)."""
+    moved = shown * np.exp(-slope * prices)
+    total = np.maximum(price.rest + moved, TINY)
+    excess = prices - price.weight * np.log(total / price.target)
+    return prices - excess / (1 + price.weight * slope * moved / total)
 
 
 def _checked(host: ArrayLike, distortion: ArrayLike, rate_nats: float) -> tuple[Law, Cost]:

@@ -7,6 +7,7 @@ from scipy.optimize import brentq
 from semcom.errors import Infeasible, InvalidOption
 from semcom.theory.data_hiding import (
     Divergence,
+    HistogramPrice,
     Transport,
     entropy_nats,
     least_perception,
@@ -47,7 +48,7 @@ def test_geometric_host_by_iterations(rate: float, expected: float) -> None:
     p, d = geometric(8)
 
     def law(log_mu: float) -> np.ndarray:
-        return stego_laws(p[None], d, np.exp(log_mu), smoothing=0.025, iterations=1500)[0]
+        return stego_laws(p[None], d, np.exp(log_mu), smoothing=0.025, iterations=1500)[0][0]
 
     log_mu = brentq(lambda x: entropy_nats(law(x)) - entropy_nats(p) - rate, -2, 4, xtol=1e-5)
     assert transport_cost(p, law(log_mu), d) == pytest.approx(expected, rel=4e-3)
@@ -57,7 +58,7 @@ def test_linear_program_and_iterations_agree() -> None:
     p, d = geometric(4)
     found = optimal_channel(p, d, 0.1)
     weights = np.geomspace(1.5, 4, 40)
-    laws = [stego_laws(p[None], d, w, smoothing=0.03, iterations=1000)[0] for w in weights]
+    laws = [stego_laws(p[None], d, w, smoothing=0.03, iterations=1000)[0][0] for w in weights]
     rates = np.array([entropy_nats(r) - entropy_nats(p) for r in laws])
     costs = np.array([transport_cost(p, r, d) for r in laws])
     assert (np.diff(rates) > 0).all()
@@ -79,6 +80,30 @@ def test_a_bound_on_perception_costs_distortion(perception: Transport | Divergen
     assert middle.distortion > free.distortion
     with pytest.raises(Infeasible, match="the least is"):
         optimal_channel(p, d, 0.15, perception, 0.98 * least)
+
+
+def test_a_price_on_the_histogram_of_two_laws_keeps_it() -> None:
+    """What one law takes from a value the other gives back, and every law is worth its price alone."""
+    k = np.arange(-6, 7)
+    hosts = np.stack([a ** np.abs(k) / (a ** np.abs(k)).sum() for a in (0.3, 0.8)])
+    d, n, mu = (k[:, None] - k) ** 2.0, np.array([3000.0, 5000.0]), 1.0
+    rest = np.full(13, 10.0)
+    target = n @ hosts + rest
+
+    def divergence(weight: float) -> float:
+        r, prices = stego_laws(hosts, d, mu, HistogramPrice(weight, n, rest, target), iterations=400)
+        shown = n @ r + rest
+        assert prices == pytest.approx(weight * np.log(shown / target), abs=3e-4 * weight)
+        assert (np.array([entropy_nats(row) for row in r]) > [entropy_nats(p) for p in hosts])[0]
+        return float((shown * np.log(shown / target)).sum())
+
+    found = [divergence(weight) for weight in (0.0, 1.0, 10.0, 1000.0)]
+    assert np.diff(found).max() < 0
+    assert found[-1] < 1e-3 * found[0]
+    free = stego_laws(hosts, d, mu, iterations=400)[0]
+    assert stego_laws(hosts, d, mu, HistogramPrice(0.0, n, rest, target), iterations=400)[0] == pytest.approx(
+        free
+    )
 
 
 def test_refusals() -> None:

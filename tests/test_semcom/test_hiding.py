@@ -1,6 +1,8 @@
 """Payload and host come back bit for bit, at the rate of theory; what was changed is noticed."""
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,18 @@ from semcom.hiding.shifting import HistogramShifting
 
 PLAIN = (Recursive(), ErrorExpansion(), HistogramShifting())
 METHODS = (*PLAIN, Recursive(5.0))
+
+
+def png_of_sixteen_bits() -> bytes:
+    """One RGB pixel, which readers cut to 8 bits without a word."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    head, pixel = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), zlib.compress(bytes(7))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixel) + chunk(b"IEND", b"")
 
 
 def natural(height: int, width: int, colors: int = 0, seed: int = 0) -> np.ndarray:
@@ -177,8 +191,17 @@ def test_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Capture
     PillowImage.fromarray(natural(80, 100)).save(host)
     PillowImage.fromarray(natural(80, 100)).convert("P").save(tmp_path / "palette.png")
     secret.write_bytes(os.urandom(100_000))
+    (tmp_path / "nothing").touch()
+    (tmp_path / "deep.png").write_bytes(png_of_sixteen_bits())
     hide = ["hide", str(host), "--payload", str(secret), "--out"]
+    before = sorted(tmp_path.iterdir())
     for arguments, words in (
+        ([*hide, str(tmp_path / "no" / "stego.png")], "make it first"),
+        (["hide", str(host), "--payload", str(tmp_path / "nothing"), *hide[4:], "x.png"], "nothing to hide"),
+        (["hide", str(host), "--payload", str(tmp_path / "none"), *hide[4:], "x.png"], "No such file"),
+        (["hide", str(tmp_path / "deep.png"), *hide[2:], "x.png"], "pixels of 16 bits"),
+        (["reveal", str(host), "--payload", str(tmp_path)], "a folder"),
+        (["reveal", str(host), "--payload", "x.png", "--host", "x.png"], "give each its own"),
         ([*hide, str(tmp_path / "stego.jpg")], "without loss"),
         ([*hide, str(tmp_path / "stego.png")], "payload of 100000 bytes"),
         ([*hide, str(tmp_path / "stego.png"), "--method", "magic"], "choose recursive"),
@@ -189,6 +212,7 @@ def test_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Capture
         error = capsys.readouterr().err
         assert words in error
         assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.shared
