@@ -14,7 +14,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +22,7 @@ from semcom.experiment import run_script, write
 from semcom.provenance import environment
 from semcom.theory.alternating_sinkhorn import ANNEALED, alternating_sinkhorn
 from semcom.theory.rdp import Transport, rate_distortion_perception
-from semcom.theory.rdp_closed_forms import gaussian_rate
+from semcom.theory.rdp_closed_forms import GaussianGrid, gaussian_rate
 
 POINTS = ((0.5, 0.05), (1.2, 0.1))  # D, P
 LETTERS, REACH, TOLERANCE = 96, 4.5, 1e-8
@@ -31,28 +30,13 @@ SIZES = (16, 32, 64, 96, 128, 256, 512, 1024)
 QUICK, TINY = 256, 16
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """A Gaussian on equidistant points, and squared differences between them."""
-
-    law: torch.Tensor
-    squared: torch.Tensor
-    variance: float
-
-    @classmethod
-    def of(cls, letters: int) -> "Grid":
-        """As many letters."""
-        x = torch.linspace(-REACH, REACH, letters, dtype=torch.float64)
-        law = torch.exp(-(x**2) / 2)
-        law = law / law.sum()
-        return cls(law, (x[:, None] - x) ** 2, float(law @ x**2))
-
-    def solve(self, points: Sequence[tuple[float, float]]):
-        """R(D, P) at all points in one batch."""
-        d, p = torch.tensor(points, dtype=torch.float64).T
-        return rate_distortion_perception(
-            self.law, self.squared, d, p, Transport(self.squared), tolerance=TOLERANCE, start=self.law
-        )
+def solve(grid: GaussianGrid, points: Sequence[tuple[float, float]]):
+    """R(D, P) at all points in one batch."""
+    d, p = torch.tensor(points, dtype=torch.float64).T
+    measure = Transport(grid.squared)
+    return rate_distortion_perception(
+        grid.law, grid.squared, d, p, measure, tolerance=TOLERANCE, start=grid.law
+    )
 
 
 def timed(call: Callable) -> tuple[object, float]:
@@ -64,15 +48,14 @@ def timed(call: Callable) -> tuple[object, float]:
 
 def compare(letters: int, epsilons: Sequence[float]) -> list[dict]:
     """Both methods at each point."""
-    grid = Grid.of(letters)
-    law, squared = grid.law.numpy(), grid.squared.numpy()
-    grid.solve(POINTS[:1])  # first calls are slow
+    grid = GaussianGrid.of(letters, REACH)
+    solve(grid, POINTS[:1])  # first calls are slow
     rows = []
     for d, p in POINTS:
-        ours, ours_s = timed(lambda point=(d, p): grid.solve([point]))
+        ours, ours_s = timed(lambda point=(d, p): solve(grid, [point]))
         theirs, theirs_s = timed(
             lambda point=(d, p): alternating_sinkhorn(
-                law, squared, squared, *point, epsilons, tolerance=TOLERANCE
+                grid.law, grid.squared, grid.squared, *point, epsilons, tolerance=TOLERANCE
             )
         )
         closed = gaussian_rate(grid.variance, d, p)
@@ -90,13 +73,13 @@ def sizes(letters: Sequence[int]) -> list[dict]:
     """One point at each number of letters, and twelve at once up to 128."""
     rows = []
     for n in letters:
-        grid = Grid.of(n)
-        found, seconds = timed(lambda grid=grid: grid.solve(POINTS[:1]))
+        grid = GaussianGrid.of(n, REACH)
+        found, seconds = timed(lambda grid=grid: solve(grid, POINTS[:1]))
         row = {"letters": n, "seconds": seconds, "iterations": int(found.iterations)}
         row |= {"residual": float(found.kkt_residual), "rate_nats": float(found.rate_nats)}
         if n <= 128:
             batch = [(d, p) for d in (0.2, 0.5, 0.8, 1.2) for p in (0.01, 0.05, 0.1)]
-            row["seconds_per_point_of_12"] = timed(lambda grid=grid, batch=batch: grid.solve(batch))[1] / 12
+            row["seconds_per_point_of_12"] = timed(lambda grid=grid, batch=batch: solve(grid, batch))[1] / 12
         rows.append(row)
         print(f"{n:5d} letters: {seconds:.3f} s, {row['iterations']} iterations")
     return rows

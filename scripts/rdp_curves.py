@@ -33,6 +33,7 @@ from semcom.theory.rdp import (
     zero_rate_distortion,
 )
 from semcom.theory.rdp_closed_forms import (
+    GaussianGrid,
     binary_critical_perception,
     binary_rate,
     binary_zero_rate_distortion,
@@ -55,14 +56,6 @@ LINK_RHO, LINK_SNR_DB = (1 / 12, 1 / 48, 1 / 192), tuple(float(x) for x in range
 
 def values(*numbers: float) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.float64)
-
-
-def gaussian(letters: int) -> tuple[torch.Tensor, torch.Tensor, float, float]:
-    """Law, squared differences, variance of the grid, and what the grid adds to the cost of transport."""
-    x = torch.linspace(-REACH, REACH, letters, dtype=torch.float64)
-    law = torch.exp(-(x**2) / 2)
-    law = law / law.sum()
-    return law, (x[:, None] - x) ** 2, float(law @ x**2), float((x[1] - x[0]) ** 2) / 12
 
 
 def table(
@@ -102,7 +95,8 @@ def tables(out: dict) -> str:
         closed = closed_form(lambda d, p, q=one: binary_rate(q, d, p), BINARY_D, BINARY_P)
         add(f"binary {one:g}", f"Binary, p = {one:g}, total variation", BINARY_D, BINARY_P, found, closed)
     for letters in sorted({COARSE, LETTERS}):
-        law, squared, variance, added = gaussian(letters)
+        grid = GaussianGrid.of(letters, REACH)
+        law, squared, variance, added = grid.law, grid.squared, grid.variance, grid.excess_w2_squared
         measure = Transport(squared)
         d, p = values(*GAUSSIAN_D), values(*GAUSSIAN_P)[:, None]
         closed = closed_form(lambda d, p, v=variance: gaussian_rate(v, d, p), GAUSSIAN_D, GAUSSIAN_P)
@@ -144,7 +138,8 @@ def curves(out: Path) -> None:
         out / "binary.svg", computed_curves("Binary source, p = 0.1, total variation", axes, drawn, lines)
     )
 
-    law, squared, variance, added = gaussian(LETTERS)
+    grid = GaussianGrid.of(LETTERS, REACH)
+    law, squared, variance, added = grid.law, grid.squared, grid.variance, grid.excess_w2_squared
     d = np.linspace(0.1, 1.9, 25)
     allowed = values(*(p + added * (p > 0) for p in SHOWN_P))
     found = rate_distortion_perception(law, squared, values(*d), allowed[:, None], Transport(squared))
@@ -187,7 +182,8 @@ def maps(out: Path) -> dict:
         region_map("Binary source, p = 0.1, total variation", d.tolist(), p.tolist(), seen, borders),
     )
 
-    law, squared, variance, added = gaussian(LETTERS // 2)  # the map is coarser than the grid's errors
+    grid = GaussianGrid.of(LETTERS // 2, REACH)  # the map is coarser than the grid's errors
+    law, squared, variance, added = grid.law, grid.squared, grid.variance, grid.excess_w2_squared
     d, p = np.linspace(0.05, 2.1, MAP_POINTS), np.linspace(0.005, 1.1, MAP_POINTS)
     found = rate_distortion_perception(
         law, squared, values(*d), values(*(p + added))[:, None], Transport(squared)

@@ -7,13 +7,46 @@ References:
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import entr, lambertw
 
 from semcom.errors import InvalidOption
 
 ROUNDING = 1e-15  # nearer to -1 / e Lambert's function has no value in floating point
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianGrid:
+    """N(0, 1) on equidistant letters, for solvers of discrete sources to be compared with the closed forms.
+
+    Args:
+        law: Probabilities.
+        squared: (x_i - x_j)^2.
+        variance: Of the law, for which the closed forms are to be taken.
+        excess_w2_squared: h^2 / 12 with h the distance of neighbours, about what the grid adds to squared W2.
+    """
+
+    law: Float[np.ndarray, " letters"]
+    squared: Float[np.ndarray, "letters letters"]
+    variance: float
+    excess_w2_squared: float
+
+    @classmethod
+    def of(cls, letters: int, reach: float = 4.5) -> "GaussianGrid":
+        """From -reach to reach.
+
+        Raises:
+            InvalidOption: Fewer than 2 letters, or a reach that is not above 0.
+        """
+        if letters < 2 or not reach > 0:
+            raise InvalidOption(f"{letters} letters to +-{reach:g}: at least 2, and above 0")
+        x = np.linspace(-reach, reach, letters)
+        law = np.exp(-(x**2) / 2)
+        law /= law.sum()
+        return cls(law, (x[:, None] - x) ** 2, float(law @ x**2), float(x[1] - x[0]) ** 2 / 12)
 
 
 def binary_rate(one: float, distortion: float, perception: float = math.inf) -> float:

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.summary import figures
 from semcom.theory.rdp_closed_forms import (
+    GaussianGrid,
     binary_critical_perception,
     binary_rate,
     binary_zero_rate_distortion,
@@ -209,3 +210,18 @@ def test_a_fitted_model_has_the_variance_of_the_pictures() -> None:
     halves = np.concatenate([np.full((8, 64, 3), 0.5), rng.random((8, 64, 3))])
     known = limit(fit([halves], 2), 10.0, 0.5, (0.0,)).mse[0]
     assert known < 0.8 * limit(fit([halves], 1), 10.0, 0.5, (0.0,)).mse[0]
+
+
+def test_the_grid_has_the_moments_it_says() -> None:
+    """Sums are integrals over +-a and the terms of Euler and Maclaurin at the ends, to h^4."""
+    grid, a, h = GaussianGrid.of(128), 4.5, 9 / 127
+    density, mass = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), math.erf(4.5 / math.sqrt(2))
+    zeroth = mass + h * density - h**2 / 6 * a * density
+    second = mass - 2 * a * density + h * a**2 * density + h**2 / 6 * (2 * a - a**3) * density
+    assert grid.law.sum() == pytest.approx(1)
+    assert grid.variance == pytest.approx(second / zeroth, abs=1e-8)
+    assert grid.squared[0, -1] == pytest.approx(81)
+    assert grid.excess_w2_squared == pytest.approx((9 / 127) ** 2 / 12)
+    for letters, reach in ((1, 4.5), (8, 0.0)):
+        with pytest.raises(InvalidOption, match="letters to"):
+            GaussianGrid.of(letters, reach)
