@@ -123,7 +123,8 @@ def send(
     receiver: Annotated[
         str,
         typer.Option(
-            help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only).",
+            help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
+            "refiner (with a --prior that takes guesses).",
             show_default="none",
         ),
     ] = "",
