@@ -142,9 +142,9 @@ def figure(frame):
     modes = list(dict.fromkeys(frame["mode"]))
     for axes, mode in zip(drawing.subplots(len(modes), 2, squeeze=False), modes, strict=True):
         of_mode = frame[(frame["mode"] == mode) & (frame["method"] != "histogram shifting")]
-        common = of_mode[of_mode.groupby(["item", "bpp"])["fits"].transform("all")]
-        for name, rows in common.groupby("method", sort=False):
-            means = rows.groupby("bpp")[["psnr_db", "error_kl"]].mean()
+        common = of_mode.groupby(["item", "bpp"])["fits"].transform("all")
+        for name, rows in of_mode.groupby("method", sort=False):
+            means = rows[common[rows.index]].groupby("bpp")[["psnr_db", "error_kl"]].mean()
             axes[0].plot(means.index, means["psnr_db"], "o-", label=name)
             axes[1].semilogy(means.index, means["error_kl"], "o-", label=name)
         for axis, label in zip(axes, ("PSNR in dB", "KL of prediction errors, nats"), strict=True):
