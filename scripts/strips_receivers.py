@@ -16,7 +16,7 @@ from semcom import presets
 from semcom.budget import Budget
 from semcom.data import centre, load_folder
 from semcom.experiment import run_script, write
-from semcom.plots import image_strip
+from semcom.strips import image_strip
 from semcom.sweep import noise_streams
 
 SCHEMES = ("deepjscc", "deepjscc-perceptual", "deepjscc+diffpir:8", "avif+ldpc:csit-average+diffpir:8")

@@ -26,7 +26,8 @@ from semcom.experiment import (
     write,
     write_figure,
 )
-from semcom.plots import image_strip, metric_vs_snr, perception_distortion
+from semcom.plots import metric_vs_snr, perception_distortion
+from semcom.strips import image_strip
 from semcom.sweep import noise_streams
 
 SCHEMES = ("envelope:csit-average", "softcast", "deepjscc", "deepjscc-perceptual")

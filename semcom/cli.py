@@ -194,7 +194,7 @@ def send(
     if out is not None:
         _write_picture(out, to_picture(pictures[record.scheme]))
     if strip is not None:
-        from semcom.plots import image_strip
+        from semcom.strips import image_strip
 
         _write_picture(strip, image_strip(item.x, pictures))
     if as_json:

@@ -87,7 +87,7 @@ def write_report(
         title: Heading.
         tables: Caption to frame. Numbers get four significant digits; give strings for anything else.
         figures: Description to figure; figures carry their own titles.
-        strips: Caption to picture, as from `plots.image_strip`.
+        strips: Caption to picture, as from `strips.image_strip`.
         notes: What a reader should know: limits, policies, what was left out and why.
         summary: A sentence or two below the heading.
 

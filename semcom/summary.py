@@ -16,7 +16,6 @@ from semcom.metrics.catalogue import ALL_METRICS
 from semcom.plots import (
     LABELS,
     ReferenceLine,
-    image_strip,
     metric_vs_rho,
     metric_vs_snr,
     perception_distortion,
@@ -24,6 +23,7 @@ from semcom.plots import (
 from semcom.report import write_report
 from semcom.results import ResultStore
 from semcom.statistics import summarise
+from semcom.strips import image_strip
 from semcom.sweep import kept_path
 from semcom.theory.source_limit import GaussianModel, mean_psnr_db
 

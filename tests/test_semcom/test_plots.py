@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 
-from semcom.errors import InvalidOption, InvalidSource, UnknownName
+from semcom.errors import InvalidOption, UnknownName
 from semcom.plots import (
     COLORS,
     KnobCurve,
     ReferenceLine,
     figure_bytes,
     frontier_schemes,
-    image_strip,
     knob_curves,
     metric_vs_rho,
     metric_vs_snr,
@@ -185,59 +183,3 @@ def test_drawing_leaves_matplotlib_alone(records):
     before = dict(matplotlib.rcParams)
     metric_vs_snr(records, "psnr_db", "1/12", "awgn")
     assert dict(matplotlib.rcParams) == before
-
-
-# Strips
-
-
-def picture(height=120, width=500):
-    x = torch.linspace(0.2, 0.6, width).expand(1, 3, height, width).contiguous()
-    x[:, :, 20:60, 300:360:2] += 0.3  # the detail
-    return x
-
-
-def test_strip_shows_pictures_detail_and_error():
-    x = picture()
-    strip = image_strip(x, {"dark": x - 0.1, "same": x}, {"dark": "20 dB"}, gain=4.0, tile=250)
-    assert strip.mode == "RGB"
-    pixels = np.asarray(strip).astype(int)
-    left, column = 12, 250 + 8
-    top = 12 + 2 * 20 + 8
-    # The picture is halved: its own columns next to each other
-    assert abs(pixels[top + 50, left + 10] - 255 * x[0, :, 100, 20].numpy()).max() <= 2
-    dark = pixels[top + 50, left + column + 10]
-    assert abs(dark - 255 * (x - 0.1)[0, :, 100, 20].numpy()).max() <= 2
-    # The error row: 0.1 times 4 in "inferno", and 0 for the perfect one
-    import matplotlib
-
-    bottom = strip.height - 12 - 10
-    inferno = matplotlib.colormaps["inferno"]
-    assert abs(pixels[bottom, left + column + 100] - 255 * np.array(inferno(0.4)[:3])).max() <= 2
-    assert abs(pixels[bottom, left + 2 * column + 100] - 255 * np.array(inferno(0.0)[:3])).max() <= 1
-
-
-def test_detail_is_where_the_texture_is():
-    from semcom.plots import _detail_window
-
-    top, left, height, width = _detail_window(picture(), 100)
-    assert top <= 20
-    assert top + height >= 60
-    assert left <= 300
-    assert left + width >= 360
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 5000), (5000, 3), (64, 64)])
-def test_strips_of_odd_pictures(size):
-    x = torch.full((1, 3, *size), 0.5)
-    strip = image_strip(x, {"a name that is far too long for its column " * 3: x}, tile=64)
-    assert strip.width == 2 * 12 + 2 * 64 + 8
-
-
-def test_strip_refuses_what_does_not_fit():
-    x = picture()
-    with pytest.raises(InvalidSource, match="same"):
-        image_strip(x, {"same": x[:, :, :50]})
-    with pytest.raises(InvalidSource):
-        image_strip(x, {"bright": x + 1})
-    with pytest.raises(InvalidOption, match="gain"):
-        image_strip(x, {}, gain=0.0)

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from semcom.plots import image_strip, metric_vs_snr
+from semcom.plots import metric_vs_snr
 from semcom.report import write_report
+from semcom.strips import image_strip
 
 ATTACK = '<script>alert("x")</script> & more'
 
