@@ -227,7 +227,7 @@ class IdealLink:
         if self.target_error is not None:
             variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
             deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
-            carried = carried - variance.sqrt() * deviations + math.log2(2 * uses) / 2
+            carried = carried - variance.sqrt() * deviations + math.log2(max(2 * uses, 1)) / 2
         return carried
 
     def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:

@@ -181,6 +181,11 @@ def test_ideal_link_fills_the_outage_capacity_of_a_fading_channel() -> None:
     assert abs(lost - 0.1) < 5 * deviation
 
 
+@pytest.mark.parametrize("link", [IdealLink(), IdealLink(1e-3)])
+def test_ideal_link_without_channel_uses_carries_nothing(link: IdealLink) -> None:
+    assert link.payload_bits(AWGN(), 10.0, 0) == 0
+
+
 def test_ideal_link_at_finite_length_follows_the_normal_approximation() -> None:
     link, data_uses = IdealLink(1e-3), 300
     bits = link.payload_bits(AWGN(), 3.0, data_uses)
