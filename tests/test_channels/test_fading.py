@@ -44,6 +44,13 @@ def test_gain_is_constant_in_a_block_and_new_in_the_next(channel):
     assert within(product.imag, 0.0)
 
 
+def test_a_block_without_end_is_one_gain():
+    """And takes no more memory than the uses in it."""
+    for channel in (RayleighBlockFading(10**15), RicianBlockFading(10**15, 3.0)):
+        h = gains(channel, 2, 25)
+        assert (h == h[:, :1]).all()
+
+
 def test_every_item_fades_on_its_own():
     h = gains(RayleighBlockFading(100), 4000, 1)[:, 0]
     assert within((h[:-1] * h[1:].conj()).real, 0.0)
