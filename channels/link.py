@@ -5,6 +5,7 @@
 # pyright: reportUnknownLambdaType=false
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -204,10 +205,10 @@ class IdealLink:
         outage capacity of the budget.
         """
         carried: list[Tensor] = []
-        step = max(1, 2**21 // max(data_uses, 1))  # bounds the memory of one call
         x = torch.ones(1, data_uses, dtype=torch.complex64)
-        for start in range(0, 200, step):
-            rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, min(start + step, 200))))
+        starts = [0, *range(2, 200, max(1, _USES_AT_ONCE // max(data_uses, 1))), 200]
+        for start, end in itertools.pairwise(starts):
+            rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
             received = transmit(channel, x.expand(rng.batch, -1), snr_db, rng.fork("channel"))
             carried.append(self.carried_bits(received))
             if start == 0 and float(carried[0].max() - carried[0].min()) == 0:
@@ -250,6 +251,7 @@ def unframe(bits: UInt8[Tensor, " n"]) -> bytes | None:
 
 
 _MAX_LLRS = 2**25  # decoded in one call, which bounds its memory to some 500 MB
+_USES_AT_ONCE = 2**21  # drawn in one call
 
 
 def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:

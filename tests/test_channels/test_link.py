@@ -186,6 +186,13 @@ def test_ideal_link_without_channel_uses_carries_nothing(link: IdealLink) -> Non
     assert link.payload_bits(AWGN(), 10.0, 0) == 0
 
 
+def test_long_budgets_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outage capacity is the same where one realisation alone fills the memory allowed."""
+    whole = IdealLink().payload_bits(RayleighBlockFading(64), 10.0, 64)
+    monkeypatch.setattr("channels.link._USES_AT_ONCE", 64)
+    assert IdealLink().payload_bits(RayleighBlockFading(64), 10.0, 64) == whole
+
+
 def test_ideal_link_at_finite_length_follows_the_normal_approximation() -> None:
     link, data_uses = IdealLink(1e-3), 300
     bits = link.payload_bits(AWGN(), 3.0, data_uses)
