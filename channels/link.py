@@ -16,7 +16,7 @@ from torch import Tensor
 from channels.channel import Channel, Received, transmit
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import ControlHeader
+from channels.header import QPSK, ControlHeader
 from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message
 from channels.streams import NamedStreams
 
@@ -205,11 +205,11 @@ class IdealLink:
         outage capacity of the budget.
         """
         carried: list[Tensor] = []
-        x = torch.ones(1, data_uses, dtype=torch.complex64)
         starts = [0, *range(2, 200, max(1, _USES_AT_ONCE // max(data_uses, 1))), 200]
         for start, end in itertools.pairwise(starts):
             rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
-            received = transmit(channel, x.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+            x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
+            received = transmit(channel, x, snr_db, rng.fork("channel"))
             carried.append(self.carried_bits(received))
             if start == 0 and float(carried[0].max() - carried[0].min()) == 0:
                 break  # no fading: all realisations are alike

@@ -6,7 +6,16 @@ import random
 import pytest
 import torch
 
-from channels import AWGN, NamedStreams, RayleighBlockFading, Received, theory, transmit
+from channels import (
+    AWGN,
+    OFDM,
+    ClippedAmplifier,
+    NamedStreams,
+    RayleighBlockFading,
+    Received,
+    theory,
+    transmit,
+)
 from channels.errors import ChannelError
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame, unframe
 from channels.mcs import MCS_TABLE, Mcs
@@ -184,6 +193,14 @@ def test_ideal_link_fills_the_outage_capacity_of_a_fading_channel() -> None:
 @pytest.mark.parametrize("link", [IdealLink(), IdealLink(1e-3)])
 def test_ideal_link_without_channel_uses_carries_nothing(link: IdealLink) -> None:
     assert link.payload_bits(AWGN(), 10.0, 0) == 0
+
+
+def test_ideal_link_behind_a_clipping_amplifier_stays_below_capacity() -> None:
+    """Equal symbols would be impulses in time, after which pilots of a far larger power are left."""
+    channel = OFDM((ClippedAmplifier(6.0),))
+    uses = channel.data_uses(4000)
+    bits = IdealLink().payload_bits(channel, 15.0, uses)
+    assert 0.9 * theory.capacity(15.0) < bits / uses < theory.capacity(15.0)
 
 
 def test_long_budgets_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
