@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
@@ -199,7 +200,7 @@ class JakesFading:
 
     def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
         """J0(2 pi f_D T s) at a distance of s uses."""
-        return clarke_correlation(self.normalized_doppler * (first - second))
+        return clarke_correlation(self.normalized_doppler * (first - second).double())
 
     def overhead(self, uses: int) -> int:
         """None."""
@@ -239,7 +240,10 @@ def sum_of_sinusoids(
 
 def clarke_correlation(turns: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """J0(2 pi f t) in double precision, isotropic scattering at a distance of f t turns."""
-    return torch.special.bessel_j0(2 * math.pi * turns.double())  # pyright: ignore
+    from scipy.special import j0  # pyright: ignore  # networks are trained where there is no SciPy
+
+    # torch.special.bessel_j0 is off by up to 4e-7 where its argument is 5 to 10, in double precision too
+    return torch.as_tensor(j0(2 * math.pi * np.asarray(turns.double().cpu())), device=turns.device)
 
 
 def _cycles(turns: Tensor) -> Tensor:
@@ -253,7 +257,7 @@ def _check_block_length(block_length: int) -> None:
 
 
 def _per_use(gains: Tensor, block_length: int, uses: int) -> Tensor:
-    return gains.repeat_interleave(block_length, dim=1)[:, :uses]
+    return gains[:, torch.arange(uses, device=gains.device) // block_length]
 
 
 def _same_block(first: Tensor, second: Tensor, block_length: int) -> Tensor:

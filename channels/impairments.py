@@ -251,17 +251,18 @@ class Impaired:
     def apply(self, x: Complex[Tensor, "batch uses"], state: ImpairedState) -> Received:
         """Stages, then the medium."""
         received = self.channel.apply(apply_stages(self.stages, x, state.stages), state.medium)
-        (paths,) = compose(self.stages, SINGLE_CARRIER)
         ((_, gain),) = gains_of_stages(self.stages, state.stages, x.shape[1], x.device)
-        return Received(received.y, received.h * gain.to(x), received.noise_var + 1 - sum(paths.powers))
+        useful = sum(sum(paths.powers) for paths in compose(self.stages, SINGLE_CARRIER))
+        distortion = max(0.0, 1.0 - useful)
+        return Received(received.y, received.h * gain.to(x), received.noise_var + distortion)
 
     def correlation(
         self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]
     ) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
         """That of the medium times those of the stages."""
-        (paths,) = compose(self.stages, SINGLE_CARRIER)
         lag = (first - second).double()
-        return self.channel.correlation(first, second) * paths.correlation(lag) * sum(paths.powers)
+        parts = (p.correlation(lag) * sum(p.powers) for p in compose(self.stages, SINGLE_CARRIER))
+        return self.channel.correlation(first, second) * sum(parts, torch.zeros_like(lag))
 
     def overhead(self, uses: int) -> int:
         """That of the medium."""

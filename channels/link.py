@@ -5,6 +5,7 @@
 # pyright: reportUnknownLambdaType=false
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from channels.channel import Channel, Received, transmit
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import ControlHeader
+from channels.header import QPSK, ControlHeader
 from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message
 from channels.streams import NamedStreams
 
@@ -204,11 +205,11 @@ class IdealLink:
         outage capacity of the budget.
         """
         carried: list[Tensor] = []
-        step = max(1, 2**21 // max(data_uses, 1))  # bounds the memory of one call
-        x = torch.ones(1, data_uses, dtype=torch.complex64)
-        for start in range(0, 200, step):
-            rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, min(start + step, 200))))
-            received = transmit(channel, x.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+        starts = [0, *range(2, 200, max(1, _USES_AT_ONCE // max(data_uses, 1))), 200]
+        for start, end in itertools.pairwise(starts):
+            rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
+            x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
+            received = transmit(channel, x, snr_db, rng.fork("channel"))
             carried.append(self.carried_bits(received))
             if start == 0 and float(carried[0].max() - carried[0].min()) == 0:
                 break  # no fading: all realisations are alike
@@ -227,7 +228,7 @@ class IdealLink:
         if self.target_error is not None:
             variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
             deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
-            carried = carried - variance.sqrt() * deviations + math.log2(2 * uses) / 2
+            carried = carried - variance.sqrt() * deviations + math.log2(max(2 * uses, 1)) / 2
         return carried
 
     def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
@@ -250,6 +251,7 @@ def unframe(bits: UInt8[Tensor, " n"]) -> bytes | None:
 
 
 _MAX_LLRS = 2**25  # decoded in one call, which bounds its memory to some 500 MB
+_USES_AT_ONCE = 2**21  # drawn in one call
 
 
 def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:

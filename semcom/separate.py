@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from channels import Channel, SnrDb, Streams, transmit
+from channels import Channel, Constellation, NamedStreams, SnrDb, Streams, transmit
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame
 from channels.mcs import MCS_TABLE, Mcs, choose_mcs
 from semcom.budget import Budget
@@ -25,6 +25,8 @@ from semcom.transmission import (
     nothing_sent,
     observe_images,
 )
+
+PLACEHOLDERS = ("placeholders",)  # name of the stream
 
 
 @runtime_checkable
@@ -286,7 +288,7 @@ class IdealSeparate:
         channel: Channel,
         csit_snr_db: float | None,
     ) -> Sent:
-        """Fit to the capacity; the symbols are placeholders of unit power."""
+        """Fit to the capacity; the symbols are placeholders, QPSK as white as a code word would be."""
         if csit_snr_db is None:
             raise InvalidOption("the ideal link needs the average SNR at the transmitter")
         shape = tuple(x.shape)
@@ -296,7 +298,7 @@ class IdealSeparate:
         except BudgetTooSmall as error:
             return nothing_sent(shape, f"{error} ({uses} channel uses at capacity)")
         info = {"payload_bits": 8.0 * len(fitted.payload), "scale": float(fitted.quality.scale)}
-        symbols = torch.ones(1, uses, dtype=torch.complex64)
+        symbols = Constellation(4).modulate(NamedStreams(0, PLACEHOLDERS).bits("bits", (2 * uses,)))
         return Sent(symbols, uses + channel.overhead(uses), shape, fitted, info)
 
     def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:

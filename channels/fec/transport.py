@@ -131,11 +131,12 @@ class TransportBlock:
                 f"message of {bits.shape[1]} bits, planned for {self.info_bits}; make another plan"
             )
         batch = bits.shape[0]
-        padded = torch.nn.functional.pad(bits, (0, self._padding))
-        segments = self.crc.attach(padded).view(batch * self.blocks, -1)
+        message = self.crc.attach(torch.nn.functional.pad(bits, (0, self._padding)))
+        segments = message.view(batch * self.blocks, message.shape[1] // self.blocks)
         if self.blocks > 1:
             segments = CRC24B.attach(segments)
-        return self.block.encode(segments, self._bounds(batch), rv, self.bits_per_symbol).view(batch, -1)
+        coded = self.block.encode(segments, self._bounds(batch), rv, self.bits_per_symbol)
+        return coded.view(batch, self.coded_bits)
 
     def decode(self, llr: Float[Tensor, "batch g"], rv: int = 0) -> DecodedTransportBlock:
         """Decode all code blocks of all messages at once.
@@ -161,7 +162,7 @@ class TransportBlock:
         if self.blocks > 1:
             block_ok = block_ok & CRC24B.check(segments)
             segments = segments[:, : -CRC24B.length]
-        message = segments.reshape(batch, -1)
+        message = segments.reshape(batch, self.blocks * segments.shape[1])
         message_ok = self.crc.check(message)
         block_ok = block_ok.view(batch, self.blocks)
         if self.blocks == 1:
@@ -180,4 +181,4 @@ class TransportBlock:
 
     def _bounds(self, batch: int) -> npt.NDArray[np.int64]:
         """Where each code block begins among the coded bits of a whole batch."""
-        return np.concatenate(([0], np.cumsum(self.block_coded_bits * batch)))
+        return np.cumsum((0, *self.block_coded_bits * batch))

@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import special
 
 from channels import (
     AWGN,
+    TDL,
     CarrierOffset,
     ClippedAmplifier,
     Impaired,
@@ -97,6 +100,27 @@ def test_rotation_is_known_to_a_perfect_receiver_only():
     error = (tracked.y - tracked.h * x).abs().square().mean(1)
     assert abs(error.mean() - tracked.noise_var.mean()) < 5 * error.std() / math.sqrt(20)
     assert error.mean() < 0.2
+
+
+def test_the_noise_of_a_good_channel_is_not_lost_beside_the_power_of_the_signal():
+    """N0 = 1e-9 at 90 dB, although 1 + 1e-9 is 1 in float32."""
+    channel = Impaired(AWGN(), (PhaseNoise(100.0),))
+    received = transmit(channel, torch.ones(1, 4, dtype=torch.complex64), 90.0, streams(1))
+    assert torch.allclose(received.noise_var, torch.tensor(1e-9), rtol=1e-5, atol=0)
+
+
+def test_a_flat_line_of_sight_turns_beside_its_scattered_part():
+    """TDL-D within one sample: E h(t+s) h(t)* = (1 - P) J0(2 pi f s) + P exp(2 pi j 0.7 f s)."""
+    items, doppler, lag = 1000, 0.05, 5
+    line = TDL("D", 10.0, doppler * 1e6)
+    channel = Impaired(AWGN(), (line,))
+    h = transmit(channel, torch.ones(items, lag + 1, dtype=torch.complex64), 10.0, streams(items)).h
+    product = (h[:, lag] * h[:, 0].conj()).to(torch.complex128)
+    power, turns = line.line_of_sight_power, doppler * lag
+    expected = (1 - power) * special.j0(2 * math.pi * turns) + power * np.exp(1.4j * math.pi * turns)
+    assert abs(product.mean().item() - expected) < 5 * float(product.std()) / math.sqrt(items)
+    stated = channel.correlation(torch.tensor(lag), torch.tensor(0)).item()
+    assert abs(stated - expected) < 1e-12
 
 
 def test_the_medium_behind_a_stage_fades_as_without_it():

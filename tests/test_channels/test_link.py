@@ -6,7 +6,16 @@ import random
 import pytest
 import torch
 
-from channels import AWGN, NamedStreams, RayleighBlockFading, Received, theory, transmit
+from channels import (
+    AWGN,
+    OFDM,
+    ClippedAmplifier,
+    NamedStreams,
+    RayleighBlockFading,
+    Received,
+    theory,
+    transmit,
+)
 from channels.errors import ChannelError
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame, unframe
 from channels.mcs import MCS_TABLE, Mcs
@@ -179,6 +188,26 @@ def test_ideal_link_fills_the_outage_capacity_of_a_fading_channel() -> None:
     lost = 1 - IdealLink().succeeds(transmit(channel, x, 10.0, streams(batch)), bits).float().mean().item()
     deviation = math.sqrt(0.1 * 0.9 * (1 / 200 + 1 / batch))  # of both quantile and measurement
     assert abs(lost - 0.1) < 5 * deviation
+
+
+@pytest.mark.parametrize("link", [IdealLink(), IdealLink(1e-3)])
+def test_ideal_link_without_channel_uses_carries_nothing(link: IdealLink) -> None:
+    assert link.payload_bits(AWGN(), 10.0, 0) == 0
+
+
+def test_ideal_link_behind_a_clipping_amplifier_stays_below_capacity() -> None:
+    """Equal symbols would be impulses in time, after which pilots of a far larger power are left."""
+    channel = OFDM((ClippedAmplifier(6.0),))
+    uses = channel.data_uses(4000)
+    bits = IdealLink().payload_bits(channel, 15.0, uses)
+    assert 0.9 * theory.capacity(15.0) < bits / uses < theory.capacity(15.0)
+
+
+def test_long_budgets_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outage capacity is the same where one realisation alone fills the memory allowed."""
+    whole = IdealLink().payload_bits(RayleighBlockFading(64), 10.0, 64)
+    monkeypatch.setattr("channels.link._USES_AT_ONCE", 64)
+    assert IdealLink().payload_bits(RayleighBlockFading(64), 10.0, 64) == whole
 
 
 def test_ideal_link_at_finite_length_follows_the_normal_approximation() -> None:

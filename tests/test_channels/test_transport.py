@@ -71,6 +71,17 @@ def test_round_trip_through_noise(info_bits: int, coded_bits: int, bits_per_symb
     assert decoded.block_ok.all()
 
 
+@pytest.mark.parametrize(("info_bits", "coded_bits", "blocks"), [(100, 300, 1), (20000, 40000, 3)])
+def test_an_empty_batch_stays_empty(info_bits: int, coded_bits: int, blocks: int) -> None:
+    plan = TransportBlock(info_bits, coded_bits, 2)
+    coded = plan.encode(random_bits(0, info_bits))
+    assert coded.shape == (0, coded_bits)
+    decoded = plan.decode(coded.float())
+    assert decoded.bits.shape == (0, info_bits)
+    assert decoded.ok.shape == (0,)
+    assert decoded.block_ok.shape == (0, blocks)
+
+
 def test_one_code_block_is_the_code_with_the_crc_before_it() -> None:
     """C = 1: the coded bits are those of NRLDPC for message and CRC, where the base graph agrees."""
     bits = random_bits(2, 1000)

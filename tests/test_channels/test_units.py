@@ -44,6 +44,11 @@ def test_impossible_snr(snr_db: float) -> None:
         noise_var_column(snr_db, 2)
 
 
+def test_of_several_snrs_the_impossible_one_is_named() -> None:
+    with pytest.raises(ChannelError, match=r"^SNR of -120 dB is outside"):
+        noise_var_column(torch.tensor([0.0, -120.0, 150.0]), 3)
+
+
 def test_pack_keeps_neighbours_together() -> None:
     values = torch.arange(6.0)[None]
     x = pack(values)

@@ -233,6 +233,17 @@ def test_digital_at_60_db_is_the_codec_alone(scheme: Scheme, uses: int) -> None:
     assert any(torch.equal(decoded, outcome.x_hat) for decoded in same)
 
 
+@pytest.mark.parametrize("scheme", digital(IdealSeparate), ids=lambda scheme: scheme.name)
+def test_placeholders_are_white_and_of_power_one(scheme: Scheme) -> None:
+    """So that amplifiers and estimates of the gain meet what a code word would be."""
+    x = picture("toy", 24, 40).x
+    symbols = scheme.transmission.prepare(x, Budget(ROOMY, x.numel()), PLAIN, 10.0).symbols[0]
+    torch.testing.assert_close(symbols.abs(), torch.ones(ROOMY))
+    for lag in (1, 2, 64):
+        assert abs((symbols[lag:] * symbols[:-lag].conj()).mean()) < 5 * ROOMY**-0.5
+    assert abs(symbols.mean()) < 5 * ROOMY**-0.5
+
+
 @pytest.mark.parametrize("scheme", digital(Separate), ids=lambda scheme: scheme.name)
 def test_digital_without_knowledge_falls_off_a_cliff(scheme: Scheme) -> None:
     assert isinstance(scheme.transmission, Separate)
