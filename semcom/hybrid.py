@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from channels import Channel, NamedStreams, SnrDb, Streams
+from channels.channel import Received
 from semcom.budget import Budget
 from semcom.calibration import CosineGain
 from semcom.errors import InvalidOption
@@ -39,7 +40,9 @@ class Hybrid:
 
     Of k channel uses the digital part has k_d = floor(share k), and what it leaves goes to the analog part.
     With power p_d and p_a per symbol, k_d p_d + k_a p_a = k and p_d / p_a = 10^(power_db / 10); where the two
-    differ, uses that neither part fills count as spent.
+    differ, uses that neither part fills count as spent. The uses of a coarse picture that fits no payload
+    stay silent, since nothing would tell the receiver of another division. Both parts meet one realisation
+    of the channel, each in its own place.
 
     The analog part carries, with e ~ N(0, I) drawn by the transmitter and unknown to the receiver,
 
@@ -125,32 +128,37 @@ class Hybrid:
             if digital.cause:
                 return nothing_sent(shape, digital.cause)
             noised = noised - decoded_by_transmitter(digital) + mean_color(x)
-        rest = budget.channel_uses - digital.channel_uses
-        rest_power = (budget.channel_uses - power * digital.channel_uses) / rest
+        data = channel.data_uses(uses)
+        taken = data + channel.overhead(data)
+        rest = budget.channel_uses - taken
+        rest_power = (budget.channel_uses - power * taken) / rest
         analog = self._part(self.analog, noised, rest, budget, channel, csit_snr_db, rest_power)
         if digital.cause and analog.cause:
             return nothing_sent(shape, f"{digital.cause}; {analog.cause}")
-        parts = _Parts(digital, analog, (power, rest_power))
+        bits = analog.symbols.new_zeros(1, data) if digital.cause else digital.symbols
+        symbols = torch.cat((math.sqrt(power) * bits, math.sqrt(rest_power) * analog.symbols), 1)
+        parts = _Parts(digital, analog, (power, rest_power), data)
         info = {
             **analog.info,
             **digital.info,
-            "digital_uses": float(digital.channel_uses),
+            "digital_uses": float(taken),
             "digital_silent": float(bool(digital.cause)),
         }
-        symbols = torch.cat((digital.symbols, analog.symbols), 1)
-        spent = digital.channel_uses + analog.channel_uses if self.power_db == 0 else budget.channel_uses
+        spent = taken + analog.channel_uses if self.power_db == 0 else budget.channel_uses
         return Sent(symbols, spent, shape, parts, info)
 
     def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Both parts, each over its own uses of the channel."""
+        """Both parts, each over its own uses of one realisation of the channel."""
         if sent.cause:
             return lost(sent, self.concealment, rng.batch)
         parts: _Parts = sent.content
         digital, analog = (
-            transmission.deliver(part, channel, snr_db + 10 * math.log10(power), rng.fork(name))
-            for transmission, part, power, name in (
-                (self.digital, parts.digital, parts.powers[0], "digital"),
-                (self.analog, parts.analog, parts.powers[1], "analog"),
+            transmission.deliver(
+                part, _Place(channel, sent.symbols / math.sqrt(power), first), snr_db + _db(power), rng
+            )
+            for transmission, part, power, first in (
+                (self.digital, parts.digital, parts.powers[0], 0),
+                (self.analog, parts.analog, parts.powers[1], parts.division),
             )
         )
         return self._together(sent, digital, analog)
@@ -209,17 +217,61 @@ class Hybrid:
     ) -> Sent:
         known = None
         if transmission.csit == "average" and csit_snr_db is not None:
-            known = csit_snr_db + 10 * math.log10(power)
+            known = csit_snr_db + _db(power)
         return transmission.prepare(x, Budget(uses, budget.source_dims), channel, known)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Parts:
-    """The two preparations, and the power of each one's symbols."""
+    """The two preparations, the power of each one's symbols, and where those of the second begin."""
 
     digital: Sent
     analog: Sent
     powers: tuple[float, float]
+    division: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Place:
+    """A channel as one part meets it, whose symbols have power 1, while the other part is sent as well.
+
+    Args:
+        channel: The channel.
+        symbols: Of both parts, over the amplitude of this one [1, uses].
+        first: Where this part begins in them.
+    """
+
+    channel: Channel
+    symbols: Complex[Tensor, "1 uses"]
+    first: int
+
+    @property
+    def name(self) -> str:
+        """That of the channel."""
+        return self.channel.name
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
+        """What the channel draws for both parts; equal streams give both the same."""
+        return self.channel.draw(self.symbols.shape[1], snr_db, rng)
+
+    def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
+        """Send x in its place between the symbols of the other part."""
+        last = self.first + x.shape[1]
+        others = self.symbols.to(x).expand(x.shape[0], -1)
+        whole = torch.cat((others[:, : self.first], x, others[:, last:]), 1)
+        return self.channel.apply(whole, state)[self.first : last]
+
+    def overhead(self, uses: int) -> int:
+        """That of the channel."""
+        return self.channel.overhead(uses)
+
+    def data_uses(self, total: int) -> int:
+        """That of the channel."""
+        return self.channel.data_uses(total)
+
+
+def _db(power: float) -> float:
+    return 10 * math.log10(power)
 
 
 def _shifted(evidence: Linear, added: Tensor) -> Linear:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from toys import picture
 
-from channels import AWGN, NamedStreams
+from channels import AWGN, NamedStreams, RayleighBlockFading
 from semcom import presets
 from semcom.budget import Budget
 from semcom.calibration import CosineGain, shipped_tables
@@ -182,11 +182,36 @@ def test_power_is_shared_and_fully_spent(share: float, power_db: float) -> None:
     assert float(observation.info["digital_uses"]) == math.floor(share * 8000)
 
 
+def test_both_parts_meet_one_realisation_of_the_channel() -> None:
+    """A gain that does not change during the item: where the stronger code is lost, so is the weaker."""
+    hybrid = Hybrid(Separate(presets.codec("jpeg"), FixedMcs(6)), SoftCast(), 0.5)
+    item, channel = picture("natural", 32, 48), RayleighBlockFading(10**6)
+    sent = hybrid.prepare(item.x, Budget(3000, item.x.numel()), channel, None)
+    rng = NamedStreams(0, tuple(f"{seed}" for seed in range(100)))
+    coarse, fine = (part.noise_std.isinf() for part in hybrid.deliver(sent, channel, 5.0, rng).evidence)
+    assert 0 < int(fine.sum()) < int(coarse.sum()) < 100
+    assert not bool((fine & ~coarse).any())
+
+
+def test_the_division_does_not_tell_of_the_picture() -> None:
+    """A coarse picture that does not fit leaves its channel uses silent."""
+    hybrid = Hybrid(Separate(presets.codec("jpeg"), FixedMcs(3)), SoftCast(), 0.35)
+    budget = Budget(6000, 3 * SIDE**2)
+    blank = torch.full((1, 3, SIDE, SIDE), 0.5)
+    patches = NamedStreams(0, ("patches",)).uniform("colours", (3, SIDE // 16, SIDE // 16))
+    busy = patches.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    sent = [hybrid.prepare(x, budget, AWGN(), None) for x in (blank, busy)]
+    assert [s.info["digital_silent"] for s in sent] == [0.0, 1.0]
+    assert sent[0].channel_uses == sent[1].channel_uses
+    assert sent[0].symbols.shape == sent[1].symbols.shape
+    assert not bool(sent[1].symbols[:, :2100].any())
+
+
 def test_power_for_one_part_is_taken_from_the_other() -> None:
     """With 6 dB more for the bits these survive at an SNR where they would not; the analog part pays."""
     coarse = Separate(presets.codec("jpeg"), FixedMcs(6))
-    _, equal = psnr_db(Hybrid(coarse, SoftCast(), 0.3), -0.5)
-    _, louder = psnr_db(Hybrid(coarse, SoftCast(), 0.3, 6.0), -0.5)
+    _, equal = psnr_db(Hybrid(coarse, SoftCast(), 0.3), -1.5)
+    _, louder = psnr_db(Hybrid(coarse, SoftCast(), 0.3, 6.0), -1.5)
     assert (equal["digital_outage"], louder["digital_outage"]) == (1.0, 0.0)
     quiet, _ = psnr_db(Hybrid(COARSE, SoftCast(), 0.3, 6.0, target="residual"), 25.0)
     loud, _ = psnr_db(Hybrid(COARSE, SoftCast(), 0.3, 0.0, target="residual"), 25.0)
