@@ -253,7 +253,7 @@ def _check_block_length(block_length: int) -> None:
 
 
 def _per_use(gains: Tensor, block_length: int, uses: int) -> Tensor:
-    return gains.repeat_interleave(block_length, dim=1)[:, :uses]
+    return gains.repeat_interleave(min(block_length, uses), dim=1)[:, :uses]
 
 
 def _same_block(first: Tensor, second: Tensor, block_length: int) -> Tensor:
