@@ -51,7 +51,8 @@ def parse_rho(rho: float | int | str | Fraction) -> Fraction:
         InvalidOption: Not a finite number above 0 and at most 10.
     """
     try:
-        value = Fraction(rho)
+        # by way of float: the exact value of 1e99999999 has as many digits
+        value = Fraction(rho) if "/" in str(rho) else Fraction(float(rho))
     except (ValueError, OverflowError, ZeroDivisionError):
         raise InvalidOption(f"rho of {rho!r} is not a number; write it like 1/48 or 0.02") from None
     value = value.limit_denominator(10**6)

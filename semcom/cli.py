@@ -1,13 +1,14 @@
 """The `semcom` command: a thin shell over the library. Commands import what they need when they run."""
 
 import json
+import logging
 import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from io import BytesIO
+from io import BytesIO, StringIO, TextIOWrapper
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,7 @@ app = typer.Typer(
 LOSSLESS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 MAX_GRID = 1000  # values of one option; more is a typing error
+MAX_BATCH = 2**16  # crops; more is one, too
 
 SchemeOption = Annotated[
     str, typer.Option("--scheme", help="A name from `semcom schemes`, or package.module:NAME.")
@@ -73,8 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     What a user can cause becomes one line on stderr and code 2; Ctrl-C is 130. Anything else is a bug, and
     is not hidden.
     """
-    if os.getcwd() not in sys.path:  # package.module:NAME may lie in the current folder
-        sys.path.append(os.getcwd())
+    if "" not in sys.path:  # package.module:NAME may lie in the current folder
+        sys.path.append("")
+    sys.stdout = sys.stdout or StringIO()  # closed by the caller
+    sys.stderr = sys.stderr or StringIO()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where a terminal cannot show a letter
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it makes do with a HOME that is read-only
     try:
         code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
@@ -165,11 +172,14 @@ def send(
 
     for path in (out, strip):
         _check_picture_name(path)
-    snrs_db = _snr_grid(snr)
-    if len(snrs_db) != 1:
-        raise InvalidOption(f"--snr {snr}: one SNR is sent at; `semcom sweep` takes several")
+    snrs_db = (_one_snr(snr),)
     item = load_image(image)
+    _check_outputs(*filter(None, (out, strip)), inputs=[image])
     chosen = presets.scheme(_with_codec(scheme, codec))
+    if ":" in receiver:
+        raise InvalidOption(
+            f"--receiver {receiver}: a name alone; --steps, --knob and --samples tell the rest"
+        )
     if receiver:
         spec = f"{receiver}:{'' if steps is None else steps}:{knob!r}:{samples}"
         chosen = presets.refined(chosen, presets.receiver(spec, presets.prior(prior) if prior else None))
@@ -250,11 +260,10 @@ def sweep(
         _metrics(metrics, items),
         tuple(range(seeds)),
     )
-    path = out / RECORDS
+    path, pictures = out / RECORDS, out / PICTURES if keep else None
     if dry_run:
-        _print_plan(design, path)
+        _print_plan(design, path, pictures)
         return
-    pictures = out / PICTURES if keep else None
     with ResultStore(path) as store, progress_bar() as progress:
         if keep:
             keep_originals(items, out)
@@ -299,7 +308,7 @@ def hide(
     if kl_weight and method != "recursive":
         raise InvalidOption(f"--kl-weight belongs to --method recursive, not to {method}")
     _check_picture_name(out)
-    _check_outputs(out)
+    _check_outputs(out, inputs=[host, payload])
     pixels, content = _lossless_pixels(host), payload.read_bytes()
     if not content:
         raise InvalidSource(f"{payload}: an empty file; there is nothing to hide")
@@ -332,7 +341,7 @@ def reveal(
     from semcom.hiding.picture import extract
 
     _check_picture_name(host)
-    _check_outputs(payload, *([] if host is None else [host]))
+    _check_outputs(*filter(None, (payload, host)), inputs=[stego])
     content, pixels = extract(_lossless_pixels(stego))
     _write(payload, content)
     if host is not None:
@@ -372,7 +381,7 @@ def plot_results(
     with ResultStore(results / RECORDS, read_only=True) as store:
         records = store.frame()
     folder = out if out is not None else results / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     names = _names("--metrics", metrics) if metrics else ()
     models = _models(limit) if limit is not None else ()
     for name, figure in figures(records, names, _snr_grid(snr) if snr else (), models).items():
@@ -384,9 +393,18 @@ def plot_results(
 
 def _models(folder: Path) -> "list[GaussianModel]":
     from semcom.data import load_folder
-    from semcom.theory.source_limit import CLASSES, fit
+    from semcom.theory.source_limit import CLASSES, GaussianModel, fit
 
-    return [fit([item.x[0].permute(1, 2, 0).numpy()], CLASSES) for item in load_folder(folder)]
+    def model(item: "Item") -> GaussianModel:
+        try:
+            return fit([item.x[0].permute(1, 2, 0).numpy()], CLASSES)
+        except (InvalidOption, InvalidSource) as error:
+            raise InvalidSource(
+                f"--limit: no Gaussian model of {item.id} ({error}); "
+                "it needs a larger picture, and of more than one colour"
+            ) from None
+
+    return [model(item) for item in load_folder(folder)]
 
 
 @app.command(name="report", epilog=_examples("semcom report results/first --title 'First results'"))
@@ -399,6 +417,10 @@ def report_results(
     from semcom.summary import report
 
     path = out if out is not None else results / "report.html"
+    if path.suffix not in (".html", ".htm"):
+        raise InvalidOption(f"{path}: the report is a page; name it .html")
+    if path.is_dir():
+        raise InvalidOption(f"{path}: a folder; name a file in it")
     print(report(results, path, title or results.resolve().name))
 
 
@@ -459,7 +481,8 @@ def train(
     name: Annotated[
         str,
         typer.Argument(
-            help="deepjscc, deepjscc-perceptual, deepjscc-2019, learned-codec or prior.", show_default=False
+            help="deepjscc, deepjscc-perceptual, deepjscc-2019, learned-codec, prior or refiner.",
+            show_default=False,
         ),
     ],
     data: Annotated[
@@ -473,7 +496,9 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     batch: Annotated[
         int | None,
-        typer.Option(help="Crops per step, over all processes.", min=1, show_default="the recipe's"),
+        typer.Option(
+            help="Crops per step, over all processes.", min=1, max=MAX_BATCH, show_default="the recipe's"
+        ),
     ] = None,
     crop: Annotated[
         int | None, typer.Option(help="Their side in pixels.", min=16, show_default="the recipe's")
@@ -515,14 +540,17 @@ def train(
         "start": zoo.find(start) if start is not None else None,
         "patience": patience,
         "rho": rho,
-        "snr_db": _snr_grid(snr)[0] if snr is not None else None,
+        "snr_db": _one_snr(snr) if snr is not None else None,
     }
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise InvalidOption(f"--learning-rate {learning_rate:g}: above 0, and finite, like 1e-3")
     trained = recipe(name, {option: value for option, value in options.items() if value is not None})
     if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
         raise InvalidOption(f"--device {device}: not here; choose cpu{', cuda' * torch.cuda.is_available()}")
     for pictures in (data, validation):
         if pictures.suffix not in SHARDS:
             picture_files(pictures)
+    _make_folder(out)
     with _training_progress():
         score_db = trained(seconds=float(seconds), out=out, photos=data, validation=validation, device=device)
     if is_main():
@@ -663,7 +691,10 @@ def _snr_grid(text: str) -> tuple[float, ...]:
             first, last, step = map(float, text.split(":"))
             count = math.floor((last - first) / step + 1e-9) + 1
             if not 1 <= count <= MAX_GRID:
-                raise InvalidOption(f"--snr {text}: {count} values; give 1..{MAX_GRID}")
+                raise InvalidOption(
+                    f"--snr {text}: {max(count, 0)} values; give 1..{MAX_GRID}, "
+                    "and a step that leads from the first to the last"
+                )
             snrs_db = tuple(round(first + i * step, 9) for i in range(count))
         else:
             snrs_db = tuple(float(part) for part in text.split(","))
@@ -678,13 +709,20 @@ def _snr_grid(text: str) -> tuple[float, ...]:
     return snrs_db
 
 
+def _one_snr(text: str) -> float:
+    snrs_db = _snr_grid(text)
+    if len(snrs_db) != 1:
+        raise InvalidOption(f"--snr {text}: give one SNR; `semcom sweep` takes several")
+    return snrs_db[0]
+
+
 def _with_codec(scheme: str, codec: str) -> str:
     if not codec:
         return scheme
-    source, plus, link = scheme.partition("+")
-    if not plus:
+    _, _, link = scheme.partition("+")
+    if not link.startswith(("ldpc", "ideal")):
         raise InvalidOption(
-            f"--codec {codec}: scheme {source!r} has no codec to replace; take one like avif+ldpc"
+            f"--codec {codec}: scheme {scheme!r} has no codec to replace; take one like avif+ldpc"
         )
     return f"{codec}+{link}"
 
@@ -735,15 +773,28 @@ def _check_picture_name(path: Path | None) -> None:
         raise InvalidOption(f"{path}: pictures are written without loss; name it {' or '.join(LOSSLESS)}")
 
 
-def _check_outputs(*paths: Path) -> None:
+def _check_outputs(*paths: Path, inputs: Sequence[Path]) -> None:
     """Before anything is computed or written."""
     for path in paths:
         if path.is_dir():
             raise InvalidOption(f"{path}: a folder; name a file in it")
         if not path.parent.is_dir():
             raise InvalidOption(f"{path}: its folder is not there; make it first")
-    if len({path.absolute() for path in paths}) < len(paths):
+        if not os.access(path.parent, os.W_OK):
+            raise InvalidOption(f"{path}: its folder is not writable; name another")
+        if path.resolve() in {read.resolve() for read in inputs}:
+            raise InvalidOption(f"{path}: is read from; write another file")
+    if len({path.resolve() for path in paths}) < len(paths):
         raise InvalidOption(f"{paths[0]}: two files of one name; give each its own")
+
+
+def _make_folder(path: Path) -> None:
+    """Before anything is computed, so that nothing is lost for want of a place."""
+    if path.exists() and not path.is_dir():
+        raise InvalidOption(f"{path}: a file; name a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise InvalidOption(f"{path}: a folder that is not writable; name another")
 
 
 def _write_picture(path: Path, picture: "Picture") -> None:
@@ -763,7 +814,7 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def _print_plan(design: "Sweep", path: Path) -> None:
+def _print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -774,7 +825,7 @@ def _print_plan(design: "Sweep", path: Path) -> None:
     records = todo = math.prod(map(len, grid))
     if path.is_file():
         with ResultStore(path, read_only=True) as store:
-            todo = sum(len(batch.snr_db) for batch in plan(design, store))
+            todo = sum(len(batch.snr_db) for batch in plan(design, store, keep))
     table = Table(show_header=False, box=None)
     table.add_row("schemes", "\n".join(scheme.name for scheme in design.schemes))
     table.add_row("channels", "\n".join(channel.name for channel in design.channels))

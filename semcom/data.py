@@ -41,12 +41,18 @@ class Item:
 def load_image(path: Path | str) -> Item:
     """Read one picture as 8-bit RGB; grey is repeated, transparency laid on white, EXIF rotation applied.
 
+    Values of 32 bits are in 0..65535, floating-point ones in [0, 1]. Of several frames the first is read.
+
     Raises:
-        InvalidSource: The file is missing, not a picture, damaged, or too large.
+        InvalidSource: The file is missing, not a picture, damaged, or too large, or has other values.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InvalidSource(f"{path}: a folder; name a picture in it")
     if not path.is_file():
         raise InvalidSource(f"{path}: no such file")
+    if any("\ud800" <= letter <= "\udfff" for letter in path.name):  # no store takes it
+        raise InvalidSource(f"{str(path)!a}: a name that is not UTF-8; rename it")
     try:
         with PillowImage.open(path) as picture:
             picture.load()
@@ -75,6 +81,8 @@ def picture_files(path: Path | str) -> tuple[Path, ...]:
         InvalidSource: No such folder, or no picture in it.
     """
     path = Path(path)
+    if path.is_file():
+        raise InvalidSource(f"{path}: a file; name the folder of pictures")
     if not path.is_dir():
         raise InvalidSource(f"{path}: no such file or folder")
     files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
@@ -125,7 +133,10 @@ def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         values = np.asarray(picture, dtype=np.float64)
         peak = 65535.0 if picture.mode != "F" else 1.0
-        picture = PillowImage.fromarray(np.clip(values / peak * 255 + 0.5, 0, 255).astype(np.uint8))
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high <= peak):  # NaN compares as false
+            raise ValueError(f"values from {low:g} to {high:g}, expected 0 to {peak:g}; rescale it")
+        picture = PillowImage.fromarray((values / peak * 255 + 0.5).astype(np.uint8))
     if "A" in picture.mode or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         picture = PillowImage.alpha_composite(PillowImage.new("RGBA", rgba.size, "white"), rgba)

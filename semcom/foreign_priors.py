@@ -1,8 +1,11 @@
 """Priors trained elsewhere: unconditional pixel models of diffusers and guided-diffusion as denoisers."""
 
 import json
+import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -75,20 +78,17 @@ def from_diffusers(source: str) -> Tiled:
     Raises:
         MissingWeights: Not there, not reachable, damaged, or a network of another kind.
     """
-    from diffusers.models.unets.unet_2d import UNet2DModel
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-
     folder = Path(source)
+    if not folder.is_dir() and source.count("/") != 1:
+        raise MissingWeights(
+            f"prior {source}: neither a folder nor a name on the hub, like google/ddpm-celebahq-256"
+        )
     try:
-        if folder.is_dir() and not (folder / "unet").is_dir():
-            network = UNet2DModel.from_pretrained(source)
-        else:
-            network = UNet2DModel.from_pretrained(source, subfolder="unet")
-        scheduler: Any = DDPMScheduler()
-        if (folder / "scheduler").is_dir() or not folder.is_dir():
-            scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
+        network, scheduler = _loaded(source)
     except Exception as error:  # diffusers and the hub raise what they like
-        raise MissingWeights(f"prior {source}: {_first_line(error)}; give a folder of diffusers") from None
+        raise MissingWeights(
+            f"prior {source}: {_first_line(error)}; give a folder of diffusers, or look after the network"
+        ) from None
     config = json.loads(json.dumps(dict(network.config), default=str))
     prediction = str(scheduler.config["prediction_type"])
     if config.get("in_channels") != 3 or prediction not in PREDICTIONS:
@@ -117,7 +117,7 @@ def from_guided_diffusion(path: Path) -> Tiled:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = _read(path)
         checkpoint = Checkpoint(weights)
         config: Any = checkpoint.config
         network = UNet2DModel(sample_size=GUIDED_SIZE, **config)
@@ -130,6 +130,32 @@ def from_guided_diffusion(path: Path) -> Tiled:
     multiple = 2 ** (len(config["block_out_channels"]) - 1)
     denoiser = VariancePreserving(network, DDPMScheduler().alphas_cumprod, "epsilon", multiple)
     return Tiled(denoiser, GUIDED_SIZE, GUIDED_SIZE // 4)
+
+
+def _loaded(source: str) -> tuple[Any, Any]:
+    """Network and scheduler; what the hub tells of its attempts is not shown."""
+    from diffusers.models.unets.unet_2d import UNet2DModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    folder = Path(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if folder.is_dir() and not (folder / "unet").is_dir():
+            network = UNet2DModel.from_pretrained(source)
+        else:
+            network = UNet2DModel.from_pretrained(source, subfolder="unet")
+        scheduler = DDPMScheduler()
+        if (folder / "scheduler").is_dir() or not folder.is_dir():
+            scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
+    return network, scheduler
+
+
+def _read(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:  # its message advises to run whatever code the file holds
+        raise ValueError("damaged, or more than weights") from None
 
 
 def _first_line(error: Exception) -> str:

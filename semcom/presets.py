@@ -427,6 +427,8 @@ def scheme(name: str) -> Scheme:
         transmission = _separate(source, link, name)
     elif name in SCHEMES:
         transmission = SCHEMES[name][1]()
+    elif name in CODECS_BY_NAME:
+        raise UnknownName(f"scheme {name!r} is a codec without a link; did you mean {name}+ldpc?")
     else:
         raise UnknownName(_unknown("scheme", name, [listed.name for listed in schemes()]))
     return Scheme(transmission.name, transmission, Direct())
@@ -463,7 +465,9 @@ def prior(spec: str) -> Denoiser:
         return from_diffusers(spec)
     network = zoo.load(PRIOR) if spec == PRIOR else zoo.read(Path(spec))
     if not isinstance(network, NaturalImagePrior):
-        raise InvalidOption(f"prior {spec} holds a {type(network).__name__}, which is none")
+        raise InvalidOption(
+            f"prior {spec} holds a {type(network).__name__}, not a prior; `semcom train prior` makes one"
+        )
     return Tiled(network, TILE, TILE // 8)
 
 

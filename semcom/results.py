@@ -231,7 +231,12 @@ class ResultStore:
         """The run log, oldest first."""
         with self._typed():
             rows = self._db.execute("SELECT started, environment FROM runs ORDER BY run").fetchall()
-        return [{"started": started, **json.loads(environment)} for started, environment in rows]
+        try:
+            return [{"started": started, **json.loads(environment)} for started, environment in rows]
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"{self.path}: damaged; restore it, or delete it and run again (run log: {error})"
+            ) from None
 
     def schemes(self) -> dict[str, dict[str, str]]:
         """Fingerprint and canonical text of every scheme, by name, as last defined."""
@@ -288,6 +293,7 @@ class ResultStore:
                 )
             os.replace(part, path)
         except OSError as error:
+            part.unlink(missing_ok=True)
             raise StoreError(
                 f"{path}: cannot be written ({error.strerror}); free space or name another"
             ) from None
@@ -413,6 +419,7 @@ def _lock(path: Path) -> sqlite3.Connection:
 def _cure(fault: str) -> str:
     cures = {
         "not a database": "not a result store; name another file",
+        "no such": "damaged; restore it, or delete it and run again",
         "malformed": "damaged; restore it, or delete it and run again",
         "readonly": "read-only; make it writable or name another store",
         "unable to open": "cannot be opened; check that the folder is there and writable",

@@ -19,6 +19,7 @@ from semcom.errors import InvalidOption
 TRAINING_STEPS = 1000  # Ho et al. 2020, section 4
 BETA = (1e-4, 0.02)  # ibid.
 LARGEST_SIGMA = 80.0  # Karras et al. 2022, table 1: data in [-1, 1] is lost in it
+MAX_STEPS = 10_000  # more is a typing error
 
 
 def ddpm_sigmas(steps: int) -> Float[Tensor, " levels"]:
@@ -106,7 +107,7 @@ class Matched:
     sigma 80.
 
     Args:
-        steps: At least 1.
+        steps: 1 to 10 000.
         margin: Above 0.
         smallest: Last level above 0, of data in [-1, 1].
         power: Of the levels; small ones crowd the end less.
@@ -121,6 +122,8 @@ class Matched:
     power: float = 3.0
 
     def __post_init__(self) -> None:
+        if self.steps > MAX_STEPS:
+            raise InvalidOption(f"{self.steps} steps: choose 1..{MAX_STEPS}")
         if not (self.steps >= 1 and self.margin > 0 and 0 < self.smallest < LARGEST_SIGMA and self.power > 0):
             raise InvalidOption(
                 f"{self.steps} steps, margin {self.margin}, smallest level {self.smallest}, "

@@ -11,11 +11,12 @@ import numpy as np
 
 from semcom.budget import parse_rho
 from semcom.data import Item, load_image, to_picture
-from semcom.errors import UnknownName
+from semcom.errors import StoreError, UnknownName
 from semcom.metrics.catalogue import ALL_METRICS
 from semcom.plots import (
     LABELS,
     ReferenceLine,
+    fraction,
     metric_vs_rho,
     metric_vs_snr,
     perception_distortion,
@@ -44,11 +45,17 @@ def measured(records: "pd.DataFrame", names: Sequence[str] = ()) -> tuple[str, .
     """Columns of metrics: those named, or all of this package's that the records have.
 
     Raises:
-        UnknownName: The records have no such column.
+        UnknownName: The records have no such column of numbers.
+        StoreError: There are no records.
     """
+    if records.empty:
+        raise StoreError("no records yet; run the sweep again, it goes on where it was stopped")
+    numbers = records.select_dtypes("number").columns
     for name in names:
-        if name not in records.columns:
-            raise UnknownName(f"the records have no column {name!r}; they have {', '.join(records.columns)}")
+        if name not in numbers:
+            raise UnknownName(
+                f"the records have no column {name!r} of numbers; they have {', '.join(numbers)}"
+            )
     return tuple(names) or tuple(metric.name for metric in ALL_METRICS if metric.name in records.columns)
 
 
@@ -215,7 +222,7 @@ def _provenance(run: dict[str, str]) -> str:
 
 
 def _ratio(rho: float) -> str:
-    return str(parse_rho(rho).limit_denominator(1000))
+    return fraction(parse_rho(rho))
 
 
 def _file_name(*parts: str) -> str:

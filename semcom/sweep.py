@@ -30,6 +30,8 @@ from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Scheme
 from semcom.transmission import Csit, Observation, Sent, Transmission
 
+MAX_SEED = 2**63 - 1  # what a column of integers holds
+
 Rho = float | str
 """Bandwidth ratio, as a number or a text like "1/48"."""
 
@@ -51,7 +53,8 @@ class Sweep:
         seeds: Of noise and fading; every item is sent once per seed.
 
     Raises:
-        InvalidOption: Something is empty or twice in it, or an item is too small for a rho.
+        InvalidOption: Something is empty or twice in it, a seed is out of range, or an item is too small
+            for a rho.
     """
 
     schemes: tuple[Scheme, ...]
@@ -73,6 +76,9 @@ class Sweep:
         for snr_db in self.snr_db:
             if not math.isfinite(snr_db):
                 raise InvalidOption(f"SNR of {snr_db} dB; give finite ones")
+        for seed in self.seeds:
+            if not 0 <= seed <= MAX_SEED:
+                raise InvalidOption(f"seed of {seed}; choose 0..{MAX_SEED}")
         for item, rho in product(self.items, self.rho):
             _budget(item, rho)
 

@@ -84,7 +84,8 @@ def in_prior_units(
     if bool(evidence.noise_std.isnan().any()):
         if evidence.origin is None:
             raise UnsuitableEvidence(
-                f"{receiver} needs the noise of the evidence, which nobody has measured here"
+                f"{receiver} needs the noise of the evidence, which nobody has measured here; "
+                "choose a scheme of one codec, like avif+ldpc"
             )
         model = error_model(evidence.origin.code, evidence.origin.point[0].tolist(), tables)
         error_std = model.error_std(evidence.y)

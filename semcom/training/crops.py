@@ -134,6 +134,6 @@ def _read_plain(shard: Path) -> Tensor:
     except (OSError, EOFError, ValueError) as error:
         raise InvalidSource(f"{shard} is not a readable shard ({type(error).__name__})") from None
     square = pixels.ndim == 4 and pixels.shape[1] == pixels.shape[2] and pixels.shape[3] in (3, 6)
-    if pixels.dtype != np.uint8 or not square:
+    if pixels.dtype != np.uint8 or not square or not len(pixels):
         raise InvalidSource(f"{shard} holds {pixels.dtype} {pixels.shape}, not uint8 (count, side, side, 3)")
     return torch.from_numpy(pixels)

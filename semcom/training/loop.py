@@ -141,7 +141,7 @@ class Training:
         """Train until the time is up or the patience at its end; returns the averaged network.
 
         Raises:
-            TrainingDiverged: Loss or gradient were not finite in 50 steps in a row.
+            TrainingDiverged: Loss or gradient were not finite in 50 steps in a row, or a score is NaN.
             KeyboardInterrupt: Ctrl-C or SIGTERM; the next run with this folder goes on.
         """
         settings = self.settings
@@ -219,6 +219,11 @@ class Training:
         """One point of the curve, and a checkpoint."""
         score = self.score(self.average) if self.processes.rank == 0 else 0.0
         (score,) = self.processes.total(score)
+        if math.isnan(score):
+            raise TrainingDiverged(
+                f"score not a number after step {self.step}; lower the learning rate of "
+                f"{self.settings.learning_rate:g}, and go on from the last checkpoint, if there is one"
+            )
         self._tick(started, False)
         if self.settings.patience is not None and all(score > point.score for point in self.curve):
             self.best = {key: value.clone() for key, value in self.average.state_dict().items()}

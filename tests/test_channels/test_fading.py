@@ -142,3 +142,9 @@ def test_gains_do_not_depend_on_how_many_are_drawn():
     for channel in (RayleighBlockFading(7), RicianBlockFading(7, 3.0), JakesFading(0.2)):
         few, many = gains(channel, 2, 50), gains(channel, 2, 1000)
         assert np.allclose(few, many[:, :50], atol=1e-6)
+
+
+def test_blocks_longer_than_any_memory_are_one_gain():
+    state = RayleighBlockFading(10**23).draw(5, 10.0, NamedStreams(0, ("a",)))
+    assert state.h.shape == (1, 5)
+    assert (state.h == state.h[0, 0]).all()

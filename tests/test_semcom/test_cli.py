@@ -166,14 +166,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "syntax_error.py").write_text("def f(:\n")
     photo().save("photo.png")
     photo().save("photo.jpg", quality=90)
+    photo().save("caf\udce9.png")
     (tmp_path / "text.png").write_text("I am not a picture\n")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "empty_folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
     (tmp_path / "mixed").mkdir()
     photo().save("mixed/a.png")
     (tmp_path / "mixed" / "b.png").write_text("text")
     (tmp_path / "bomb.png").write_bytes(png_header(60000, 60000))
     PillowImage.new("RGB", (16400, 1)).save("long.png")
+    for name, value in (("nan", np.nan), ("bright", 200.0)):
+        PillowImage.fromarray(np.full((8, 8), value, np.float32)).save(f"{name}.tif")
+    PillowImage.new("RGB", (64, 64), "white").save("bright1.png")
+    np.save("no_squares.npy", np.zeros((0, 256, 256, 3), np.uint8))
+    (tmp_path / "damaged.pt").write_bytes(b"no pickle")
     (tmp_path / "text.sqlite").write_text("not a database " * 100)
     return tmp_path
 
@@ -211,9 +218,12 @@ ERRORS = {
     "missing file": (f"send nowhere.png --snr 5 {SEND}", "nowhere.png: no such file"),
     "text file named png": (f"send text.png --snr 5 {SEND}", "not a readable picture"),
     "empty file": (f"send empty.png --snr 5 {SEND}", "not a readable picture"),
-    "folder as picture": (f"send empty_folder --snr 5 {SEND}", "no such file"),
+    "folder as picture": (f"send empty_folder --snr 5 {SEND}", "empty_folder: a folder"),
     "decompression bomb": (f"send bomb.png --snr 5 {SEND}", "more pixels"),
     "too long a side": (f"send long.png --snr 5 {SEND}", r"16400x1: sides must lie in 1\.\.16384"),
+    "name that is not UTF-8": (f"send caf\udce9.png --snr 5 {SEND}", "a name that is not UTF-8"),
+    "values that are not numbers": (f"send nan.tif --snr 5 {SEND}", "nan.tif: .* expected 0 to 1"),
+    "values above 1": (f"send bright.tif --snr 5 {SEND}", "values from 200 to 200, expected 0 to 1"),
     # rho
     "rho zero": (f"send photo.png --snr 5 {SEND} --rho 0", "rho of 0 is outside"),
     "rho negative": (f"send photo.png --snr 5 {SEND} --rho -1/12", "rho of -1/12 is outside"),
@@ -221,6 +231,7 @@ ERRORS = {
     "rho a word": (f"send photo.png --snr 5 {SEND} --rho abc", "rho of 'abc' is not a number"),
     "rho too large": (f"send photo.png --snr 5 {SEND} --rho 11", "rho of 11 is outside"),
     "rho infinite": (f"send photo.png --snr 5 {SEND} --rho inf", "rho of 'inf' is not a number"),
+    "rho of many digits": (f"send photo.png --snr 5 {SEND} --rho 1e99999999", "rho of '1e99999999'"),
     "rho over zero": (f"send photo.png --snr 5 {SEND} --rho 1/0", "rho of '1/0' is not a number"),
     "rho below one use": (f"send photo.png --snr 5 {SEND} --rho 1/100000", "raise rho"),
     # SNR
@@ -260,6 +271,11 @@ ERRORS = {
         "send photo.png --snr 5 --scheme softcast --codec avif",
         "no codec to replace",
     ),
+    "codec for a refined analog scheme": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2 --codec jpeg",
+        "'deepjscc.ddrm:2' has no codec to replace",
+    ),
+    "codec without a link": ("send photo.png --snr 5 --scheme avif", r"did you mean avif\+ldpc"),
     # ready objects
     "unknown receiver": ("send photo.png --snr 5 --scheme deepjscc --receiver ddpm", "did you mean"),
     "steps of no receiver": ("send photo.png --snr 5 --steps 4", "belong to --receiver"),
@@ -269,6 +285,23 @@ ERRORS = {
     ),
     "steps out of range": ("send photo.png --snr 5 --scheme deepjscc+ddrm:0", "it is spelled ddrm"),
     "too many steps": ("send photo.png --snr 5 --scheme deepjscc+ddnm:1001", "1001 steps"),
+    "far too many steps": ("send photo.png --snr 5 --scheme deepjscc+ddrm:99999999999999999999", "1..10000"),
+    "receiver with its steps": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm:3",
+        "--receiver ddrm:3: a name alone",
+    ),
+    "prior that is nowhere": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior nowhere",
+        "prior nowhere: neither a folder nor a name on the hub",
+    ),
+    "checkpoint that is damaged": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior damaged.pt",
+        "damaged.pt: damaged, or more than weights",
+    ),
+    "network that is no prior": (
+        f"send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior {zoo.find('deepjscc')}",
+        "a AdaptiveDeepJSCC, not a prior",
+    ),
     "receiver with words": ("send photo.png --snr 5 --scheme deepjscc+ddrm:many", "it is spelled ddrm"),
     "absent prior": (
         "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior none.safetensors",
@@ -340,14 +373,24 @@ ERRORS = {
     "lossy ending": (f"send photo.png --snr 5 {SEND} --out received.jpg", "without loss"),
     "folder that is not there": (
         f"send photo.png --snr 5 {SEND} --out no/where.png",
-        "No such file or directory",
+        "no/where.png: its folder is not there",
     ),
-    "folder below a file": (f"send photo.png --snr 5 {SEND} --out photo.png/out.png", "Not a directory"),
+    "folder below a file": (
+        f"send photo.png --snr 5 {SEND} --out photo.png/out.png",
+        "its folder is not there",
+    ),
+    "folder where a picture belongs": (f"send photo.png --snr 5 {SEND} --out folder.png", "a folder"),
+    "picture over the one sent": (f"send photo.png --snr 5 {SEND} --out ./photo.png", "is read from"),
+    "two pictures of one name": (f"send photo.png --snr 5 {SEND} --out a.png --strip ./a.png", "of one name"),
+    "stego over its host": ("hide photo.png --payload text.png --out photo.png", "photo.png: is read from"),
+    "payload over its stego": ("reveal photo.png --payload photo.png", "photo.png: is read from"),
     "read-only folder": (f"send photo.png --snr 5 {SEND} --out /proc/out.png", "/proc/out.png"),
     # arguments
     "unknown command": ("transmit photo.png", "No such command"),
     "unknown option": (f"send photo.png --snr 5 {SEND} --color", "No such option"),
     "no picture": (f"send --snr 5 {SEND}", "Missing argument"),
+    "seed beyond the store": (f"send photo.png --snr 5 {SEND} --seed {2**63}", "seed of 9223372036854775808"),
+    "seed below zero": (f"send photo.png --snr 5 {SEND} --seed -1", "seed of -1"),
     "seed a word": (f"send photo.png --snr 5 {SEND} --seed x", "valid integer"),
     # sweeps
     "no workers": (f"{SWEEP} r --workers 0", "0 workers"),
@@ -369,6 +412,7 @@ ERRORS = {
     "unknown export format": ("export empty_folder --format xlsx", "choose csv, parquet or json"),
     "export ending that differs": ("export empty_folder --format csv --out x.json", "ends in .csv"),
     "quickstart below a file": ("quickstart --out photo.png/here", "photo.png"),
+    "report that is no page": ("report empty_folder --out report.pdf", "name it .html"),
     # training
     "unknown recipe": ("train bert --data mixed --validation mixed --out t", "no recipe called 'bert'"),
     "nothing to train on": (
@@ -402,6 +446,30 @@ ERRORS = {
     "start from nothing": (
         "train deepjscc --start bert --data mixed --validation mixed --out t",
         "bert: neither a file nor a network",
+    ),
+    "file to train on": (
+        "train deepjscc-2019 --data photo.png --validation mixed --out t",
+        "photo.png: a file",
+    ),
+    "shard without squares": (
+        "train deepjscc-2019 --data no_squares.npy --validation no_squares.npy --out t",
+        "no_squares.npy holds uint8",
+    ),
+    "trained into a file": (
+        "train deepjscc-2019 --data no_squares.npy --validation no_squares.npy --out photo.png",
+        "photo.png: a file; name a folder",
+    ),
+    "learning rate infinite": (
+        "train deepjscc-2019 --learning-rate inf --data mixed --validation mixed --out t",
+        "--learning-rate inf",
+    ),
+    "batch beyond any memory": (
+        "train deepjscc-2019 --batch 1000000000 --data mixed --validation mixed --out t",
+        "--batch",
+    ),
+    "two SNRs to train at": (
+        "train deepjscc --snr 0,5 --rho 1/12 --data mixed --validation mixed --out t",
+        "give one SNR",
     ),
     "no network of that rho": (
         "train deepjscc-2019 --rho 1/3 --data mixed --validation mixed --out t",
@@ -528,6 +596,19 @@ def test_bad_stores_are_one_line(place: Path, capsys: pytest.CaptureFixture[str]
     foreign.close()
     assert_one_line_error(run, "another program", capsys)
     store.unlink()
+    with ResultStore(store):
+        pass
+    assert_one_line_error(partial(main, ["report", "results"]), "no records yet", capsys)
+    assert_one_line_error(partial(main, ["plot", "results"]), "no records yet", capsys)
+    with sqlite3.connect(store) as broken:
+        broken.execute("INSERT INTO runs (started, environment) VALUES ('now', '{')")
+    broken.close()
+    assert_one_line_error(run, "records.sqlite: damaged", capsys)
+    with sqlite3.connect(store) as broken:
+        broken.execute("DROP TABLE schemes")
+    broken.close()
+    assert_one_line_error(partial(main, ["export", "results"]), "damaged; .*no such table", capsys)
+    store.unlink()
     assert main(arguments(f"{SWEEP} results")) == 0
     capsys.readouterr()
     whole = store.read_bytes()
@@ -586,6 +667,26 @@ def test_closed_pipe_is_no_error() -> None:
     assert done.stderr == "code 0\n"
 
 
+@pytest.mark.parametrize("command", ["schemes >&-", "schemes >&- 2>&-", "schemes > /dev/null 2>&-"])
+def test_closed_outputs_are_no_error(command: str) -> None:
+    assert semcom(command).returncode == 0
+
+
+def test_letters_that_cannot_be_shown_are_no_error() -> None:
+    done = semcom("send --help", prefix="PYTHONIOENCODING=ascii ")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_neither_home_nor_libraries_are_heard(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "PYTHONWARNINGS"):
+        monkeypatch.delenv(name, raising=False)
+    done = semcom(
+        "send photo.png --snr 20 --scheme learned+ldpc --rho 1/2 --metrics psnr_db --strip strip.png"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_send_writes_the_record_alone_on_stdout(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = f"send photo.png --snr -5 {SEND} --scheme jpeg+ldpc:mcs0 --channel rician:64:6 --rho 1"
     assert (
@@ -631,6 +732,8 @@ def test_sweep_plans_runs_and_resumes(place: Path, capsys: pytest.CaptureFixture
     assert not (place / "results").exists()
     assert main(arguments(f"{SWEEP} results --snr 5")) == 0
     assert main(arguments(f"{command} --dry-run")) == 0
+    assert "12, of which 12 are to do" in capsys.readouterr().out  # that picture was not kept
+    assert main([*arguments(command)[:-1], "--dry-run"]) == 0
     assert "12, of which 11 are to do" in capsys.readouterr().out
     assert main(arguments(command)) == 0
     with ResultStore(place / "results" / "records.sqlite", read_only=True) as store:
@@ -660,6 +763,12 @@ def test_results_are_drawn_reported_and_exported(place: Path, capsys: pytest.Cap
     assert len(json.loads(Path("out/records.json").read_text())) == 8
     capsys.readouterr()
     assert_one_line_error(partial(main, arguments("plot results --metrics vmaf")), "no column 'vmaf'", capsys)
+    assert_one_line_error(
+        partial(main, arguments("plot results --metrics scheme")), "no column 'scheme' of numbers", capsys
+    )
+    assert_one_line_error(
+        partial(main, arguments("plot results --limit bright1.png")), "no Gaussian model of bright1", capsys
+    )
     assert_one_line_error(partial(main, arguments("plot results --snr 3")), "no records with snr_db", capsys)
     assert_one_line_error(partial(main, arguments("plot results --out photo.png/x")), "photo.png", capsys)
     assert_one_line_error(partial(main, arguments("plot results --limit nowhere")), "nowhere", capsys)

@@ -137,6 +137,14 @@ def test_steps_that_are_not_finite_are_skipped(tmp_path: Path, where: str) -> No
     assert a_run(tmp_path).skipped == training.skipped
 
 
+def test_a_score_that_is_no_number_says_so(tmp_path: Path) -> None:
+    training = a_run(tmp_path)
+    training.score = lambda network: math.nan
+    with pytest.raises(TrainingDiverged, match="score not a number after step"):
+        training.run()
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_a_run_that_diverged_says_so(tmp_path: Path) -> None:
     calls = 0
 
