@@ -3,7 +3,6 @@
 The names below are loaded when they are first used, so `import semcom` costs nothing.
 """
 
-import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from semcom.scheme import Outcome, Scheme
     from semcom.sweep import Sweep, run
     from semcom.transmission import Observation
-
-# what torch says of its own forward derivatives, and of a library that CompressAI imports
-warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated")
 
 _HOMES = {
     "Budget": "semcom.budget",

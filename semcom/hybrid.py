@@ -143,6 +143,7 @@ class Hybrid:
             **digital.info,
             "digital_uses": float(taken),
             "digital_silent": float(bool(digital.cause)),
+            "analog_silent": float(bool(analog.cause)),
         }
         spent = taken + analog.channel_uses if self.power_db == 0 else budget.channel_uses
         return Sent(symbols, spent, shape, parts, info)

@@ -1,6 +1,7 @@
 """Operators of observations, y = A x + noise: linear ones with adjoint and pseudo-inverse."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -413,7 +414,8 @@ class Linearised:
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
         """J v, forward."""
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its first forward derivative
             return torch.func.jvp(self.measurement, (self.at,), (x,))[1]
 
     def adjoint(self, y: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """The learned codec: a trained network, and a range coder that turns its integers into bytes."""
 
 import math
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -155,11 +158,13 @@ class _Encoder:
 
     def stream(self) -> bytes:
         """All that was put."""
-        from compressai.ans import RansEncoder
-
         symbols, levels = np.concatenate(self._symbols), np.concatenate(self._levels)
         tables, sizes, offsets = tables_up_to(int(levels.max(initial=0)))
-        return RansEncoder().encode_with_indexes(symbols.tolist(), levels.tolist(), tables, sizes, offsets)
+        return (
+            range_coder()
+            .RansEncoder()
+            .encode_with_indexes(symbols.tolist(), levels.tolist(), tables, sizes, offsets)
+        )
 
 
 class _Decoder:
@@ -170,9 +175,7 @@ class _Decoder:
     """
 
     def __init__(self, stream: bytes, most_integers: int) -> None:
-        from compressai.ans import RansDecoder
-
-        self._coder = RansDecoder()
+        self._coder = range_coder().RansDecoder()
         self._coder.set_stream(stream + bytes(4 * most_integers + 16))
         self._symbols: list[Integers] = []
 
@@ -193,6 +196,13 @@ class _Decoder:
         return _checksum(self._symbols)
 
 
+def range_coder() -> ModuleType:
+    """CompressAI's, imported when it is needed: that takes seconds. What its import warns of is not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return import_module("compressai.ans")
+
+
 def levels_of(log2_scale: Tensor) -> Tensor:
     """Scales as indices into the tables; at 0 nothing but 0 is possible, and nothing is coded."""
     return torch.round((log2_scale - LOG2_SCALE_MIN) * LEVELS_PER_OCTAVE).clamp(0, LEVELS - 1).long()
@@ -208,6 +218,7 @@ def reaches() -> tuple[int, ...]:
 @cache
 def frequencies(level: int) -> list[int]:
     """Cumulative frequencies of -reach .. reach, then of an escape that never occurs."""
+    range_coder()  # whose package has the other function, too
     from compressai._CXX import pmf_to_quantized_cdf
 
     reach = reaches()[level]
