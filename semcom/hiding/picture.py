@@ -27,6 +27,7 @@ HEADER = struct.Struct(">BBHII")
 MARK = 0xD7
 FIRST_GUESS = 96  # bytes of a header
 LARGE_HEADER = 512  # bytes; more than the tables ever took
+LARGEST_HEADER = 65535  # that its own field of two bytes can tell
 SPARE = 8
 GROWTHS = 6
 
@@ -86,7 +87,7 @@ def embedding(host: Pixels, payload: bytes, method: Method | None = None) -> Emb
     crc = _checksum(planes, payload)
     size, best, before = FIRST_GUESS, None, b""
     for _ in range(GROWTHS):
-        if 8 * size > planes[0].size:
+        if 8 * size > planes[0].size or size > LARGEST_HEADER:
             break
         cleared, displaced = _cleared(planes, 8 * size)
         message = _whitened(displaced + payload)
