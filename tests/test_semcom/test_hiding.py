@@ -91,6 +91,16 @@ def test_constant_pictures_have_room(value: int) -> None:
     check(host, np.random.default_rng(0).bytes(150), Recursive())
 
 
+@pytest.mark.parametrize("method", PLAIN, ids=lambda m: m.name)
+def test_small_pictures_hold_what_they_are_said_to(method: Method) -> None:
+    for side in (1, 2, 20, 28, 32, 36):
+        for host in (np.zeros((side, side), np.uint8), natural(side, side)):
+            room = capacity_bytes(host, method)
+            if room > 0:
+                check(host, np.random.default_rng(0).bytes(room), method)
+    assert capacity_bytes(np.zeros((36, 36), np.uint8), method) > 0 or isinstance(method, ErrorExpansion)
+
+
 def test_saturated_pictures() -> None:
     host = natural(128, 128)
     host[:50] = 255
