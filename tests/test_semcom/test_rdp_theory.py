@@ -73,6 +73,10 @@ def test_borders_are_where_the_forms_change() -> None:
         critical = gaussian_critical_perception(1.0, d)
         assert gaussian_rate(1.0, d, critical - 1e-4) > gaussian_rate(1.0, d, critical)
         assert gaussian_rate(1.0, d, critical) == pytest.approx(gaussian_rate(1.0, d))
+    assert gaussian_critical_perception(1.0, 1.9) == pytest.approx((1 - math.sqrt(0.9)) ** 2)
+    for d in (2.0, 3.0, math.inf):
+        assert gaussian_critical_perception(1.0, d) == 0
+        assert gaussian_rate(1.0, d, 0.0) == gaussian_rate(1.0, d, 0.1) == gaussian_rate(1.0, d) == 0
     critical = binary_critical_perception(0.1, 0.06)
     assert binary_rate(0.1, 0.06, critical) == pytest.approx(binary_rate(0.1, 0.06))
     assert binary_rate(0.1, 0.06, critical - 1e-3) > binary_rate(0.1, 0.06)
