@@ -138,6 +138,20 @@ def test_one_component_is_the_scalar_form() -> None:
             assert at_perception(model, rate, perception) == pytest.approx(expected, abs=1e-9)
 
 
+def test_a_kind_that_no_component_is_of_changes_nothing() -> None:
+    wider = GaussianModel(np.append(MODEL.variances, 9.0), np.append(MODEL.shares, 0.0))
+    expected, found = at_rate(MODEL, 0.7), at_rate(wider, 0.7)
+    np.testing.assert_allclose(found.mse, expected.mse, rtol=1e-9)
+    np.testing.assert_allclose(found.w2_squared, expected.w2_squared, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("rate", [10.0, 20.0, 60.0])
+def test_high_rates_are_those_of_the_scalar_form(rate: float) -> None:
+    """As c goes to 1 the squared error goes to s^2 (1 - c^2) = s^2 exp(-2 R) at any nu."""
+    found = at_rate(GaussianModel(np.array([2.0]), np.array([1.0])), rate, (0.0, 1.0, math.inf))
+    np.testing.assert_allclose(found.mse, 2 * math.exp(-2 * rate), rtol=1e-6)
+
+
 def test_components_beside_an_optimiser() -> None:
     """All splits of rate and deviation: none does better than common multipliers."""
     rate, perception, s = 0.4, 0.05, np.sqrt(MODEL.variances)
