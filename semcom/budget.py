@@ -58,3 +58,10 @@ def parse_rho(rho: float | int | str | Fraction) -> Fraction:
     if not 0 < value <= 10:
         raise InvalidOption(f"rho of {rho} is outside (0, 10]; write it like 1/48 or 0.02")
     return value
+
+
+def shown_rho(rho: float | int | str | Fraction) -> str:
+    """A ratio for readers: "1/48", or four digits where no fraction of denominator up to 1000 is near."""
+    exact = parse_rho(rho)
+    near = exact.limit_denominator(1000)
+    return str(near) if math.isclose(near, exact, rel_tol=1e-4) else f"{float(exact):.4g}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from semcom.budget import parse_rho
+from semcom.budget import parse_rho, shown_rho
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.metrics.catalogue import ALL_METRICS
 from semcom.sources import check_image
@@ -191,7 +191,7 @@ def metric_vs_snr(
         if len(measured) <= 15:
             bottom.set_xticks(measured, [f"{snr:g}" for snr in measured])
         bottom.set_xlabel("SNR, average received Es/N0 (dB)")
-        _finish(figure, axes, chosen, metric, f"{channel}, ρ = {_fraction(ratio)}")
+        _finish(figure, axes, chosen, metric, f"{channel}, ρ = {shown_rho(ratio)}")
         return figure
 
 
@@ -221,7 +221,7 @@ def metric_vs_rho(
         bottom = lower or axes
         bottom.set_xscale("log")
         allowed = sorted(set(chosen["rho"]))
-        bottom.set_xticks(allowed, [_fraction(parse_rho(r)) for r in allowed])
+        bottom.set_xticks(allowed, [shown_rho(r) for r in allowed])
         bottom.set_xticks([], minor=True)
         bottom.set_xlabel("ρ used, complex channel uses per source value; ticks: allowed")
         _finish(figure, axes, chosen, metric, f"{channel}, SNR {snr_db:g} dB")
@@ -317,7 +317,7 @@ def perception_distortion(
         axes.margins(0.12)
         axes.set_xlabel(_label(distortion))
         _point_to_better(axes, HIGHER_IS_BETTER.get(distortion), HIGHER_IS_BETTER.get(perception))
-        title = f"Perception and distortion: {channel}, ρ = {_fraction(ratio)}, SNR {snr_db:g} dB"
+        title = f"Perception and distortion: {channel}, ρ = {shown_rho(ratio)}, SNR {snr_db:g} dB"
         _finish(figure, axes, chosen, perception, title, whole_title=True)
         return figure
 
@@ -466,8 +466,8 @@ def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.D
         hits = values == value if isinstance(value, str) else np.isclose(values, value, rtol=1e-4, atol=1e-9)
         if not hits.any():
             there = sorted(set(values))
-            shown = ", ".join(_fraction(parse_rho(v)) if column == "rho" else str(v) for v in there[:12])
-            wanted = _fraction(parse_rho(value)) if column == "rho" else value
+            shown = ", ".join(shown_rho(v) if column == "rho" else str(v) for v in there[:12])
+            wanted = shown_rho(value) if column == "rho" else value
             raise InvalidOption(f"no records with {column} = {wanted}; there are {shown or 'none at all'}")
         chosen = chosen.loc[hits]
     return chosen
@@ -609,11 +609,6 @@ def _arms(point: Any) -> list[list[float]] | None:
     if math.isnan(point["low"]):
         return None
     return [[max(0.0, point["mean"] - point["low"])], [max(0.0, point["high"] - point["mean"])]]
-
-
-def _fraction(rho: Fraction) -> str:
-    near = rho.limit_denominator(1000)
-    return str(near) if math.isclose(near, rho, rel_tol=1e-4) else f"{float(rho):.4g}"
 
 
 MARGIN, GAP, LINE = 12, 8, 20  # pixels

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from semcom.budget import Budget, parse_rho
+from semcom.budget import Budget, parse_rho, shown_rho
 from semcom.errors import InvalidOption
 
 
@@ -40,3 +40,8 @@ def test_parse_is_exact() -> None:
 def test_less_than_one_use() -> None:
     with pytest.raises(InvalidOption, match="raise rho"):
         Budget.from_rho("1/768", 3)
+
+
+def test_small_ratios_are_told_apart() -> None:
+    assert [shown_rho(rho) for rho in (1 / 12, "1/768", 0.3, 10)] == ["1/12", "1/768", "3/10", "10"]
+    assert [shown_rho(rho) for rho in (1 / 1536, 1 / 2048, 1e-4)] == ["0.000651", "0.0004883", "0.0001"]
