@@ -170,7 +170,8 @@ def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[st
             path = kept_path(folder / PICTURES, row["scheme"], key)
             if path.is_file():
                 received[row["scheme"]] = load_image(path).x
-                captions[row["scheme"]] = "lost" if row["outage"] else f"{row['psnr_db']:.1f} dB"
+                measured_db = f"{row['psnr_db']:.1f} dB" if "psnr_db" in row else ""
+                captions[row["scheme"]] = "lost" if row["outage"] else measured_db
         if received:
             title = f"{channel}, ρ = {shown_rho(rho)}, SNR {snr_db:g} dB"
             drawn[title] = image_strip(load_image(original).x, received, captions, tile=256)
