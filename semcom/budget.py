@@ -59,3 +59,9 @@ def parse_rho(rho: float | int | str | Fraction) -> Fraction:
     if not 0 < value <= 10:
         raise InvalidOption(f"rho of {rho} is outside (0, 10]; write it like 1/48 or 0.02")
     return value
+
+
+def shown_rho(rho: float | int | str | Fraction) -> str:
+    """A ratio for readers: "1/48" or "1/1536", but "0.08333" where no simple one is meant."""
+    exact = parse_rho(rho)
+    return str(exact) if exact.numerator == 1 or exact.denominator <= 1000 else f"{float(exact):.6g}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from semcom.budget import parse_rho
+from semcom.budget import parse_rho, shown_rho
 from semcom.errors import InvalidOption
 from semcom.metrics.catalogue import ALL_METRICS
 from semcom.statistics import require_columns, summarise
@@ -188,7 +188,7 @@ def metric_vs_snr(
         if len(measured) <= 15:
             bottom.set_xticks(measured, [f"{snr:g}" for snr in measured])
         bottom.set_xlabel("SNR, average received Es/N0 (dB)")
-        _finish(figure, axes, chosen, metric, f"{channel}, ρ = {fraction(ratio)}")
+        _finish(figure, axes, chosen, metric, f"{channel}, ρ = {shown_rho(ratio)}")
         return figure
 
 
@@ -218,7 +218,7 @@ def metric_vs_rho(
         bottom = lower or axes
         bottom.set_xscale("log")
         allowed = sorted(set(chosen["rho"]))
-        bottom.set_xticks(allowed, [fraction(parse_rho(r)) for r in allowed])
+        bottom.set_xticks(allowed, [shown_rho(r) for r in allowed])
         bottom.set_xticks([], minor=True)
         bottom.set_xlabel("ρ used, complex channel uses per source value; ticks: allowed")
         _finish(figure, axes, chosen, metric, f"{channel}, SNR {snr_db:g} dB")
@@ -314,7 +314,7 @@ def perception_distortion(
         axes.margins(0.12)
         axes.set_xlabel(_label(distortion))
         _point_to_better(axes, HIGHER_IS_BETTER.get(distortion), HIGHER_IS_BETTER.get(perception))
-        title = f"Perception and distortion: {channel}, ρ = {fraction(ratio)}, SNR {snr_db:g} dB"
+        title = f"Perception and distortion: {channel}, ρ = {shown_rho(ratio)}, SNR {snr_db:g} dB"
         _finish(figure, axes, chosen, perception, title, whole_title=True)
         return figure
 
@@ -463,8 +463,8 @@ def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.D
         hits = values == value if isinstance(value, str) else np.isclose(values, value, rtol=1e-4, atol=1e-9)
         if not hits.any():
             there = sorted(set(values))
-            shown = ", ".join(fraction(parse_rho(v)) if column == "rho" else str(v) for v in there[:12])
-            wanted = fraction(parse_rho(value)) if column == "rho" else value
+            shown = ", ".join(shown_rho(v) if column == "rho" else str(v) for v in there[:12])
+            wanted = shown_rho(value) if column == "rho" else value
             raise InvalidOption(f"no records with {column} = {wanted}; there are {shown or 'none at all'}")
         chosen = chosen.loc[hits]
     return chosen
@@ -606,8 +606,3 @@ def _arms(point: Any) -> list[list[float]] | None:
     if math.isnan(point["low"]):
         return None
     return [[max(0.0, point["mean"] - point["low"])], [max(0.0, point["high"] - point["mean"])]]
-
-
-def fraction(rho: Fraction) -> str:
-    """A bandwidth ratio as readers know it: 1/48 or 1/1536, but 0.08333 where no simple one is meant."""
-    return str(rho) if rho.numerator == 1 or rho.denominator <= 1000 else f"{float(rho):.6g}"

@@ -64,8 +64,7 @@ def bootstrap_mean(
         (29.5, 2)
     """
     means = _item_means(values, items)
-    if not 0 < level < 1:
-        raise InvalidOption(f"confidence level of {level} is outside (0, 1); 0.95 is usual")
+    _check_level(level)
     n = len(means)
     if n == 1:
         return Interval(float(means[0]), math.nan, math.nan, 1)
@@ -97,7 +96,7 @@ def wilson_interval(failures: int, trials: int, *, level: float = 0.95) -> tuple
     """Score interval of a rate, never empty: 0 of 10 gives (0, 0.28). Trials count as independent.
 
     Raises:
-        InvalidOption: Not 0 <= failures <= trials with at least one trial.
+        InvalidOption: Not 0 <= failures <= trials with at least one trial, or a level outside (0, 1).
 
     Reference:
         Wilson, Probable inference, J. American Statistical Association 22, 1927.
@@ -106,6 +105,7 @@ def wilson_interval(failures: int, trials: int, *, level: float = 0.95) -> tuple
         raise InvalidOption(
             f"{failures} failures in {trials} trials: expected 0 <= failures <= trials, trials >= 1"
         )
+    _check_level(level)
     z = float(stats.norm.ppf((1 + level) / 2))
     rate = failures / trials
     center = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
@@ -151,11 +151,14 @@ def rate_needed(rate: ArrayLike, loss: ArrayLike, target: float) -> float:
     rate, whose transmission it could send. NaN if the target is not reached; the least rate if it always is.
 
     Raises:
-        InvalidOption: No points, or rates that do not rise.
+        InvalidOption: No points, rates that are not above 0 or do not rise, or a value that is not finite.
     """
     rates, losses = np.asarray(rate, dtype=float), np.asarray(loss, dtype=float)
-    if rates.ndim != 1 or rates.shape != losses.shape or len(rates) == 0 or (np.diff(rates) <= 0).any():
+    alike = rates.ndim == 1 and rates.shape == losses.shape and len(rates) > 0
+    if not (alike and rates[0] > 0 and (np.diff(rates) > 0).all()):
         raise InvalidOption(f"{rates.size} rates and {losses.size} losses: one loss per rate, rates rising")
+    if not (np.isfinite([rates, losses]).all() and math.isfinite(target)):
+        raise InvalidOption(f"the rate for a loss of {target:g}: it, all rates and all losses must be finite")
     falling = np.minimum.accumulate(losses)
     if falling[-1] > target:
         return math.nan
@@ -268,6 +271,11 @@ def _measured(records: "pd.DataFrame", metric: str) -> "pd.DataFrame":
             f"{metric} is missing in rows of {lacking}; measure it everywhere, or leave it out"
         )
     return records.loc[present]
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise InvalidOption(f"confidence level of {level} is outside (0, 1); 0.95 is usual")
 
 
 def _item_means(values: ArrayLike, items: ArrayLike) -> np.ndarray:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semcom.budget import parse_rho
+from semcom.budget import shown_rho
 from semcom.data import Item, load_image, to_picture
 from semcom.errors import StoreError, UnknownName
 from semcom.metrics.catalogue import ALL_METRICS
 from semcom.plots import (
     LABELS,
     ReferenceLine,
-    fraction,
     metric_vs_rho,
     metric_vs_snr,
     perception_distortion,
@@ -75,7 +74,7 @@ def table(records: "pd.DataFrame", names: Sequence[str] = (), brief: bool = Fals
     key: Any
     for key, group in records.groupby(point, sort=True):
         channel, rho, snr_db, scheme = key
-        row = {"channel": channel, "rho": _ratio(rho), "SNR dB": f"{snr_db:g}", "scheme": scheme}
+        row = {"channel": channel, "rho": shown_rho(rho), "SNR dB": f"{snr_db:g}", "scheme": scheme}
         labels = BRIEF if brief else LABELS
         row |= {labels.get(name, name): column.get(key, "") for name, column in cells.items()}
         spent, share = f"{group['channel_uses'].mean():.0f}", f" ({group['rho_used'].mean() / rho:.0%})"
@@ -110,7 +109,7 @@ def figures(
         chosen = snr_db or snrs[len(snrs) // 2 : len(snrs) // 2 + 1]
         if len(snrs) > 1:
             for metric, rho in product(metrics, ratios):
-                name = _file_name(metric, channel, _ratio(rho))
+                name = _file_name(metric, channel, shown_rho(rho))
                 limits = _limits(models, metric, channel, rho, snrs)
                 drawn[name] = metric_vs_snr(records, metric, rho, channel, limits)
         if len(ratios) > 1:
@@ -119,7 +118,7 @@ def figures(
                 drawn[name] = metric_vs_rho(records, metric, snr, channel)
         for metric, rho, snr in product(metrics, ratios, chosen):
             if metric in PERCEPTION and "psnr_db" in metrics:
-                name = _file_name("psnr_db", metric, channel, _ratio(rho), f"{snr:g}dB")
+                name = _file_name("psnr_db", metric, channel, shown_rho(rho), f"{snr:g}dB")
                 lines = _upright(_limits(models, "psnr_db", channel, rho, (snr,)), np.asarray(here[metric]))
                 drawn[name] = perception_distortion(
                     records, rho, snr, channel, perception=metric, references=lines
@@ -177,9 +176,10 @@ def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[st
             path = kept_path(folder / PICTURES, row["scheme"], key)
             if path.is_file():
                 received[row["scheme"]] = load_image(path).x
-                captions[row["scheme"]] = "lost" if row["outage"] else f"{row['psnr_db']:.1f} dB"
+                measured_db = f"{row['psnr_db']:.1f} dB" if "psnr_db" in row else ""
+                captions[row["scheme"]] = "lost" if row["outage"] else measured_db
         if received:
-            title = f"{channel}, ρ = {_ratio(rho)}, SNR {snr_db:g} dB"
+            title = f"{channel}, ρ = {shown_rho(rho)}, SNR {snr_db:g} dB"
             drawn[title] = image_strip(load_image(original).x, received, captions, tile=256)
     return drawn
 
@@ -219,10 +219,6 @@ def _cells(records: "pd.DataFrame", name: str, point: Sequence[str], intervals: 
 def _provenance(run: dict[str, str]) -> str:
     shown = ("command", "commit", "python", "device", "torch", "pillow avif")
     return "Run: " + ", ".join(f"{name} {run[name]}" for name in shown if run.get(name))
-
-
-def _ratio(rho: float) -> str:
-    return fraction(parse_rho(rho))
 
 
 def _file_name(*parts: str) -> str:

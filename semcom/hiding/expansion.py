@@ -12,6 +12,7 @@ from semcom.hiding.pixels import Planes, layer, layer_numbers
 
 WIDEST = 24  # thresholds tried: (low, high) = (0, 0), (-1, 0), (-1, 1), ...
 PART = struct.Struct(">bBIIH")  # low, high, pixels, bits, bytes of the location map
+LONGEST_MAP = 65535  # bytes; a layer whose map is longer carries nothing
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,21 @@ class ErrorExpansion:
         return 1
 
     def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
-        """Layer by layer."""
-        planes, bits = planes.copy(), np.unpackbits(np.frombuffer(message, dtype=np.uint8))
-        numbers = list(layer_numbers(planes))
-        header, symbols = b"", 0
-        done = 0
-        for i, (color, parity) in enumerate(numbers):
-            share = -(-(len(bits) - done) // (len(numbers) - i))
-            written = _hide(planes, color, parity, reserved, bits[done : done + share])
-            header += written[0]
-            symbols += written[1]
-            done += written[2]
-        if done < len(bits):
-            raise PayloadTooLarge(f"{len(message)} bytes")
-        return Hidden(planes, header, symbols)
+        """Layer by layer; where equal parts do not fit, each layer takes as many bits as it holds."""
+        bits = np.unpackbits(np.frombuffer(message, dtype=np.uint8))
+        for equal in (True, False):
+            work, header, symbols, done = planes.copy(), b"", 0, 0
+            numbers = list(layer_numbers(planes))
+            for i, (color, parity) in enumerate(numbers):
+                left = len(bits) - done
+                share = -(-left // (len(numbers) - i)) if equal else left
+                written = _hide(work, color, parity, reserved, bits[done : done + share])
+                header += written[0]
+                symbols += written[1]
+                done += written[2]
+            if done == len(bits):
+                return Hidden(work, header, symbols)
+        raise PayloadTooLarge(f"{len(message)} bytes")
 
     def reveal(self, planes: Planes, reserved: int, header: bytes, length: int) -> tuple[bytes, Planes]:
         """Layers in the opposite order."""
@@ -74,11 +76,11 @@ class ErrorExpansion:
         return np.packbits(bits).tobytes(), planes
 
     def capacity_bytes(self, planes: Planes, reserved: int) -> int:
-        """Of all layers, with the thresholds that hold most."""
+        """Of all layers, with the thresholds that hold most, less the location maps."""
         planes = planes.copy()
         bits = np.random.default_rng(0).integers(0, 2, planes.size, dtype=np.uint8)
-        done = sum(_hide(planes, color, parity, reserved, bits)[2] for color, parity in layer_numbers(planes))
-        return done // 8
+        parts = [_hide(planes, color, parity, reserved, bits) for color, parity in layer_numbers(planes)]
+        return sum(done for _, _, done in parts) // 8 - sum(len(header) - PART.size for header, _, _ in parts)
 
 
 def _hide(planes: Planes, color: int, parity: int, reserved: int, bits: np.ndarray) -> tuple[bytes, int, int]:
@@ -109,8 +111,10 @@ def _hide(planes: Planes, color: int, parity: int, reserved: int, bits: np.ndarr
     change = np.where(error > high, high + 1, np.where(error < low, low, error))
     change[carries] += bits[:taken]
     after = np.where(free, value + change, value)
-    planes.reshape(-1)[place] = after.astype(np.uint8)
     flags = zlib.compress(np.packbits(~free[~_free(after, low, high)]).tobytes(), 9)
+    if len(flags) > LONGEST_MAP:
+        return PART.pack(0, 0, 0, 0, 0), 0, 0
+    planes.reshape(-1)[place] = after.astype(np.uint8)
     return PART.pack(low, high, used, taken, len(flags)) + flags, used, taken
 
 

@@ -26,7 +26,9 @@ Pixels = UInt8[np.ndarray, "..."]
 HEADER = struct.Struct(">BBHII")
 MARK = 0xD7
 FIRST_GUESS = 96  # bytes of a header
+PIXELS_PER_BYTE = 16  # of the header of a small picture, half of which are left for the message
 LARGE_HEADER = 512  # bytes; more than the tables ever took
+LARGEST_HEADER = 65535  # that its own field of two bytes can tell
 SPARE = 8
 GROWTHS = 6
 
@@ -84,9 +86,9 @@ def embedding(host: Pixels, payload: bytes, method: Method | None = None) -> Emb
     chosen: Method = Recursive() if method is None else method
     planes = _checked(host)
     crc = _checksum(planes, payload)
-    size, best, before = FIRST_GUESS, None, b""
+    size, best, before = min(FIRST_GUESS, planes[0].size // PIXELS_PER_BYTE), None, b""
     for _ in range(GROWTHS):
-        if 8 * size > planes[0].size:
+        if 8 * size > planes[0].size or size > LARGEST_HEADER:
             break
         cleared, displaced = _cleared(planes, 8 * size)
         message = _whitened(displaced + payload)
@@ -152,9 +154,15 @@ def capacity_bytes(host: Pixels, method: Method | None = None) -> int:
     """
     chosen: Method = Recursive() if method is None else method
     planes = _checked(host)
-    size = min(LARGE_HEADER, planes[0].size // 16)
+    size = min(LARGE_HEADER, planes[0].size // PIXELS_PER_BYTE)
     cleared, _ = _cleared(planes, 8 * size)
-    return max(chosen.capacity_bytes(cleared, 8 * size) - size, 0)
+    room = max(chosen.capacity_bytes(cleared, 8 * size) - size, 0)
+    if size < LARGE_HEADER and room > 0:  # of a small picture the header may take more
+        try:
+            embed(host, bytes(room), chosen)
+        except PayloadTooLarge:
+            return 0
+    return room
 
 
 def _checked(pixels: Pixels) -> Planes:

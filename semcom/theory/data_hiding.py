@@ -17,13 +17,14 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq, linprog
 from scipy.special import softmax, xlogy
 
-from semcom.errors import Infeasible, InvalidOption
+from semcom.errors import Infeasible, InvalidOption, NotConverged
 
 Law = Float[np.ndarray, " symbols"]
 Cost = Float[np.ndarray, "symbols symbols"]
 
 MOST_BOUNDS = 500
 SLACK = 1e-6  # nats, and perception; the linear solver keeps its bounds to 1e-7
+ROUNDING = 1e-12  # nats
 TINY = 1e-300
 
 
@@ -57,7 +58,7 @@ class Divergence:
     def __call__(self, p: Law, r: Law) -> float:
         """The divergence; infinite where r is and p is not."""
         with np.errstate(divide="ignore"):
-            return float((xlogy(r, r) - xlogy(r, p)).sum())
+            return max(float((xlogy(r, r) - xlogy(r, p)).sum()), 0.0)
 
 
 Perception = Transport | Divergence
@@ -149,6 +150,7 @@ def optimal_channel(
     Raises:
         InvalidOption: An argument outside its range.
         Infeasible: No law of so many symbols has the entropy, or none within the bound.
+        NotConverged: A bound is still broken after 500 linear programs.
 
     Reference:
         Zhang, Hu, Li and Yu, Recursive histogram modification: establishing equivalency between reversible
@@ -200,13 +202,15 @@ def least_perception(host: ArrayLike, rate_nats: float, perception: Perception) 
     def lack(t) -> float:
         return entropy_nats(softmax(t * np.log(p))) - entropy_nats(p) - rate_nats
 
-    found = 1.0 if rate_nats == 0 else 0.0 if lack(0) <= 0 else _root(lack)
+    found = 1.0 if rate_nats == 0 or lack(1) >= 0 else 0.0 if lack(0) <= 0 else _root(lack)
     return perception(p, softmax(found * np.log(p)))
 
 
 def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None, most: float) -> Cost:
     n = len(p)
-    entropy = entropy_nats(p) + rate_nats
+    # At the uniform law and at p supporting planes bound nothing: stay off them by less than the slack.
+    entropy = min(entropy_nats(p) + rate_nats, np.log(n) - SLACK / 2)
+    most_kl = max(most, SLACK / 2)
     to_r = np.kron(np.ones(n), np.eye(n))
     sums, levels, costs = np.kron(np.eye(n), np.ones(n)), p, d.ravel()
     rows: list[np.ndarray] = []  # of bounds  row . x <= bound
@@ -230,18 +234,21 @@ def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None
         plan = found.x[: n * n].reshape(n, n).clip(0)
         r = plan.sum(0)
         short = entropy - entropy_nats(r) > SLACK
-        far = isinstance(perception, Divergence) and perception(p, r) - most > SLACK
+        far = isinstance(perception, Divergence) and perception(p, r) - most_kl > SLACK
         if short:
             s = _where(lambda s: entropy_nats(s) - entropy, r, uniform)
             rows.append(np.concatenate([np.log(np.maximum(s, TINY)) @ to_r, rest]))
             bounds.append(-entropy)
         if far and isinstance(perception, Divergence):
-            s = _where(lambda s: most - perception(p, s), r, p)
+            s = _where(lambda s: most_kl - perception(p, s), r, p)
             rows.append(np.concatenate([np.log(np.maximum(s, TINY) / p) @ to_r, rest]))
-            bounds.append(most)
+            bounds.append(most_kl)
         if not (short or far):
-            break
-    return plan
+            return plan
+    raise NotConverged(
+        f"{rate_nats:g} nats per symbol within a perception of {most:g}: bounds still broken by more than "
+        f"{SLACK:g} after {MOST_BOUNDS} linear programs; hide less, or allow more"
+    )
 
 
 def _where(excess, outside: Law, inside: Law) -> Law:
@@ -342,7 +349,7 @@ def _checked(host: ArrayLike, distortion: ArrayLike, rate_nats: float) -> tuple[
     room = np.log(p.size) - entropy_nats(p)
     if not rate_nats >= 0:
         raise InvalidOption(f"{rate_nats:g} nats per symbol: it is never negative")
-    if rate_nats > room:
+    if rate_nats > room + ROUNDING:
         raise Infeasible(
             f"{rate_nats:g} nats per symbol: a host of {p.size} symbols with an entropy of "
             f"{entropy_nats(p):.4g} takes {room:.4g}; hide less, or allow more symbols"

@@ -116,11 +116,9 @@ def gaussian_rate(variance: float, distortion: float, perception: float = math.i
     _require(variance > 0 and distortion > 0, f"variance {variance:g}, distortion {distortion:g}: above 0")
     _require_bounds(distortion, perception)
     s = math.sqrt(variance)
-    if distortion < 2 * variance and perception < gaussian_critical_perception(variance, distortion):
+    if perception < gaussian_critical_perception(variance, distortion):
         return _gaussian_rate(s, s - math.sqrt(perception), distortion)
-    if perception == 0 and distortion >= 2 * variance:
-        return 0.0
-    return max(0.5 * math.log(variance / distortion), 0.0)
+    return 0.5 * math.log(variance / distortion) if distortion < variance else 0.0
 
 
 def gaussian_distortion(variance: float, rate_nats: float, perception: float = math.inf) -> float:
@@ -137,8 +135,11 @@ def gaussian_distortion(variance: float, rate_nats: float, perception: float = m
 
 
 def gaussian_critical_perception(variance: float, distortion: float) -> float:
-    """P_c(D) = (s - sqrt(abs(s^2 - D)))^2, above which R(D, P) is R(D), or 0 where D is above s^2."""
-    return (math.sqrt(variance) - math.sqrt(abs(variance - distortion))) ** 2
+    """P_c(D) = (s - sqrt(abs(s^2 - D)))^2, above which R(D, P) is R(D), or 0 where D is above s^2.
+
+    From D = 2 s^2 on it is 0: the rate is 0 at any P.
+    """
+    return max(math.sqrt(variance) - math.sqrt(abs(variance - distortion)), 0.0) ** 2
 
 
 def gaussian_zero_rate_distortion(variance: float, perception: float) -> float:

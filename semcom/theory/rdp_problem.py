@@ -256,6 +256,8 @@ class Problem:
         improve(~at_floor & ~unbounded, lambda i: self._solve_alike(target[i], over[i], False, task))
         if bounds_rate:
             improve(everywhere, lambda i: self._at_least_distortion(target[i], perception[i]))
+        if minimise == "rate":
+            improve(everywhere, lambda i: self._independent(target[i], at_floor[i]))
         found = _each(best, lambda values: values.reshape(shape + values.shape[1:]))
         _check_converged(found, tolerance)
         return found
@@ -308,6 +310,29 @@ class Problem:
         allowed = linear & (found.rate_nats <= rate_nats)
         return replace(found, kkt_residual=found.kkt_residual.masked_fill(~allowed, math.inf))
 
+    def _independent(self, target: Tensor, at_floor: Tensor) -> RDPSolution:
+        """Without information, by the law nearest to the source: solves R(D, P) where D allows that."""
+        if self.measure is None:
+            nearest = (self.law @ self.excess).argmin().expand(len(self.law))
+        else:
+            nearest = self.there.nonzero()[:, 0] if self.cost is None else self.cost_excess.argmin(1)
+        letters = torch.nn.functional.one_hot(nearest, self.distortion.shape[1]).to(self.law)
+        joint = self._of_all_letters((self.law[:, None] * (self.law @ letters))[None])
+        found = self._described(joint, at_floor[:1])
+        found = _each(found, lambda values: values.expand(len(target), *values.shape[1:]))
+        allowed = found.distortion <= self._given(target)
+        zero, no = torch.zeros_like(target), torch.zeros_like(at_floor)
+        return replace(
+            found,
+            bound=zero,
+            distortion_multiplier=zero,
+            perception_multiplier=zero.masked_fill(at_floor, math.inf),
+            distortion_active=no,
+            perception_active=at_floor,
+            rate_active=~no,
+            kkt_residual=zero.masked_fill(~allowed, math.inf),
+        )
+
     def _of_all_letters(self, joint: Tensor) -> Tensor:
         """The same with rows of 0 for letters of probability 0."""
         full = joint.new_zeros(len(joint), *self.distortion.shape)
@@ -353,8 +378,8 @@ class Problem:
             worst = int((value - ceiling).argmax())
             least = target[worst] + (value[worst] - ceiling) / theta[worst]
             raise Infeasible(
-                f"distortion {self._given(target[worst]):g} is below the least possible at that "
-                f"perception, at least {self._given(least):.6g}; allow more of either"
+                f"distortion {float(self._given(target[worst])):g} is below the least possible at that "
+                f"perception, at least {float(self._given(least)):.6g}; allow more of either"
             )
         joint = coupling(head, found.state)
         channel = joint.new_zeros(*joint.shape[:2], len(columns))
@@ -457,9 +482,9 @@ class Problem:
             return torch.stack([least_transport(p, one, self.cost) for one in r])
         return self.least_cost + self.cost_scale * (plan * self.cost_excess).sum((1, 2))
 
-    def _given(self, target: Tensor) -> float:
+    def _given(self, target: Tensor) -> Tensor:
         """A distortion in the units that were given."""
-        return self.least_distortion + self.distortion_scale * float(target)
+        return self.least_distortion + self.distortion_scale * target
 
 
 @dataclass(frozen=True)

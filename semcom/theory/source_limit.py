@@ -212,39 +212,45 @@ def mean_psnr_db(models: Sequence[GaussianModel], snr_db: float, rho: float, nu:
 
 def _at(model: GaussianModel, rate_nats: float, nu: float) -> tuple[float, float]:
     """Squared error and squared distance per value at a rate, where realism is worth nu."""
-    v, w = model.variances, model.shares
+    there = model.shares > 0
+    v, w = model.variances[there], model.shares[there]
     share = 1.0 if math.isinf(nu) else nu / (1 + nu)
     low, high = math.log(v[v > 0].min()) - 2 * rate_nats / w[v > 0].min() - 40, math.log(v.max()) + 40
     for _ in range(BISECTIONS):  # of log T, in which the rate falls
         level = (low + high) / 2
-        if w @ _rate_nats(v, math.exp(level), share) > rate_nats:
+        if w @ _rate_nats(*_correlation(v, math.exp(level), share)) > rate_nats:
             low = level
         else:
             high = level
         if high - low < 1e-14 * abs(high):
             break
-    c = _correlation(v, math.exp(high), share)
-    ratio = share + (1 - share) * c  # u / s
-    return float(w @ (v * (1 + ratio**2 - 2 * ratio * c))), float(w @ (v * (1 - ratio) ** 2))
+    c, unexplained = _correlation(v, math.exp(high), share)
+    missing = unexplained / (1 + c)  # 1 - c; u / s = share + (1 - share) c
+    error, distance = unexplained + (share * missing) ** 2, ((1 - share) * missing) ** 2
+    return float(w @ (v * error)), float(w @ (v * distance))
 
 
-def _correlation(variances: np.ndarray, level: float, share: float) -> np.ndarray:
-    """The c in [0, 1) with v ((1 - share) c + share) (1 - c^2) = T c, share being nu / (1 + nu)."""
+def _correlation(variances: np.ndarray, level: float, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """The c in [0, 1] with v ((1 - share) c + share) (1 - c^2) = T c, and 1 - c^2; share is nu / (1 + nu)."""
     ratio = level / np.maximum(variances, 1e-100)
     if share == 0:
-        return np.sqrt(np.maximum(1 - ratio, 0))
+        unexplained = np.minimum(ratio, 1)
+        return np.sqrt(1 - unexplained), unexplained
     if share == 1:
-        return 2 / (ratio + np.hypot(ratio, 2))
+        c = 2 / (ratio + np.hypot(ratio, 2))
+        return c, np.minimum(ratio * c, 1)
     low, high = np.zeros_like(ratio), np.ones_like(ratio)
     for _ in range(60):
         c = (low + high) / 2
         above = ((1 - share) * c + share) * (1 - c * c) < ratio * c
         low, high = np.where(above, low, c), np.where(above, c, high)
-    return low
+    return high, np.minimum(ratio * high / ((1 - share) * high + share), 1)
 
 
-def _rate_nats(variances: np.ndarray, level: float, share: float) -> np.ndarray:
-    return -0.5 * np.log1p(-np.minimum(_correlation(variances, level, share) ** 2, 1 - 1e-16))
+def _rate_nats(c: np.ndarray, unexplained: np.ndarray) -> np.ndarray:
+    """-1/2 log(1 - c^2), of whichever of the two is exact."""
+    with np.errstate(divide="ignore"):
+        return -0.5 * np.where(c < 0.5, np.log1p(-c * c), np.log(unexplained))
 
 
 def _blocks(picture: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from semcom.budget import Budget, parse_rho
+from semcom.budget import Budget, parse_rho, shown_rho
 from semcom.errors import InvalidOption
 
 
@@ -40,3 +40,9 @@ def test_parse_is_exact() -> None:
 def test_less_than_one_use() -> None:
     with pytest.raises(InvalidOption, match="raise rho"):
         Budget.from_rho("1/768", 3)
+
+
+def test_ratios_that_differ_are_told_apart() -> None:
+    ratios = (1 / 12, "2/3", 0.3, 10, 1 / 1536, "0.08333", "1/1001")
+    shown = ["1/12", "2/3", "3/10", "10", "1/1536", "0.08333", "1/1001"]
+    assert [shown_rho(rho) for rho in ratios] == shown

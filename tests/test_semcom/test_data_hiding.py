@@ -106,6 +106,24 @@ def test_a_price_on_the_histogram_of_two_laws_keeps_it() -> None:
     )
 
 
+def test_laws_and_rates_at_the_ends_of_what_there_is() -> None:
+    for n in range(2, 20):  # for some of them the entropy of the uniform law is rounded to above log n
+        uniform = np.full(n, 1 / n)
+        channel = optimal_channel(uniform, 1 - np.eye(n), 0.0, Transport.total_variation(n), 0.0)
+        assert channel.distortion == pytest.approx(0, abs=1e-9)
+    for seed in range(30):
+        p = np.random.default_rng(seed).dirichlet(np.ones(5))
+        for rate in (0.0, 1e-17, 1e-16, 1e-15):
+            assert 0 <= least_perception(p, rate, Divergence()) < 1e-12
+        everything = np.log(5) - entropy_nats(p)
+        for share in (1 - 1e-12, 1.0):
+            channel = optimal_channel(p, 1 - np.eye(5), share * everything)
+            assert channel.rate_nats == pytest.approx(everything, abs=2e-6)
+            assert channel.stego == pytest.approx(np.full(5, 0.2), abs=2e-3)
+        with pytest.raises(Infeasible):
+            optimal_channel(p, 1 - np.eye(5), everything + 1e-9)
+
+
 def test_refusals() -> None:
     with pytest.raises(Infeasible, match=r"takes 0\.3681"):
         optimal_channel(BINARY, HAMMING, 0.4)

@@ -15,7 +15,7 @@ from semcom.errors import CorruptStego, InvalidSource, PayloadTooLarge
 from semcom.hiding.expansion import ErrorExpansion
 from semcom.hiding.laws import Bits, frequencies, packed, packed_bits, quantised, to_bytes, unpacked
 from semcom.hiding.measure import histogram_distances
-from semcom.hiding.method import Method
+from semcom.hiding.method import Hidden, Method
 from semcom.hiding.picture import capacity_bytes, embed, embedding, extract
 from semcom.hiding.recursive import Recursive
 from semcom.hiding.shifting import HistogramShifting
@@ -91,6 +91,16 @@ def test_constant_pictures_have_room(value: int) -> None:
     check(host, np.random.default_rng(0).bytes(150), Recursive())
 
 
+@pytest.mark.parametrize("method", PLAIN, ids=lambda m: m.name)
+def test_small_pictures_hold_what_they_are_said_to(method: Method) -> None:
+    for side in (1, 2, 20, 28, 32, 36):
+        for host in (np.zeros((side, side), np.uint8), natural(side, side)):
+            room = capacity_bytes(host, method)
+            if room > 0:
+                check(host, np.random.default_rng(0).bytes(room), method)
+    assert capacity_bytes(np.zeros((36, 36), np.uint8), method) > 0 or isinstance(method, ErrorExpansion)
+
+
 def test_saturated_pictures() -> None:
     host = natural(128, 128)
     host[:50] = 255
@@ -116,6 +126,31 @@ def test_payload_at_capacity_and_beyond(method: Method) -> None:
         PayloadTooLarge, match=rf"payload of {2 * room + 999} bytes.*room for about \d+; hide less"
     ):
         embed(host, bytes(2 * room + 999), method)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_colours_that_hold_unequal_parts(share: float) -> None:
+    rng = np.random.default_rng(0)
+    black = np.zeros((128, 128), np.uint8)
+    noise = rng.integers(0, 256, (128, 128, 2), dtype=np.uint8)
+    for host in (np.dstack([natural(128, 128), black, black]), np.dstack([noise, natural(128, 128)])):
+        room = capacity_bytes(host, ErrorExpansion())
+        assert room > 40
+        check(host, rng.bytes(int(share * room)), ErrorExpansion())
+
+
+def test_a_location_map_longer_than_can_be_told() -> None:
+    host = np.random.default_rng(0).integers(0, 16, (1800, 1800)).astype(np.uint8)
+    assert capacity_bytes(host, ErrorExpansion()) < 100_000  # one of two layers of 92 000 bytes carries none
+    check(host, b"a little", ErrorExpansion())
+
+
+def test_a_header_longer_than_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        ErrorExpansion, "hide", lambda self, planes, *rest: Hidden(planes, bytes(70_000), planes.size)
+    )
+    with pytest.raises(PayloadTooLarge):
+        embed(np.zeros((1000, 1000), np.uint8), b"", ErrorExpansion())
 
 
 def test_noise_has_no_room() -> None:

@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from semcom.budget import parse_rho
 from semcom.errors import InvalidOption, UnknownName
 from semcom.plots import (
     COLORS,
     KnobCurve,
     ReferenceLine,
     figure_bytes,
-    fraction,
     frontier_schemes,
     knob_curves,
     metric_vs_rho,
@@ -168,11 +166,6 @@ def test_points_that_are_not_there_are_typed_errors(records):
         metric_vs_rho(records, "psnr_db", 0.0, "rician")
     with pytest.raises(UnknownName, match="lpips_vgg"):
         metric_vs_snr(records, "lpips_vgg", "1/12", "awgn")
-
-
-def test_ratios_that_differ_are_told_apart():
-    ratios = ("1/12", "2/3", "1/1536", "0.08333", "1/1001")
-    assert [fraction(parse_rho(rho)) for rho in ratios] == ["1/12", "2/3", "1/1536", "0.08333", "1/1001"]
 
 
 def test_equal_records_give_equal_files(records):

@@ -210,6 +210,19 @@ def test_a_bound_of_any_size_that_does_not_bind(seed: int) -> None:
         assert not found.perception_active[:, 3:].any()
 
 
+@pytest.mark.parametrize("seed", range(1, 13))
+def test_a_distortion_of_any_size_needs_no_rate(seed: int) -> None:
+    p, d, measure, least = random_source(seed, 8)
+    distortion = of([1.0, 2.0, 1e6, math.inf])[:, None] * d.max()
+    perception = least + of([0.0, 1e-6, 0.01, 0.1, 1.0])
+    found = rate_distortion_perception(p, d, distortion, perception, measure)
+    independent = p[:, None] * found.reproduction[..., None, :]
+    torch.testing.assert_close(found.coupling, independent, atol=1e-4, rtol=0)
+    assert found.rate_nats.max() < 1e-8
+    assert (found.perception <= perception + 1e-8).all()
+    assert not found.distortion_active.any()
+
+
 def test_a_letter_that_only_perception_wants() -> None:
     """R(D) is attained without the letter in the middle, so KL(p || r) of that is infinite."""
     p, d = of([0.3, 0.2, 0.5]), of([[0.0, 9.0, 1.0], [1.0, 9.0, 1.0], [1.0, 9.0, 0.0]])

@@ -73,6 +73,10 @@ def test_borders_are_where_the_forms_change() -> None:
         critical = gaussian_critical_perception(1.0, d)
         assert gaussian_rate(1.0, d, critical - 1e-4) > gaussian_rate(1.0, d, critical)
         assert gaussian_rate(1.0, d, critical) == pytest.approx(gaussian_rate(1.0, d))
+    assert gaussian_critical_perception(1.0, 1.9) == pytest.approx((1 - math.sqrt(0.9)) ** 2)
+    for d in (2.0, 3.0, math.inf):
+        assert gaussian_critical_perception(1.0, d) == 0
+        assert gaussian_rate(1.0, d, 0.0) == gaussian_rate(1.0, d, 0.1) == gaussian_rate(1.0, d) == 0
     critical = binary_critical_perception(0.1, 0.06)
     assert binary_rate(0.1, 0.06, critical) == pytest.approx(binary_rate(0.1, 0.06))
     assert binary_rate(0.1, 0.06, critical - 1e-3) > binary_rate(0.1, 0.06)
@@ -132,6 +136,20 @@ def test_one_component_is_the_scalar_form() -> None:
         for perception in (0.0, 0.01, 0.3, 3.0):
             expected = gaussian_distortion(2.0, rate, perception)
             assert at_perception(model, rate, perception) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_kind_that_no_component_is_of_changes_nothing() -> None:
+    wider = GaussianModel(np.append(MODEL.variances, 9.0), np.append(MODEL.shares, 0.0))
+    expected, found = at_rate(MODEL, 0.7), at_rate(wider, 0.7)
+    np.testing.assert_allclose(found.mse, expected.mse, rtol=1e-9)
+    np.testing.assert_allclose(found.w2_squared, expected.w2_squared, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("rate", [10.0, 20.0, 60.0])
+def test_high_rates_are_those_of_the_scalar_form(rate: float) -> None:
+    """As c goes to 1 the squared error goes to s^2 (1 - c^2) = s^2 exp(-2 R) at any nu."""
+    found = at_rate(GaussianModel(np.array([2.0]), np.array([1.0])), rate, (0.0, 1.0, math.inf))
+    np.testing.assert_allclose(found.mse, 2 * math.exp(-2 * rate), rtol=1e-6)
 
 
 def test_components_beside_an_optimiser() -> None:

@@ -8,9 +8,14 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from semcom import presets
+from semcom.data import Item
 from semcom.plots import metric_vs_snr
 from semcom.report import write_report
+from semcom.results import ResultStore
 from semcom.strips import image_strip
+from semcom.summary import PICTURES, RECORDS, keep_originals, report
+from semcom.sweep import Sweep, run
 
 ATTACK = '<script>alert("x")</script> & more'
 
@@ -124,3 +129,14 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, parts, monkeypatch):
         write_report(path, "new", **parts)
     assert path.read_bytes() == before
     assert [f.name for f in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_pictures_are_shown_whether_or_not_their_psnr_was_measured(tmp_path):
+    item = Item("ramp", torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32))
+    scheme, channel, metric = presets.scheme("softcast"), presets.channel("awgn"), presets.metric("swd")
+    sweep = Sweep((scheme,), (channel,), (item,), (10.0,), ("1/6",), (metric,), (0,))
+    keep_originals((item,), tmp_path)
+    with ResultStore(tmp_path / RECORDS) as store:
+        assert len(list(run(sweep, store, keep=tmp_path / PICTURES))) == 1
+    page = report(tmp_path, tmp_path / "report.html", "One picture").read_text()
+    assert "data:image/webp" in page

@@ -90,6 +90,12 @@ def test_impossible_counts_are_typed_errors(failures, trials):
         wilson_interval(failures, trials)
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0, math.nan])
+def test_impossible_levels_are_typed_errors(level):
+    with pytest.raises(InvalidOption, match="level"):
+        wilson_interval(1, 3, level=level)
+
+
 # Two published curves each; expected values by the package `bjontegaard` 1.3, method "pchip".
 BD_CASES = [
     (
@@ -202,5 +208,14 @@ def test_the_rate_that_reaches_a_loss() -> None:
     assert math.isnan(rate_needed(rates, losses, 0.5))
     worse_in_between = [4.0, 5.0, 2.0]
     assert rate_needed([1, 2, 4], worse_in_between, 3.0) == pytest.approx(2 * 2**0.5)
-    with pytest.raises(InvalidOption, match="rates rising"):
-        rate_needed([1, 1], [2, 1], 1.0)
+    for rate in ([1, 1], [0, 1], [math.nan, 1]):
+        with pytest.raises(InvalidOption, match="rates rising"):
+            rate_needed(rate, [2, 1], 1.0)
+    for loss, target in (
+        ([math.nan, 1], 1.0),
+        ([2, math.nan], 1.0),
+        ([math.inf, 1], 1.5),
+        ([2, 1], math.nan),
+    ):
+        with pytest.raises(InvalidOption, match="must be finite"):
+            rate_needed([1, 2], loss, target)
