@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.errors import InvalidOption, InvalidSource, SemcomError
+from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -422,6 +422,60 @@ def report_results(
     if path.is_dir():
         raise InvalidOption(f"{path}: a folder; name a file in it")
     print(report(results, path, title or results.resolve().name))
+
+
+@app.command(
+    name="realism",
+    epilog=_examples("semcom realism results/first", "semcom realism results/first --crop 64"),
+)
+def score_realism(
+    results: ResultsArgument,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Of swd_set, kid_inception, fid_inception.",
+            show_default="all that work here",
+        ),
+    ] = "",
+    crop: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 128,
+    out: Annotated[Path | None, typer.Option(help="The table.", show_default="RESULTS/realism.csv")] = None,
+) -> None:
+    """Compare all pictures of an operating point (of `sweep --keep`) with all originals, as sets."""
+    from semcom.metrics import unavailable_set_metrics
+    from semcom.realism import SET_METRICS, realism
+    from semcom.sweep import progress_bar
+
+    path = out if out is not None else results / "realism.csv"
+    if path.suffix != ".csv":
+        raise InvalidOption(f"{path}: the table is a .csv file")
+    if out is not None:
+        _check_outputs(path, inputs=[])
+    missing = unavailable_set_metrics()
+    names = _names("--metrics", metrics) if metrics else ["swd_set"] if missing else list(SET_METRICS)
+    for name in names:
+        if name not in SET_METRICS:
+            raise UnknownName(f"no set metric called {name!r}; there are {', '.join(SET_METRICS)}")
+        SET_METRICS[name]()  # its network must be here
+    with progress_bar("realism") as progress:
+        frame = realism(results, {name: SET_METRICS[name] for name in names}, crop, progress)
+    _write(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    _print_summary(_of_sets(frame))
+    for name in names:
+        if frame[name].count() < len(frame):
+            _note(f"{name}: {frame['crops'].min()} crops are too few; add pictures, or lower --crop")
+    for line in () if metrics else missing:
+        _note(line)
+    print(path)
+
+
+def _of_sets(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """As it is shown in a terminal."""
+    from semcom.budget import shown_rho
+
+    shown = frame[["channel"]].assign(rho=frame["rho"].map(shown_rho))
+    shown = shown.assign(**{"SNR dB": frame["snr_db"].map("{:g}".format), "scheme": frame["scheme"]})
+    rest = frame.drop(columns=["channel", "rho", "snr_db", "scheme"])
+    return shown.join(rest.map("{:.4g}".format))
 
 
 @app.command(epilog=_examples("semcom export results/first --format csv --out first.csv"))

@@ -1,0 +1,118 @@
+"""Realism of sets: the pictures that a sweep kept, cut into crops, against the crops of their originals."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from semcom.data import load_image
+from semcom.errors import InvalidOption, InvalidSource, StoreError
+from semcom.metrics import FID, KID, SetMetric, SetSlicedWasserstein
+from semcom.results import ResultStore
+from semcom.sources import Image
+from semcom.summary import ORIGINALS, PICTURES, RECORDS
+from semcom.sweep import kept_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SET_METRICS: Mapping[str, Callable[[], SetMetric]] = {
+    "swd_set": SetSlicedWasserstein,
+    "kid_inception": KID,
+    "fid_inception": FID,
+}
+POINT = ["scheme", "channel", "rho", "snr_db"]
+LEAST_SIDE = 16
+
+
+def realism(
+    folder: Path,
+    metrics: Mapping[str, Callable[[], SetMetric]],
+    side: int = 128,
+    progress: Callable[[int, int], None] | None = None,
+) -> "pd.DataFrame":
+    """Distances between the crops of all kept pictures and of their originals, at every operating point.
+
+    Crops are squares on a grid, and on the same grid shifted by half a side. Lost pictures count with what
+    was shown for them.
+
+    Args:
+        folder: Of the results of `semcom sweep --keep`.
+        metrics: By the name of their column; made anew for every point.
+        side: Of the crops in pixels, at least 16.
+        progress: Told how many points of how many are done.
+
+    Returns:
+        One row per scheme, channel, rho and SNR: crops, lost pictures, and a column per metric; NaN where
+        the set is too small for it.
+
+    Raises:
+        StoreError: No results in the folder, or none yet.
+        InvalidOption: Crops larger than a picture, or smaller than 16 pixels.
+        InvalidSource: Pictures were not kept, or are gone or damaged.
+
+    Reference:
+        Mentzer, Toderici, Tschannen and Agustsson, High-fidelity generative image compression, NeurIPS 2020,
+        for the crops, there of 256 pixels.
+    """
+    import pandas as pd
+
+    if side < LEAST_SIDE:
+        raise InvalidOption(f"crops of {side} pixels: choose {LEAST_SIDE} or more")
+    with ResultStore(folder / RECORDS, read_only=True) as store:
+        records = store.frame()
+    if records.empty:
+        raise StoreError(f"{folder}: no records yet; run the sweep again, it goes on where it was stopped")
+    in_order = records.sort_values(["channel", "rho", "snr_db"], kind="stable")
+    points: list[Any] = list(in_order.groupby(POINT, sort=False))
+    rows = []
+    for number, (point, group) in enumerate(points):
+        sets = {name: make() for name, make in metrics.items()}
+        crops = 0
+        for x_hat, x in _pairs(folder, group, side):
+            crops += len(x)
+            for metric in sets.values():
+                metric.update(x_hat, x)
+        row = dict(zip(POINT, point, strict=True)) | {"crops": crops, "lost": int(group["outage"].sum())}
+        rows.append(row | {name: _computed(metric) for name, metric in sets.items()})
+        if progress is not None:
+            progress(number + 1, len(points))
+    return pd.DataFrame(rows, columns=[*POINT, "crops", "lost", *metrics])
+
+
+def crops_of(x: Float[Tensor, "1 3 height width"], side: int) -> Float[Tensor, "crops 3 {side} {side}"]:
+    """Squares on a grid, and on the grid shifted by half a side, as one batch."""
+    height, width = x.shape[2:]
+    if min(height, width) < side:
+        raise InvalidOption(f"crops of {side} pixels from a picture of {width}x{height}; choose smaller ones")
+    parts = [
+        x[:, :, first:, first:].unfold(2, side, side).unfold(3, side, side)
+        for first in (0, side // 2)
+        if min(height, width) - first >= side
+    ]
+    return torch.cat([part.permute(0, 2, 3, 1, 4, 5).flatten(0, 2) for part in parts])
+
+
+def _pairs(folder: Path, group: "pd.DataFrame", side: int) -> Iterator[tuple[Image, Image]]:
+    """Crops of every received picture and of its original."""
+    pictures = folder / PICTURES
+    for row in group.to_dict("records"):
+        key = tuple(row[name] for name in ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed"))
+        files = kept_path(pictures, row["scheme"], key), pictures / ORIGINALS / f"{row['item']}.png"
+        gone = [file for file in files if not file.is_file()]
+        if gone:
+            raise InvalidSource(
+                f"{gone[0]}: no such picture; sweep again with --keep, which fills in what is missing"
+            )
+        x_hat, x = (load_image(file).x for file in files)
+        yield crops_of(x_hat, side), crops_of(x, side)
+
+
+def _computed(metric: SetMetric) -> float:
+    try:
+        return metric.compute()
+    except InvalidOption:  # too small a set
+        return float("nan")

@@ -1,0 +1,108 @@
+"""Sets of kept pictures are compared with all their originals, crop by crop."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toys import picture
+
+from semcom import presets
+from semcom.cli import main
+from semcom.data import load_image
+from semcom.errors import InvalidOption, InvalidSource, StoreError
+from semcom.metrics import FID, KID, PSNR, SetSlicedWasserstein
+from semcom.realism import crops_of, realism
+from semcom.results import ResultStore
+from semcom.summary import ORIGINALS, PICTURES, RECORDS, keep_originals
+from semcom.sweep import Sweep, run
+
+SIDE = 32
+SNR_DB = (-20.0, 5.0, 25.0)  # the first loses the metadata of softcast
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures by one scheme at three SNRs."""
+    folder = tmp_path_factory.mktemp("kept")
+    items = (picture("natural", 96, 128), picture("natural", 64, 80))
+    design = Sweep(
+        (presets.scheme("softcast"),), (presets.channel("awgn"),), items, SNR_DB, ("1/2",), (PSNR(),)
+    )
+    with ResultStore(folder / RECORDS) as store:
+        keep_originals(items, folder)
+        assert len(list(run(design, store, keep=folder / PICTURES))) == 6
+    return folder
+
+
+class Means(nn.Module):
+    """Means of colours and of quarters in place of Inception."""
+
+    num_features = 12
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(x.double(), 2).flatten(1) / 255
+
+
+def test_crops_are_a_grid_and_the_same_shifted() -> None:
+    x = torch.rand(1, 3, 70, 100)
+    crops = crops_of(x, 32)
+    corners = [(i, j) for i in (0, 32) for j in (0, 32, 64)] + [(16, j) for j in (16, 48)]
+    assert torch.equal(crops, torch.cat([x[:, :, i : i + 32, j : j + 32] for i, j in corners]))
+    assert torch.equal(crops_of(x[:, :, :32, :32], 32), x[:, :, :32, :32])
+
+
+def test_distances_are_those_of_the_sets(kept: Path) -> None:
+    frame = realism(kept, {"swd_set": SetSlicedWasserstein}, SIDE)
+    assert frame["snr_db"].tolist() == list(SNR_DB)
+    assert frame["lost"].tolist() == [2, 0, 0]
+    assert frame["crops"].tolist() == [12 + 6 + 4 + 2] * 3
+    worst, middle, best = frame["swd_set"]
+    assert min(worst, middle) > best > 0
+    metric = SetSlicedWasserstein()
+    for path in sorted((kept / PICTURES).glob("softcast*/*snr=5dB*.png")):
+        original = kept / PICTURES / ORIGINALS / f"{path.name.split('_awgn')[0]}.png"
+        metric.update(*(crops_of(load_image(file).x, SIDE) for file in (path, original)))
+    assert middle == pytest.approx(metric.compute(), rel=1e-5)
+
+
+def test_a_set_too_small_for_a_metric_has_no_number(kept: Path) -> None:
+    metrics = {"kid": lambda: KID(20, Means()), "fid": lambda: FID(25, Means())}
+    told: list[tuple[int, int]] = []
+    frame = realism(kept, metrics, SIDE, lambda done, total: told.append((done, total)))
+    assert frame["kid"].notna().all()
+    assert frame["kid"][0] > frame["kid"][2]
+    assert frame["fid"].map(math.isnan).all()
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_what_cannot_be_compared_is_one_clear_line(kept: Path, tmp_path: Path) -> None:
+    metrics = {"swd_set": SetSlicedWasserstein}
+    with pytest.raises(InvalidOption, match="80x64; choose smaller"):
+        realism(kept, metrics, 65)
+    with pytest.raises(InvalidOption, match="16 or more"):
+        realism(kept, metrics, 8)
+    with pytest.raises(StoreError, match="run a sweep first"):
+        realism(tmp_path, metrics)
+    with ResultStore(tmp_path / RECORDS):
+        pass
+    with pytest.raises(StoreError, match="no records yet"):
+        realism(tmp_path, metrics)
+    (tmp_path / RECORDS).write_bytes((kept / RECORDS).read_bytes())
+    with pytest.raises(InvalidSource, match="sweep again with --keep"):
+        realism(tmp_path, metrics)
+
+
+def test_command_writes_a_table(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "realism.csv"
+    assert main(["realism", str(kept), "--metrics", "swd_set", "--crop", "32", "--out", str(path)]) == 0
+    assert "swd_set" in capsys.readouterr().out
+    assert path.read_text().splitlines()[0] == "scheme,channel,rho,snr_db,crops,lost,swd_set"
+    for arguments, words in (
+        (["--metrics", "psnr_db"], "no set metric called 'psnr_db'"),
+        (["--out", str(tmp_path / "a.txt")], "a .csv file"),
+        (["--out", str(tmp_path / "no" / "a.csv")], "its folder is not there"),
+    ):
+        assert main(["realism", str(kept), *arguments]) == 2
+        assert words in capsys.readouterr().err
