@@ -257,7 +257,8 @@ def _check_block_length(block_length: int) -> None:
 
 
 def _per_use(gains: Tensor, block_length: int, uses: int) -> Tensor:
-    return gains[:, torch.arange(uses, device=gains.device) // min(block_length, max(uses, 1))]
+    place = torch.arange(uses, device=gains.device) // min(block_length, max(uses, 1))
+    return gains[:, place]
 
 
 def _same_block(first: Tensor, second: Tensor, block_length: int) -> Tensor:
