@@ -5,28 +5,46 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from io import BytesIO, StringIO, TextIOWrapper
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
+from semcom.options import (
+    LOSSLESS,
+    MAX_GRID,
+    check_outputs,
+    check_picture_name,
+    chosen_metrics,
+    make_folder,
+    names_of,
+    one_snr,
+    snr_grid,
+    with_codec,
+)
+from semcom.terminal import (
+    complain,
+    finite,
+    note,
+    print_listing,
+    print_plan,
+    print_row,
+    print_summary,
+    receiver_progress,
+    shown_sets,
+    silence_stdout,
+    training_progress,
+)
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from PIL.Image import Image as Picture
 
     from semcom.data import Item
-    from semcom.metrics import Metric
-    from semcom.presets import Listed
-    from semcom.scheme import Scheme
-    from semcom.sweep import Sweep
     from semcom.theory.source_limit import GaussianModel
 
 
@@ -44,9 +62,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_examples("semcom quickstart", "semcom send photo.png --scheme avif+ldpc --snr 10"),
 )
-LOSSLESS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
 INTERRUPTED = 130  # what typer makes of Ctrl-C
-MAX_GRID = 1000  # values of one option; more is a typing error
 MAX_BATCH = 2**16  # crops; more is one, too
 
 SchemeOption = Annotated[
@@ -85,31 +101,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
-            return _complain("interrupted", INTERRUPTED)
+            return complain("interrupted", INTERRUPTED)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at interpreter exit
         return code or 0
     except typer.TyperException as error:
-        return _complain(error.format_message())
+        return complain(error.format_message())
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
-        _silence_stdout()
+        silence_stdout()
         return 0
     except SystemExit as stop:
         if not isinstance(stop.__context__, BrokenPipeError):  # unbuffered, click sees it first and exits
             raise
-        _silence_stdout()
+        silence_stdout()
         return 0
     except SemcomError as error:
-        return _complain(str(error))
+        return complain(str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
-        _silence_stdout()
-        return _complain(where + (error.strerror or str(error)))
+        silence_stdout()
+        return complain(where + (error.strerror or str(error)))
     except ValueError as error:
         from channels.errors import ChannelError
 
         if not isinstance(error, ChannelError):
             raise
-        return _complain(str(error))
+        return complain(str(error))
 
 
 @app.command(
@@ -171,11 +187,11 @@ def send(
     from semcom.sweep import Sweep, kept_path, run
 
     for path in (out, strip):
-        _check_picture_name(path)
-    snrs_db = (_one_snr(snr),)
+        check_picture_name(path)
+    snrs_db = (one_snr(snr),)
     item = load_image(image)
-    _check_outputs(*filter(None, (out, strip)), inputs=[image])
-    chosen = presets.scheme(_with_codec(scheme, codec))
+    check_outputs(*filter(None, (out, strip)), inputs=[image])
+    chosen = presets.scheme(with_codec(scheme, codec))
     if ":" in receiver:
         raise InvalidOption(
             f"--receiver {receiver}: a name alone; --steps, --knob and --samples tell the rest"
@@ -187,14 +203,14 @@ def send(
         raise InvalidOption("--steps, --knob, --samples, --prior belong to --receiver; name one, like ddrm")
     plain = presets.plain(chosen)
     shown = (chosen,) if strip is None or plain.name == chosen.name else (plain, chosen)
-    with _receiver_progress(shown) as schemes:
+    with receiver_progress(shown) as schemes:
         point = Sweep(
             schemes,
             (presets.channel(channel),),
             (item,),
             snrs_db,
             (rho,),
-            _metrics(metrics, (item,)),
+            chosen_metrics(metrics, (item,)),
             (seed,),
         )
         with TemporaryDirectory() as folder, ResultStore(Path(folder) / "records.sqlite") as store:
@@ -208,11 +224,11 @@ def send(
 
         _write_picture(strip, image_strip(item.x, pictures))
     if as_json:
-        print(json.dumps(_finite(record.row()), indent=1))
+        print(json.dumps(finite(record.row()), indent=1))
     else:
-        _print_row(record.row())
+        print_row(record.row())
     if record.outage:
-        _note(f"outage: {record.cause or 'the payload was lost'}; the picture shown is the concealment")
+        note(f"outage: {record.cause or 'the payload was lost'}; the picture shown is the concealment")
 
 
 @app.command(
@@ -252,17 +268,17 @@ def sweep(
     if not 1 <= seeds <= MAX_GRID:
         raise InvalidOption(f"--seeds {seeds}: choose 1..{MAX_GRID}")
     design = Sweep(
-        tuple(presets.scheme(_with_codec(name, codec)) for name in _names("--schemes", schemes)),
-        tuple(presets.channel(name) for name in _names("--channels", channels)),
+        tuple(presets.scheme(with_codec(name, codec)) for name in names_of("--schemes", schemes)),
+        tuple(presets.channel(name) for name in names_of("--channels", channels)),
         items,
-        _snr_grid(snr),
-        tuple(_names("--rho", rho)),
-        _metrics(metrics, items),
+        snr_grid(snr),
+        tuple(names_of("--rho", rho)),
+        chosen_metrics(metrics, items),
         tuple(range(seeds)),
     )
     path, pictures = out / RECORDS, out / PICTURES if keep else None
     if dry_run:
-        _print_plan(design, path, pictures)
+        print_plan(design, path, pictures)
         return
     with ResultStore(path) as store, progress_bar() as progress:
         if keep:
@@ -307,8 +323,8 @@ def hide(
         raise InvalidOption(f"--method {method}: choose recursive, error-expansion or histogram-shifting")
     if kl_weight and method != "recursive":
         raise InvalidOption(f"--kl-weight belongs to --method recursive, not to {method}")
-    _check_picture_name(out)
-    _check_outputs(out, inputs=[host, payload])
+    check_picture_name(out)
+    check_outputs(out, inputs=[host, payload])
     pixels, content = _lossless_pixels(host), payload.read_bytes()
     if not content:
         raise InvalidSource(f"{payload}: an empty file; there is nothing to hide")
@@ -322,9 +338,9 @@ def hide(
         "symbols": done.symbols,
     }
     if as_json:
-        print(json.dumps(_finite(row), indent=1))
+        print(json.dumps(finite(row), indent=1))
     else:
-        _print_row(row)
+        print_row(row)
 
 
 @app.command(epilog=_examples("semcom reveal stego.png --payload secret.zip --host photo.png"))
@@ -340,8 +356,8 @@ def reveal(
 
     from semcom.hiding.picture import extract
 
-    _check_picture_name(host)
-    _check_outputs(*filter(None, (payload, host)), inputs=[stego])
+    check_picture_name(host)
+    check_outputs(*filter(None, (payload, host)), inputs=[stego])
     content, pixels = extract(_lossless_pixels(stego))
     _write(payload, content)
     if host is not None:
@@ -381,10 +397,10 @@ def plot_results(
     with ResultStore(results / RECORDS, read_only=True) as store:
         records = store.frame()
     folder = out if out is not None else results / "figures"
-    _make_folder(folder)
-    names = _names("--metrics", metrics) if metrics else ()
+    make_folder(folder)
+    names = names_of("--metrics", metrics) if metrics else ()
     models = _models(limit) if limit is not None else ()
-    for name, figure in figures(records, names, _snr_grid(snr) if snr else (), models).items():
+    for name, figure in figures(records, names, snr_grid(snr) if snr else (), models).items():
         for kind in ("png", "svg"):
             path = folder / f"{name}.{kind}"
             _write(path, figure_bytes(figure, kind))
@@ -449,9 +465,9 @@ def score_realism(
     if path.suffix != ".csv":
         raise InvalidOption(f"{path}: the table is a .csv file")
     if out is not None:
-        _check_outputs(path, inputs=[])
+        check_outputs(path, inputs=[])
     missing = unavailable_set_metrics()
-    names = _names("--metrics", metrics) if metrics else ["swd_set"] if missing else list(SET_METRICS)
+    names = names_of("--metrics", metrics) if metrics else ["swd_set"] if missing else list(SET_METRICS)
     for name in names:
         if name not in SET_METRICS:
             raise UnknownName(f"no set metric called {name!r}; there are {', '.join(SET_METRICS)}")
@@ -459,23 +475,13 @@ def score_realism(
     with progress_bar("realism") as progress:
         frame = realism(results, {name: SET_METRICS[name] for name in names}, crop, progress)
     _write(path, frame.to_csv(index=False, lineterminator="\n").encode())
-    _print_summary(_of_sets(frame))
+    print_summary(shown_sets(frame), "sets of crops")
     for name in names:
         if frame[name].count() < len(frame):
-            _note(f"{name}: {frame['crops'].min()} crops are too few; add pictures, or lower --crop")
+            note(f"{name}: {frame['crops'].min()} crops are too few; add pictures, or lower --crop")
     for line in () if metrics else missing:
-        _note(line)
+        note(line)
     print(path)
-
-
-def _of_sets(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """As it is shown in a terminal."""
-    from semcom.budget import shown_rho
-
-    shown = frame[["channel"]].assign(rho=frame["rho"].map(shown_rho))
-    shown = shown.assign(**{"SNR dB": frame["snr_db"].map("{:g}".format), "scheme": frame["scheme"]})
-    rest = frame.drop(columns=["channel", "rho", "snr_db", "scheme"])
-    return shown.join(rest.map("{:.4g}".format))
 
 
 @app.command(epilog=_examples("semcom export results/first --format csv --out first.csv"))
@@ -514,7 +520,7 @@ def quickstart(
     with progress_bar("quickstart") as progress:
         path = quickstart(out, workers, progress)
     with ResultStore(out / RECORDS, read_only=True) as store:
-        _print_summary(table(store.frame(), brief=True))
+        print_summary(table(store.frame(), brief=True))
     print(f"Report with pictures and curves: {path.resolve()}")
 
 
@@ -594,7 +600,7 @@ def train(
         "start": zoo.find(start) if start is not None else None,
         "patience": patience,
         "rho": rho,
-        "snr_db": _one_snr(snr) if snr is not None else None,
+        "snr_db": one_snr(snr) if snr is not None else None,
     }
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise InvalidOption(f"--learning-rate {learning_rate:g}: above 0, and finite, like 1e-3")
@@ -604,8 +610,8 @@ def train(
     for pictures in (data, validation):
         if pictures.suffix not in SHARDS:
             picture_files(pictures)
-    _make_folder(out)
-    with _training_progress():
+    make_folder(out)
+    with training_progress():
         score_db = trained(seconds=float(seconds), out=out, photos=data, validation=validation, device=device)
     if is_main():
         print(f"validation score {score_db:.2f} dB; weights in {out / 'weights.safetensors'}")
@@ -634,7 +640,7 @@ def selfcheck(
     failed = sum(not check.ok for check in checks)
     if as_json:
         rows = [{**asdict(check), "z": check.z, "ok": check.ok} for check in checks]
-        print(json.dumps([_finite(row) for row in rows], indent=1))
+        print(json.dumps([finite(row) for row in rows], indent=1))
     else:
         table = Table("check", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for head in ("measured", "expected", "std. error", "z"):
@@ -657,7 +663,7 @@ def list_schemes() -> None:
     """
     from semcom import presets
 
-    _print_listing(presets.schemes())
+    print_listing(presets.schemes())
 
 
 @app.command(name="channels", epilog=_examples("semcom channels"))
@@ -665,138 +671,7 @@ def list_channels() -> None:
     """List the channels, one a line, name first; wrappers stand before a slash and can be nested."""
     from semcom import presets
 
-    _print_listing(presets.channels())
-
-
-@contextmanager
-def _receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, ...]]":
-    """The schemes, their receivers with a prior telling every network call on stderr."""
-    from rich.console import Console
-
-    from semcom.receivers.generative import Generative
-
-    if not any(isinstance(scheme.receiver, Generative) for scheme in schemes):
-        yield schemes
-        return
-    with Console(stderr=True).status("sending") as status:
-
-        def told(scheme: "Scheme") -> "Scheme":
-            if not isinstance(scheme.receiver, Generative):
-                return scheme
-            name = scheme.name
-
-            def progress(done: int, planned: int) -> None:
-                status.update(f"{name}: network call {done} of {planned}")
-
-            return replace(scheme, receiver=replace(scheme.receiver, progress=progress))
-
-        yield tuple(map(told, schemes))
-
-
-@contextmanager
-def _training_progress() -> Iterator[None]:
-    """The log of the training loop on stderr: a line per point of the curve, below them one that changes."""
-    import logging
-
-    from rich.console import Console
-
-    from semcom.training.processes import is_main
-
-    console = Console(stderr=True)
-    logger = logging.getLogger("semcom.training")
-
-    class Shown(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.INFO:
-                console.print(record.getMessage(), highlight=False)
-            else:
-                status.update(record.getMessage())
-
-    if not is_main():
-        yield
-        return
-    handler, level = Shown(), logger.level
-    with console.status("preparing") as status:
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG if console.is_terminal else logging.INFO)
-        try:
-            yield
-        except KeyboardInterrupt:
-            _note("stopped after a checkpoint; the same command goes on")
-            raise
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-
-
-def _names(option: str, text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise InvalidOption(f"{option} {text!r}: an empty name; separate names by single commas")
-    return names
-
-
-def _snr_grid(text: str) -> tuple[float, ...]:
-    """SNRs in dB from "10", "0,5,10" or "0:20:5" (both ends included)."""
-    from channels.channel import noise_var_column
-
-    try:
-        if ":" in text:
-            first, last, step = map(float, text.split(":"))
-            count = math.floor((last - first) / step + 1e-9) + 1
-            if not 1 <= count <= MAX_GRID:
-                raise InvalidOption(
-                    f"--snr {text}: {max(count, 0)} values; give 1..{MAX_GRID}, "
-                    "and a step that leads from the first to the last"
-                )
-            snrs_db = tuple(round(first + i * step, 9) for i in range(count))
-        else:
-            snrs_db = tuple(float(part) for part in text.split(","))
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
-        if isinstance(error, InvalidOption):
-            raise
-        raise InvalidOption(
-            f"--snr {text!r} is not a number; write 10, or 0,5,10, or 0:20:5, in dB"
-        ) from None
-    for snr_db in snrs_db:
-        noise_var_column(snr_db, 1)  # raises outside the range of channels
-    return snrs_db
-
-
-def _one_snr(text: str) -> float:
-    snrs_db = _snr_grid(text)
-    if len(snrs_db) != 1:
-        raise InvalidOption(f"--snr {text}: give one SNR; `semcom sweep` takes several")
-    return snrs_db[0]
-
-
-def _with_codec(scheme: str, codec: str) -> str:
-    if not codec:
-        return scheme
-    _, _, link = scheme.partition("+")
-    if not link.startswith(("ldpc", "ideal")):
-        raise InvalidOption(
-            f"--codec {codec}: scheme {scheme!r} has no codec to replace; take one like avif+ldpc"
-        )
-    return f"{codec}+{link}"
-
-
-def _metrics(names: str, items: "Sequence[Item]") -> "tuple[Metric, ...]":
-    """Those named, or those of the default that work here; what is left out is said on stderr."""
-    from semcom import presets
-
-    side = min(min(item.x.shape[2:]) for item in items)
-    if names:
-        metrics = tuple(presets.metric(name) for name in _names("--metrics", names))
-    else:
-        available = presets.default_metrics()
-        metrics = available.metrics
-        for line in available.left_out:
-            _note(f"without {line}")
-    for metric in metrics:
-        if metric.min_side > side:
-            _note(f"without {metric.name} where a side is below {metric.min_side} pixels")
-    return metrics
+    print_listing(presets.channels())
 
 
 def _lossless_pixels(path: Path) -> "np.ndarray":
@@ -822,35 +697,6 @@ def _lossless_pixels(path: Path) -> "np.ndarray":
     return np.asarray(picture)
 
 
-def _check_picture_name(path: Path | None) -> None:
-    if path is not None and path.suffix.lower() not in LOSSLESS:
-        raise InvalidOption(f"{path}: pictures are written without loss; name it {' or '.join(LOSSLESS)}")
-
-
-def _check_outputs(*paths: Path, inputs: Sequence[Path]) -> None:
-    """Before anything is computed or written."""
-    for path in paths:
-        if path.is_dir():
-            raise InvalidOption(f"{path}: a folder; name a file in it")
-        if not path.parent.is_dir():
-            raise InvalidOption(f"{path}: its folder is not there; make it first")
-        if not os.access(path.parent, os.W_OK):
-            raise InvalidOption(f"{path}: its folder is not writable; name another")
-        if path.resolve() in {read.resolve() for read in inputs}:
-            raise InvalidOption(f"{path}: is read from; write another file")
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise InvalidOption(f"{paths[0]}: two files of one name; give each its own")
-
-
-def _make_folder(path: Path) -> None:
-    """Before anything is computed, so that nothing is lost for want of a place."""
-    if path.exists() and not path.is_dir():
-        raise InvalidOption(f"{path}: a file; name a folder")
-    path.mkdir(parents=True, exist_ok=True)
-    if not os.access(path, os.W_OK):
-        raise InvalidOption(f"{path}: a folder that is not writable; name another")
-
-
 def _write_picture(path: Path, picture: "Picture") -> None:
     buffer = BytesIO()
     picture.save(buffer, LOSSLESS[path.suffix.lower()])
@@ -866,86 +712,3 @@ def _write(path: Path, content: bytes) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
-
-
-def _print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from semcom.results import ResultStore
-    from semcom.sweep import plan
-
-    grid = (design.schemes, design.channels, design.items, design.snr_db, design.rho, design.seeds)
-    records = todo = math.prod(map(len, grid))
-    if path.is_file():
-        with ResultStore(path, read_only=True) as store:
-            todo = sum(len(batch.snr_db) for batch in plan(design, store, keep))
-    table = Table(show_header=False, box=None)
-    table.add_row("schemes", "\n".join(scheme.name for scheme in design.schemes))
-    table.add_row("channels", "\n".join(channel.name for channel in design.channels))
-    table.add_row("pictures", str(len(design.items)))
-    table.add_row("SNR in dB", ", ".join(f"{snr_db:g}" for snr_db in design.snr_db))
-    table.add_row("rho", ", ".join(map(str, design.rho)))
-    table.add_row("seeds", str(len(design.seeds)))
-    table.add_row("metrics", ", ".join(metric.name for metric in design.metrics))
-    table.add_row("records", f"{records}, of which {todo} are to do")
-    table.add_row("store", str(path))
-    Console().print(table)
-
-
-def _print_row(row: "Mapping[str, str | int | float]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None)
-    for name, value in row.items():
-        if value != "":
-            table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
-    Console().print(table)
-
-
-def _print_summary(frame: "pd.DataFrame") -> None:
-    """A table per channel and rho, of a width for terminals."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    rows = [{str(head): str(cell) for head, cell in row.items()} for row in frame.to_dict("records")]
-    for (channel, rho), group in groupby(rows, lambda row: (row["channel"], row["rho"])):
-        shown = Table(title=f"{channel}, rho = {rho}: means", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for head in frame.columns[2:]:
-            shown.add_column(head, no_wrap=True, justify="left" if head == "scheme" else "right")
-        for _, same_snr in groupby(group, lambda row: row["SNR dB"]):
-            for i, row in enumerate(same_snr):
-                _, _, snr_db, *others = row.values()
-                shown.add_row("" if i else snr_db, *others)
-        Console().print(shown)
-
-
-def _print_listing(lines: "Iterable[Listed]") -> None:
-    lines = tuple(lines)
-    width = max(len(line.name) for line in lines)
-    for line in lines:
-        print(f"{line.name:<{width}}  {line.about}")
-
-
-def _finite(row: "Mapping[str, str | int | float]") -> dict[str, str | int | float | None]:
-    """JSON has no infinity."""
-    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
-
-
-def _note(text: str) -> None:
-    print(f"semcom: {text}", file=sys.stderr)
-
-
-def _silence_stdout() -> None:
-    """What could not be written stays in the buffer; the interpreter would try again when it exits."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(message: str, code: int = 2) -> int:
-    print(f"semcom: error: {' '.join(message.split())}", file=sys.stderr)
-    return code

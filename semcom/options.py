@@ -1,0 +1,120 @@
+"""What the options of the `semcom` command say, and whether it can be done, before any work."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semcom.errors import InvalidOption
+from semcom.terminal import note
+
+if TYPE_CHECKING:
+    from semcom.data import Item
+    from semcom.metrics import Metric
+
+LOSSLESS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
+MAX_GRID = 1000  # values of one option; more is a typing error
+
+
+def names_of(option: str, text: str) -> list[str]:
+    """Separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InvalidOption(f"{option} {text!r}: an empty name; separate names by single commas")
+    return names
+
+
+def snr_grid(text: str) -> tuple[float, ...]:
+    """SNRs in dB from "10", "0,5,10" or "0:20:5" (both ends included)."""
+    from channels.channel import noise_var_column
+
+    try:
+        if ":" in text:
+            first, last, step = map(float, text.split(":"))
+            count = math.floor((last - first) / step + 1e-9) + 1
+            if not 1 <= count <= MAX_GRID:
+                raise InvalidOption(
+                    f"--snr {text}: {max(count, 0)} values; give 1..{MAX_GRID}, "
+                    "and a step that leads from the first to the last"
+                )
+            snrs_db = tuple(round(first + i * step, 9) for i in range(count))
+        else:
+            snrs_db = tuple(float(part) for part in text.split(","))
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        if isinstance(error, InvalidOption):
+            raise
+        raise InvalidOption(
+            f"--snr {text!r} is not a number; write 10, or 0,5,10, or 0:20:5, in dB"
+        ) from None
+    for snr_db in snrs_db:
+        noise_var_column(snr_db, 1)  # raises outside the range of channels
+    return snrs_db
+
+
+def one_snr(text: str) -> float:
+    """Where a grid makes no sense."""
+    snrs_db = snr_grid(text)
+    if len(snrs_db) != 1:
+        raise InvalidOption(f"--snr {text}: give one SNR; `semcom sweep` takes several")
+    return snrs_db[0]
+
+
+def with_codec(scheme: str, codec: str) -> str:
+    """The name of a scheme with another codec in place of its own."""
+    if not codec:
+        return scheme
+    _, _, link = scheme.partition("+")
+    if not link.startswith(("ldpc", "ideal")):
+        raise InvalidOption(
+            f"--codec {codec}: scheme {scheme!r} has no codec to replace; take one like avif+ldpc"
+        )
+    return f"{codec}+{link}"
+
+
+def chosen_metrics(names: str, items: "Sequence[Item]") -> "tuple[Metric, ...]":
+    """Those named, or those of the default that work here; what is left out is said on stderr."""
+    from semcom import presets
+
+    side = min(min(item.x.shape[2:]) for item in items)
+    if names:
+        metrics = tuple(presets.metric(name) for name in names_of("--metrics", names))
+    else:
+        available = presets.default_metrics()
+        metrics = available.metrics
+        for line in available.left_out:
+            note(f"without {line}")
+    for metric in metrics:
+        if metric.min_side > side:
+            note(f"without {metric.name} where a side is below {metric.min_side} pixels")
+    return metrics
+
+
+def check_picture_name(path: Path | None) -> None:
+    """Only formats that keep every pixel."""
+    if path is not None and path.suffix.lower() not in LOSSLESS:
+        raise InvalidOption(f"{path}: pictures are written without loss; name it {' or '.join(LOSSLESS)}")
+
+
+def check_outputs(*paths: Path, inputs: Sequence[Path]) -> None:
+    """Before anything is computed or written."""
+    for path in paths:
+        if path.is_dir():
+            raise InvalidOption(f"{path}: a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise InvalidOption(f"{path}: its folder is not there; make it first")
+        if not os.access(path.parent, os.W_OK):
+            raise InvalidOption(f"{path}: its folder is not writable; name another")
+        if path.resolve() in {read.resolve() for read in inputs}:
+            raise InvalidOption(f"{path}: is read from; write another file")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InvalidOption(f"{paths[0]}: two files of one name; give each its own")
+
+
+def make_folder(path: Path) -> None:
+    """Before anything is computed, so that nothing is lost for want of a place."""
+    if path.exists() and not path.is_dir():
+        raise InvalidOption(f"{path}: a file; name a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise InvalidOption(f"{path}: a folder that is not writable; name another")
