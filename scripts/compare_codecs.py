@@ -2,7 +2,7 @@
 
 Run:     python scripts/compare_codecs.py --data ../shared/data/kodak --out results/codecs
 Cost:    12 minutes of one core
-Expect:  see results/codecs/table.md
+Expect:  results/codecs/table.md, which is not kept in the repository
 
 Every codec is fitted to the same numbers of bits per pixel, as in a transmission: the best PSNR over scale
 and setting that fits. Bits are those of the elementary stream; the table says what the whole file costs more.

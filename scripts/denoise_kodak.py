@@ -1,7 +1,7 @@
 """How well the prior denoises Kodak, beside published denoisers; and what it draws unconditionally.
 
 Run:     python scripts/denoise_kodak.py
-Cost:    about 2 minutes of one core
+Cost:    about a minute of one core
 Expect:  see results/README.md
 
 White Gaussian noise on all three colours, one realisation per picture. The prior serves all levels with one

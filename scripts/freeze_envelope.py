@@ -2,7 +2,7 @@
 
 Run:     python scripts/freeze_envelope.py --data ../shared/data/photos/val --out semcom/tables/envelope.json
 Cost:    about 20 minutes of one core for 8 photographs and five codecs
-Expect:  HEVC intra at most points, AVIF or JPEG 2000 where bits abound; 16-QAM at 5 dB, 256-QAM at 20 dB
+Expect:  HEVC intra at most points, AVIF or JPEG 2000 where bits abound; on AWGN 16-QAM at 5 dB, 256 at 20 dB
 
 The choice rests on the codecs' PSNR on the photographs and on the predicted payload failure (`channels.mcs`).
 Test images are never looked at. The file that is written is the one `envelope` schemes read.

@@ -1,7 +1,7 @@
 """Before and after: what arrived of each Kodak picture, and what receivers with a prior make of it.
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/strips_receivers.py
-Cost:    about 3 minutes of one core
+Cost:    about 4 minutes of one core
 Expect:  see results/README.md, which says what is wrong with them
 
 One strip per picture: the centre crop of 256x256, what DeepJSCC shows of it at rho = 1/192 and 5 dB (AWGN),

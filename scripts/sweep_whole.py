@@ -1,7 +1,7 @@
 """What a prior adds on whole pictures: four of Kodak at two operating points, validation photographs at one.
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/sweep_whole.py
-Cost:    about 10 minutes of one core; killed, the same command resumes
+Cost:    about 25 minutes of one core; killed, the same command resumes
 Expect:  see results/README.md
 
 As scripts/sweep_receivers.py, but not on centre crops. The photographs of photos/val are those on which

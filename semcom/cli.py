@@ -622,7 +622,7 @@ def selfcheck(
     seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
     as_json: JsonOption = False,
 ) -> int:
-    """Measure every channel, constellation and code against theory.
+    """Measure channels, constellations and codes against theory.
 
     The exit code is 1 if a row is off by more than 4 standard errors, which happens once in 200 runs.
     """

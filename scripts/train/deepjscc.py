@@ -3,7 +3,7 @@
 Run:     python scripts/train/deepjscc.py --seconds 10800 --out .cache/deepjscc
          on a GPU: --seconds 540 --device cuda --batch 64 --crop 192; without the photographs, --photos SHARD
          (pack_shard.py); killed, the same command goes on from its last checkpoint
-Cost:    some 20 crops of 128x128 a second on one CPU core
+Cost:    15 to 40 crops of 128x128 a second on one CPU core
 Expect:  the validation PSNR of semcom/weights/deepjscc.md, within 0.2 dB
 """
 
