@@ -378,6 +378,22 @@ def test_a_shard_is_cut_from_all_pictures(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_a_shard_holds_what_users_send(tmp_path: Path) -> None:
+    """16 bits are scaled, transparency is laid on white, and a damaged picture is one line."""
+    picture = tmp_path / "photos/1.png"
+    picture.parent.mkdir()
+    for pixels, expected in (
+        (np.full((20, 20), 20000, np.uint16), 78),
+        (np.zeros((20, 20, 4), np.uint8), 255),
+    ):
+        Image.fromarray(pixels).save(picture)
+        pack(tmp_path / "photos", tmp_path / "shard.npy", 1, 16)
+        assert (np.load(tmp_path / "shard.npy") == expected).all()
+    picture.write_bytes(picture.read_bytes()[:45])
+    with pytest.raises(InvalidSource, match=r"1\.png: not a readable picture"):
+        pack(tmp_path / "photos", tmp_path / "shard.npy", 1, 16)
+
+
 def test_a_folder_is_packed_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
     for folder, red in (("a/photos", 50), ("b/photos", 100)):
         (tmp_path / folder).mkdir(parents=True)
@@ -389,8 +405,11 @@ def test_a_folder_is_packed_once_and_again_when_it_has_changed(tmp_path: Path) -
     assert first.stat().st_mtime_ns == written
     other = shard_of(tmp_path / "b/photos", cache, 3, 16)  # of the same name
     assert [int(np.load(shard)[0, 0, 0, 0]) for shard in (first, other)] == [50, 100]
+    os.utime(tmp_path / "a/photos/1.png", (0, 0))  # another picture of as many bytes
+    later = shard_of(tmp_path / "a/photos", cache, 3, 16)
+    assert later not in (first, other)
     Image.new("RGB", (30, 30)).save(tmp_path / "a/photos/2.png")
-    assert shard_of(tmp_path / "a/photos", cache, 3, 16) not in (first, other)
+    assert shard_of(tmp_path / "a/photos", cache, 3, 16) not in (first, other, later)
     with pytest.raises(InvalidSource, match="no pictures"):
         shard_of(tmp_path / "a", cache, 3, 16)
 
@@ -536,6 +555,11 @@ def test_shards_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
             with pytest.raises(InvalidSource, match=rf"{name} is not a readable shard"):
                 Crops.load(tmp_path / name, 16)
         (tmp_path / name).unlink()
+    np.save(tmp_path / "a.npy", np.zeros((4, 32, 32, 3), np.uint8))
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(content.replace(b"}", b" ", 1))  # numpy reads its header as Python
+    with pytest.raises(InvalidSource, match=r"a\.npy is not a readable shard"):
+        Crops.load(tmp_path / "a.npy", 16)
     np.save(tmp_path / "grey.npy", np.zeros((4, 32, 32), np.uint8))
     with pytest.raises(InvalidSource, match=r"holds uint8 \(4, 32, 32\)"):
         Crops.load(tmp_path / "grey.npy", 16)
