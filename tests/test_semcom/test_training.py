@@ -181,6 +181,28 @@ def test_a_run_with_patience_ends_with_its_best_weights(tmp_path: Path) -> None:
     assert torch.equal(patient.best["weight"], seen[6])
 
 
+def test_a_run_that_goes_on_without_patience_ends_with_its_last_weights(tmp_path: Path) -> None:
+    falling = iter([3.0, 2.0, 1.0])
+    a_run(tmp_path, score=lambda network: next(falling), patience=2, seconds=1000.0).run()
+    rising = iter(range(4, 100))
+    longer = a_run(tmp_path, score=lambda network: float(next(rising)), seconds=100.0)
+    last = longer.run()
+    assert longer.result == longer.curve[-1]
+    assert longer.result.score > 4
+    assert torch.equal(last.weight, torch.load(tmp_path / "checkpoint.pt")["average"]["weight"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"seconds": 0.0}, {"seconds": math.nan}, {"batch": 0}, {"learning_rate": math.inf}, {"patience": 0}],
+    ids=str,
+)
+def test_settings_that_train_nothing_are_refused(options: dict[str, float]) -> None:
+    (name,) = options
+    with pytest.raises(InvalidOption, match=f"training with {name} = "):
+        Settings(**{"seconds": 10.0, **options})
+
+
 def test_patience_costs_a_network_that_cannot_get_better_nothing(tmp_path: Path) -> None:
     scores = iter([9.0, 5.0, 6.0, 7.0])
     training = a_run(tmp_path, score=lambda network: next(scores), patience=2, seconds=1000.0)
