@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from instances import an_adaptive_network
 from PIL import Image
 from torch import Tensor, nn
 
@@ -450,6 +451,12 @@ def test_a_specialist_of_the_adaptive_network_is_no_worse_than_its_start(tmp_pat
     assert float(start[3]) == pytest.approx(first, abs=0.05)
     with pytest.raises(InvalidOption, match="both rho and SNR"):
         deepjscc.train(1.0, tmp_path, rho="1/48", **shards)
+
+
+def test_the_smallest_crops_have_room_for_the_least_transmission() -> None:
+    network, rng = an_adaptive_network(), SharedStreams.seeded(0, 2)
+    for _ in range(10):
+        assert deepjscc.loss(network, torch.rand(2, 3, 16, 16), rng).isfinite()
 
 
 class GradientDistance(torch.nn.Module):
