@@ -464,6 +464,8 @@ def test_memo_is_the_codec_it_wraps(photo: Tensor) -> None:
     assert codec.encode(changed, quality) == inner.encode(changed, quality)
     changed[0, 0, 8:] = 0  # also where the same tensor has changed since
     assert codec.encode(changed, quality) == inner.encode(changed, quality)
+    for other in (photo.bfloat16(), photo.clone().requires_grad_()):
+        assert codec.encode(other, quality) == inner.encode(other, quality)
     turned = photo.reshape(1, 3, photo.shape[3], photo.shape[2])
     assert codec.encode(turned, quality) == inner.encode(turned, quality)
     with pytest.raises(CorruptPayload):
