@@ -98,7 +98,9 @@ def centre(item: Item, side: int) -> Item:
 
 
 def centres(folder: Path | str, count: int, side: int) -> tuple[Item, ...]:
-    """Centres of pictures that are large enough, evenly spread over the folder, fewer if it has fewer.
+    """Centres of the first `count` pictures that are large enough, of 2 `count` evenly over the folder.
+
+    Fewer if so many are not large enough; where all are, they are from the first half of the folder.
 
     Raises:
         InvalidSource: No such folder, or no picture in it.

@@ -84,7 +84,7 @@ def read(path: Path) -> nn.Module:
             )
         network = CLASSES[metadata["class"]](**json.loads(metadata["config"]))
         network.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise MissingWeights(f"{path} is not a readable network ({str(error).splitlines()[0]})") from None
     return network.eval().requires_grad_(False)
 

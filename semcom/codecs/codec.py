@@ -234,7 +234,8 @@ class _Latest:
         alike = (x.dtype, x.device) == (self._image.dtype, self._image.device)
         if not (alike and torch.equal(x, self._image)):
             about = f"{tuple(x.shape)} {x.dtype}".encode()
-            self._image, self._key = x.clone(), _digest(x.contiguous().cpu().numpy().tobytes() + about)
+            content = x.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            self._image, self._key = x.detach().clone(), _digest(content + about)
         return self._key
 
 

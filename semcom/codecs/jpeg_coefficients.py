@@ -154,9 +154,10 @@ def _huffman_tables(body: bytes) -> dict[int, list[int]]:
         sizes = values if name < 0x10 else values & 15
         if (sizes > (DC_SIZES if name < 0x10 else AC_SIZES)).any():
             raise CorruptPayload("JPEG Huffman table with a symbol that 8-bit pictures do not have")
-        table = np.repeat(256 * lengths + values, 1 << (16 - lengths))  # codes in order, figure C.2
-        if len(table) > 1 << 16:
+        begun = 1 << (16 - lengths)  # so many of the 16-bit strings begin with a code of this length
+        if begun.sum() > 1 << 16:
             raise CorruptPayload("JPEG Huffman table with more codes than there are")
+        table = np.repeat(256 * lengths + values, begun)  # codes in order, figure C.2
         tables[name] = np.pad(table, (0, (1 << 16) - len(table))).tolist()
     return tables
 

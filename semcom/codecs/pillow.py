@@ -82,8 +82,11 @@ class Jpeg:
         return bytes([setting]) + min(standard.scan, optimised.tables + optimised.scan, key=len)
 
     def file_size(self, file: bytes) -> Size:
-        """From the frame header, which must be a baseline one: no scan after scan after scan."""
-        frame = next(segment for segment in _jpeg_segments(file) if segment[:2] == _SOF0)
+        """From the frame header; baseline, and all in the first scan: no scan after scan after scan."""
+        segments = list(_jpeg_segments(file))
+        frame = next(segment for segment in segments if segment[:2] == _SOF0)
+        if segments[-1][4] != frame[9]:  # components of the scan and of the frame
+            raise ValueError("scan without some of the components")
         height, width = struct.unpack(">HH", frame[5:9])
         return width, height
 

@@ -34,6 +34,7 @@ TYPICAL_SIDE = 256
 OCTAVES = 8
 """Of spatial frequency, over which the spectrum of the average photograph is given."""
 
+LEAST_USES = 3
 DESIGN_SNR_DB, SNR_SPAN_DB = 10.0, 15.0  # power is shared out for -5..25 dB
 GAIN_STD = 1.0  # of the common gain over photographs, in units of its nominal value
 STEADY = 4.0  # noiseless values that are worth as much as the contrast of the octave below
@@ -122,7 +123,7 @@ class AdaptiveDeepJSCC(nn.Module):
 
     def least_uses(self, shape: tuple[int, ...]) -> int:
         """3: two pilots, and a symbol of the picture."""
-        return 3
+        return LEAST_USES
 
     def encode(
         self, x: Float[Tensor, "batch 3 height width"], channel_uses: int, csit_snr_db: SnrDb | None = None
@@ -132,8 +133,10 @@ class AdaptiveDeepJSCC(nn.Module):
         Raises:
             BudgetTooSmall: Fewer channel uses than `least_uses`.
         """
-        if channel_uses < self.least_uses(tuple(x.shape)):
-            raise BudgetTooSmall(f"{self.name} needs 3 channel uses, budget is {channel_uses}; raise rho")
+        if channel_uses < LEAST_USES:
+            raise BudgetTooSmall(
+                f"{self.name} needs {LEAST_USES} channel uses, budget is {channel_uses}; raise rho"
+            )
         layout = self.layout(x.shape[2], x.shape[3])
         design = _design(csit_snr_db, x)
         coefficients = self._coefficients(x, design, layout).flatten(1)

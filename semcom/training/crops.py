@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -84,11 +85,11 @@ def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int
         seed: Of the choice of squares.
 
     Raises:
-        InvalidSource: No such folder, or no picture in it.
+        InvalidSource: No such folder, no picture in it, or one that `load_image` cannot read.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    from semcom.data import picture_files
+    from semcom.data import load_image, picture_files, to_picture
 
     shard = Path(shard)
     files = picture_files(photos)
@@ -96,8 +97,7 @@ def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int
     order = rng.permutation(np.arange(count) % len(files))
     pixels = np.empty((count, side, side, 3), np.uint8)
     for i, file in enumerate(files):
-        with Image.open(file) as picture:
-            image = picture.convert("RGB")
+        image = to_picture(load_image(file).x)
         if min(image.size) < side:
             image = ImageOps.fit(image, (max(image.width, side), max(image.height, side)))
         whole = np.asarray(image)
@@ -120,7 +120,8 @@ def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:
         return pictures
     from semcom.data import picture_files
 
-    content = [(file.name, file.stat().st_size) for file in picture_files(pictures)]
+    known = [(file, file.stat()) for file in picture_files(pictures)]
+    content = [(file.name, status.st_size, status.st_mtime_ns) for file, status in known]
     digest = hashlib.blake2b(repr((str(pictures.resolve()), content)).encode(), digest_size=4).hexdigest()
     shard = cache / f"{pictures.resolve().name}-{digest}-{count}x{side}.npy"
     if not shard.is_file():
@@ -131,7 +132,7 @@ def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:
 def _read_plain(shard: Path) -> Tensor:
     try:
         pixels = np.lib.format.open_memmap(shard, mode="c")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, TokenError) as error:
         raise InvalidSource(f"{shard} is not a readable shard ({type(error).__name__})") from None
     square = pixels.ndim == 4 and pixels.shape[1] == pixels.shape[2] and pixels.shape[3] in (3, 6)
     if pixels.dtype != np.uint8 or not square or not len(pixels):

@@ -18,7 +18,7 @@ from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
 from semcom.budget import parse_rho
 from semcom.errors import InvalidOption
-from semcom.jscc.adaptive import DESIGN_SNR_DB, AdaptiveDeepJSCC, hats
+from semcom.jscc.adaptive import DESIGN_SNR_DB, LEAST_USES, AdaptiveDeepJSCC, hats
 from semcom.jscc.cosine import coefficients_of
 from semcom.training.crops import Crops, shard_of
 from semcom.training.loop import Settings, Training
@@ -126,7 +126,7 @@ class Point:
         design_db = torch.where(u[:, 1] < 0.5, snr_db, DESIGN_SNR_DB)
         rho = RHO[0] * (RHO[1] / RHO[0]) ** float(u[0, 2])
         channel: Channel = RayleighBlockFading(64) if float(u[0, 3]) < 0.25 else AWGN()
-        return cls(channel, max(2, round(rho * x[0].numel())), snr_db, design_db)
+        return cls(channel, max(LEAST_USES, round(rho * x[0].numel())), snr_db, design_db)
 
     def send(self, network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStreams) -> Received:
         """What arrives of a batch."""

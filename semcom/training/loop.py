@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from channels.streams import SharedStreams
-from semcom.errors import MissingWeights, TrainingDiverged
+from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged
 from semcom.training.processes import Processes
 
 Loss = Callable[[Any, Tensor, SharedStreams], Tensor]
@@ -50,6 +50,9 @@ class Settings:
         patience: Stop after so many validations without a better score, and return the weights of the best
             one; the network as it came counts as the first. None: train to the end of `seconds`.
         report_seconds: Between two lines of progress in the log.
+
+    Raises:
+        InvalidOption: Seconds, batch, learning rate or patience that are not above 0, or not finite.
     """
 
     seconds: float
@@ -62,6 +65,12 @@ class Settings:
     seed: int = 0
     patience: int | None = None
     report_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "batch", "learning_rate", "patience"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InvalidOption(f"training with {name} = {value:g}: choose a number above 0")
 
     def learning_rate_at(self, elapsed: float) -> float:
         """After so many seconds."""
@@ -302,7 +311,7 @@ class Training:
                 self.generator.set_state(generators[self.processes.rank].clone())
             self.step, self.elapsed = state["step"], state["elapsed"]
             self.skipped, self.losses = state.get("skipped", 0), list(state.get("losses", []))
-            self.best = state.get("best")
+            self.best = state.get("best") if self.settings.patience is not None else None
             self.curve = [Point(**point) for point in state["curve"]]
         except UNREADABLE as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -1,6 +1,5 @@
 """Recipe of the refiner: the prior that also sees what some decoder made of the picture."""
 
-import hashlib
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.prior import NaturalImagePrior
+from semcom.provenance import fingerprint
 from semcom.training import prior
 from semcom.training.crops import Crops, shard_of
 from semcom.training.loop import Settings, Training
@@ -94,11 +94,12 @@ class Pairs:
 
     @classmethod
     def load(cls, shard: Path, codes: list[str], size: int, device: str) -> "Pairs":
-        """Decoded once, and kept beside the shard."""
-        digest = hashlib.blake2b(repr((codes, INVERSE_RHO, SNR_DB)).encode(), digest_size=4)
-        kept = shard.with_name(f"{shard.stem}-decoded-{digest.hexdigest()}.npy")
+        """Decoded once for the same pieces and weights, and kept beside the shard."""
+        pieces = Crops.load(shard, size).pixels
+        weights = tuple(zoo.sha256(code) for code in codes if code in zoo.names())
+        made_of = fingerprint((pieces, codes, weights, INVERSE_RHO, SNR_DB))
+        kept = shard.with_name(f"{shard.stem}-decoded-{made_of}.npy")
         if not kept.is_file():
-            pieces = Crops.load(shard, size).pixels
             partial = kept.with_suffix(f".{os.getpid()}.partial")
             with partial.open("wb") as file:
                 np.save(file, decoded(pieces, codes))

@@ -207,6 +207,22 @@ def jpeg_bomb(file: bytes) -> bytes:
     return file[: frame + 5] + struct.pack(">HH", 65500, 65500) + file[frame + 9 :]
 
 
+def jpeg_of_many_scans(file: bytes) -> bytes:
+    """Each takes libjpeg a pass over the whole picture."""
+    scan = b"\xff\xda" + struct.pack(">H", 8) + bytes([1, 1, 0, 0, 63, 0]) + b"\0"  # of brightness alone
+    return file[: file.index(b"\xff\xda")] + 10_000 * scan + b"\xff\xd9"
+
+
+def test_a_jpeg_has_one_scan() -> None:
+    x = torch.full((1, 3, 2048, 2048), 0.5)
+    codec = FileCodec(FORMATS[0])
+    bomb = jpeg_of_many_scans(codec.encode(x, Quality(1, 0)))
+    start = time.process_time()
+    with pytest.raises(CorruptPayload, match="scan without some of the components"):
+        codec.decode(bomb, tuple(x.shape))
+    assert time.process_time() - start < LIMIT_S
+
+
 def jpeg2000_bomb(file: bytes) -> bytes:
     siz = file.index(b"\xff\x51")
     return file[: siz + 6] + struct.pack(">II", 60000, 60000) + file[siz + 14 :]
@@ -448,6 +464,8 @@ def test_memo_is_the_codec_it_wraps(photo: Tensor) -> None:
     assert codec.encode(changed, quality) == inner.encode(changed, quality)
     changed[0, 0, 8:] = 0  # also where the same tensor has changed since
     assert codec.encode(changed, quality) == inner.encode(changed, quality)
+    for other in (photo.bfloat16(), photo.clone().requires_grad_()):
+        assert codec.encode(other, quality) == inner.encode(other, quality)
     turned = photo.reshape(1, 3, photo.shape[3], photo.shape[2])
     assert codec.encode(turned, quality) == inner.encode(turned, quality)
     with pytest.raises(CorruptPayload):

@@ -4,6 +4,7 @@ import io
 import random
 import struct
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -208,6 +209,19 @@ def test_what_is_not_baseline_is_refused(photo: np.ndarray) -> None:
     ):
         with pytest.raises(CorruptPayload, match=reason):
             read_jpeg(damaged, size)
+
+
+def test_a_table_of_too_many_codes_takes_no_memory(photo: np.ndarray) -> None:
+    plain = Jpeg().file(crop(photo, (16, 16)), 50)
+    symbols = bytes(16 * 255)
+    table = b"\xff\xc4" + struct.pack(">HB", 19 + len(symbols), 0) + bytes([255] * 16) + symbols
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptPayload, match="more codes than there are"):
+            read_jpeg(plain[:2] + table + plain[2:], (16, 16))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_formats_without_cells_say_so(photo: np.ndarray) -> None:

@@ -145,6 +145,29 @@ def test_the_recipe_of_the_refiner_ends_in_a_conditional_network(tmp_path: Path)
     assert len(list(tmp_path.glob("*-decoded-*.npy"))) == 2
 
 
+def test_other_pieces_and_other_weights_are_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+
+    def halved(pieces: torch.Tensor, codes: list[str]) -> np.ndarray:
+        runs.append(len(runs))
+        return np.concatenate((pieces.numpy(), pieces.numpy() // 2), 3)
+
+    monkeypatch.setattr(refiner, "decoded", halved)
+    shard = tmp_path / "shard.npy"
+
+    def decoded(level: int) -> int:
+        np.save(shard, np.full((2, 16, 16, 3), level, np.uint8))
+        return int(refiner.Pairs.load(shard, ["deepjscc", "jpeg"], 16, "cpu").crops.pixels[0, 0, 0, 5])
+
+    assert [decoded(level) for level in (100, 100, 200)] == [50, 50, 100]
+    assert len(runs) == 2
+    monkeypatch.setattr(zoo, "sha256", lambda name: "retrained")
+    assert decoded(200) == 100
+    assert len(runs) == 3
+
+
 def test_a_refiner_needs_a_network_that_takes_guesses(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="takes no guess; train a refiner"):
         presets.receiver("refiner")

@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from instances import an_adaptive_network
 from PIL import Image
 from torch import Tensor, nn
 
@@ -179,6 +180,28 @@ def test_a_run_with_patience_ends_with_its_best_weights(tmp_path: Path) -> None:
         patient.run()
     assert patient.curve[-1].score == 6
     assert torch.equal(patient.best["weight"], seen[6])
+
+
+def test_a_run_that_goes_on_without_patience_ends_with_its_last_weights(tmp_path: Path) -> None:
+    falling = iter([3.0, 2.0, 1.0])
+    a_run(tmp_path, score=lambda network: next(falling), patience=2, seconds=1000.0).run()
+    rising = iter(range(4, 100))
+    longer = a_run(tmp_path, score=lambda network: float(next(rising)), seconds=100.0)
+    last = longer.run()
+    assert longer.result == longer.curve[-1]
+    assert longer.result.score > 4
+    assert torch.equal(last.weight, torch.load(tmp_path / "checkpoint.pt")["average"]["weight"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"seconds": 0.0}, {"seconds": math.nan}, {"batch": 0}, {"learning_rate": math.inf}, {"patience": 0}],
+    ids=str,
+)
+def test_settings_that_train_nothing_are_refused(options: dict[str, float]) -> None:
+    (name,) = options
+    with pytest.raises(InvalidOption, match=f"training with {name} = "):
+        Settings(**{"seconds": 10.0, **options})
 
 
 def test_patience_costs_a_network_that_cannot_get_better_nothing(tmp_path: Path) -> None:
@@ -378,6 +401,22 @@ def test_a_shard_is_cut_from_all_pictures(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_a_shard_holds_what_users_send(tmp_path: Path) -> None:
+    """16 bits are scaled, transparency is laid on white, and a damaged picture is one line."""
+    picture = tmp_path / "photos/1.png"
+    picture.parent.mkdir()
+    for pixels, expected in (
+        (np.full((20, 20), 20000, np.uint16), 78),
+        (np.zeros((20, 20, 4), np.uint8), 255),
+    ):
+        Image.fromarray(pixels).save(picture)
+        pack(tmp_path / "photos", tmp_path / "shard.npy", 1, 16)
+        assert (np.load(tmp_path / "shard.npy") == expected).all()
+    picture.write_bytes(picture.read_bytes()[:45])
+    with pytest.raises(InvalidSource, match=r"1\.png: not a readable picture"):
+        pack(tmp_path / "photos", tmp_path / "shard.npy", 1, 16)
+
+
 def test_a_folder_is_packed_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
     for folder, red in (("a/photos", 50), ("b/photos", 100)):
         (tmp_path / folder).mkdir(parents=True)
@@ -389,8 +428,11 @@ def test_a_folder_is_packed_once_and_again_when_it_has_changed(tmp_path: Path) -
     assert first.stat().st_mtime_ns == written
     other = shard_of(tmp_path / "b/photos", cache, 3, 16)  # of the same name
     assert [int(np.load(shard)[0, 0, 0, 0]) for shard in (first, other)] == [50, 100]
+    os.utime(tmp_path / "a/photos/1.png", (0, 0))  # another picture of as many bytes
+    later = shard_of(tmp_path / "a/photos", cache, 3, 16)
+    assert later not in (first, other)
     Image.new("RGB", (30, 30)).save(tmp_path / "a/photos/2.png")
-    assert shard_of(tmp_path / "a/photos", cache, 3, 16) not in (first, other)
+    assert shard_of(tmp_path / "a/photos", cache, 3, 16) not in (first, other, later)
     with pytest.raises(InvalidSource, match="no pictures"):
         shard_of(tmp_path / "a", cache, 3, 16)
 
@@ -409,6 +451,12 @@ def test_a_specialist_of_the_adaptive_network_is_no_worse_than_its_start(tmp_pat
     assert float(start[3]) == pytest.approx(first, abs=0.05)
     with pytest.raises(InvalidOption, match="both rho and SNR"):
         deepjscc.train(1.0, tmp_path, rho="1/48", **shards)
+
+
+def test_the_smallest_crops_have_room_for_the_least_transmission() -> None:
+    network, rng = an_adaptive_network(), SharedStreams.seeded(0, 2)
+    for _ in range(10):
+        assert deepjscc.loss(network, torch.rand(2, 3, 16, 16), rng).isfinite()
 
 
 class GradientDistance(torch.nn.Module):
@@ -536,6 +584,11 @@ def test_shards_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
             with pytest.raises(InvalidSource, match=rf"{name} is not a readable shard"):
                 Crops.load(tmp_path / name, 16)
         (tmp_path / name).unlink()
+    np.save(tmp_path / "a.npy", np.zeros((4, 32, 32, 3), np.uint8))
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(content.replace(b"}", b" ", 1))  # numpy reads its header as Python
+    with pytest.raises(InvalidSource, match=r"a\.npy is not a readable shard"):
+        Crops.load(tmp_path / "a.npy", 16)
     np.save(tmp_path / "grey.npy", np.zeros((4, 32, 32), np.uint8))
     with pytest.raises(InvalidSource, match=r"holds uint8 \(4, 32, 32\)"):
         Crops.load(tmp_path / "grey.npy", 16)

@@ -86,6 +86,7 @@ def test_one_flipped_bit(folder: Path) -> None:
         ("config", json.dumps({"features": 6})),
         ("config", json.dumps({"depth": 3})),
         ("config", json.dumps([8])),
+        ("config", json.dumps({"features": 2, "strides": [2, 2, 1, 1, 1, 1]})),
     ],
 )
 def test_a_file_of_another_kind(folder: Path, key: str, value: str) -> None:
