@@ -265,7 +265,7 @@ class AdaptiveDeepJSCC(nn.Module):
         """Order and nominal variances of the coefficients of a picture of this size."""
         rows, columns = -(-height // BANDS), -(-width // BANDS)
         log_variance = spectrum(self.log_spectrum, BANDS * rows, BANDS * columns)
-        steps = (16 * log_variance).round().flatten()  # coarse, so that rounding cannot change the order
+        steps = (16 * log_variance).round().flatten()  # coarse: float32 of another machine moves few of them
         order = steps.argsort(descending=True, stable=True)
         octaves = octave_groups(BANDS * rows, BANDS * columns, order.device)
         numbers = torch.full((3 * BANDS**2,), MAPS, device=order.device)
