@@ -234,7 +234,7 @@ class _Latest:
         alike = (x.dtype, x.device) == (self._image.dtype, self._image.device)
         if not (alike and torch.equal(x, self._image)):
             about = f"{tuple(x.shape)} {x.dtype}".encode()
-            content = x.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            content = x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
             self._image, self._key = x.detach().clone(), _digest(content + about)
         return self._key
 

@@ -464,7 +464,9 @@ def test_memo_is_the_codec_it_wraps(photo: Tensor) -> None:
     assert codec.encode(changed, quality) == inner.encode(changed, quality)
     changed[0, 0, 8:] = 0  # also where the same tensor has changed since
     assert codec.encode(changed, quality) == inner.encode(changed, quality)
-    for other in (photo.bfloat16(), photo.clone().requires_grad_()):
+    # one pixel as a view of interleaved colours: contiguous, and yet its stride is 3
+    pixel = photo[0].permute(1, 2, 0).contiguous()[:1, :1].permute(2, 0, 1)[None]
+    for other in (photo.bfloat16(), photo.clone().requires_grad_(), pixel):
         assert codec.encode(other, quality) == inner.encode(other, quality)
     turned = photo.reshape(1, 3, photo.shape[3], photo.shape[2])
     assert codec.encode(turned, quality) == inner.encode(turned, quality)
