@@ -38,7 +38,7 @@ def train(
     out: Path,
     photos: Path = PHOTOS,
     validation: Path = VALIDATION,
-    batch: int = 8,
+    batch: int = 16,
     crop: int = 128,
     learning_rate: float = 1e-3,
     device: str = "cpu",
@@ -59,7 +59,7 @@ def train(
         validation: Pictures for the score, or a shard.
         batch: Crops per step.
         crop: Their side in pixels, a multiple of 16.
-        learning_rate: Peak of Adam's.
+        learning_rate: Peak.
         device: Where to train.
         start: Weights to start from instead of the linear code.
         rho: Of a specialist, like "1/12".
@@ -87,7 +87,12 @@ def train(
     network = network.to(device).to(memory_format=torch.channels_last).train()
     points = 4 if patience is None else 20
     settings = Settings(
-        seconds, batch, learning_rate, validate_seconds=min(300.0, seconds / points), patience=patience
+        seconds,
+        batch,
+        learning_rate,
+        validate_seconds=min(300.0, seconds / points),
+        patience=patience,
+        optimizer="muon",
     )
     training = Training(network, loss, crops.sample, lambda n: score(n, pictures), settings, out)
     if rho is not None and snr_db is not None:

@@ -13,13 +13,14 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from channels.streams import SharedStreams
 from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged
+from semcom.training.muon import Muon
 from semcom.training.processes import Processes
 
 Loss = Callable[[Any, Tensor, SharedStreams], Tensor]
@@ -41,7 +42,7 @@ class Settings:
     Args:
         seconds: Wall-clock length, validation included, over all resumptions together.
         batch: Crops per step, over all processes together.
-        learning_rate: Peak of Adam's.
+        learning_rate: Peak.
         warmup: Part of `seconds` over which the learning rate rises.
         clip: Largest gradient norm.
         ema_steps: Averaging length of the weights that are validated and shipped; shorter at the start.
@@ -50,6 +51,7 @@ class Settings:
         patience: Stop after so many validations without a better score, and return the weights of the best
             one; the network as it came counts as the first. None: train to the end of `seconds`.
         report_seconds: Between two lines of progress in the log.
+        optimizer: "adam", or "muon" for networks whose convolutions are wide.
 
     Raises:
         InvalidOption: Seconds, batch, learning rate or patience that are not above 0, or not finite.
@@ -65,6 +67,7 @@ class Settings:
     seed: int = 0
     patience: int | None = None
     report_seconds: float = 5.0
+    optimizer: Literal["adam", "muon"] = "adam"
 
     def __post_init__(self) -> None:
         for name in ("seconds", "batch", "learning_rate", "patience"):
@@ -133,7 +136,7 @@ class Training:
         self.processes.copy_from_main(self.network.state_dict().values())
         self.average = deepcopy(self.network).eval().requires_grad_(False)
         self.best: dict[str, Tensor] | None = None
-        self.optimizer = torch.optim.Adam(self.network.parameters(), self.settings.learning_rate, fused=True)
+        self.optimizer = self._new_optimizer()
         seed = self.settings.seed + 1_000_003 * self.processes.rank  # torch keeps 32 bits of a seed
         self.generator = torch.Generator(device).manual_seed(seed)
         self.step = 0
@@ -145,6 +148,12 @@ class Training:
         self.checkpoint = Path(self.folder) / "checkpoint.pt"
         if self.checkpoint.is_file():
             self._load()
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        weights, learning_rate = self.network.parameters(), self.settings.learning_rate
+        if self.settings.optimizer == "muon":
+            return Muon(weights, learning_rate)
+        return torch.optim.Adam(weights, learning_rate, fused=True)
 
     def run(self) -> nn.Module:
         """Train until the time is up or the patience at its end; returns the averaged network.
