@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, curve and weights")
     parser.add_argument("--photos", type=Path, default=learned_codec.PHOTOS, help="folder or .npy shard")
     parser.add_argument("--validation", type=Path, default=learned_codec.VALIDATION, help="folder or shard")
-    parser.add_argument("--batch", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--crop", type=int, default=128, help="side in pixels, a multiple of 64")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--device", default="cpu")

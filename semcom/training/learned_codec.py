@@ -36,7 +36,7 @@ def train(
     out: Path,
     photos: Path = PHOTOS,
     validation: Path = VALIDATION,
-    batch: int = 6,
+    batch: int = 12,
     crop: int = 128,
     learning_rate: float = 1e-3,
     device: str = "cpu",
@@ -53,7 +53,7 @@ def train(
         validation: Pictures for the score, or a shard.
         batch: Crops per step.
         crop: Their side in pixels, a multiple of 64.
-        learning_rate: Peak of Adam's.
+        learning_rate: Peak.
         device: Where to train; on a CPU in bfloat16, as the loop does it on a GPU.
         start: Weights to start from, in place of the statistics of the crops.
         hard: Train the decoder's side alone, on the integers that would be sent. Noise stands for rounding
@@ -87,7 +87,9 @@ def train(
         for part in (network.analysis, network.gain_down, network.hyper_analysis):
             part.requires_grad_(False)
     network = network.to(device).to(memory_format=torch.channels_last)
-    settings = Settings(seconds, batch, learning_rate, validate_seconds=240.0, patience=patience)
+    settings = Settings(
+        seconds, batch, learning_rate, validate_seconds=240.0, patience=patience, optimizer="muon"
+    )
     training = Training(network, loss, crops.sample, lambda n: score_db(n, pictures), settings, out)
     zoo.save(training.run(), out / "weights.safetensors")
     return training.result.score
