@@ -45,17 +45,20 @@ class Budget:
 
 
 def parse_rho(rho: float | int | str | Fraction) -> Fraction:
-    """An exact ratio: "1/48", 0.25, or the float nearest to a fraction of denominator up to 10^6.
+    """An exact ratio: "1/48" as it is, a number as the nearest fraction of denominator up to 10^6.
+
+    A number that differs from that fraction by more than a millionth part is taken as it is.
 
     Raises:
         InvalidOption: Not a finite number above 0 and at most 10.
     """
     try:
         # by way of float: the exact value of 1e99999999 has as many digits
-        value = Fraction(rho) if "/" in str(rho) else Fraction(float(rho))
+        given = Fraction(rho) if "/" in str(rho) else Fraction(float(rho))
     except (ValueError, OverflowError, ZeroDivisionError):
         raise InvalidOption(f"rho of {rho!r} is not a number; write it like 1/48 or 0.02") from None
-    value = value.limit_denominator(10**6)
+    simple = given.limit_denominator(10**6)
+    value = simple if "/" not in str(rho) and abs(simple - given) < given / 10**6 else given
     if not 0 < value <= 10:
         raise InvalidOption(f"rho of {rho} is outside (0, 10]; write it like 1/48 or 0.02")
     return value

@@ -686,8 +686,9 @@ def _lossless_pixels(path: Path) -> "np.ndarray":
         with PillowImage.open(path) as picture:
             deep = any("16" in str(part) for tile in picture.tile for part in tile[3:])
             picture.load()
-    except (OSError, ValueError, SyntaxError, EOFError, PillowImage.DecompressionBombError) as error:
-        raise InvalidSource(f"{path}: not a readable picture ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # whatever a foreign decoder throws at damaged bytes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InvalidSource(f"{path}: not a readable picture ({reason})") from None
     if deep or picture.mode not in ("L", "RGB") or "transparency" in picture.info:
         kind = "16 bits" if deep else f"type {picture.mode}"
         raise InvalidSource(

@@ -59,8 +59,9 @@ def load_image(path: Path | str) -> Item:
             rgb = _to_rgb(ImageOps.exif_transpose(picture))
     except PillowImage.DecompressionBombError:
         raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InvalidSource(f"{path}: not a readable picture ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # whatever a foreign decoder throws at damaged bytes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InvalidSource(f"{path}: not a readable picture ({reason})") from None
     return Item.of(path.stem, np.asarray(rgb))
 
 

@@ -170,8 +170,13 @@ class GenieEnvelope:
         """Every plausible code rate, each with its best codec."""
         if csit_snr_db is None:
             raise InvalidOption("the genie envelope needs the average SNR")
+        rates = plausible(channel, csit_snr_db, budget)
+        if not rates and plausible(channel, csit_snr_db, budget, worst=1.0):
+            return nothing_sent(
+                tuple(x.shape), f"no code rate is plausible at {csit_snr_db:g} dB; raise the SNR"
+            )
         candidates: list[Sent] = []
-        for candidate in plausible(channel, csit_snr_db, budget):
+        for candidate in rates:
             link = DigitalLink(candidate.mcs, adapted=True)
             sents = [send_coded(codec, link, x, budget, channel, candidate.size) for codec in self.codecs]
             sents = [sent for sent in sents if not sent.cause]

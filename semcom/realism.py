@@ -13,7 +13,7 @@ from semcom.errors import InvalidOption, InvalidSource, StoreError
 from semcom.metrics import FID, KID, SetMetric, SetSlicedWasserstein
 from semcom.results import ResultStore
 from semcom.sources import Image
-from semcom.summary import ORIGINALS, PICTURES, RECORDS
+from semcom.summary import PICTURES, RECORDS, original_path
 from semcom.sweep import kept_path
 
 if TYPE_CHECKING:
@@ -98,10 +98,9 @@ def crops_of(x: Float[Tensor, "1 3 height width"], side: int) -> Float[Tensor, "
 
 def _pairs(folder: Path, group: "pd.DataFrame", side: int) -> Iterator[tuple[Image, Image]]:
     """Crops of every received picture and of its original."""
-    pictures = folder / PICTURES
     for row in group.to_dict("records"):
         key = tuple(row[name] for name in ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed"))
-        files = kept_path(pictures, row["scheme"], key), pictures / ORIGINALS / f"{row['item']}.png"
+        files = kept_path(folder / PICTURES, row["scheme"], key), original_path(folder, row["item"])
         gone = [file for file in files if not file.is_file()]
         if gone:
             raise InvalidSource(

@@ -24,7 +24,7 @@ from semcom.report import write_report
 from semcom.results import ResultStore
 from semcom.statistics import summarise
 from semcom.strips import image_strip
-from semcom.sweep import kept_path
+from semcom.sweep import file_name, kept_path
 from semcom.theory.source_limit import GaussianModel, mean_psnr_db
 
 if TYPE_CHECKING:
@@ -149,7 +149,12 @@ def keep_originals(items: Sequence[Item], folder: Path) -> None:
     """Write the pictures that were sent beside those that are received, for strips."""
     (folder / PICTURES / ORIGINALS).mkdir(parents=True, exist_ok=True)
     for item in items:
-        to_picture(item.x).save(folder / PICTURES / ORIGINALS / f"{item.id}.png")
+        to_picture(item.x).save(original_path(folder, item.id))
+
+
+def original_path(folder: Path, item: str) -> Path:
+    """Where `keep_originals` puts the picture of an item."""
+    return folder / PICTURES / ORIGINALS / file_name(item, ".png")
 
 
 def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[str, Picture]":
@@ -160,13 +165,14 @@ def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[st
         folder: Of the results.
         at_most: Strips; points are left out evenly.
     """
-    originals = sorted((folder / PICTURES / ORIGINALS).glob("*.png"))
+    paths = {original_path(folder, item): item for item in records["item"].unique()}
+    originals = sorted(path for path in paths if path.is_file())
     points = sorted(set(zip(records["channel"], records["rho"], records["snr_db"], strict=True)))
     points = [points[i * len(points) // at_most] for i in range(at_most)] if len(points) > at_most else points
     drawn: dict[str, Picture] = {}
     for i, (channel, rho, snr_db) in enumerate(points if originals else ()):
         original = originals[i % len(originals)]
-        at = {"channel": channel, "rho": rho, "snr_db": snr_db, "item": original.stem}
+        at = {"channel": channel, "rho": rho, "snr_db": snr_db, "item": paths[original]}
         rows = [row for row in records.to_dict("records") if at.items() <= row.items()]
         received, captions = {}, {}
         for row in sorted(rows, key=lambda row: (row["scheme"], -row["seed"])):  # the first seed wins

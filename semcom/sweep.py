@@ -31,6 +31,7 @@ from semcom.scheme import CallsNetwork, Scheme
 from semcom.transmission import Csit, Observation, Sent, Transmission
 
 MAX_SEED = 2**63 - 1  # what a column of integers holds
+MAX_NAME_BYTES = 254  # file systems hold 255, and a picture being written is called .part
 
 Rho = float | str
 """Bandwidth ratio, as a number or a text like "1/48"."""
@@ -141,8 +142,18 @@ def noise_streams(item_id: str, seed: int, batch: int = 1) -> NamedStreams:
 def kept_path(folder: Path, scheme: str, key: Key) -> Path:
     """Where `run(..., keep=folder)` puts the picture of a record of this scheme and key."""
     fingerprint, channel, item, uses, snr_db, seed = key
-    name = f"{item}_{channel}_k={uses}_snr={snr_db:.10g}dB_seed={seed}.png"
-    return folder / f"{scheme}-{fingerprint}".replace("/", "-") / name.replace("/", "-")
+    name = file_name(item, f"_{channel}_k={uses}_snr={snr_db:.10g}dB_seed={seed}.png")
+    return folder / f"{scheme}-{fingerprint}".replace("/", "-") / name
+
+
+def file_name(item: str, ending: str) -> str:
+    """Both as the name of a file; where that is too long, the end of the item gives way to its digest."""
+    name = f"{item}{ending}"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        ending = f"-{hashlib.blake2b(item.encode(), digest_size=8).hexdigest()}{ending}"
+        room = max(MAX_NAME_BYTES - len(ending.encode()), 0)
+        name = item.encode()[:room].decode(errors="ignore") + ending
+    return name.replace("/", "-")
 
 
 def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Batch, ...]:

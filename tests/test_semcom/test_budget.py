@@ -35,6 +35,11 @@ def test_impossible_rho(rho: float | str) -> None:
 
 def test_parse_is_exact() -> None:
     assert parse_rho("1/48") == parse_rho(1 / 48) == Fraction(1, 48)
+    assert parse_rho("1/1500000") == parse_rho(Fraction(1, 1_500_000)) == Fraction(1, 1_500_000)
+    assert Budget.from_rho("1/1500000", 3_000_000).channel_uses == 2
+    assert parse_rho(0.02) == parse_rho("0.02") == Fraction(1, 50)
+    assert parse_rho(0.0833333) == Fraction(1, 12)
+    assert float(parse_rho(1 / 1_500_000)) == 1 / 1_500_000  # as a record holds it
 
 
 def test_less_than_one_use() -> None:

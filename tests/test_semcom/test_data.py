@@ -1,11 +1,12 @@
 """Pictures from files: every kind becomes RGB in [0, 1], and nothing else passes."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from semcom.data import Item, load_folder, load_image, sample_photos
 from semcom.errors import InvalidSource
@@ -62,6 +63,34 @@ def test_unreadable_files(tmp_path: Path) -> None:
         with pytest.raises(InvalidSource) as caught:
             load_image(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.avif", "x.webp"])
+def test_damage_at_any_byte_is_read_or_told(tmp_path: Path, name: str) -> None:
+    """The decoders of these formats raise errors of their own kinds."""
+    Image.fromarray(_ramp(24, 20)).save(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 255
+        (tmp_path / name).write_bytes(damaged)
+        with suppress(InvalidSource):
+            load_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Failed to decode image"), TypeError("fill"), EOFError()])
+def test_whatever_a_decoder_raises_is_one_line(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(_ramp()).save(tmp_path / "x.png")
+
+    def fail(self: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    reason = str(error) or "EOFError"
+    with pytest.raises(InvalidSource, match=rf"x.png: not a readable picture \({reason}\)$"):
+        load_image(tmp_path / "x.png")
 
 
 def test_folder_is_sorted_and_skips_other_files(tmp_path: Path) -> None:

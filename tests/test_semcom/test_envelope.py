@@ -73,6 +73,21 @@ def test_frozen_choices_are_the_best_expected() -> None:
         assert (errors[1] <= errors[0]).all()
 
 
+@pytest.mark.parametrize(
+    ("snr_db", "uses", "cause"),
+    [
+        (-25.0, 2304, "no code rate is plausible at -25 dB; raise the SNR"),
+        (10.0, 4, "no codec fits 4 channel uses; raise rho"),
+        (10.0, 40, "no codec fits 40 channel uses; raise rho"),
+    ],
+)
+def test_genie_tells_what_was_too_low(snr_db: float, uses: int, cause: str) -> None:
+    budget = Budget(uses, PICTURE.x.numel())
+    sent = GenieEnvelope((JPEG,)).prepare(PICTURE.x, budget, AWGN(), snr_db)
+    assert sent.cause == cause
+    assert sent.channel_uses == 0
+
+
 def test_shipped_table_covers_the_experiments() -> None:
     table = {(choice.channel, choice.rho, choice.snr_db): choice for choice in shipped_choices()}
     for channel in ("awgn", "rayleigh:64"):

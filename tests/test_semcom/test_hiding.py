@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,14 @@ def png_of_sixteen_bits() -> bytes:
 
     head, pixel = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), zlib.compress(bytes(7))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixel) + chunk(b"IEND", b"")
+
+
+def damaged_avif() -> bytes:
+    """A picture whose coded pixels, which follow the name of their box, are all inverted."""
+    file = BytesIO()
+    PillowImage.fromarray(natural(20, 24, 3)).save(file, "AVIF")
+    head, name, content = file.getvalue().partition(b"mdat")
+    return head + name + bytes(255 - byte for byte in content)
 
 
 def natural(height: int, width: int, colors: int = 0, seed: int = 0) -> np.ndarray:
@@ -229,8 +238,10 @@ def test_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "nothing").touch()
     (tmp_path / "deep.png").write_bytes(png_of_sixteen_bits())
     hide = ["hide", str(host), "--payload", str(secret), "--out"]
+    (tmp_path / "cut.avif").write_bytes(damaged_avif())
     before = sorted(tmp_path.iterdir())
     for arguments, words in (
+        (["hide", str(tmp_path / "cut.avif"), *hide[2:], "x.png"], "not a readable picture"),
         ([*hide, str(tmp_path / "no" / "stego.png")], "make it first"),
         (["hide", str(host), "--payload", str(tmp_path / "nothing"), *hide[4:], "x.png"], "nothing to hide"),
         (["hide", str(host), "--payload", str(tmp_path / "none"), *hide[4:], "x.png"], "No such file"),

@@ -285,6 +285,37 @@ def test_kid_is_unbiased_and_leaves_the_generator_alone():
     assert abs(first) < 0.05 * other.compute()
 
 
+def test_kid_of_identical_sets_is_0():
+    kid, x = KID(features=MeanColors()), gaussian_set(300, 0.5, 0.1, 0)
+    kid.update(x, x)
+    assert kid.compute() == 0
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_kid_is_unbiased_for_pairs_that_depend_on_each_other(correlation):
+    """The mean over many small sets of one law is 0 within five standard errors."""
+    values = []
+    for seed in range(400):
+        x, other = gaussian_set(50, 0.5, 0.1, seed), gaussian_set(50, 0.5, 0.1, 1000 + seed)
+        kid = KID(features=MeanColors())
+        kid.update(0.5 + correlation * (x - 0.5) + math.sqrt(1 - correlation**2) * (other - 0.5), x)
+        values.append(kid.compute())
+    assert abs(np.mean(values)) < 5 * np.std(values) / math.sqrt(len(values))
+
+
+def test_kid_is_that_of_torchmetrics_without_the_pairs():
+    from torchmetrics.image.kid import poly_kernel, poly_mmd
+
+    sets = [(gaussian_set(1000, mean, 0.1, seed) * 255).round() / 255 for mean, seed in ((0.6, 0), (0.5, 1))]
+    kid = KID(features=MeanColors())
+    kid.update(*sets)
+    x_hat, x = (images.flatten(1).double() for images in sets)
+    mixed = poly_kernel(x_hat, x)
+    pairs = 2 / (len(x) - 1) * (mixed.diagonal().mean() - mixed.mean()).item()
+    assert kid.compute() == pytest.approx(poly_mmd(x, x_hat).item() + pairs, rel=1e-5)
+    assert abs(pairs) < 1e-3 * kid.compute()
+
+
 @pytest.mark.parametrize(("metric", "least"), [(FID, 10_000), (KID, 50)])
 def test_small_sets_are_refused_unless_told(metric, least):
     distance = metric(features=MeanColors())

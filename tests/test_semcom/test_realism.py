@@ -1,6 +1,7 @@
 """Sets of kept pictures are compared with all their originals, crop by crop."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,17 @@ def test_a_set_too_small_for_a_metric_has_no_number(kept: Path) -> None:
     assert frame["kid"][0] > frame["kid"][2]
     assert frame["fid"].map(math.isnan).all()
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_pictures_of_long_names_are_compared(tmp_path: Path) -> None:
+    item = replace(picture("natural", 64, 80), id="long" * 64)
+    design = Sweep(
+        (presets.scheme("softcast"),), (presets.channel("awgn"),), (item,), (25.0,), ("1/2",), (PSNR(),)
+    )
+    with ResultStore(tmp_path / RECORDS) as store:
+        keep_originals((item,), tmp_path)
+        assert len(list(run(design, store, keep=tmp_path / PICTURES))) == 1
+    assert realism(tmp_path, {"swd_set": SetSlicedWasserstein}, SIDE)["swd_set"].notna().all()
 
 
 def test_what_cannot_be_compared_is_one_clear_line(kept: Path, tmp_path: Path) -> None:

@@ -131,8 +131,9 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, parts, monkeypatch):
     assert [f.name for f in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_pictures_are_shown_whether_or_not_their_psnr_was_measured(tmp_path):
-    item = Item("ramp", torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32))
+@pytest.mark.parametrize("name", ["ramp", "ü" * 130])
+def test_pictures_are_shown_whatever_their_name_and_whether_or_not_their_psnr_was_measured(tmp_path, name):
+    item = Item(name, torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32))
     scheme, channel, metric = presets.scheme("softcast"), presets.channel("awgn"), presets.metric("swd")
     sweep = Sweep((scheme,), (channel,), (item,), (10.0,), ("1/6",), (metric,), (0,))
     keep_originals((item,), tmp_path)

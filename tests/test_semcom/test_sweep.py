@@ -14,7 +14,7 @@ from semcom.budget import Budget
 from semcom.errors import BudgetExceeded, BudgetTooSmall, InvalidOption, SemcomError, SweepError
 from semcom.results import TIMING, Record, ResultStore
 from semcom.scheme import Scheme
-from semcom.sweep import Sweep, kept_path, noise_streams, plan, run
+from semcom.sweep import Sweep, file_name, kept_path, noise_streams, plan, run
 from semcom.transmission import Observation, Sent
 
 SWEEP = Sweep(
@@ -210,6 +210,32 @@ def test_kept_pictures_are_what_was_received(path: Path, tmp_path: Path) -> None
         files[0].unlink()
         assert [b.snr_db for b in plan(sweep, store, tmp_path / "kept")] == [(records[0].snr_db,)]
         assert plan(sweep, store) == ()
+
+
+@pytest.mark.parametrize("letter", ["a", "ü", "写"])
+def test_pictures_of_long_names_are_kept(letter: str, path: Path, tmp_path: Path) -> None:
+    """A file system takes 255 bytes; two names that differ in their last letter stay two files."""
+    long = letter * (245 // len(letter.encode()))
+    items = tuple(replace(item, id=long + end) for item, end in zip(SWEEP.items, "xyz", strict=True))
+    sweep = replace(SWEEP, items=items, rho=(0.5,), seeds=(0,), snr_db=(10.0,))
+    with ResultStore(path) as store:
+        records = list(run(sweep, store, keep=tmp_path / "kept"))
+        files = {kept_path(tmp_path / "kept", record.scheme, record.key) for record in records}
+        assert len(files) == len(records) == 6
+        assert set((tmp_path / "kept").rglob("*.*")) == files
+        assert plan(sweep, store, tmp_path / "kept") == ()
+    assert all(file.name.startswith(letter * 50) for file in files)
+
+
+def test_names_of_files_change_only_where_they_are_too_long() -> None:
+    for letters in (1, 246, 247, 248, 249):
+        plain = "ü" + "a" * letters + ".png"
+        assert (file_name(plain[:-4], ".png") == plain) == (len(plain.encode()) <= 254)
+    assert file_name("a/b", "_c/d.png") == "a-b_c-d.png"
+    names = [file_name("ü" * 200 + end, ".png") for end in "xy"]
+    assert all(name.startswith("ü" * 100) and name.endswith(".png") for name in names)
+    assert all(len(name.encode()) <= 254 for name in names)
+    assert len(set(names)) == 2
 
 
 def test_progress_counts_to_the_end(path: Path) -> None:
