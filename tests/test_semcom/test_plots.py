@@ -183,3 +183,16 @@ def test_drawing_leaves_matplotlib_alone(records):
     before = dict(matplotlib.rcParams)
     metric_vs_snr(records, "psnr_db", "1/12", "awgn")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_schemes_without_the_metric_are_left_out(records):
+    lacking = records.assign(swd=records["swd"].where(records["scheme"] == "softcast"))
+    for figure in (
+        metric_vs_snr(lacking, "swd", "1/48", "awgn"),
+        metric_vs_rho(lacking, "swd", 5.0, "awgn"),
+        perception_distortion(lacking, "1/48", 5.0, "awgn"),
+    ):
+        assert legend(figure) == ["softcast"]
+    assert frontier_schemes(lacking, "1/48", 5.0, "awgn") == ["softcast"]
+    with pytest.raises(InvalidOption, match="no scheme has swd"):
+        metric_vs_snr(lacking[lacking["scheme"] != "softcast"], "swd", "1/48", "awgn")
