@@ -202,19 +202,20 @@ def metric_vs_rho(
 ) -> "Figure":
     """A metric against the bandwidth ratio at one SNR; each point lies at the rho that was used.
 
-    The allowed ratios are the ticks of the axis, which is logarithmic. All else is as in `metric_vs_snr`.
+    That is the mean over what was sent, and the allowed rho where nothing was. The allowed ratios are the
+    ticks of the axis, which is logarithmic. All else is as in `metric_vs_snr`.
 
     Raises:
         UnknownName: No such column.
         InvalidOption: No records of that SNR and channel, or none with the metric.
     """
     chosen = _with_metrics(_select(records, metric, channel=channel, snr_db=snr_db), metric)
-    x = "rho_used" if "rho_used" in chosen else "rho"
     with _style():
         figure, axes, lower = _panels(chosen)
         for name, style in _present(records, chosen):
-            curve = summarise(chosen.loc[chosen["scheme"] == name], metric).sort_values("rho")
-            _draw_curve(axes, lower, curve.loc[curve[x] > 0], x, name, style)
+            rows = chosen.loc[chosen["scheme"] == name]
+            curve = summarise(rows, metric).sort_values("rho")
+            _draw_curve(axes, lower, curve.assign(x=_rho_sent(rows, metric, curve)), "x", name, style)
         _draw_references(axes, references)
         bottom = lower or axes
         bottom.set_xscale("log")
@@ -473,6 +474,14 @@ def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.D
             raise InvalidOption(f"no records with {column} = {wanted}; there are {shown or 'none at all'}")
         chosen = chosen.loc[hits]
     return chosen
+
+
+def _rho_sent(rows: "pd.DataFrame", metric: str, curve: "pd.DataFrame") -> "pd.Series":
+    """Per point of a curve the mean rho of what was sent, as allowed where nothing was."""
+    if "rho_used" not in rows:
+        return curve["rho"]
+    sent = rows.loc[rows[metric].notna() & (rows["rho_used"] > 0)]
+    return curve["rho"].map(sent.groupby("rho")["rho_used"].mean()).fillna(curve["rho"])
 
 
 def _with_metrics(chosen: "pd.DataFrame", *metrics: str) -> "pd.DataFrame":
