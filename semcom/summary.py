@@ -109,7 +109,8 @@ def table(records: "pd.DataFrame", names: Sequence[str] = (), brief: bool = Fals
     Args:
         records: As from `ResultStore.frame`.
         names: Columns of metrics; all if empty.
-        brief: Without the 95 % bootstrap intervals over pictures, and under short headings.
+        brief: Without the 95 % bootstrap intervals over pictures, which one picture has not, and under short
+            headings.
     """
     import pandas as pd
 
@@ -305,7 +306,8 @@ def _cells(records: "pd.DataFrame", name: str, point: Sequence[str], intervals: 
     there = records.dropna(subset=[name])
     for row in summarise(there, name, by=point).to_dict("records"):
         mean, low, high = (f"{row[column]:.{digits}f}" for column in ("mean", "low", "high"))
-        cells[tuple(row[column] for column in point)] = f"{mean} [{low}, {high}]" if intervals else mean
+        shown = intervals and row["items"] > 1
+        cells[tuple(row[column] for column in point)] = f"{mean} [{low}, {high}]" if shown else mean
     return cells
 
 

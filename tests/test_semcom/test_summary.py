@@ -89,3 +89,13 @@ def test_snr_that_no_record_has_is_refused(tmp_path: Path) -> None:
     assert "psnr_db-swd-awgn-1-4dB" in figures(records, snr_db=(4.0,))
     with pytest.raises(InvalidOption, match=r"no records with snr_db = 3; there are 0, 1, 4, 5, 7, 10"):
         figures(records, snr_db=(4.0, 3.0))
+
+
+def test_one_picture_has_a_mean_and_no_interval(tmp_path: Path) -> None:
+    records = conducted((replace(SWEEP, items=pictures(1)),), tmp_path)
+    shown = table(records)
+    assert all(float(mean) >= 0 for mean in shown["PSNR (dB)"])
+    assert (
+        "nan"
+        not in report(tmp_path, tmp_path / "report.html", "One picture").read_text().split("data:image")[0]
+    )
