@@ -318,7 +318,7 @@ def _transmit(
             energy=float(outcome.energy[i]),
             seconds_prepare=prepared.seconds(snr_db),
             seconds_deliver=delivering / size,
-            cause=outcome.cause if outage[i] else "",
+            cause=outcome.causes[i],
             numbers=metrics[i] | {k: v[i] for k, v in info.items() if not math.isnan(v[i])},
         )
         for i, snr_db in enumerate(batch.snr_db)

@@ -15,7 +15,7 @@ from semcom.errors import BudgetExceeded, BudgetTooSmall, InvalidOption, SemcomE
 from semcom.results import TIMING, Record, ResultStore
 from semcom.scheme import Scheme
 from semcom.sweep import Sweep, kept_path, noise_streams, plan, run
-from semcom.transmission import Observation, Sent
+from semcom.transmission import Observation, Sent, nothing_sent
 
 SWEEP = Sweep(
     schemes=(UNCODED, replace(UNCODED, name="again")),
@@ -71,6 +71,25 @@ class Spy:
             channel_uses=observation.channel_uses + self.extra_uses,
             energy=observation.energy * self.gain,
         )
+
+
+@dataclass(frozen=True)
+class Timid:
+    """Sends nothing below 5 dB, and what it sends below 20 dB is lost."""
+
+    csit: str = "average"
+    name: str = "timid"
+
+    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
+        assert csit_snr_db is not None
+        if csit_snr_db < 5:
+            return nothing_sent(tuple(x.shape), f"nothing is safe at {csit_snr_db:g} dB")
+        return Uncoded().prepare(x, budget, channel, csit_snr_db)
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        observation = Uncoded().deliver(sent, channel, snr_db, rng)
+        low = (torch.as_tensor(snr_db) < 20).float().expand(rng.batch)
+        return replace(observation, info={**observation.info, "outage": low})
 
 
 def scheme(transmission: object) -> Scheme:
@@ -195,6 +214,19 @@ def test_outage_is_recorded_with_its_cause(path: Path) -> None:
         (1, 0, 0.0, "96 uses needed, 48 allowed")
     }
     assert all(r.numbers["mse"] > 0 for r in records)
+
+
+def test_cause_is_that_of_its_own_row(path: Path, tmp_path: Path) -> None:
+    """Whatever the SNRs beside it; what the noise took has none."""
+    sweep = replace(SWEEP, schemes=(scheme(Timid()),), snr_db=(40.0, 4.0, 10.0, 0.0))
+    records = everything(sweep, path)
+    causes = {0.0: "nothing is safe at 0 dB", 4.0: "nothing is safe at 4 dB", 10.0: "", 40.0: ""}
+    assert {(r.snr_db, r.outage, r.cause) for r in records} == {
+        (snr_db, int(snr_db < 20), cause) for snr_db, cause in causes.items()
+    }
+    for snr_db in sweep.snr_db:
+        alone = everything(replace(sweep, snr_db=(snr_db,)), tmp_path / "alone.sqlite")
+    assert alone == records
 
 
 def test_kept_pictures_are_what_was_received(path: Path, tmp_path: Path) -> None:
