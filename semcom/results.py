@@ -187,12 +187,10 @@ class ResultStore:
                     tuple(row.values()),
                 )
 
-    def held(self, fingerprints: Iterable[str]) -> dict[Key, frozenset[str]]:
-        """The keys of the records of these schemes, each with the names of its numbers."""
+    def held(self, fingerprints: Iterable[str]) -> dict[Key, Record]:
+        """The records of these schemes by key."""
         wanted = set(fingerprints)
-        return {
-            record.key: frozenset(record.numbers) for record in self._select() if record.fingerprint in wanted
-        }
+        return {record.key: record for record in self._select() if record.fingerprint in wanted}
 
     def begin(self, environment: Mapping[str, str], definitions: Mapping[str, tuple[str, str]]) -> None:
         """Log a run, and make its schemes the valid ones of their names.

@@ -53,8 +53,8 @@ class Sweep:
         seeds: Of noise and fading; every item is sent once per seed.
 
     Raises:
-        InvalidOption: Something is empty or twice in it, a seed is out of range, or an item is too small
-            for a rho.
+        InvalidOption: Something is empty or twice in it, a seed is out of range, an item is too small for a
+            rho, or two rho give it the same number of channel uses.
     """
 
     schemes: tuple[Scheme, ...]
@@ -79,8 +79,16 @@ class Sweep:
         for seed in self.seeds:
             if not 0 <= seed <= MAX_SEED:
                 raise InvalidOption(f"seed of {seed}; choose 0..{MAX_SEED}")
-        for item, rho in product(self.items, self.rho):
-            _budget(item, rho)
+        for item in self.items:
+            first: dict[Budget, Rho] = {}
+            for rho in self.rho:
+                budget = _budget(item, rho)
+                if budget in first:
+                    raise InvalidOption(
+                        f"rho {first[budget]} and {rho} both give {item.id} {budget.channel_uses} channel "
+                        "uses; leave one of them out"
+                    )
+                first[budget] = rho
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -149,24 +157,33 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
     """What the store does not hold yet: items outermost, then scheme, channel, rho, seed.
 
     A record that lacks one of the metrics, or whose picture is to be kept and is not there, is done again.
+
+    Raises:
+        InvalidOption: A record of as many channel uses is held of another rho.
     """
     prints = {scheme.name: fingerprint(scheme) for scheme in sweep.schemes}
     held = store.held(prints.values())
 
     def missing(batch: Batch, snr_db: float) -> bool:
         key = batch.key(snr_db)
-        if key not in held or not held[key].issuperset(metric.name for metric in batch.metrics):
+        if key not in held:
+            return True
+        if not math.isclose(held[key].rho, batch.rho):
+            other = parse_rho(held[key].rho)
+            raise InvalidOption(
+                f"{batch.label}: records of rho {other} are held with as many channel uses; "
+                f"use another folder, or rho {other}"
+            )
+        if not held[key].numbers.keys() >= {metric.name for metric in batch.metrics}:
             return True
         return keep is not None and not kept_path(keep, batch.scheme.name, key).is_file()
 
     batches: list[Batch] = []
     for item in sweep.items:
         metrics = tuple(metric for metric in sweep.metrics if metric.min_side <= min(item.x.shape[2:]))
-        budgets = {_budget(item, rho): float(parse_rho(rho)) for rho in reversed(sweep.rho)}
-        for scheme, channel, budget, seed in product(
-            sweep.schemes, sweep.channels, reversed(budgets), sweep.seeds
-        ):
-            key = (scheme, prints[scheme.name], channel, item, budgets[budget], budget, seed)
+        for scheme, channel, rho, seed in product(sweep.schemes, sweep.channels, sweep.rho, sweep.seeds):
+            ratio, budget = float(parse_rho(rho)), _budget(item, rho)
+            key = (scheme, prints[scheme.name], channel, item, ratio, budget, seed)
             batch = Batch(*key, snr_db=(), metrics=metrics)
             todo = tuple(snr for snr in map(float, sweep.snr_db) if missing(batch, snr))
             if todo:

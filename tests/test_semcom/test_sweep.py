@@ -182,6 +182,19 @@ def test_what_is_held_is_not_done_again(path: Path) -> None:
         assert list(run(SWEEP, store)) == []
 
 
+def test_records_of_another_rho_with_as_many_uses_are_not_taken_for_its_own(path: Path) -> None:
+    sweep = replace(SWEEP, schemes=(UNCODED,), rho=("1/3",))
+    everything(sweep, path)
+    with ResultStore(path) as store:
+        assert plan(replace(sweep, rho=(1 / 3,)), store) == ()
+        assert plan(replace(sweep, rho=(0.33333333333,)), store) == ()
+        message = r"rho 0.334 \(64 channel uses\), seed 0: records of rho 1/3 are held .*; use another folder"
+        for metrics in (sweep.metrics, (MeanSquaredError("late"),)):
+            with pytest.raises(InvalidOption, match=message):
+                list(run(replace(sweep, rho=(0.334,), metrics=metrics), store))
+        assert {record.rho for record in store.records()} == {1 / 3}
+
+
 def test_changed_scheme_is_done_again(path: Path) -> None:
     everything(SWEEP, path)
     changed = replace(SWEEP, schemes=(replace(UNCODED, transmission=Uncoded(seconds=1e-6)),))
@@ -316,6 +329,8 @@ def test_death_of_a_worker_names_its_batch(path: Path) -> None:
         ({"snr_db": (math.nan,)}, "SNR of nan dB"),
         ({"rho": ("1/2", "1/2")}, "rho 1/2 is twice"),
         ({"rho": (0.0,)}, r"toy00-.*: rho of 0.0 is outside"),
+        ({"rho": ("1/2", "1/3", 0.501)}, r"rho 1/2 and 0.501 both give toy00-\w+ 96 channel uses; leave one"),
+        ({"rho": ("1/3", 1 / 3)}, r"rho 1/3 and 0.33+ both give toy00-\w+ 64 channel uses; leave one"),
         ({"rho": ("1/500",)}, r"toy00-.* at rho 1/500: 0 channel uses"),
         ({"seeds": ()}, "without a seed"),
     ],
