@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,6 +34,8 @@ MAX_SEED = 2**63 - 1  # what a column of integers holds
 
 Rho = float | str
 """Bandwidth ratio, as a number or a text like "1/48"."""
+
+_Named = Scheme | Channel | Metric
 
 Progress = Callable[[int, int], None]
 """Called with the records done and the records planned, first with none done."""
@@ -159,8 +161,11 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
     A record that lacks one of the metrics, or whose picture is to be kept and is not there, is done again.
 
     Raises:
-        InvalidOption: A record of as many channel uses is held of another rho.
+        InvalidOption: A record of as many channel uses is held of another rho, or a channel or a metric is
+            not that of its name in the store.
     """
+    _check_unchanged("channel", sweep.channels, store.channels())
+    _check_unchanged("metric", sweep.metrics, store.metrics())
     prints = {scheme.name: fingerprint(scheme) for scheme in sweep.schemes}
     held = store.held(prints.values())
 
@@ -217,8 +222,7 @@ def run(
         StoreError: The store cannot be written.
     """
     batches = plan(sweep, store, keep)
-    definitions = {scheme.name: (fingerprint(scheme), canonical(scheme)) for scheme in sweep.schemes}
-    store.begin(environment(), definitions)
+    store.begin(environment(), *map(_definitions, (sweep.schemes, sweep.channels, sweep.metrics)))
     done, total = 0, sum(len(batch.snr_db) for batch in batches)
     if progress is not None:
         progress(done, total)
@@ -399,6 +403,20 @@ def _budget(item: Item, rho: Rho) -> Budget:
         return Budget.from_rho(rho, item.x[0].numel())
     except InvalidOption as error:
         raise InvalidOption(f"{item.id} at rho {rho}: {error}") from None
+
+
+def _definitions(things: Sequence[_Named]) -> dict[str, tuple[str, str]]:
+    return {thing.name: (fingerprint(thing), canonical(thing)) for thing in things}
+
+
+def _check_unchanged(what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]]) -> None:
+    """Records name channels and metrics, so a name must go on standing for the same."""
+    for thing in things:
+        if thing.name in held and held[thing.name]["fingerprint"] != fingerprint(thing):
+            raise InvalidOption(
+                f"{what} {thing.name} is not the one of that name that the records were made with; "
+                "give it another name, or use another folder"
+            )
 
 
 def _check_distinct(what: str, values: Sequence[object]) -> None:

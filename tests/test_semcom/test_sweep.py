@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 from toys import UNCODED, Deadly, MeanSquaredError, Uncoded, picture, pictures
 
-from channels import AWGN, Channel, SnrDb, Streams
+from channels import AWGN, Channel, Received, SnrDb, Streams
+from channels.awgn import AWGNState
 from semcom.budget import Budget
 from semcom.errors import BudgetExceeded, BudgetTooSmall, InvalidOption, SemcomError, SweepError
 from semcom.results import TIMING, Record, ResultStore
@@ -90,6 +91,26 @@ class Timid:
         observation = Uncoded().deliver(sent, channel, snr_db, rng)
         low = (torch.as_tensor(snr_db) < 20).float().expand(rng.batch)
         return replace(observation, info={**observation.info, "outage": low})
+
+
+@dataclass(frozen=True)
+class Mine:
+    """White noise, stronger than said."""
+
+    excess_db: float = 1.0
+    name: str = "mine"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> object:
+        return AWGN().draw(uses, snr_db - self.excess_db, rng)
+
+    def apply(self, x: Tensor, state: AWGNState) -> Received:
+        return AWGN().apply(x, state)
+
+    def overhead(self, uses: int) -> int:
+        return 0
+
+    def data_uses(self, total: int) -> int:
+        return total
 
 
 def scheme(transmission: object) -> Scheme:
@@ -201,6 +222,28 @@ def test_changed_scheme_is_done_again(path: Path) -> None:
     with ResultStore(path) as store:
         assert len(list(run(changed, store))) == 48
         assert len(store.records()) == 96, "of 'uncoded' only the new, 'again' as it was"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"channels": (Mine(2.0),)}, "channel mine is not the one"),
+        ({"metrics": (MeanSquaredError(needs="patience"),)}, "metric mse is not the one"),
+    ],
+)
+def test_changed_channel_or_metric_of_an_old_name_is_refused(
+    path: Path, changed: dict[str, object], message: str
+) -> None:
+    sweep = replace(SWEEP, schemes=(UNCODED,), channels=(Mine(),))
+    before = everything(sweep, path)
+    with ResultStore(path) as store:
+        for other in (replace(sweep, **changed), replace(sweep, snr_db=(3.0,), **changed)):
+            with pytest.raises(
+                InvalidOption, match=rf"{message}.*; give it another name, or use another folder"
+            ):
+                list(run(other, store))
+        assert [outcome(record) for record in store.records()] == before
+        assert plan(sweep, store) == ()
 
 
 def test_late_metric_is_added_to_what_is_there(path: Path) -> None:
