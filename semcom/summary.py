@@ -278,7 +278,7 @@ def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[st
 
 
 def report(folder: Path, path: Path, title: str, summary: str = "", notes: Sequence[str] = ()) -> Path:
-    """Write the report of a folder of results: table, strips, figures, notes, and what it was run on.
+    """Write the report of a folder of results: table, strips, figures, notes, and what its runs ran on.
 
     Raises:
         StoreError: There are no records in the folder.
@@ -295,7 +295,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
         },
         figures=figures(records),
         strips=strips(records, folder),
-        notes=[*notes, *(gap.sentence for gap in gaps(records)), *(_provenance(run) for run in runs[-1:])],
+        notes=[*notes, *(gap.sentence for gap in gaps(records)), *dict.fromkeys(map(_provenance, runs))],
         summary=summary,
     )
 

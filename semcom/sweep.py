@@ -206,7 +206,8 @@ def run(
     """Do what the store does not hold yet, and yield every record once it is stored.
 
     Each item is encoded once per scheme, channel and rho, and delivered over all SNRs as one batch. Records
-    do not depend on the number of workers, the order, or what was there before. Stopping in any way, an
+    do not depend on the number of workers, the order, or what was there before. A call that has nothing to do
+    is not in the run log, unless it brings an earlier definition of a scheme back. Stopping in any way, an
     interrupt or `kill -9` included, loses at most the batches under way: the same call resumes.
 
     Args:
@@ -222,7 +223,11 @@ def run(
         StoreError: The store cannot be written.
     """
     batches = plan(sweep, store, keep)
-    store.begin(environment(), *map(_definitions, (sweep.schemes, sweep.channels, sweep.metrics)))
+    schemes, channels, metrics = map(_definitions, (sweep.schemes, sweep.channels, sweep.metrics))
+    held = store.schemes()
+    changed = any(name not in held or held[name]["fingerprint"] != schemes[name][0] for name in schemes)
+    if batches or changed:
+        store.begin(environment(), schemes, channels, metrics)
     done, total = 0, sum(len(batch.snr_db) for batch in batches)
     if progress is not None:
         progress(done, total)

@@ -99,3 +99,13 @@ def test_one_picture_has_a_mean_and_no_interval(tmp_path: Path) -> None:
         "nan"
         not in report(tmp_path, tmp_path / "report.html", "One picture").read_text().split("data:image")[0]
     )
+
+
+def test_every_version_that_made_records_is_named_once(tmp_path: Path) -> None:
+    conducted((SWEEP,), tmp_path)
+    with ResultStore(tmp_path / RECORDS) as store:
+        for commit in ("0ld", "0ld", "n3w"):
+            store.begin({"command": "semcom sweep", "commit": commit}, {}, {}, {})
+    page = report(tmp_path, tmp_path / "report.html", "Two versions").read_text()
+    assert page.count("Run: command semcom sweep, commit 0ld") == 1
+    assert page.count("Run: command semcom sweep, commit n3w") == 1

@@ -224,6 +224,16 @@ def test_changed_scheme_is_done_again(path: Path) -> None:
         assert len(store.records()) == 96, "of 'uncoded' only the new, 'again' as it was"
 
 
+def test_run_log_has_what_made_records_or_made_them_valid(path: Path) -> None:
+    changed = replace(SWEEP, schemes=(replace(UNCODED, transmission=Uncoded(seconds=1e-6)),))
+    with ResultStore(path) as store:
+        for sweep, runs in ((SWEEP, 1), (SWEEP, 1), (changed, 2), (changed, 2), (SWEEP, 3), (SWEEP, 3)):
+            list(run(sweep, store))
+            assert len(store.runs()) == runs
+        assert len(store.records(superseded=True)) == 96 + 48
+        assert len(store.records()) == 96
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
