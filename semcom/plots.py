@@ -476,12 +476,14 @@ def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.D
     return chosen
 
 
-def _rho_sent(rows: "pd.DataFrame", metric: str, curve: "pd.DataFrame") -> "pd.Series":
+def _rho_sent(rows: "pd.DataFrame", metric: str, curve: "pd.DataFrame") -> list[float]:
     """Per point of a curve the mean rho of what was sent, as allowed where nothing was."""
+    allowed = [float(rho) for rho in curve["rho"]]
     if "rho_used" not in rows:
-        return curve["rho"]
+        return allowed
     sent = rows.loc[rows[metric].notna() & (rows["rho_used"] > 0)]
-    return curve["rho"].map(sent.groupby("rho")["rho_used"].mean()).fillna(curve["rho"])
+    used = sent.groupby("rho")["rho_used"].mean().to_dict()
+    return [float(used.get(rho, rho)) for rho in allowed]
 
 
 def _with_metrics(chosen: "pd.DataFrame", *metrics: str) -> "pd.DataFrame":
@@ -492,7 +494,7 @@ def _with_metrics(chosen: "pd.DataFrame", *metrics: str) -> "pd.DataFrame":
         raise InvalidOption(
             f"no scheme has {' and '.join(metrics)} there; measure it, or draw another metric"
         )
-    return chosen.loc[chosen["scheme"].isin(there)]
+    return chosen.loc[chosen["scheme"].isin(list(there))]
 
 
 def _present(records: "pd.DataFrame", chosen: "pd.DataFrame") -> list[tuple[str, SchemeStyle]]:

@@ -95,11 +95,10 @@ def gaps(records: "pd.DataFrame", names: Sequence[str] = ()) -> list[Gap]:
     """
     found: list[Gap] = []
     for name in measured(records, names):
-        share = records[name].notna().groupby([records[c] for c in ("scheme", "channel", "item")]).mean()
-        partial = share[(share > 0) & (share < 1)]
-        found += [
-            Gap(name, *key) for key in sorted({(scheme, channel) for scheme, channel, _ in partial.index})
-        ]
+        rows = list(zip(records["scheme"], records["channel"], records["item"], strict=True))
+        present = list(zip(rows, records[name].notna(), strict=True))
+        partial = {row for row, has in present if has} & {row for row, has in present if not has}
+        found += [Gap(name, scheme, channel) for scheme, channel in sorted({row[:2] for row in partial})]
     return found
 
 
@@ -116,7 +115,7 @@ def table(records: "pd.DataFrame", names: Sequence[str] = (), brief: bool = Fals
 
     point = ["channel", "rho", "snr_db", "scheme"]
     records, metrics = _without(records, gaps(records, names)), measured(records, names)
-    cells = {name: _cells(records, name, point, not brief) for name in metrics if records[name].notna().any()}
+    cells = {name: _cells(records, name, point, not brief) for name in metrics if _points(records, name)}
     rows: list[dict[str, str]] = []
     key: Any
     for key, group in records.groupby(point, sort=True):
@@ -163,7 +162,7 @@ def figures(
             raise InvalidOption(f"no records with snr_db = {snr:g}; there are {there}")
     drawn: dict[str, Figure] = {}
     for channel in sorted(set(records["channel"])):
-        here = records[records["channel"] == channel]
+        here = records.loc[records["channel"] == channel]
         for metric in metrics:
             for rho, snrs in _grouped(_points(here, metric)).items():
                 if len(snrs) > 1:
@@ -180,8 +179,7 @@ def figures(
             chosen = [(rho, snr) for rho, snrs in _grouped(both).items() for snr in _chosen(snrs, snr_db)]
             for rho, snr in chosen:
                 name = _file_name("psnr_db", metric, channel, shown_rho(rho), f"{snr:g}dB")
-                heights = here[metric].dropna().to_numpy()
-                lines = _upright(_limits(models, "psnr_db", channel, rho, (snr,)), heights)
+                lines = _upright(_limits(models, "psnr_db", channel, rho, (snr,)), np.asarray(here[metric]))
                 drawn[name] = perception_distortion(
                     records, rho, snr, channel, perception=metric, references=lines
                 )
@@ -234,7 +232,7 @@ def _limits(
 
 def _upright(limits: Sequence[ReferenceLine], heights: np.ndarray) -> list[ReferenceLine]:
     """The same in a plane whose abscissa is PSNR, whatever its ordinate is."""
-    span = [float(heights.min()), float(heights.max())]
+    span = [float(np.nanmin(heights)), float(np.nanmax(heights))]
     return [ReferenceLine(line.label, [line.y[0]] * 2, span) for line in limits]
 
 
