@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -148,7 +149,8 @@ def item_means(frame: "pd.DataFrame") -> "pd.DataFrame":
 def difference_table(frame: "pd.DataFrame", reference: str, metrics: Sequence[str]) -> str:
     """Per scheme the mean difference to a reference, over operating points, with intervals over items.
 
-    Metrics in dB differ in dB, all others in percent of the reference's mean at the point.
+    One item has no interval. Metrics in dB differ in dB, all others in percent of the reference's mean at the
+    point.
 
     Args:
         frame: Records.
@@ -168,7 +170,8 @@ def difference_table(frame: "pd.DataFrame", reference: str, metrics: Sequence[st
                 change, unit = 100 * change / mean, "%"
             change = change.dropna()
             found = bootstrap_mean(change, change.index.get_level_values("item"))
-            cells.append(f"{found.mean:+.2f} {unit} ({found.low:+.2f} to {found.high:+.2f})")
+            limits = f" ({found.low:+.2f} to {found.high:+.2f})" if found.items > 1 else ""
+            cells.append(f"{found.mean:+.2f} {unit}{limits}")
         lines.append(f"| {scheme} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -229,9 +232,11 @@ def _head(axis: Axis, value: float) -> str:
 
 
 def _cell(points: "pd.DataFrame", value: float) -> str:
-    """Mean, interval, and the share of lost items where there are any."""
+    """Mean, its interval if there are several items, and the share of lost ones where there are any."""
     if value not in points.index:
         return "-"
     mean, low, high, outage = (float(points.at[value, name]) for name in ("mean", "low", "high", "outage"))
-    lost = f", {outage:.0%} lost" if outage else ""
-    return f"{mean:.4g} ({low:.4g} to {high:.4g}{lost})"
+    interval = [] if math.isnan(low) else [f"{low:.4g} to {high:.4g}"]
+    lost = [f"{outage:.0%} lost"] if outage else []
+    aside = ", ".join(interval + lost)
+    return f"{mean:.4g} ({aside})" if aside else f"{mean:.4g}"

@@ -158,7 +158,8 @@ def metric_vs_snr(
     """A metric against SNR at one rho: means over items, 95 % bootstrap bands, outages marked.
 
     Markers are open where an item was lost, and a second panel shows the outage rate with its Wilson
-    interval. A scheme that spends less than 99 % of the allowed channel uses says so in the legend.
+    interval. A scheme that spends less than 99 % of the allowed channel uses says so in the legend; one that
+    lacks the metric is left out.
 
     Args:
         records: One row per delivered item; see `semcom.results.Record`.
@@ -169,10 +170,10 @@ def metric_vs_snr(
 
     Raises:
         UnknownName: No such column.
-        InvalidOption: No records of that rho and channel.
+        InvalidOption: No records of that rho and channel, or none with the metric.
     """
     ratio = parse_rho(rho)
-    chosen = _select(records, metric, channel=channel, rho=float(ratio))
+    chosen = _with_metrics(_select(records, metric, channel=channel, rho=float(ratio)), metric)
     with _style():
         figure, axes, lower = _panels(chosen)
         for name, style in _present(records, chosen):
@@ -201,19 +202,20 @@ def metric_vs_rho(
 ) -> "Figure":
     """A metric against the bandwidth ratio at one SNR; each point lies at the rho that was used.
 
-    The allowed ratios are the ticks of the axis, which is logarithmic. All else is as in `metric_vs_snr`.
+    That is the mean over what was sent, and the allowed rho where nothing was. The allowed ratios are the
+    ticks of the axis, which is logarithmic. All else is as in `metric_vs_snr`.
 
     Raises:
         UnknownName: No such column.
-        InvalidOption: No records of that SNR and channel.
+        InvalidOption: No records of that SNR and channel, or none with the metric.
     """
-    chosen = _select(records, metric, channel=channel, snr_db=snr_db)
-    x = "rho_used" if "rho_used" in chosen else "rho"
+    chosen = _with_metrics(_select(records, metric, channel=channel, snr_db=snr_db), metric)
     with _style():
         figure, axes, lower = _panels(chosen)
         for name, style in _present(records, chosen):
-            curve = summarise(chosen.loc[chosen["scheme"] == name], metric).sort_values("rho")
-            _draw_curve(axes, lower, curve.loc[curve[x] > 0], x, name, style)
+            rows = chosen.loc[chosen["scheme"] == name]
+            curve = summarise(rows, metric).sort_values("rho")
+            _draw_curve(axes, lower, curve.assign(x=_rho_sent(rows, metric, curve)), "x", name, style)
         _draw_references(axes, references)
         bottom = lower or axes
         bottom.set_xscale("log")
@@ -239,7 +241,8 @@ def perception_distortion(
 ) -> "Figure":
     """The perception-distortion plane at one operating point: a scheme is a point with two 95 % intervals.
 
-    Open markers had outages, whose share is written beside the name. An arrow points to the better corner.
+    Open markers had outages, whose share is written beside the name. An arrow points to the better corner. A
+    scheme that lacks one of the two metrics is left out.
 
     Args:
         records: One row per delivered item; see `semcom.results.Record`.
@@ -257,11 +260,12 @@ def perception_distortion(
 
     Raises:
         UnknownName: No such column.
-        InvalidOption: No records at that point, or a frontier of a metric of which no direction is better.
+        InvalidOption: No records at that point, no scheme with both metrics, or a frontier of a metric of
+            which no direction is better.
     """
     ratio = parse_rho(rho)
     chosen = _select(records, distortion, channel=channel, rho=float(ratio), snr_db=snr_db)
-    require_columns(chosen, (perception,))
+    chosen = _with_metrics(chosen, distortion, perception)
     with _style():
         figure, axes = _figure()
         points: dict[str, tuple[float, float]] = {}
@@ -421,9 +425,11 @@ def frontier_schemes(
 
     Raises:
         UnknownName: No such column.
-        InvalidOption: No records at that point, or a metric of which no direction is better.
+        InvalidOption: No records at that point, no scheme with both metrics, or a metric of which no
+            direction is better.
     """
     chosen = _select(records, distortion, channel=channel, rho=float(parse_rho(rho)), snr_db=snr_db)
+    chosen = _with_metrics(chosen, distortion, perception)
     across, up = (
         summarise(chosen, metric).set_index("scheme")["mean"].to_dict() for metric in (distortion, perception)
     )
@@ -468,6 +474,27 @@ def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.D
             raise InvalidOption(f"no records with {column} = {wanted}; there are {shown or 'none at all'}")
         chosen = chosen.loc[hits]
     return chosen
+
+
+def _rho_sent(rows: "pd.DataFrame", metric: str, curve: "pd.DataFrame") -> list[float]:
+    """Per point of a curve the mean rho of what was sent, as allowed where nothing was."""
+    allowed = [float(rho) for rho in curve["rho"]]
+    if "rho_used" not in rows:
+        return allowed
+    sent = rows.loc[rows[metric].notna() & (rows["rho_used"] > 0)]
+    used = sent.groupby("rho")["rho_used"].mean().to_dict()
+    return [float(used.get(rho, rho)) for rho in allowed]
+
+
+def _with_metrics(chosen: "pd.DataFrame", *metrics: str) -> "pd.DataFrame":
+    """Rows of schemes that have all of the metrics, be it for some items only."""
+    require_columns(chosen, metrics)
+    there = set.intersection(*(set(chosen.loc[chosen[name].notna(), "scheme"]) for name in metrics))
+    if not there:
+        raise InvalidOption(
+            f"no scheme has {' and '.join(metrics)} there; measure it, or draw another metric"
+        )
+    return chosen.loc[chosen["scheme"].isin(list(there))]
 
 
 def _present(records: "pd.DataFrame", chosen: "pd.DataFrame") -> list[tuple[str, SchemeStyle]]:

@@ -31,6 +31,9 @@ Value = str | int | float
 Key = tuple[str, str, str, int, float, int]
 """Fingerprint, channel, item, budget_uses, snr_db, seed."""
 
+Definitions = Mapping[str, tuple[str, str]]
+"""By name the fingerprint of a thing and its canonical text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -90,6 +93,8 @@ FIXED = tuple(f.name for f in fields(Record) if f.name != "numbers")
 KEY = ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
 TIMING = ("seconds_prepare", "seconds_deliver")
 ORDER = "scheme, channel, rho, item, seed, snr_db, fingerprint"
+DEFINED = ("schemes", "channels", "metrics")  # tables of what names stand for; old stores have only the first
+DEFINING = "CREATE TABLE IF NOT EXISTS {} (name TEXT PRIMARY KEY, fingerprint TEXT, definition TEXT)"
 SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
 VALID = (
     "WHERE fingerprint = coalesce("
@@ -187,22 +192,28 @@ class ResultStore:
                     tuple(row.values()),
                 )
 
-    def held(self, fingerprints: Iterable[str]) -> dict[Key, frozenset[str]]:
-        """The keys of the records of these schemes, each with the names of its numbers."""
+    def held(self, fingerprints: Iterable[str]) -> dict[Key, Record]:
+        """The records of these schemes by key."""
         wanted = set(fingerprints)
-        return {
-            record.key: frozenset(record.numbers) for record in self._select() if record.fingerprint in wanted
-        }
+        return {record.key: record for record in self._select() if record.fingerprint in wanted}
 
-    def begin(self, environment: Mapping[str, str], definitions: Mapping[str, tuple[str, str]]) -> None:
-        """Log a run, and make its schemes the valid ones of their names.
+    def begin(
+        self,
+        environment: Mapping[str, str],
+        schemes: Definitions,
+        channels: Definitions,
+        metrics: Definitions,
+    ) -> None:
+        """Log a run, make its schemes the valid ones of their names, and keep what its other names stand for.
 
         A difference to the run before (library versions, commit, device) is a warning in the log of this
         module, never an error.
 
         Args:
             environment: Command, commit, versions, device.
-            definitions: Per scheme name its fingerprint and its canonical text.
+            schemes: What sends.
+            channels: Media.
+            metrics: What measures.
         """
         last = self.runs()[-1:]
         for previous in last:
@@ -221,11 +232,14 @@ class ResultStore:
             self._db.execute(
                 "INSERT INTO runs (started, environment) VALUES (?, ?)", (now, json.dumps(dict(environment)))
             )
-            self._db.executemany(
-                "INSERT INTO schemes (name, fingerprint, definition) VALUES (?, ?, ?) ON CONFLICT (name) "
-                "DO UPDATE SET fingerprint = excluded.fingerprint, definition = excluded.definition",
-                [(name, *definition) for name, definition in definitions.items()],
-            )
+            for table, definitions in zip(DEFINED, (schemes, channels, metrics), strict=True):
+                self._db.execute(DEFINING.format(table))
+                self._db.executemany(
+                    f"INSERT INTO {table} (name, fingerprint, definition) VALUES (?, ?, ?) "
+                    "ON CONFLICT (name) DO UPDATE "
+                    "SET fingerprint = excluded.fingerprint, definition = excluded.definition",
+                    [(name, *definition) for name, definition in definitions.items()],
+                )
 
     def runs(self) -> list[dict[str, str]]:
         """The run log, oldest first."""
@@ -240,9 +254,15 @@ class ResultStore:
 
     def schemes(self) -> dict[str, dict[str, str]]:
         """Fingerprint and canonical text of every scheme, by name, as last defined."""
-        with self._typed():
-            rows = self._db.execute("SELECT * FROM schemes ORDER BY name").fetchall()
-        return {name: {"fingerprint": print_, "definition": text} for name, print_, text in rows}
+        return self._defined("schemes")
+
+    def channels(self) -> dict[str, dict[str, str]]:
+        """The same of every channel; stores of earlier versions know of none."""
+        return self._defined("channels")
+
+    def metrics(self) -> dict[str, dict[str, str]]:
+        """The same of every metric; stores of earlier versions know of none."""
+        return self._defined("metrics")
 
     def records(self, superseded: bool = False) -> list[Record]:
         """All records, sorted by scheme, channel, rho, item, seed and SNR.
@@ -333,8 +353,15 @@ class ResultStore:
         self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self._db.execute(f"PRAGMA user_version = {FORMAT}")
         self._db.execute(f"CREATE TABLE records ({columns}, PRIMARY KEY ({', '.join(KEY)})) WITHOUT ROWID")
-        self._db.execute("CREATE TABLE schemes (name TEXT PRIMARY KEY, fingerprint TEXT, definition TEXT)")
+        for table in DEFINED:
+            self._db.execute(DEFINING.format(table))
         self._db.execute("CREATE TABLE runs (run INTEGER PRIMARY KEY, started TEXT, environment TEXT)")
+
+    def _defined(self, table: str) -> dict[str, dict[str, str]]:
+        with self._typed():
+            there = self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+            rows = self._db.execute(f"SELECT * FROM {table} ORDER BY name").fetchall() if there else []
+        return {name: {"fingerprint": print_, "definition": text} for name, print_, text in rows}
 
     def _numbers(self) -> list[str]:
         with self._typed():

@@ -50,14 +50,14 @@ class Outcome:
         channel_uses: Spent.
         energy: Spent, at most `channel_uses`.
         info: Numbers for the records; "outage" is always there.
-        cause: Why nothing was sent, where that is so.
+        causes: Why nothing was sent; empty if something was.
     """
 
     x_hat: Float[Tensor, "batch 3 height width"]
     channel_uses: Int[Tensor, " batch"]
     energy: Float[Tensor, " batch"]
     info: Mapping[str, Float[Tensor, " batch"]]
-    cause: str = ""
+    causes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,8 @@ class Scheme:
         info = dict(observation.info)
         if isinstance(self.receiver, CallsNetwork):
             info["nfe"] = torch.full((rng.batch,), float(self.receiver.nfe))
-        return Outcome(x_hat, observation.channel_uses, observation.energy, info, sent.cause)
+        causes = (sent.cause,) * rng.batch
+        return Outcome(x_hat, observation.channel_uses, observation.energy, info, causes)
 
 
 def _check(observation: Observation, budget: Budget, name: str) -> None:
@@ -142,6 +143,7 @@ def _merge(parts: list[tuple[list[int], Outcome]]) -> Outcome:
     """Put the outcomes of parts of a batch back in order."""
     order = torch.tensor([i for index, _ in parts for i in index]).argsort()
     outcomes = [outcome for _, outcome in parts]
+    causes = [cause for outcome in outcomes for cause in outcome.causes]
     keys = sorted({key for outcome in outcomes for key in outcome.info})
     missing = {
         key: [o.info.get(key, torch.full(o.energy.shape, torch.nan)) for o in outcomes] for key in keys
@@ -151,5 +153,5 @@ def _merge(parts: list[tuple[list[int], Outcome]]) -> Outcome:
         torch.cat([o.channel_uses for o in outcomes])[order],
         torch.cat([o.energy for o in outcomes])[order],
         {key: torch.cat(values)[order] for key, values in missing.items()},
-        "; ".join(dict.fromkeys(o.cause for o in outcomes if o.cause)),
+        tuple(causes[i] for i in order.tolist()),
     )

@@ -1,9 +1,10 @@
 """What a folder of results shows: its table, figures and picture strips, the same for every command."""
 
+import logging
 import math
 import re
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from semcom.budget import shown_rho
 from semcom.data import Item, load_image, to_picture
-from semcom.errors import StoreError, UnknownName
+from semcom.errors import InvalidOption, StoreError, UnknownName
 from semcom.metrics.catalogue import ALL_METRICS
 from semcom.plots import (
     LABELS,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from PIL.Image import Image as Picture
+
+logger = logging.getLogger(__name__)
 
 RECORDS = "records.sqlite"
 PICTURES = "pictures"
@@ -58,18 +61,61 @@ def measured(records: "pd.DataFrame", names: Sequence[str] = ()) -> tuple[str, .
     return tuple(names) or tuple(metric.name for metric in ALL_METRICS if metric.name in records.columns)
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A metric that a scheme has, on a channel, for some rows of an item and not for others.
+
+    Means over such rows would compare unlike things, so tables and figures leave the metric out there.
+
+    Args:
+        metric: Its column.
+        scheme: Name.
+        channel: Canonical name.
+    """
+
+    metric: str
+    scheme: str
+    channel: str
+
+    @property
+    def sentence(self) -> str:
+        """For readers: what is left out, why, and the cure."""
+        return (
+            f"{self.metric} of {self.scheme} on {self.channel} was measured for a part of the records and is "
+            "left out; run the sweep again with it"
+        )
+
+
+def gaps(records: "pd.DataFrame", names: Sequence[str] = ()) -> list[Gap]:
+    """Where metrics are measured in part.
+
+    Args:
+        records: As from `ResultStore.frame`.
+        names: Columns of metrics; all if empty.
+    """
+    found: list[Gap] = []
+    for name in measured(records, names):
+        rows = list(zip(records["scheme"], records["channel"], records["item"], strict=True))
+        present = list(zip(rows, records[name].notna(), strict=True))
+        partial = {row for row, has in present if has} & {row for row, has in present if not has}
+        found += [Gap(name, scheme, channel) for scheme, channel in sorted({row[:2] for row in partial})]
+    return found
+
+
 def table(records: "pd.DataFrame", names: Sequence[str] = (), brief: bool = False) -> "pd.DataFrame":
     """One row per channel, rho, SNR and scheme: mean metrics, channel uses spent, share of lost pictures.
 
     Args:
         records: As from `ResultStore.frame`.
         names: Columns of metrics; all if empty.
-        brief: Without the 95 % bootstrap intervals over pictures, and under short headings.
+        brief: Without the 95 % bootstrap intervals over pictures, which one picture has not, and under short
+            headings.
     """
     import pandas as pd
 
     point = ["channel", "rho", "snr_db", "scheme"]
-    cells = {name: _cells(records, name, point, not brief) for name in measured(records, names)}
+    records, metrics = _without(records, gaps(records, names)), measured(records, names)
+    cells = {name: _cells(records, name, point, not brief) for name in metrics if _points(records, name)}
     rows: list[dict[str, str]] = []
     key: Any
     for key, group in records.groupby(point, sort=True):
@@ -93,37 +139,82 @@ def figures(
     """Every figure that the records are enough for, by file name.
 
     Metrics against SNR where there are several SNRs, against rho where there are several rho, and the
-    perception-distortion plane.
+    perception-distortion plane. Each shows the schemes that have its metrics; of `gaps` the log tells.
 
     Args:
         records: As from `ResultStore.frame`.
         names: Columns of metrics; all if empty.
         snr_db: Of figures at one SNR; the middle one if empty.
         models: Gaussian models of the pictures, whose limits are drawn beside PSNR on AWGN.
+
+    Raises:
+        UnknownName: The records have no such column of numbers.
+        StoreError: There are no records.
+        InvalidOption: No record has one of the SNRs.
     """
-    metrics = measured(records, names)
+    metrics, left_out = measured(records, names), gaps(records, names)
+    for gap in left_out:
+        logger.warning(gap.sentence)
+    records = _without(records, left_out)
+    for snr in snr_db:
+        if not _chosen(records["snr_db"], (snr,)):
+            there = ", ".join(f"{value:g}" for value in sorted(set(records["snr_db"])))
+            raise InvalidOption(f"no records with snr_db = {snr:g}; there are {there}")
     drawn: dict[str, Figure] = {}
     for channel in sorted(set(records["channel"])):
-        here = records[records["channel"] == channel]
-        ratios, snrs = sorted(set(here["rho"])), sorted(set(here["snr_db"]))
-        chosen = snr_db or snrs[len(snrs) // 2 : len(snrs) // 2 + 1]
-        if len(snrs) > 1:
-            for metric, rho in product(metrics, ratios):
-                name = _file_name(metric, channel, shown_rho(rho))
-                limits = _limits(models, metric, channel, rho, snrs)
-                drawn[name] = metric_vs_snr(records, metric, rho, channel, limits)
-        if len(ratios) > 1:
-            for metric, snr in product(metrics, chosen):
+        here = records.loc[records["channel"] == channel]
+        for metric in metrics:
+            for rho, snrs in _grouped(_points(here, metric)).items():
+                if len(snrs) > 1:
+                    name = _file_name(metric, channel, shown_rho(rho))
+                    limits = _limits(models, metric, channel, rho, snrs)
+                    drawn[name] = metric_vs_snr(records, metric, rho, channel, limits)
+        for metric in metrics:
+            ratios = _grouped((snr, rho) for rho, snr in _points(here, metric))
+            for snr in _chosen([snr for snr in ratios if len(ratios[snr]) > 1], snr_db):
                 name = _file_name(metric, "vs-rho", channel, f"{snr:g}dB")
                 drawn[name] = metric_vs_rho(records, metric, snr, channel)
-        for metric, rho, snr in product(metrics, ratios, chosen):
-            if metric in PERCEPTION and "psnr_db" in metrics:
+        for metric in PERCEPTION:
+            both = _points(here, "psnr_db", metric) if {"psnr_db", metric} <= set(metrics) else set()
+            chosen = [(rho, snr) for rho, snrs in _grouped(both).items() for snr in _chosen(snrs, snr_db)]
+            for rho, snr in chosen:
                 name = _file_name("psnr_db", metric, channel, shown_rho(rho), f"{snr:g}dB")
                 lines = _upright(_limits(models, "psnr_db", channel, rho, (snr,)), np.asarray(here[metric]))
                 drawn[name] = perception_distortion(
                     records, rho, snr, channel, perception=metric, references=lines
                 )
     return drawn
+
+
+def _points(records: "pd.DataFrame", *metrics: str) -> set[tuple[float, float]]:
+    """Each rho and SNR at which a record has all of the metrics."""
+    rows = records.dropna(subset=list(metrics))
+    return set(zip(rows["rho"], rows["snr_db"], strict=True))
+
+
+def _grouped(pairs: Iterable[tuple[float, float]]) -> dict[float, list[float]]:
+    """Second numbers by first ones, all in order."""
+    grouped: dict[float, list[float]] = {}
+    for first, second in sorted(pairs):
+        grouped.setdefault(first, []).append(second)
+    return grouped
+
+
+def _chosen(there: Iterable[float], wanted: Sequence[float]) -> list[float]:
+    """Of the SNRs that are there those that are wanted, or the middle one if it is all the same."""
+    snrs = sorted(set(there))
+    if not wanted:
+        return snrs[len(snrs) // 2 :][:1]
+    return [snr for snr in snrs if np.isclose(snr, wanted, rtol=1e-4, atol=1e-9).any()]
+
+
+def _without(records: "pd.DataFrame", left_out: Sequence[Gap]) -> "pd.DataFrame":
+    """Records with nothing where a metric is measured in part."""
+    records = records.copy()
+    for gap in left_out:
+        rows = (records["scheme"] == gap.scheme) & (records["channel"] == gap.channel)
+        records.loc[rows, gap.metric] = math.nan
+    return records
 
 
 def _limits(
@@ -141,7 +232,7 @@ def _limits(
 
 def _upright(limits: Sequence[ReferenceLine], heights: np.ndarray) -> list[ReferenceLine]:
     """The same in a plane whose abscissa is PSNR, whatever its ordinate is."""
-    span = [float(heights.min()), float(heights.max())]
+    span = [float(np.nanmin(heights)), float(np.nanmax(heights))]
     return [ReferenceLine(line.label, [line.y[0]] * 2, span) for line in limits]
 
 
@@ -191,7 +282,7 @@ def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[st
 
 
 def report(folder: Path, path: Path, title: str, summary: str = "", notes: Sequence[str] = ()) -> Path:
-    """Write the report of a folder of results: table, strips, figures, notes, and what it was run on.
+    """Write the report of a folder of results: table, strips, figures, notes, and what its runs ran on.
 
     Raises:
         StoreError: There are no records in the folder.
@@ -208,7 +299,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
         },
         figures=figures(records),
         strips=strips(records, folder),
-        notes=[*notes, *(_provenance(run) for run in runs[-1:])],
+        notes=[*notes, *(gap.sentence for gap in gaps(records)), *dict.fromkeys(map(_provenance, runs))],
         summary=summary,
     )
 
@@ -216,9 +307,11 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
 def _cells(records: "pd.DataFrame", name: str, point: Sequence[str], intervals: bool) -> dict[object, str]:
     digits = DIGITS.get(name, 3)
     cells: dict[object, str] = {}
-    for row in summarise(records, name, by=point).to_dict("records"):
+    there = records.dropna(subset=[name])
+    for row in summarise(there, name, by=point).to_dict("records"):
         mean, low, high = (f"{row[column]:.{digits}f}" for column in ("mean", "low", "high"))
-        cells[tuple(row[column] for column in point)] = f"{mean} [{low}, {high}]" if intervals else mean
+        shown = intervals and row["items"] > 1
+        cells[tuple(row[column] for column in point)] = f"{mean} [{low}, {high}]" if shown else mean
     return cells
 
 

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,6 +36,8 @@ MAX_NAME_BYTES = 254  # file systems hold 255, and a picture being written is ca
 Rho = float | str
 """Bandwidth ratio, as a number or a text like "1/48"."""
 
+_Named = Scheme | Channel | Metric
+
 Progress = Callable[[int, int], None]
 """Called with the records done and the records planned, first with none done."""
 
@@ -54,8 +56,8 @@ class Sweep:
         seeds: Of noise and fading; every item is sent once per seed.
 
     Raises:
-        InvalidOption: Something is empty or twice in it, a seed is out of range, or an item is too small
-            for a rho.
+        InvalidOption: Something is empty or twice in it, a seed is out of range, an item is too small for a
+            rho, or two rho give it the same number of channel uses.
     """
 
     schemes: tuple[Scheme, ...]
@@ -80,8 +82,16 @@ class Sweep:
         for seed in self.seeds:
             if not 0 <= seed <= MAX_SEED:
                 raise InvalidOption(f"seed of {seed}; choose 0..{MAX_SEED}")
-        for item, rho in product(self.items, self.rho):
-            _budget(item, rho)
+        for item in self.items:
+            first: dict[Budget, Rho] = {}
+            for rho in self.rho:
+                budget = _budget(item, rho)
+                if budget in first:
+                    raise InvalidOption(
+                        f"rho {first[budget]} and {rho} both give {item.id} {budget.channel_uses} channel "
+                        "uses; leave one of them out"
+                    )
+                first[budget] = rho
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -160,24 +170,36 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
     """What the store does not hold yet: items outermost, then scheme, channel, rho, seed.
 
     A record that lacks one of the metrics, or whose picture is to be kept and is not there, is done again.
+
+    Raises:
+        InvalidOption: A record of as many channel uses is held of another rho, or a channel or a metric is
+            not that of its name in the store.
     """
+    _check_unchanged("channel", sweep.channels, store.channels())
+    _check_unchanged("metric", sweep.metrics, store.metrics())
     prints = {scheme.name: fingerprint(scheme) for scheme in sweep.schemes}
     held = store.held(prints.values())
 
     def missing(batch: Batch, snr_db: float) -> bool:
         key = batch.key(snr_db)
-        if key not in held or not held[key].issuperset(metric.name for metric in batch.metrics):
+        if key not in held:
+            return True
+        if not math.isclose(held[key].rho, batch.rho):
+            other = parse_rho(held[key].rho)
+            raise InvalidOption(
+                f"{batch.label}: records of rho {other} are held with as many channel uses; "
+                f"use another folder, or rho {other}"
+            )
+        if not held[key].numbers.keys() >= {metric.name for metric in batch.metrics}:
             return True
         return keep is not None and not kept_path(keep, batch.scheme.name, key).is_file()
 
     batches: list[Batch] = []
     for item in sweep.items:
         metrics = tuple(metric for metric in sweep.metrics if metric.min_side <= min(item.x.shape[2:]))
-        budgets = {_budget(item, rho): float(parse_rho(rho)) for rho in reversed(sweep.rho)}
-        for scheme, channel, budget, seed in product(
-            sweep.schemes, sweep.channels, reversed(budgets), sweep.seeds
-        ):
-            key = (scheme, prints[scheme.name], channel, item, budgets[budget], budget, seed)
+        for scheme, channel, rho, seed in product(sweep.schemes, sweep.channels, sweep.rho, sweep.seeds):
+            ratio, budget = float(parse_rho(rho)), _budget(item, rho)
+            key = (scheme, prints[scheme.name], channel, item, ratio, budget, seed)
             batch = Batch(*key, snr_db=(), metrics=metrics)
             todo = tuple(snr for snr in map(float, sweep.snr_db) if missing(batch, snr))
             if todo:
@@ -195,7 +217,8 @@ def run(
     """Do what the store does not hold yet, and yield every record once it is stored.
 
     Each item is encoded once per scheme, channel and rho, and delivered over all SNRs as one batch. Records
-    do not depend on the number of workers, the order, or what was there before. Stopping in any way, an
+    do not depend on the number of workers, the order, or what was there before. A call that has nothing to do
+    is not in the run log, unless it brings an earlier definition of a scheme back. Stopping in any way, an
     interrupt or `kill -9` included, loses at most the batches under way: the same call resumes.
 
     Args:
@@ -211,8 +234,11 @@ def run(
         StoreError: The store cannot be written.
     """
     batches = plan(sweep, store, keep)
-    definitions = {scheme.name: (fingerprint(scheme), canonical(scheme)) for scheme in sweep.schemes}
-    store.begin(environment(), definitions)
+    schemes, channels, metrics = map(_definitions, (sweep.schemes, sweep.channels, sweep.metrics))
+    held = store.schemes()
+    changed = any(name not in held or held[name]["fingerprint"] != schemes[name][0] for name in schemes)
+    if batches or changed:
+        store.begin(environment(), schemes, channels, metrics)
     done, total = 0, sum(len(batch.snr_db) for batch in batches)
     if progress is not None:
         progress(done, total)
@@ -329,7 +355,7 @@ def _transmit(
             energy=float(outcome.energy[i]),
             seconds_prepare=prepared.seconds(snr_db),
             seconds_deliver=delivering / size,
-            cause=outcome.cause if outage[i] else "",
+            cause=outcome.causes[i],
             numbers=metrics[i] | {k: v[i] for k, v in info.items() if not math.isnan(v[i])},
         )
         for i, snr_db in enumerate(batch.snr_db)
@@ -393,6 +419,20 @@ def _budget(item: Item, rho: Rho) -> Budget:
         return Budget.from_rho(rho, item.x[0].numel())
     except InvalidOption as error:
         raise InvalidOption(f"{item.id} at rho {rho}: {error}") from None
+
+
+def _definitions(things: Sequence[_Named]) -> dict[str, tuple[str, str]]:
+    return {thing.name: (fingerprint(thing), canonical(thing)) for thing in things}
+
+
+def _check_unchanged(what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]]) -> None:
+    """Records name channels and metrics, so a name must go on standing for the same."""
+    for thing in things:
+        if thing.name in held and held[thing.name]["fingerprint"] != fingerprint(thing):
+            raise InvalidOption(
+                f"{what} {thing.name} is not the one of that name that the records were made with; "
+                "give it another name, or use another folder"
+            )
 
 
 def _check_distinct(what: str, values: Sequence[object]) -> None:

@@ -183,3 +183,30 @@ def test_drawing_leaves_matplotlib_alone(records):
     before = dict(matplotlib.rcParams)
     metric_vs_snr(records, "psnr_db", "1/12", "awgn")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_schemes_without_the_metric_are_left_out(records):
+    lacking = records.assign(swd=records["swd"].where(records["scheme"] == "softcast"))
+    for figure in (
+        metric_vs_snr(lacking, "swd", "1/48", "awgn"),
+        metric_vs_rho(lacking, "swd", 5.0, "awgn"),
+        perception_distortion(lacking, "1/48", 5.0, "awgn"),
+    ):
+        assert legend(figure) == ["softcast"]
+    assert frontier_schemes(lacking, "1/48", 5.0, "awgn") == ["softcast"]
+    with pytest.raises(InvalidOption, match="no scheme has swd"):
+        metric_vs_snr(lacking[lacking["scheme"] != "softcast"], "swd", "1/48", "awgn")
+
+
+def test_what_was_not_sent_does_not_move_points_over_rho(records):
+    some = (records["scheme"] == "avif+ldpc") & (records["rho"] > 1 / 24) & (records["item"] != "item0")
+    whole = (records["scheme"] == "avif+ldpc") & (records["rho"] < 1 / 24)
+    lost = records.assign(
+        rho_used=records["rho_used"].mask(some | whole, 0), outage=records["outage"].mask(some | whole, 1)
+    )
+    figure = metric_vs_rho(lost, "psnr_db", 10.0, "awgn")
+    x, y = lines(figure.axes[0])["avif+ldpc"].get_data()
+    assert x == pytest.approx([1 / 48, 0.8 / 12])
+    assert y == pytest.approx([33.5 + 100 / 48, 33.5 + 100 / 12])
+    (rate,) = (line for line in figure.axes[1].get_lines() if len(line.get_xdata()) == 2)
+    assert list(rate.get_ydata()) == [1, 0.75]

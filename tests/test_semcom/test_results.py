@@ -116,10 +116,10 @@ def test_changed_scheme_supersedes_its_old_records(path: Path) -> None:
     new = replace(RECORD, fingerprint="f" * 16)
     other = replace(RECORD, scheme="other", fingerprint="e" * 16)
     with ResultStore(path) as store:
-        store.begin({}, {"uncoded": (RECORD.fingerprint, "Uncoded()")})
+        store.begin({}, {"uncoded": (RECORD.fingerprint, "Uncoded()")}, {}, {})
         store.write([RECORD, other])
         assert store.records() == [other, RECORD]
-        store.begin({}, {"uncoded": (new.fingerprint, "Uncoded(2)")})
+        store.begin({}, {"uncoded": (new.fingerprint, "Uncoded(2)")}, {}, {})
         store.write([new])
         assert store.records() == [other, new]
         assert len(store.frame()) == 2
@@ -127,21 +127,38 @@ def test_changed_scheme_supersedes_its_old_records(path: Path) -> None:
         assert set(store.held([RECORD.fingerprint])) == {RECORD.key}
 
 
+def test_store_of_an_earlier_version_learns_of_channels_and_metrics(path: Path) -> None:
+    known = {"awgn": ("a" * 16, "AWGN()")}
+    with ResultStore(path) as store:
+        store.begin({}, {"uncoded": (RECORD.fingerprint, "Uncoded()")}, {}, {})
+        store.write([RECORD])
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE channels")
+        db.execute("DROP TABLE metrics")
+    db.close()
+    with ResultStore(path, read_only=True) as store:
+        assert (list(store.schemes()), store.channels(), store.metrics()) == (["uncoded"], {}, {})
+    with ResultStore(path) as store:
+        store.begin({}, {}, known, {})
+        assert store.channels() == {"awgn": {"fingerprint": "a" * 16, "definition": "AWGN()"}}
+        assert (store.metrics(), store.records()) == ({}, [RECORD])
+
+
 def test_other_versions_are_warned_about_and_never_refused(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ResultStore(path) as store, caplog.at_level(logging.WARNING):
-        store.begin({"torch": "2.0", "command": "a"}, {})
-        store.begin({"torch": "2.0", "command": "b"}, {})
+        store.begin({"torch": "2.0", "command": "a"}, {}, {}, {})
+        store.begin({"torch": "2.0", "command": "b"}, {}, {}, {})
         assert caplog.messages == []
-        store.begin({"torch": "2.1", "command": "b"}, {})
+        store.begin({"torch": "2.1", "command": "b"}, {}, {}, {})
         assert caplog.messages == [f"{path}: torch is 2.1, was 2.0 in the run before"]
         assert [run["command"] for run in store.runs()] == ["a", "b", "b"]
         caplog.clear()
-        store.begin({"torch": "2.1", "commit": ""}, {})  # installed: there is no commit to tell
+        store.begin({"torch": "2.1", "commit": ""}, {}, {}, {})  # installed: there is no commit to tell
         assert caplog.messages == []
-        store.begin({"torch": "2.1", "commit": "d899846"}, {})
-        store.begin({"torch": "2.1", "commit": ""}, {})
+        store.begin({"torch": "2.1", "commit": "d899846"}, {}, {}, {})
+        store.begin({"torch": "2.1", "commit": ""}, {}, {}, {})
         assert [message.removeprefix(f"{path}: ") for message in caplog.messages] == [
             "commit is d899846, was unknown in the run before",
             "commit is unknown, was d899846 in the run before",

@@ -9,13 +9,14 @@ from PIL import Image
 from torch import Tensor
 from toys import UNCODED, Deadly, MeanSquaredError, Uncoded, picture, pictures
 
-from channels import AWGN, Channel, SnrDb, Streams
+from channels import AWGN, Channel, Received, SnrDb, Streams
+from channels.awgn import AWGNState
 from semcom.budget import Budget
 from semcom.errors import BudgetExceeded, BudgetTooSmall, InvalidOption, SemcomError, SweepError
 from semcom.results import TIMING, Record, ResultStore
 from semcom.scheme import Scheme
 from semcom.sweep import Sweep, file_name, kept_path, noise_streams, plan, run
-from semcom.transmission import Observation, Sent
+from semcom.transmission import Observation, Sent, nothing_sent
 
 SWEEP = Sweep(
     schemes=(UNCODED, replace(UNCODED, name="again")),
@@ -71,6 +72,45 @@ class Spy:
             channel_uses=observation.channel_uses + self.extra_uses,
             energy=observation.energy * self.gain,
         )
+
+
+@dataclass(frozen=True)
+class Timid:
+    """Sends nothing below 5 dB, and what it sends below 20 dB is lost."""
+
+    csit: str = "average"
+    name: str = "timid"
+
+    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
+        assert csit_snr_db is not None
+        if csit_snr_db < 5:
+            return nothing_sent(tuple(x.shape), f"nothing is safe at {csit_snr_db:g} dB")
+        return Uncoded().prepare(x, budget, channel, csit_snr_db)
+
+    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+        observation = Uncoded().deliver(sent, channel, snr_db, rng)
+        low = (torch.as_tensor(snr_db) < 20).float().expand(rng.batch)
+        return replace(observation, info={**observation.info, "outage": low})
+
+
+@dataclass(frozen=True)
+class Mine:
+    """White noise, stronger than said."""
+
+    excess_db: float = 1.0
+    name: str = "mine"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> object:
+        return AWGN().draw(uses, snr_db - self.excess_db, rng)
+
+    def apply(self, x: Tensor, state: AWGNState) -> Received:
+        return AWGN().apply(x, state)
+
+    def overhead(self, uses: int) -> int:
+        return 0
+
+    def data_uses(self, total: int) -> int:
+        return total
 
 
 def scheme(transmission: object) -> Scheme:
@@ -163,12 +203,57 @@ def test_what_is_held_is_not_done_again(path: Path) -> None:
         assert list(run(SWEEP, store)) == []
 
 
+def test_records_of_another_rho_with_as_many_uses_are_not_taken_for_its_own(path: Path) -> None:
+    sweep = replace(SWEEP, schemes=(UNCODED,), rho=("1/3",))
+    everything(sweep, path)
+    with ResultStore(path) as store:
+        assert plan(replace(sweep, rho=(1 / 3,)), store) == ()
+        assert plan(replace(sweep, rho=(0.33333333333,)), store) == ()
+        message = r"rho 0.334 \(64 channel uses\), seed 0: records of rho 1/3 are held .*; use another folder"
+        for metrics in (sweep.metrics, (MeanSquaredError("late"),)):
+            with pytest.raises(InvalidOption, match=message):
+                list(run(replace(sweep, rho=(0.334,), metrics=metrics), store))
+        assert {record.rho for record in store.records()} == {1 / 3}
+
+
 def test_changed_scheme_is_done_again(path: Path) -> None:
     everything(SWEEP, path)
     changed = replace(SWEEP, schemes=(replace(UNCODED, transmission=Uncoded(seconds=1e-6)),))
     with ResultStore(path) as store:
         assert len(list(run(changed, store))) == 48
         assert len(store.records()) == 96, "of 'uncoded' only the new, 'again' as it was"
+
+
+def test_run_log_has_what_made_records_or_made_them_valid(path: Path) -> None:
+    changed = replace(SWEEP, schemes=(replace(UNCODED, transmission=Uncoded(seconds=1e-6)),))
+    with ResultStore(path) as store:
+        for sweep, runs in ((SWEEP, 1), (SWEEP, 1), (changed, 2), (changed, 2), (SWEEP, 3), (SWEEP, 3)):
+            list(run(sweep, store))
+            assert len(store.runs()) == runs
+        assert len(store.records(superseded=True)) == 96 + 48
+        assert len(store.records()) == 96
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"channels": (Mine(2.0),)}, "channel mine is not the one"),
+        ({"metrics": (MeanSquaredError(needs="patience"),)}, "metric mse is not the one"),
+    ],
+)
+def test_changed_channel_or_metric_of_an_old_name_is_refused(
+    path: Path, changed: dict[str, object], message: str
+) -> None:
+    sweep = replace(SWEEP, schemes=(UNCODED,), channels=(Mine(),))
+    before = everything(sweep, path)
+    with ResultStore(path) as store:
+        for other in (replace(sweep, **changed), replace(sweep, snr_db=(3.0,), **changed)):
+            with pytest.raises(
+                InvalidOption, match=rf"{message}.*; give it another name, or use another folder"
+            ):
+                list(run(other, store))
+        assert [outcome(record) for record in store.records()] == before
+        assert plan(sweep, store) == ()
 
 
 def test_late_metric_is_added_to_what_is_there(path: Path) -> None:
@@ -195,6 +280,19 @@ def test_outage_is_recorded_with_its_cause(path: Path) -> None:
         (1, 0, 0.0, "96 uses needed, 48 allowed")
     }
     assert all(r.numbers["mse"] > 0 for r in records)
+
+
+def test_cause_is_that_of_its_own_row(path: Path, tmp_path: Path) -> None:
+    """Whatever the SNRs beside it; what the noise took has none."""
+    sweep = replace(SWEEP, schemes=(scheme(Timid()),), snr_db=(40.0, 4.0, 10.0, 0.0))
+    records = everything(sweep, path)
+    causes = {0.0: "nothing is safe at 0 dB", 4.0: "nothing is safe at 4 dB", 10.0: "", 40.0: ""}
+    assert {(r.snr_db, r.outage, r.cause) for r in records} == {
+        (snr_db, int(snr_db < 20), cause) for snr_db, cause in causes.items()
+    }
+    for snr_db in sweep.snr_db:
+        alone = everything(replace(sweep, snr_db=(snr_db,)), tmp_path / "alone.sqlite")
+    assert alone == records
 
 
 def test_kept_pictures_are_what_was_received(path: Path, tmp_path: Path) -> None:
@@ -310,6 +408,8 @@ def test_death_of_a_worker_names_its_batch(path: Path) -> None:
         ({"snr_db": (math.nan,)}, "SNR of nan dB"),
         ({"rho": ("1/2", "1/2")}, "rho 1/2 is twice"),
         ({"rho": (0.0,)}, r"toy00-.*: rho of 0.0 is outside"),
+        ({"rho": ("1/2", "1/3", 0.501)}, r"rho 1/2 and 0.501 both give toy00-\w+ 96 channel uses; leave one"),
+        ({"rho": ("1/3", 1 / 3)}, r"rho 1/3 and 0.33+ both give toy00-\w+ 64 channel uses; leave one"),
         ({"rho": ("1/500",)}, r"toy00-.* at rho 1/500: 0 channel uses"),
         ({"seeds": ()}, "without a seed"),
     ],
