@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby, product
@@ -422,15 +422,20 @@ def _budget(item: Item, rho: Rho) -> Budget:
 
 
 def _definitions(things: Sequence[_Named]) -> dict[str, tuple[str, str]]:
-    return {thing.name: (fingerprint(thing), canonical(thing)) for thing in things}
+    """Fingerprint and canonical text by name; without a canonical form the name stands for itself."""
+    definitions: dict[str, tuple[str, str]] = {}
+    for thing in things:
+        with suppress(InvalidOption):
+            definitions[thing.name] = fingerprint(thing), canonical(thing)
+    return definitions
 
 
 def _check_unchanged(what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]]) -> None:
     """Records name channels and metrics, so a name must go on standing for the same."""
-    for thing in things:
-        if thing.name in held and held[thing.name]["fingerprint"] != fingerprint(thing):
+    for name, (print_, _) in _definitions(things).items():
+        if name in held and held[name]["fingerprint"] != print_:
             raise InvalidOption(
-                f"{what} {thing.name} is not the one of that name that the records were made with; "
+                f"{what} {name} is not the one of that name that the records were made with; "
                 "give it another name, or use another folder"
             )
 

@@ -256,6 +256,23 @@ def test_changed_channel_or_metric_of_an_old_name_is_refused(
         assert plan(sweep, store) == ()
 
 
+class Plain:
+    """A metric that is no dataclass."""
+
+    name, higher_is_better, needs, min_side = "plain", False, "", 1
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        return (x_hat - x).abs().mean((1, 2, 3))
+
+
+def test_a_metric_without_a_canonical_form_is_known_by_its_name(path: Path) -> None:
+    sweep = replace(SWEEP, metrics=(Plain(),))
+    assert all("plain" in record.numbers for record in everything(sweep, path))
+    with ResultStore(path) as store:
+        assert plan(sweep, store) == ()
+        assert store.metrics() == {}
+
+
 def test_late_metric_is_added_to_what_is_there(path: Path) -> None:
     before = everything(SWEEP, path)
     after = everything(replace(SWEEP, metrics=(MeanSquaredError("mse_again"),)), path)
