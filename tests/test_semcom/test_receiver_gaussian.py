@@ -324,9 +324,13 @@ def test_the_refiner_of_a_lost_item_draws_from_its_prior_and_takes_nothing_but_p
     rng = White(torch.Generator().manual_seed(0), COUNT)
     samples = last(Refiner(exact_conditional, FromNoise(300)).estimates(lost, shape, rng)).flatten(1)
     torch.testing.assert_close(samples.T.cov(), PRIOR.covariance, rtol=0, atol=0.03)
-    masked = PriorEvidence(torch.zeros(shape), FIRST, torch.zeros(COUNT))
+    guess = torch.zeros(shape)
+    masked = PriorEvidence(guess, FIRST, torch.zeros(COUNT))
     with pytest.raises(UnsuitableEvidence, match="takes pictures, not what arrives through Mask"):
         last(Refiner(exact_conditional).estimates(masked, shape, rng))
+    means = PriorEvidence(torch.zeros(COUNT, 1, 1, 1), BlockMean(2, 1, 2), torch.zeros(COUNT), guess, 0.1)
+    with pytest.raises(UnsuitableEvidence, match="takes pictures, not what arrives through BlockMean"):
+        last(Refiner(exact_conditional).estimates(means, shape, rng))
     with pytest.raises(InvalidOption, match="eta 2"):
         Refiner(exact_conditional, eta=2.0)
 
