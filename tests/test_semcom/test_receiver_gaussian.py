@@ -405,7 +405,7 @@ def test_the_loop_counts_its_encoder() -> None:
 def test_the_loop_needs_symbols() -> None:
     evidence = PriorEvidence(torch.zeros(1, 1, 1, 2), Identity(), torch.ones(1))
     rng = SharedStreams(torch.Generator().manual_seed(0), 1)
-    with pytest.raises(UnsuitableEvidence, match="needs symbols of a joint code"):
+    with pytest.raises(UnsuitableEvidence, match=r"of a joint code.* \(deepjscc, deepjscc-perceptual\)"):
         last(EncoderInTheLoop(PRIOR).estimates(evidence, (1, 1, 1, 2), rng))
     with pytest.raises(InvalidOption, match="0 solver steps"):
         EncoderInTheLoop(PRIOR, solver_steps=0)
