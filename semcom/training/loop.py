@@ -199,6 +199,8 @@ class Training:
                 if stop:
                     self._save()
                     raise KeyboardInterrupt
+        if not self.curve:  # of a run whose time was up before its first validation
+            self._validate(started)
         if self.best is not None:
             self.average.load_state_dict(self.best)
         return self.average
