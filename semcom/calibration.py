@@ -23,6 +23,7 @@ KINDS = 2  # of planes: brightness, colour
 COEFFICIENTS = 3 * KINDS * BANDS + 2  # of an `ErrorModel` as one row
 LEAST_VARIANCE = 1e-10  # of a coefficient, in units of pictures in [0, 1]
 HEARD = 1e-3  # explained part of the variance of a band below which nothing was heard of it
+SLACK = 0.05  # beyond a grid that is no less known, in its units
 CARRIED = 4.0  # a band has at least so many-th a part of the variance of the one below
 TABLE = Path(str(resources.files("semcom"))) / "tables" / "errors.json"
 
@@ -172,6 +173,10 @@ class ErrorTable:
             high = min(low + 1, len(values) - 1)
             rows = rows[low] + (place - low) * (rows[high] - rows[low])
         return ErrorModel.from_row(rows)
+
+    def covers(self, point: Sequence[float]) -> bool:
+        """Whether these coordinates lie within what was measured, give or take what a symbol more makes."""
+        return all(v[0] - SLACK <= x <= v[-1] + SLACK for v, x in zip(self.grid, point, strict=True))
 
 
 @cache

@@ -18,6 +18,14 @@ from semcom.tiles import Tiled
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
+SCHEDULERS = (
+    *("DDPM", "DDPMParallel", "DDIM", "DDIMParallel", "DDIMInverse", "PNDM", "RePaint"),
+    *("DPMSolverMultistep", "DPMSolverMultistepInverse", "DPMSolverSinglestep", "DPMSolverSDE"),
+    *("DEISMultistep", "UniPCMultistep", "SASolver", "EulerDiscrete", "EulerAncestralDiscrete"),
+    *("HeunDiscrete", "LMSDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete"),
+)
+"""Of diffusers, without the word Scheduler; they sample from networks like that of `VariancePreserving`."""
+LATENT = ("vae", "vqvae", "movq")  # parts of pipelines whose networks see codes, not pixels
 GUIDED_SIZE = 256  # pixels, of pictures that most checkpoints of guided-diffusion were trained on
 
 
@@ -84,18 +92,18 @@ def from_diffusers(source: str) -> Tiled:
             f"prior {source}: neither a folder nor a name on the hub, like google/ddpm-celebahq-256"
         )
     try:
-        network, scheduler = _loaded(source)
+        network, scheduler, kind = _loaded(source)
+        config = json.loads(json.dumps(dict(network.config), default=str))
+        prediction = str(scheduler.config["prediction_type"])
     except Exception as error:  # diffusers and the hub raise what they like
         raise MissingWeights(
             f"prior {source}: {_first_line(error)}; give a folder of diffusers, or look after the network"
         ) from None
-    config = json.loads(json.dumps(dict(network.config), default=str))
-    prediction = str(scheduler.config["prediction_type"])
+    wrong = kind or _not_told_alone(config)
     if config.get("in_channels") != 3 or prediction not in PREDICTIONS:
-        raise MissingWeights(
-            f"prior {source}: {config.get('in_channels')} features in, predicts {prediction}; "
-            "take an unconditional model of RGB pixels"
-        )
+        wrong = wrong or f"{config.get('in_channels')} features in, predicts {prediction}"
+    if wrong:
+        raise MissingWeights(f"prior {source}: {wrong}; take an unconditional model of RGB pixels")
     network = network.eval().requires_grad_(False)
     multiple = 2 ** (len(config["block_out_channels"]) - 1)
     denoiser = VariancePreserving(network, scheduler.alphas_cumprod, prediction, multiple)  # pyright: ignore
@@ -132,23 +140,58 @@ def from_guided_diffusion(path: Path) -> Tiled:
     return Tiled(denoiser, GUIDED_SIZE, GUIDED_SIZE // 4)
 
 
-def _loaded(source: str) -> tuple[Any, Any]:
-    """Network and scheduler; what the hub tells of its attempts is not shown."""
+def _loaded(source: str) -> tuple[Any, Any, str]:
+    """Network, scheduler of training, and why it is no model of pixels, empty if it is one.
+
+    What the hub tells of its attempts is not shown. A network alone has the scheduler of DDPM.
+    """
     from diffusers.models.unets.unet_2d import UNet2DModel
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    folder = Path(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if folder.is_dir() and not (folder / "unet").is_dir():
-            network = UNet2DModel.from_pretrained(source)
-        else:
-            network = UNet2DModel.from_pretrained(source, subfolder="unet")
-        scheduler = DDPMScheduler()
-        if (folder / "scheduler").is_dir() or not folder.is_dir():
-            scheduler = DDPMScheduler.from_pretrained(source, subfolder="scheduler")
-    return network, scheduler
+        subfolder = "unet" if _settings(source, "unet/config.json") else None
+        network = UNet2DModel.from_pretrained(source, subfolder=subfolder)
+        name = "scheduler_config.json"
+        schedule = _settings(source, f"scheduler/{name}") or _settings(source, name)
+        if not schedule and not Path(source).is_dir():
+            raise FileNotFoundError(f"no {name}")
+        kind = _kind(_settings(source, "model_index.json"), schedule)
+        scheduler = DDPMScheduler() if kind else DDPMScheduler.from_config(schedule)
+    return network, scheduler, kind
+
+
+def _settings(source: str, name: str) -> dict[str, Any]:
+    """A JSON file of a folder or of the hub; empty where there is none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    folder = Path(source)
+    try:
+        path = folder / name if folder.is_dir() else Path(hf_hub_download(source, name))
+        return dict(json.loads(path.read_text()))
+    except (FileNotFoundError, EntryNotFoundError):
+        return {}
+
+
+def _kind(pipeline: dict[str, Any], schedule: dict[str, Any]) -> str:
+    """What it is other than a diffusion model of pixels, if it is."""
+    latent = [part for part in LATENT if part in pipeline]
+    if latent or str(pipeline.get("_class_name")).startswith("LDM"):
+        return f"a latent model ({', '.join(latent) or pipeline['_class_name']})"
+    scheduler = str(schedule.get("_class_name", "DDPMScheduler"))
+    known = scheduler.removesuffix("Scheduler") in SCHEDULERS
+    return "" if known else f"trained for {scheduler}, not for DDPM or what samples like it"
+
+
+def _not_told_alone(network: dict[str, Any]) -> str:
+    """What the network must be told beside x_t and the step, if anything."""
+    time = network.get("time_embedding_type")
+    if time != "positional":
+        return f"{time} embedding of noise levels, not positional of steps"
+    classes = network.get("num_class_embeds") or network.get("class_embed_type")
+    return f"told classes ({classes})" if classes else ""
 
 
 def _read(path: Path) -> Any:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from channels import Channel, NamedStreams, SnrDb, Streams
 from channels.channel import Received
+from semcom.analog import Analog
 from semcom.budget import Budget
-from semcom.calibration import CosineGain
+from semcom.calibration import CosineGain, error_model, shipped_tables
 from semcom.errors import InvalidOption
 from semcom.jscc.cosine import mean_color
 from semcom.jscc.softcast import SoftCast
@@ -62,7 +63,8 @@ class Hybrid:
         target: Of the analog part.
 
     Raises:
-        InvalidOption: A number out of range, or a residual through a network.
+        InvalidOption: A number out of range, a residual through a network, or noise through a network whose
+            errors with as much of it nobody has measured.
 
     Reference:
         Niu, Wang, Gündüz, Bai, Chen and Zhou, A hybrid wireless image transmission scheme with diffusion,
@@ -87,6 +89,8 @@ class Hybrid:
             raise InvalidOption(f"power of {self.power_db:g} dB over the other part: from -20 to 20")
         if not 0 <= self.noise <= 10:
             raise InvalidOption(f"transmit noise of {self.noise:g}: from 0 to 10")
+        if self.noise > 0 and isinstance(self.analog, Analog):
+            _check_measured(self.analog.network.name, self.noise)
         if self.target == "residual" and not isinstance(self.analog, SoftCast):
             raise InvalidOption(f"{self.analog.name} knows pictures, not residuals; send those by softcast")
 
@@ -197,9 +201,26 @@ class Hybrid:
         if fine.origin is None:
             return fine
         noise = torch.full((len(fine.y), 1), self.noise)
-        return replace(
-            fine, origin=Origin(f"{fine.origin.code}-noised", torch.cat((fine.origin.point, noise), 1))
-        )
+        point = torch.cat((fine.origin.point, noise), 1)
+        noised = replace(fine, origin=Origin(_noised(fine.origin.code), point))
+        return self._beyond_the_table(fine.origin, noised)
+
+    def _beyond_the_table(self, alone: Origin, noised: Linear) -> Linear:
+        """Where nobody has measured pictures with noise: as decoded from one without, and all of the noise.
+
+        Networks take out a part of the noise, the less the more channel uses they have, so that this claims
+        less than it could, never more.
+        """
+        assert noised.origin is not None
+        tables = shipped_tables()
+        table, noise_std = tables[noised.origin.code], noised.noise_std.clone()
+        symbols: list[Linear | None] = [None] * len(noise_std)
+        for i, point in enumerate(noised.origin.point.tolist()):
+            if noise_std[i].isnan() and not table.covers(point):
+                y, model = noised.y[i : i + 1], error_model(alone.code, alone.point[i].tolist(), tables)
+                symbols[i] = noisier(model.evidence(y)[0], self.noise)
+                noise_std[i] = math.hypot(model.error_std(y), self.noise)
+        return replace(noised, symbols=tuple(symbols), noise_std=noise_std)
 
     def _digital_power(self, share: float) -> float:
         """Of its symbols, where they are this part of all."""
@@ -269,6 +290,25 @@ class _Place:
     def data_uses(self, total: int) -> int:
         """That of the channel."""
         return self.channel.data_uses(total)
+
+
+def _noised(code: str) -> str:
+    """Name of the table of a network's pictures with noise."""
+    return f"{code}-noised"
+
+
+def _check_measured(code: str, noise: float) -> None:
+    table = shipped_tables().get(_noised(code))
+    if table is None:
+        raise InvalidOption(
+            f"transmit noise of {noise:g} through {code}, whose errors with it nobody has measured; "
+            "choose noise 0, deepjscc or softcast"
+        )
+    largest = table.grid[-1][-1]
+    if noise > largest:
+        raise InvalidOption(
+            f"transmit noise of {noise:g} through {code}, measured up to {largest:g}; take less, or softcast"
+        )
 
 
 def _db(power: float) -> float:

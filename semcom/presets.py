@@ -486,6 +486,7 @@ def receiver(spec: str, denoiser: Denoiser | None = None) -> Generative:
     head, *rest = spec.split(":")
     if head not in METHODS:
         raise UnknownName(_unknown("receiver", head, METHODS))
+    _, usual, build = METHODS[head]
     try:
         if len(rest) > len(RECEIVER_PARTS):
             raise ValueError
@@ -498,9 +499,8 @@ def receiver(spec: str, denoiser: Denoiser | None = None) -> Generative:
     except ValueError:
         spelled = _optional(head, RECEIVER_PARTS)
         raise InvalidOption(
-            f"receiver {spec!r}: it is spelled {spelled}, for instance {head}:8:0.5"
+            f"receiver {spec!r}: it is spelled {spelled}, for instance {head}:{usual}:0.5"
         ) from None
-    _, usual, build = METHODS[head]
     return Generative(build(denoiser or prior(PRIOR), steps or usual), knob, samples)
 
 

@@ -18,6 +18,7 @@ from semcom.errors import InvalidOption
 
 TRAINING_STEPS = 1000  # Ho et al. 2020, section 4
 BETA = (1e-4, 0.02)  # ibid.
+LEAST_STEPS = 10  # from sigma 60; with fewer the first of the evenly spread levels leaves data in the noise
 LARGEST_SIGMA = 80.0  # Karras et al. 2022, table 1: data in [-1, 1] is lost in it
 MAX_STEPS = 10_000  # more is a typing error
 
@@ -82,7 +83,7 @@ class FromNoise:
     """The schedule of DDPM, from noise in which no data is left.
 
     Args:
-        steps: 1 to 1000.
+        steps: 10 to 1000.
 
     Raises:
         InvalidOption: Another number of steps.
@@ -91,7 +92,11 @@ class FromNoise:
     steps: int = 100
 
     def __post_init__(self) -> None:
-        ddpm_sigmas(self.steps)
+        if not LEAST_STEPS <= self.steps <= TRAINING_STEPS:
+            raise InvalidOption(
+                f"{self.steps} steps from noise: choose {LEAST_STEPS}..{TRAINING_STEPS}, or a receiver that "
+                "starts from what arrived, like diffpir"
+            )
 
     def begin(self, guess: Tensor | None, spread: float | None) -> tuple[Tensor | None, Tensor]:
         """No guess is needed."""

@@ -51,16 +51,7 @@ def load(name: str, device: str | torch.device = "cpu", folder: Path = WEIGHTS) 
     manifest = _manifest(folder)
     if name not in manifest:
         raise UnknownName(f"no network called {name!r}; there are {', '.join(sorted(manifest))}")
-    path = folder / f"{name}.safetensors"
-    if not path.is_file():
-        raise MissingWeights(f"{path} is missing; reinstall the package or train it again")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != manifest[name]:
-        raise MissingWeights(
-            f"{path} has SHA-256 {digest[:12]}..., its manifest says {manifest[name][:12]}...: "
-            "the file is damaged or another one; reinstall the package"
-        )
-    return read(path).to(device)
+    return read(_checked(folder / f"{name}.safetensors", manifest[name])).to(device)
 
 
 def sha256(name: str, folder: Path = WEIGHTS) -> str:
@@ -103,16 +94,18 @@ def read_as(path: Path, kind: type[Network]) -> Network:
 
 
 def find(weights: Path | str, folder: Path = WEIGHTS) -> Path:
-    """The file of that path, or the file of the network of that name.
+    """The file of that path, or the file of the network of that name, as its manifest has it.
 
     Raises:
         UnknownName: Neither a file nor a network.
+        MissingWeights: The file of the network is absent, or is not the one of the manifest.
     """
     if Path(weights).is_file():
         return Path(weights)
-    if str(weights) not in names(folder):
-        raise UnknownName(f"{weights}: neither a file nor a network; there are {', '.join(names(folder))}")
-    return folder / f"{weights}.safetensors"
+    manifest = _manifest(folder)
+    if str(weights) not in manifest:
+        raise UnknownName(f"{weights}: neither a file nor a network; there are {', '.join(sorted(manifest))}")
+    return _checked(folder / f"{weights}.safetensors", manifest[str(weights)])
 
 
 def save(network: nn.Module, path: Path) -> str:
@@ -132,6 +125,19 @@ def ship(path: Path, name: str, folder: Path = WEIGHTS) -> None:
     network = read(path)
     manifest = _manifest(folder) | {name: save(network, folder / f"{name}.safetensors")}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def _checked(path: Path, expected: str) -> Path:
+    """The file, if it has that SHA-256."""
+    if not path.is_file():
+        raise MissingWeights(f"{path} is missing; reinstall the package or train it again")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != expected:
+        raise MissingWeights(
+            f"{path} has SHA-256 {digest[:12]}..., its manifest says {expected[:12]}...: "
+            "the file is damaged or another one; reinstall the package"
+        )
+    return path
 
 
 def _manifest(folder: Path) -> dict[str, str]:

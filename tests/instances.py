@@ -179,7 +179,7 @@ SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmissi
 
 SHRINKING = VariancePreserving(Shrinking(), torch.linspace(0.999, 0.01, 50), "sample")
 METHODS: tuple[Method, ...] = (
-    DDNM(SHRINKING, FromNoise(3)),
+    DDNM(SHRINKING, FromNoise(10)),
     DDRM(SHRINKING, Matched(3)),
     DiffPIR(SHRINKING, Matched(3)),
     DPS(SHRINKING, Matched(2), 0.01),

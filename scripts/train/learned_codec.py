@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=learned_codec.PHOTOS, help="folder or .npy shard")
     parser.add_argument("--validation", type=Path, default=learned_codec.VALIDATION, help="folder or shard")
     parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--crop", type=int, default=128, help="side in pixels, a multiple of 64")
+    parser.add_argument("--crop", type=int, default=128, help="side in pixels, a multiple of 16")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hard", action="store_true", help="train the decoder's side alone, on integers")

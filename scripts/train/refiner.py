@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument(
-        "--codes", default=refiner.CODES, help="schemes and codecs whose pictures are refined"
+        "--codes", default=refiner.CODES, help="deepjscc and codecs whose pictures are refined"
     )
     print(f"validation PSNR {refiner.train(**vars(parser.parse_args())):.2f} dB")
 

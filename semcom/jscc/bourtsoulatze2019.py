@@ -70,9 +70,9 @@ class Bourtsoulatze2019(nn.Module):
         return f"deepjscc-2019-{6 * self.stride**2 // self.features}"
 
     def least_uses(self, shape: tuple[int, ...]) -> int:
-        """c/2 symbols for each whole s x s block of the image, at least one in all."""
-        height, width = shape[-2:]
-        return max(self.features // 2 * (height // self.stride) * (width // self.stride), 1)
+        """c/2 symbols for each whole s x s block of the image; a side shorter than s counts as one block."""
+        rows, columns = self._whole(shape)
+        return self.features // 2 * rows * columns
 
     def encode(
         self, x: Float[Tensor, "batch 3 height width"], channel_uses: int, csit_snr_db: SnrDb | None = None
@@ -110,9 +110,13 @@ class Bourtsoulatze2019(nn.Module):
     def _positions(self, shape: tuple[int, ...]) -> tuple[int, int]:
         return -(-shape[2] // self.stride), -(-shape[3] // self.stride)
 
+    def _whole(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        return max(shape[2] // self.stride, 1), max(shape[3] // self.stride, 1)
+
     def _order(self, shape: tuple[int, ...]) -> Int[Tensor, " uses"]:
         """Symbols of whole blocks first, those of the padded border, which may not fit, last."""
         rows, columns = self._positions(shape)
         padded = torch.ones(rows, columns, dtype=torch.uint8)
-        padded[: shape[2] // self.stride, : shape[3] // self.stride] = 0
+        whole_rows, whole_columns = self._whole(shape)
+        padded[:whole_rows, :whole_columns] = 0
         return padded.flatten().repeat(self.features // 2).argsort(stable=True)

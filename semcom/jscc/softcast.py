@@ -172,8 +172,10 @@ class SoftCast:
         c_hat = lambda a Re(conj(h) y) / (|h|^2 a^2 lambda + N0/2), 0 for coefficients that were not sent
 
     The amplitudes minimise the mean squared error at one SNR, a^2 lambda = max(sqrt(lambda)/mu - N0/2, 0);
-    at high SNR this is the paper's a = lambda^(-1/4). The SNR is `design_snr_db`, or with csit "average" the
-    channel's, which is then sent along.
+    at high SNR this is the paper's a = lambda^(-1/4). One common amplitude then brings the symbols to at most
+    unit power; where it has to be below 1, the energies are above what is described, and the receiver takes
+    lambda over its square. The SNR is `design_snr_db`, or with csit "average" the channel's, which is then
+    sent along.
 
     The receiver needs lambda. The paper sends variances of rectangular chunks; here they are a function of
     log frequency given by few nodes (`Spectrum`), whose 5 cbrt(k) bits travel over the same channel in QPSK
@@ -310,7 +312,14 @@ class SoftCast:
         except CorruptPayload:
             return None
         allocation = description.allocation(layout.coefficients)
-        return replace(allocation, amplitude=description.amplitude * allocation.amplitude)
+        amplitude = description.amplitude
+        louder = max(amplitude**-2, 1.0)  # the common amplitude tells of energies above what is described
+        return Allocation(
+            allocation.index,
+            louder * allocation.variance,
+            amplitude * allocation.amplitude,
+            louder * allocation.unsent,
+        )
 
 
 def transform(x: Float[Tensor, "1 3 height width"]) -> Float[np.ndarray, "3 height width"]:

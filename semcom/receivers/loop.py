@@ -80,7 +80,7 @@ class EncoderInTheLoop:
         if not lost and evidence.measurement is None:
             raise UnsuitableEvidence(
                 f"{self.name} needs symbols of a joint code without knowledge at the transmitter "
-                "(deepjscc, deepjscc-2019); choose ddrm or diffpir"
+                "and with a table of its errors (deepjscc, deepjscc-perceptual); choose ddrm or diffpir"
             )
         x, sigmas = start(self.schedule, evidence, shape, rng)
         for sigma, following in pairwise(sigmas):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from channels import Streams
 from semcom.errors import InvalidOption, UnsuitableEvidence
+from semcom.operators import Identity
 from semcom.receivers.evidence import Noise, PriorEvidence
 from semcom.receivers.generative import start
 from semcom.samplers import Matched, Schedule, ddim_step
@@ -69,7 +70,8 @@ class Refiner:
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
         """D at every level."""
         lost = bool(evidence.noise_std.isinf().any())
-        if not lost and (evidence.guess is None or evidence.spread is None):
+        picture = isinstance(evidence.operator, Identity)
+        if not lost and (not picture or evidence.guess is None or evidence.spread is None):
             raise UnsuitableEvidence(
                 f"{self.name} takes pictures, not what arrives through {type(evidence.operator).__name__}; "
                 "choose ddnm, ddrm or posterior"

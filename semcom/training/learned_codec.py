@@ -7,7 +7,8 @@ from torch import Tensor
 
 from channels.streams import SharedStreams
 from semcom import zoo
-from semcom.codecs.hyperprior import LOG2_STEPS, SETTINGS, MeanScaleHyperprior
+from semcom.codecs.hyperprior import BLOCK, LOG2_STEPS, SETTINGS, MeanScaleHyperprior
+from semcom.errors import InvalidOption
 from semcom.training.crops import Crops, shard_of
 from semcom.training.loop import Settings, Training
 from semcom.training.processes import own_device
@@ -52,7 +53,7 @@ def train(
         photos: Training pictures, or a shard made by `crops.pack` from them.
         validation: Pictures for the score, or a shard.
         batch: Crops per step.
-        crop: Their side in pixels, a multiple of 64.
+        crop: Their side in pixels, a multiple of 16.
         learning_rate: Peak.
         device: Where to train; on a CPU in bfloat16, as the loop does it on a GPU.
         start: Weights to start from, in place of the statistics of the crops.
@@ -65,7 +66,14 @@ def train(
 
     Returns:
         Validation score in dB: -10 log10 of the cost, mean over four settings.
+
+    Raises:
+        InvalidOption: Crops that the blocks of the codec do not divide.
     """
+    if crop % BLOCK:
+        raise InvalidOption(
+            f"crops of {crop}x{crop}, but the codec has blocks of {BLOCK}x{BLOCK}; take a multiple of {BLOCK}"
+        )
     device = own_device(device)
     crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
     pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()

@@ -105,6 +105,7 @@ class Training:
 
     Started by `accelerate launch` or torchrun, every process draws its share of the batch and gradients are
     averaged; the main process alone validates, writes and logs, and its clock counts. All see one `folder`.
+    A checkpoint made with another optimizer gives all but that one's state.
 
     Args:
         network: Trained in place; on its device.
@@ -199,6 +200,8 @@ class Training:
                 if stop:
                     self._save()
                     raise KeyboardInterrupt
+        if not self.curve:  # of a run whose time was up before its first validation
+            self._validate(started)
         if self.best is not None:
             self.average.load_state_dict(self.best)
         return self.average
@@ -289,6 +292,7 @@ class Training:
             "average": self.average.state_dict(),
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_name": self.settings.optimizer,
             "generator": generators[0],
             "generators": generators,
             "step": self.step,
@@ -313,7 +317,7 @@ class Training:
             state = torch.load(self.checkpoint, map_location=device, weights_only=True)
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self._load_optimizer(state["optimizer"], state.get("optimizer_name", "adam"))
             generators = state.get("generators", state["generator"][None]).cpu()
             if self.processes.rank < len(generators):
                 # a copy, since set_state of torch 2.15 reads a view from the start of its storage
@@ -328,6 +332,13 @@ class Training:
                 f"{self.checkpoint} is not a checkpoint of this network ({reason}); "
                 "delete it to start anew, or choose another folder"
             ) from None
+
+    def _load_optimizer(self, state: dict[str, Any], name: str) -> None:
+        """Its state, or, where the checkpoint is of another one, a line in the log that it starts anew."""
+        if name == self.settings.optimizer:
+            self.optimizer.load_state_dict(state)
+        elif self.processes.rank == 0:
+            logger.warning(f"{self.checkpoint} was made with {name}; {self.settings.optimizer} starts anew")
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def train(
         learning_rate: Peak of Adam's.
         device: Where to train.
         start: Weights to start from, of a refiner or a prior, instead of the prior of this package.
-        codes: Names of schemes or codecs between commas; without codecs a machine needs no more than torch.
+        codes: "deepjscc" and names of codecs, between commas; without codecs a machine needs no more than
+            torch.
 
     Returns:
         Validation score: PSNR of D(x, sigma, guess) in dB, mean over `SCORED` and one 192x192 crop of 24

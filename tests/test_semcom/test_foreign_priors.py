@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,18 +47,23 @@ def test_a_model_of_diffusers_denoises_as_its_scheduler_says(tmp_path: Path, pre
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(1 + sigma))
 
 
-def test_odd_sizes_and_sizes_beyond_training(tmp_path: Path) -> None:
+def small_network(**differing: Any) -> Any:
     from diffusers import UNet2DModel
 
     torch.manual_seed(0)
-    UNet2DModel(
+    return UNet2DModel(
         sample_size=16,
         block_out_channels=(4, 8),
         down_block_types=("DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         norm_num_groups=4,
-    ).save_pretrained(tmp_path)
+        **differing,
+    )
+
+
+def test_odd_sizes_and_sizes_beyond_training(tmp_path: Path) -> None:
+    small_network().save_pretrained(tmp_path)
     denoiser = from_diffusers(str(tmp_path))
     with torch.no_grad():
         for height, width in ((15, 13), (16, 45), (37, 21)):
@@ -72,6 +78,46 @@ def test_what_is_no_prior_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(MissingWeights, match="prior"):
         from_diffusers(str(tmp_path))
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    from diffusers import CMStochasticIterativeScheduler, DDIMScheduler, ScoreSdeVeScheduler
+
+    linear = DDIMScheduler()
+    cases = [
+        ("fine", linear, {}, {}, ""),
+        ("ve", ScoreSdeVeScheduler(), {}, {}, "trained for ScoreSdeVeScheduler"),
+        ("consistency", CMStochasticIterativeScheduler(), {}, {}, "trained for CMStochasticIterativeSchedul"),
+        ("fourier", linear, {"time_embedding_type": "fourier"}, {}, "fourier embedding"),
+        ("classes", linear, {"num_class_embeds": 10}, {}, r"told classes \(10\)"),
+        ("embedded", linear, {"class_embed_type": "timestep"}, {}, r"told classes \(timestep\)"),
+        ("latent", linear, {}, {"vqvae": ["diffusers", "VQModel"]}, r"a latent model \(vqvae\)"),
+        ("ldm", linear, {}, {"_class_name": "LDMPipeline"}, r"a latent model \(LDMPipeline\)"),
+    ]
+    for name, scheduler, differing, pipeline, text in cases:
+        folder = tmp_path / name
+        small_network(**differing).save_pretrained(folder / "unet")
+        scheduler.save_pretrained(folder / "scheduler")
+        (folder / "model_index.json").write_text(json.dumps(pipeline))
+        if not text:
+            from_diffusers(str(folder))
+            continue
+        with pytest.raises(MissingWeights, match=text) as raised:
+            from_diffusers(str(folder))
+        assert "\n" not in str(raised.value)
+        assert "unconditional model of RGB pixels" in str(raised.value)
+
+
+def test_the_noise_of_training_is_read_beside_a_network_too(tmp_path: Path) -> None:
+    """Older pipelines of the hub have no subfolders."""
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2")
+    small_network().save_pretrained(tmp_path)
+    scheduler.save_pretrained(tmp_path)
+    tiled = from_diffusers(str(tmp_path))
+    assert isinstance(tiled.denoiser, VariancePreserving)
+    torch.testing.assert_close(tiled.denoiser.abar, scheduler.alphas_cumprod)
 
 
 def checkpoint(case: str) -> dict[str, Tensor]:

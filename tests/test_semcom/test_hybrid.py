@@ -238,6 +238,16 @@ def test_names_are_canonical_and_read_back() -> None:
         ("hybrid:avif:mcs9:deepjscc:1", InvalidOption, "share of 1: between 0 and 1"),
         ("hybrid:avif:mcs9:deepjscc:0.5:99", InvalidOption, "power of 99 dB"),
         ("hybrid:avif:mcs9:deepjscc:0.5:0:nan", InvalidOption, "transmit noise of nan"),
+        (
+            "hybrid:avif:mcs9:deepjscc:0.5:0:0.5",
+            InvalidOption,
+            r"deepjscc, measured up to 0\.2; take less",
+        ),
+        (
+            "hybrid:avif:mcs9:deepjscc-perceptual:0.5:0:0.1",
+            InvalidOption,
+            "nobody has measured; choose",
+        ),
         ("hybrid:avif:mcs9:vinyl", UnknownName, "no analog part called 'vinyl'"),
         ("hybrid:gif", UnknownName, "no codec called 'gif'"),
         ("hybrid:avif:mcs99", InvalidOption, "MCS 99 is not in the table"),
@@ -246,6 +256,28 @@ def test_names_are_canonical_and_read_back() -> None:
 def test_wrong_names_are_one_line(name: str, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         presets.scheme(name)
+
+
+@pytest.mark.parametrize(("rho", "noise"), [("1/3", 0.1), ("1/3", 0.2), ("1/24", 0.1)])
+def test_more_is_not_claimed_of_noise_than_arrived(rho: str, noise: float) -> None:
+    """At large rho the network sends the noise as well as the picture; it was measured up to 1/24."""
+    item = picture("natural", 192, 192)
+    hybrid = Hybrid(COARSE, presets.scheme("deepjscc").transmission, noise=noise)
+    sent = hybrid.prepare(item.x, Budget.from_rho(rho, item.x.numel()), AWGN(), None)
+    observation = hybrid.deliver(sent, AWGN(), 12.0, noise_streams(item.id, 0))
+    fine = observation.evidence[1]
+    told = fine.symbols[0] if fine.symbols else None
+    assert (told is None) == (rho == "1/24")
+    if told is not None:
+        assert noise < float(fine.noise_std)
+        assert float((fine.y - item.x).square().mean().sqrt()) < float(fine.noise_std)
+        assert isinstance(told.operator, CosineGain)
+        heard = told.operator.gains > 0
+        assert float((told.y - told.operator.A(item.x))[heard].square().mean()) < 1
+
+
+def test_soft_cast_takes_any_noise() -> None:
+    assert presets.scheme("hybrid:avif:mcs9:softcast:0.5:0:3").name.endswith(":3")
 
 
 def test_a_network_is_given_no_residuals() -> None:

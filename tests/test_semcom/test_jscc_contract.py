@@ -122,6 +122,19 @@ def test_only_symbols_of_the_padded_border_are_left_out() -> None:
     assert not torch.equal(whole[..., 80:], cut[..., 80:])
 
 
+@pytest.mark.parametrize(("height", "width", "blocks"), [(3, 40, 10), (3, 42, 10), (41, 2, 10), (3, 3, 1)])
+def test_a_side_shorter_than_the_stride_is_one_block(height: int, width: int, blocks: int) -> None:
+    """Else a strip would be sent in one symbol."""
+    network = Bourtsoulatze2019(4, widths=(4, 4, 4, 4))
+    x = torch.rand(1, 3, height, width)
+    assert network.least_uses(tuple(x.shape)) == 2 * blocks
+    symbols = network.encode(x, 2 * blocks, None)
+    assert symbols.shape[1] == 2 * blocks
+    assert network.decode(noiseless(symbols), tuple(x.shape)).shape == x.shape
+    with pytest.raises(BudgetTooSmall, match=f"needs {2 * blocks} channel uses"):
+        network.encode(x, 2 * blocks - 1, None)
+
+
 def test_a_bank_uses_its_largest_network_that_fits() -> None:
     bank = next(network for network in NETWORKS if network.name == "bank")
     large, small = bank.networks

@@ -31,7 +31,7 @@ from semcom.codecs.hyperprior import (
     steps,
 )
 from semcom.codecs.learned import HEADER_BYTES, PRECISION, LearnedCodec, frequencies, levels_of, reaches
-from semcom.errors import CorruptPayload
+from semcom.errors import CorruptPayload, InvalidOption
 from semcom.training import learned_codec
 
 ROOT = Path(__file__).parents[2]
@@ -318,3 +318,12 @@ def test_training_starts_from_the_block_transform(tmp_path: Path, monkeypatch: p
     # the encoder and the transform are left alone by training on integers
     assert {"synthesis", "contexts"} <= changed
     assert changed <= {"synthesis", "contexts", "gain_up", "hyper_synthesis", "prior"}
+
+
+@pytest.mark.parametrize("crop", [8, 100])
+def test_crops_that_blocks_do_not_divide_are_refused_before_anything_is_packed(
+    tmp_path: Path, crop: int
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(InvalidOption, match=f"crops of {crop}x{crop}, .* take a multiple of 16"):
+        learned_codec.train(1.0, tmp_path, nowhere, nowhere, crop=crop)

@@ -1,7 +1,9 @@
 """The optimizer for wide convolutions, against PyTorch's own for matrices and the singular values."""
 
 from copy import deepcopy
+from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -113,6 +115,41 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     second.run()
     for p, q in zip(second.network.parameters(), whole.network.parameters(), strict=True):
         assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "of-before-names"])
+def test_a_run_begun_with_adam_goes_on_with_muon(
+    tmp_path: Path, named: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticks = count()
+
+    def a_run(optimizer: Literal["adam", "muon"], seconds: float) -> Training:
+        settings = Settings(seconds, batch=2, validate_seconds=10.0, optimizer=optimizer)
+        return Training(
+            a_network(),
+            lambda network, x, rng: (network(x) - x.mean(1, keepdim=True)).square().mean(),
+            lambda batch, generator: torch.randn(batch, 3, 6, 6, generator=generator),
+            lambda network: 0.0,
+            settings,
+            tmp_path,
+            lambda: float(next(ticks)),
+        )
+
+    first = a_run("adam", 20.0)
+    first.run()
+    if not named:
+        state = torch.load(first.checkpoint)
+        del state["optimizer_name"]
+        torch.save(state, first.checkpoint)
+    second = a_run("muon", 40.0)
+    assert caplog.messages == [f"{first.checkpoint} was made with adam; muon starts anew"]
+    assert second.step == first.step
+    assert second.curve == first.curve
+    for p, q in zip(second.network.parameters(), first.network.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert not second.optimizer.state
+    second.run()
+    assert second.step > first.step
 
 
 def test_narrow_layers_are_left_to_adam() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from semcom import presets, zoo
-from semcom.errors import InvalidOption
+from semcom.errors import InvalidOption, UnknownName
 from semcom.prior import NaturalImagePrior
 from semcom.training import prior, refiner
 
@@ -166,6 +166,13 @@ def test_other_pieces_and_other_weights_are_decoded_again(
     monkeypatch.setattr(zoo, "sha256", lambda name: "retrained")
     assert decoded(200) == 100
     assert len(runs) == 3
+
+
+def test_pictures_of_deepjscc_and_of_codecs_are_refined() -> None:
+    for code in ("deepjscc", "jpeg"):
+        assert refiner.Sender(code)(torch.rand(1, 3, 16, 16), np.full(2, 0.5), 0).shape == (1, 3, 16, 16)
+    with pytest.raises(UnknownName, match="no codec called 'softcast'"):
+        refiner.Sender("softcast")
 
 
 def test_a_refiner_needs_a_network_that_takes_guesses(tmp_path: Path) -> None:

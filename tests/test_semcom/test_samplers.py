@@ -13,7 +13,7 @@ from channels import NamedStreams
 from channels.streams import SharedStreams
 from semcom.denoisers import GaussianDenoiser, GaussianMixtureDenoiser
 from semcom.errors import InvalidOption
-from semcom.samplers import ddpm_sigmas, karras_sigmas, sample_ddim, sample_dpm_solver, sample_heun
+from semcom.samplers import FromNoise, ddpm_sigmas, karras_sigmas, sample_ddim, sample_dpm_solver, sample_heun
 
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
 
@@ -59,6 +59,18 @@ def test_levels_are_those_of_ddpm() -> None:
     assert torch.equal(ddpm_sigmas(10)[-2:], sigmas[-2:])  # every hundredth step, the first one included
     with pytest.raises(InvalidOption, match="1001 steps"):
         ddpm_sigmas(1001)
+
+
+def test_a_start_from_noise_hides_the_data() -> None:
+    """Data of 1 in noise of 60 has an SNR of -35 dB."""
+    for steps in (10, 11, 100, 1000):
+        guess, sigmas = FromNoise(steps).begin(None, None)
+        assert guess is None
+        assert len(sigmas) == steps + 1
+        assert float(sigmas[0]) > 60
+    for steps in (0, 1, 9, 1001):
+        with pytest.raises(InvalidOption, match=rf"^{steps} steps from noise: choose 10\.\.1000"):
+            FromNoise(steps)
 
 
 def test_karras_levels() -> None:

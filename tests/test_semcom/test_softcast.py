@@ -286,6 +286,16 @@ def test_a_flat_picture_arrives_flat(color: tuple[float, ...]) -> None:
     assert float(psnr_db(observation.evidence[0].y, x).min()) > 20
 
 
+def test_a_picture_of_more_energy_than_is_described_is_believed_to_have_it() -> None:
+    """A black and white edge, whose spectrum no coarse description meets: the common amplitude is below 1."""
+    x = torch.zeros(1, 3, 64, 64)
+    x[..., 32:] = 1.0
+    sent = SoftCast().prepare(x, Budget.from_rho("1/12", x.numel()), AWGN(), None)
+    (evidence,) = SoftCast().deliver(sent, AWGN(), 10.0, NamedStreams(0, tuple("abcdefgh"))).evidence
+    assert float(psnr_db(evidence.y, x).mean()) > 30
+    assert float((-20 * evidence.noise_std.log10() - psnr_db(evidence.y, x)).max()) < 1
+
+
 def test_lost_metadata_is_an_outage() -> None:
     scheme, x = SoftCast(), photo_like(48, 64)
     sent = scheme.prepare(x, Budget(1500, x.numel()), AWGN(), None)

@@ -109,6 +109,18 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
     assert second.curve == first.curve
 
 
+def test_a_run_that_is_over_before_its_first_validation_is_validated(tmp_path: Path) -> None:
+    interrupted = a_run(tmp_path)
+    interrupted.loss = lambda *given: (os.kill(os.getpid(), signal.SIGTERM), fit_a_line(*given))[1]
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run()
+    shorter = a_run(tmp_path, seconds=0.5)
+    shorter.run()
+    assert shorter.step == 1
+    assert shorter.result == shorter.curve[-1]
+    assert (tmp_path / "curve.csv").is_file()
+
+
 def test_a_run_outside_the_main_thread_leaves_signals_alone(tmp_path: Path) -> None:
     training = a_run(tmp_path)
     thread = threading.Thread(target=training.run)

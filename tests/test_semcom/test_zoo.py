@@ -51,8 +51,9 @@ def test_an_unknown_name_lists_the_known(folder: Path) -> None:
 
 def test_a_missing_file(folder: Path) -> None:
     (folder / f"{NAME}.safetensors").unlink()
-    with pytest.raises(MissingWeights, match="is missing"):
-        zoo.load(NAME, folder=folder)
+    for look in (zoo.load, zoo.find):
+        with pytest.raises(MissingWeights, match="is missing"):
+            look(NAME, folder=folder)
 
 
 @pytest.mark.parametrize("tenth", range(10))
@@ -71,10 +72,13 @@ def test_a_truncated_file(folder: Path, tenth: int) -> None:
 def test_one_flipped_bit(folder: Path) -> None:
     path = folder / f"{NAME}.safetensors"
     whole = bytearray(path.read_bytes())
+    assert zoo.find(NAME, folder) == path
     whole[-5] ^= 1
     path.write_bytes(bytes(whole))
-    with pytest.raises(MissingWeights, match="SHA-256"):
-        zoo.load(NAME, folder=folder)
+    for look in (zoo.load, zoo.find):
+        with pytest.raises(MissingWeights, match="SHA-256"):
+            look(NAME, folder=folder)
+    assert zoo.find(path, folder) == path  # a file by its path is what its owner says
 
 
 @pytest.mark.parametrize(
