@@ -5,7 +5,6 @@
 # pyright: reportUnknownLambdaType=false
 
 import functools
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -13,12 +12,12 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int, UInt8
 from torch import Tensor
 
-from channels.channel import Channel, Received, transmit
+from channels.channel import Channel, Received
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import QPSK, ControlHeader
+from channels.header import ControlHeader
 from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message
-from channels.streams import NamedStreams
+from channels.realisations import realisations
 
 FRAME_BITS = 8
 """What `frame` adds to a payload."""
@@ -203,17 +202,12 @@ class IdealLink:
 
         On AWGN this is the capacity (or the normal approximation) of so many uses; with fading it is the
         outage capacity of the budget.
+
+        Raises:
+            ChannelError: What the receiver believes of the channel is wrong, as behind `NoCSI` over fading.
         """
-        carried: list[Tensor] = []
-        starts = [0, *range(2, 200, max(1, _USES_AT_ONCE // max(data_uses, 1))), 200]
-        for start, end in itertools.pairwise(starts):
-            rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
-            x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
-            received = transmit(channel, x, snr_db, rng.fork("channel"))
-            carried.append(self.carried_bits(received))
-            if start == 0 and float(carried[0].max() - carried[0].min()) == 0:
-                break  # no fading: all realisations are alike
-        values = torch.cat(carried).sort().values
+        parts = realisations(channel, snr_db, data_uses)
+        values = torch.cat([self.carried_bits(received) for received in parts]).sort().values
         return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
 
     def carried_bits(self, received: Received) -> Float[Tensor, " batch"]:
@@ -251,7 +245,6 @@ def unframe(bits: UInt8[Tensor, " n"]) -> bytes | None:
 
 
 _MAX_LLRS = 2**25  # decoded in one call, which bounds its memory to some 500 MB
-_USES_AT_ONCE = 2**21  # drawn in one call
 
 
 def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:

@@ -5,7 +5,6 @@
 # pyright: reportUnknownLambdaType=false
 
 import functools
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from channels.channel import Channel, transmit
+from channels.channel import Channel
 from channels.constellation import Constellation
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import QPSK, ControlHeader, uses_for_budget, uses_for_snr
-from channels.streams import NamedStreams
+from channels.header import ControlHeader, uses_for_budget, uses_for_snr
+from channels.realisations import realisations
 from channels.theory import bicm_capacity, inverse_q_function, q_function
 
 
@@ -164,7 +163,7 @@ def predicted_failure(
     The mean is over 200 realisations of the channel itself, always the same. The effective SNR is the one at
     which AWGN carries the mutual information per bit that the uses of the block carry on average (MIESM). A
     message shorter than the link's longest has a lower code rate R' and needs R' / R of the information.
-    Errors that `h` and `noise_var` do not show, such as phase noise, are not in it.
+    Errors that `h` and `noise_var` do not show are not in it.
 
     Args:
         mcs: Constellation and code rate.
@@ -173,6 +172,9 @@ def predicted_failure(
         info_bits: Message length, as given to `DigitalLink.send`.
         data_uses: Channel uses of the link.
         adapted: Whether the header announces the MCS.
+
+    Raises:
+        ChannelError: What the receiver believes of the channel is wrong, as behind `NoCSI` over fading.
 
     Reference:
         Brueninghaus et al., "Link performance models for system level simulations of broadband radio access
@@ -205,7 +207,7 @@ def choose_mcs(channel: Channel, snr_db: float, data_uses: int, target_failure: 
     For a link with `adapted=True`. None if there is none.
 
     Raises:
-        ChannelError: The target is outside (0, 1).
+        ChannelError: The target is outside (0, 1), or what the receiver believes of the channel is wrong.
     """
     if not 0 < target_failure < 1:
         raise ChannelError(f"target failure of {target_failure:g} is outside (0, 1)")
@@ -230,9 +232,7 @@ class _Realisations:
     information: Mapping[int, NDArray[np.float64]]
 
 
-_COUNT = 200  # realisations
 _PIECES = 2048  # at most, per realisation
-_AT_ONCE = 2**21  # channel uses drawn in one call
 
 
 @functools.lru_cache(maxsize=8)
@@ -242,11 +242,7 @@ def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisati
     sizes = sorted({mcs.bits_per_symbol for mcs in MCS_TABLE})
     snr: list[NDArray[np.float64]] = []
     information: dict[int, list[NDArray[np.float64]]] = {m: [] for m in sizes}
-    starts = [0, *range(2, _COUNT, max(1, _AT_ONCE // data_uses)), _COUNT]
-    for start, end in itertools.pairwise(starts):
-        rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
-        x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
-        received = transmit(channel, x, snr_db, rng.fork("channel"))
+    for received in realisations(channel, snr_db, data_uses):
         per_use = (received.h.abs().square() / received.noise_var).double().numpy()
         snr.append(np.add.reduceat(per_use, edges, axis=1) / length)
         with np.errstate(divide="ignore"):
@@ -254,8 +250,6 @@ def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisati
         index = np.clip(index, 0, len(_GRID_DB) - 1).astype(np.intp)
         for m in sizes:
             information[m].append(np.add.reduceat(_information_curve(m)[1][index], edges, axis=1) / length)
-        if start == 0 and np.ptp(per_use) == 0:
-            break  # no fading: all realisations are alike
     return _Realisations(np.concatenate(snr), {m: _sums(np.concatenate(information[m])) for m in sizes})
 
 
