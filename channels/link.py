@@ -204,8 +204,11 @@ class IdealLink:
         outage capacity of the budget.
 
         Raises:
-            ChannelError: What the receiver believes of the channel is wrong, as behind `NoCSI` over fading.
+            ChannelError: `outage` is outside [0, 1), or what the receiver believes of the channel is wrong, as
+                behind `NoCSI` over fading.
         """
+        if not 0 <= outage < 1:
+            raise ChannelError(f"outage of {outage:g} is outside [0, 1); give the share that may be lost")
         parts = realisations(channel, snr_db, data_uses)
         values = torch.cat([self.carried_bits(received) for received in parts]).sort().values
         return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
@@ -214,7 +217,7 @@ class IdealLink:
         """Bits that the gains and noise of each reception carry; y itself is not looked at.
 
         sum over uses of log2(1 + |h|^2 / N0); with a target error, the sum less
-        sqrt(sum of V(|h|^2 / N0)) Qinv(error) - log2(2k) / 2.
+        sqrt(sum of V(|h|^2 / N0)) Qinv(error) - log2(2k) / 2, but no more than the sum.
         """
         uses = received.y.shape[1]
         snr = (received.h.abs().square() / received.noise_var).double()
@@ -222,7 +225,8 @@ class IdealLink:
         if self.target_error is not None:
             variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
             deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
-            carried = carried - variance.sqrt() * deviations + math.log2(max(2 * uses, 1)) / 2
+            backoff = variance.sqrt() * deviations - math.log2(max(2 * uses, 1)) / 2
+            carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would outweigh the rest
         return carried
 
     def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:

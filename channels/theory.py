@@ -181,18 +181,23 @@ def dispersion(snr_db: Values) -> Values:
 def normal_approximation_bits(channel_uses: Values, snr_db: Values, error: Values) -> Values:
     """The most bits a code of so many complex channel uses carries on AWGN with this block error rate.
 
-    k C - sqrt(k V) Qinv(error) + log2(2k) / 2: 2k real uses. An approximation, good from about 100 uses.
+    k C - sqrt(k V) Qinv(error) + log2(2k) / 2: 2k real uses. An approximation, good from about 100 uses; cut
+    to 0..k C, since at very low SNR the logarithm outweighs the rest.
 
     Reference:
         Polyanskiy, Poor and Verdu, IEEE Trans. Inf. Theory 56(5), 2010, eq. (291) to (296).
     """
     k = np.asarray(channel_uses)
     backoff = np.sqrt(k * dispersion(snr_db)) * inverse_q_function(error)
-    return np.maximum(k * capacity(snr_db) - backoff + np.log2(2 * k) / 2, 0.0)
+    return np.maximum(k * capacity(snr_db) - np.maximum(backoff - np.log2(2 * k) / 2, 0.0), 0.0)
 
 
 def normal_approximation_error(bits: Values, channel_uses: Values, snr_db: Values) -> Values:
-    """The lowest block error rate of a code with so many bits and channel uses: inverse of the former."""
+    """The lowest block error rate of a code with so many bits and channel uses: inverse of the former.
+
+    Q((k C + log2(2k) / 2 - bits) / sqrt(k V)). Void where the former is cut: for more than k C bits, and far
+    too low for any where sqrt(k V) is not above log2(2k) / 2, as in 1000 uses below some -20 dB.
+    """
     k = np.asarray(channel_uses)
     margin = k * capacity(snr_db) + np.log2(2 * k) / 2 - bits
     return q_function(margin / np.sqrt(k * dispersion(snr_db)))

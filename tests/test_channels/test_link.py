@@ -234,3 +234,20 @@ def test_ideal_link_at_finite_length_follows_the_normal_approximation() -> None:
     assert not link.succeeds(received, bits + 2).any()
     with pytest.raises(ChannelError, match="outside"):
         IdealLink(0.7)
+
+
+def test_nothing_crosses_a_dead_channel() -> None:
+    """The logarithm of the normal approximation alone would be 7.8 bits of 25 000 uses."""
+    dead = torch.zeros(1, 25_000, dtype=torch.complex64)
+    received = Received(dead, dead, torch.ones(1, 1))
+    for link in (IdealLink(), IdealLink(1e-3)):
+        assert link.carried_bits(received).item() == 0
+        assert not link.succeeds(received, 1).any()
+    faint = transmit(AWGN(), torch.ones(2, 1000, dtype=torch.complex64), -40.0, streams(2))
+    assert (IdealLink(0.4).carried_bits(faint) <= IdealLink().carried_bits(faint)).all()
+
+
+@pytest.mark.parametrize("outage", [-0.1, 1.0, 1.5, math.nan])
+def test_a_share_of_outages_outside_its_range_is_refused(outage: float) -> None:
+    with pytest.raises(ChannelError, match=r"^outage of .* is outside \[0, 1\)"):
+        IdealLink().payload_bits(RayleighBlockFading(8), 10.0, 64, outage)

@@ -168,6 +168,14 @@ def test_dispersion_and_the_inverse_of_the_approximation() -> None:
     assert float(theory.normal_approximation_bits(10.0, -20.0, 1e-6)) == 0.0
 
 
+def test_the_normal_approximation_stays_below_capacity() -> None:
+    """The logarithm alone would carry 5.5 bits through 1000 uses at -40 dB, which have a capacity of 0.14."""
+    snr_db = np.linspace(-60.0, 20.0, 81)
+    for uses in (1.0, 100.0, 1000.0):
+        bits = np.asarray(theory.normal_approximation_bits(uses, snr_db, 1e-3))
+        assert np.all(bits <= uses * np.asarray(theory.capacity(snr_db)))
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ChannelError, match="at least one block"):
         theory.outage_rayleigh(1.0, 10.0, 0)
