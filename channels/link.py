@@ -16,14 +16,11 @@ from channels.channel import Channel, Received
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
-from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message
+from channels.mcs import MCS_TABLE, SIZES, Mcs, announced_sizes, header_of, largest_message
 from channels.realisations import realisations
 
 FRAME_BITS = 8
 """What `frame` adds to a payload."""
-
-SIZES = 64
-"""Message lengths that the size field of a header can announce: 64ths of the longest."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -105,7 +102,7 @@ class DigitalLink:
 
     def sizes(self, data_uses: int) -> tuple[int, ...]:
         """Message lengths that the header can announce, longest first, in whole bytes."""
-        return _sizes(self.payload_bits(data_uses))
+        return announced_sizes(self.payload_bits(data_uses))
 
     def send(self, bits: UInt8[Tensor, " n"], data_uses: int) -> Complex[Tensor, "1 uses"]:
         """Symbols of a message of at most `payload_bits(data_uses)` bits; zeros pad it to the next size.
@@ -119,7 +116,7 @@ class DigitalLink:
                 f"message of {bits.numel()} bits, but {data_uses} channel uses of {self.mcs.name} "
                 f"carry 1..{longest}; raise rho or shorten it"
             )
-        sizes = _sizes(longest)
+        sizes = announced_sizes(longest)
         field = max(q for q, size in enumerate(sizes) if size >= bits.numel())
         message = torch.nn.functional.pad(bits, (0, sizes[field] - bits.numel()))
         message = message ^ _whitening(sizes[field]).to(bits.device)
@@ -146,7 +143,7 @@ class DigitalLink:
             longest = largest_message(mcs, header, data_uses) if mcs else 0
             if not mcs or not longest:
                 continue
-            size = _sizes(longest)[value % SIZES]
+            size = announced_sizes(longest)[value % SIZES]
             plan = self._block(mcs, size, data_uses)
             here = (announced == value).nonzero()[:, 0]
             for group in here.split(max(1, _MAX_LLRS // plan.coded_bits)):
@@ -257,10 +254,6 @@ def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:
     noise_var = received.noise_var
     noise_var = noise_var.expand(batch, 1) if noise_var.shape[1] == 1 else noise_var[:, positions]
     return Received(received.y[:, positions], received.h[:, positions], noise_var)
-
-
-def _sizes(longest: int) -> tuple[int, ...]:
-    return tuple(max(8, longest * (SIZES - q) // SIZES // 8 * 8) for q in range(SIZES)) if longest else ()
 
 
 @functools.lru_cache(maxsize=8)

@@ -74,6 +74,9 @@ rows of Table 5.1.3.1-3 in steps of about 2 dB, so that links work down to some 
 five bits.
 """
 
+SIZES = 64
+"""Message lengths that the size field of a header can announce: 64ths of the longest."""
+
 
 def header_of(mcs: Mcs, adapted: bool, data_uses: int) -> ControlHeader:
     """The control header of a link.
@@ -99,6 +102,11 @@ def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
             return bits
         bits -= -(-excess // 8) * 8
     return 0
+
+
+def announced_sizes(longest: int) -> tuple[int, ...]:
+    """Message lengths that a header can announce, longest first, in whole bytes; none if the longest is 0."""
+    return tuple(max(8, longest * (SIZES - q) // SIZES // 8 * 8) for q in range(SIZES)) if longest else ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -161,9 +169,10 @@ def predicted_failure(
     E[1 - (1 - P_header(h)) prod over code blocks of (1 - BLER(effective SNR of the block))]
 
     The mean is over 200 realisations of the channel itself, always the same. The effective SNR is the one at
-    which AWGN carries the mutual information per bit that the uses of the block carry on average (MIESM). A
-    message shorter than the link's longest has a lower code rate R' and needs R' / R of the information.
-    Errors that `h` and `noise_var` do not show are not in it.
+    which AWGN carries the mutual information per bit that the uses of the block carry on average (MIESM). The
+    message is padded to the next size that the header can announce, as `DigitalLink.send` does. Shorter than
+    the link's longest it has a lower code rate R' and needs R' / R of the information. Errors that `h` and
+    `noise_var` do not show are not in it.
 
     Args:
         mcs: Constellation and code rate.
@@ -181,10 +190,12 @@ def predicted_failure(
         systems", PIMRC 2005.
     """
     header = header_of(mcs, adapted, data_uses)
-    if not 0 < info_bits <= largest_message(mcs, header, data_uses):
+    longest = largest_message(mcs, header, data_uses)
+    if not 0 < info_bits <= longest:
         return 1.0
+    size = min(size for size in announced_sizes(longest) if size >= info_bits)
     coded_bits = (data_uses - header.uses) * mcs.bits_per_symbol
-    plan = TransportBlock(info_bits, coded_bits, mcs.bits_per_symbol)
+    plan = TransportBlock(size, coded_bits, mcs.bits_per_symbol)
     seen = _realisations(channel, snr_db, data_uses)
     pieces = seen.snr.shape[1]
     # Mean information per bit of every code block; the header's uses count as if they were spread evenly.

@@ -124,6 +124,19 @@ def test_failure_falls_with_snr_and_with_a_shorter_message() -> None:
     assert predicted_failure(mcs, AWGN(), 60.0, longest + 8, data_uses) == 1.0
 
 
+@pytest.mark.parametrize("adapted", [False, True])
+def test_padding_to_the_next_size_is_predicted(adapted: bool) -> None:
+    """One bit more than a size that can be announced is sent, and lost, as the next size is."""
+    mcs, data_uses = MCS_TABLE[6], 2000
+    sizes = DigitalLink(mcs, adapted=adapted).sizes(data_uses)
+
+    def failure(bits: int) -> float:
+        return predicted_failure(mcs, AWGN(), -1.2, bits, data_uses, adapted)
+
+    assert failure(sizes[9]) < failure(sizes[9] + 1) == failure(sizes[8] - 8) == failure(sizes[8])
+    assert failure(1) == failure(sizes[-1])
+
+
 def test_choice_keeps_its_promise() -> None:
     data_uses, batch = 2000, 200
     for channel, snr_db in ((AWGN(), 8.0), (RayleighBlockFading(8), 12.0)):
