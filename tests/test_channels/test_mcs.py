@@ -149,6 +149,12 @@ def test_choice_keeps_its_promise() -> None:
         assert predicted(faster, channel, snr_db, data_uses) > 0.05
 
 
+@pytest.mark.parametrize(("data_uses", "lowest_db"), [(4096, -7.4), (24_576, -11.2)])
+def test_an_adapting_link_ends_where_its_header_does(data_uses: int, lowest_db: float) -> None:
+    assert choose_mcs(AWGN(), lowest_db + 0.05, data_uses) is not None
+    assert choose_mcs(AWGN(), lowest_db - 0.15, data_uses) is None
+
+
 def test_choice_rises_with_snr_and_ends_in_none() -> None:
     chosen = [choose_mcs(AWGN(), snr_db, 5000) for snr_db in (-30.0, -5.0, 0.0, 10.0, 20.0, 40.0)]
     assert chosen[0] is None
