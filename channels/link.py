@@ -5,7 +5,6 @@
 # pyright: reportUnknownLambdaType=false
 
 import functools
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -13,18 +12,15 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int, UInt8
 from torch import Tensor
 
-from channels.channel import Channel, Received, transmit
+from channels.channel import Channel, Received
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import QPSK, ControlHeader
-from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message
-from channels.streams import NamedStreams
+from channels.header import ControlHeader
+from channels.mcs import MCS_TABLE, SIZES, Mcs, announced_sizes, header_of, largest_message
+from channels.realisations import realisations
 
 FRAME_BITS = 8
 """What `frame` adds to a payload."""
-
-SIZES = 64
-"""Message lengths that the size field of a header can announce: 64ths of the longest."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -106,7 +102,7 @@ class DigitalLink:
 
     def sizes(self, data_uses: int) -> tuple[int, ...]:
         """Message lengths that the header can announce, longest first, in whole bytes."""
-        return _sizes(self.payload_bits(data_uses))
+        return announced_sizes(self.payload_bits(data_uses))
 
     def send(self, bits: UInt8[Tensor, " n"], data_uses: int) -> Complex[Tensor, "1 uses"]:
         """Symbols of a message of at most `payload_bits(data_uses)` bits; zeros pad it to the next size.
@@ -120,7 +116,7 @@ class DigitalLink:
                 f"message of {bits.numel()} bits, but {data_uses} channel uses of {self.mcs.name} "
                 f"carry 1..{longest}; raise rho or shorten it"
             )
-        sizes = _sizes(longest)
+        sizes = announced_sizes(longest)
         field = max(q for q, size in enumerate(sizes) if size >= bits.numel())
         message = torch.nn.functional.pad(bits, (0, sizes[field] - bits.numel()))
         message = message ^ _whitening(sizes[field]).to(bits.device)
@@ -147,7 +143,7 @@ class DigitalLink:
             longest = largest_message(mcs, header, data_uses) if mcs else 0
             if not mcs or not longest:
                 continue
-            size = _sizes(longest)[value % SIZES]
+            size = announced_sizes(longest)[value % SIZES]
             plan = self._block(mcs, size, data_uses)
             here = (announced == value).nonzero()[:, 0]
             for group in here.split(max(1, _MAX_LLRS // plan.coded_bits)):
@@ -203,24 +199,22 @@ class IdealLink:
 
         On AWGN this is the capacity (or the normal approximation) of so many uses; with fading it is the
         outage capacity of the budget.
+
+        Raises:
+            ChannelError: `outage` is outside [0, 1), or what the receiver believes of the channel is wrong, as
+                behind `NoCSI` over fading.
         """
-        carried: list[Tensor] = []
-        starts = [0, *range(2, 200, max(1, _USES_AT_ONCE // max(data_uses, 1))), 200]
-        for start, end in itertools.pairwise(starts):
-            rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
-            x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
-            received = transmit(channel, x, snr_db, rng.fork("channel"))
-            carried.append(self.carried_bits(received))
-            if start == 0 and float(carried[0].max() - carried[0].min()) == 0:
-                break  # no fading: all realisations are alike
-        values = torch.cat(carried).sort().values
+        if not 0 <= outage < 1:
+            raise ChannelError(f"outage of {outage:g} is outside [0, 1); give the share that may be lost")
+        parts = realisations(channel, snr_db, data_uses)
+        values = torch.cat([self.carried_bits(received) for received in parts]).sort().values
         return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
 
     def carried_bits(self, received: Received) -> Float[Tensor, " batch"]:
         """Bits that the gains and noise of each reception carry; y itself is not looked at.
 
         sum over uses of log2(1 + |h|^2 / N0); with a target error, the sum less
-        sqrt(sum of V(|h|^2 / N0)) Qinv(error) - log2(2k) / 2.
+        sqrt(sum of V(|h|^2 / N0)) Qinv(error) - log2(2k) / 2, but no more than the sum.
         """
         uses = received.y.shape[1]
         snr = (received.h.abs().square() / received.noise_var).double()
@@ -228,7 +222,8 @@ class IdealLink:
         if self.target_error is not None:
             variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
             deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
-            carried = carried - variance.sqrt() * deviations + math.log2(max(2 * uses, 1)) / 2
+            backoff = variance.sqrt() * deviations - math.log2(max(2 * uses, 1)) / 2
+            carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would outweigh the rest
         return carried
 
     def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
@@ -251,7 +246,6 @@ def unframe(bits: UInt8[Tensor, " n"]) -> bytes | None:
 
 
 _MAX_LLRS = 2**25  # decoded in one call, which bounds its memory to some 500 MB
-_USES_AT_ONCE = 2**21  # drawn in one call
 
 
 def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:
@@ -260,10 +254,6 @@ def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:
     noise_var = received.noise_var
     noise_var = noise_var.expand(batch, 1) if noise_var.shape[1] == 1 else noise_var[:, positions]
     return Received(received.y[:, positions], received.h[:, positions], noise_var)
-
-
-def _sizes(longest: int) -> tuple[int, ...]:
-    return tuple(max(8, longest * (SIZES - q) // SIZES // 8 * 8) for q in range(SIZES)) if longest else ()
 
 
 @functools.lru_cache(maxsize=8)

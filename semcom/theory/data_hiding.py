@@ -145,7 +145,7 @@ def optimal_channel(
         distortion: d_ij from host symbol i to stego symbol j, not negative, zeros on the diagonal.
         rate_nats: L, not negative.
         perception: Of p and r; None for no bound.
-        most_perception: P, not negative.
+        most_perception: P, not negative; inf for no bound.
 
     Raises:
         InvalidOption: An argument outside its range.
@@ -165,6 +165,8 @@ def optimal_channel(
     p, d = _checked(host, distortion, rate_nats)
     if not most_perception >= 0:
         raise InvalidOption(f"perception of at most {most_perception:g}: it is never negative")
+    if perception is None and np.isfinite(most_perception):
+        raise InvalidOption(f"perception of at most {most_perception:g}, but of no kind: say how it is measured")
     bounded = None if np.isinf(most_perception) else perception
     if bounded is not None:
         least = least_perception(p, rate_nats, bounded)

@@ -8,6 +8,7 @@ from instances import CHANNELS
 
 from channels import Interleaved, NamedStreams, NoCSI, SharedStreams, transmit
 from channels.errors import ChannelError
+from channels.realisations import realisations
 
 ITEMS = 150
 
@@ -75,6 +76,17 @@ def test_noise_variance_is_what_the_receiver_believes(channel):
     for share in wrong.unflatten(0, (-1, 3)).unbind(1):
         mean, error = mean_and_error(share)
         assert abs(mean - 1) < 5 * error
+
+
+@every_channel
+@pytest.mark.parametrize("uses", [64, 1000])
+def test_a_belief_that_is_wrong_is_no_ground_for_predictions(channel, uses):
+    for snr_db in (0.0, 20.0):
+        if isinstance(channel, NoCSI):
+            with pytest.raises(ChannelError, match=r"^no-csi/.* estimate it by PilotAided$"):
+                list(realisations(channel, snr_db, uses))
+        else:
+            assert sum(len(received.y) for received in realisations(channel, snr_db, uses)) >= 2
 
 
 @every_channel

@@ -11,6 +11,7 @@ from channels import (
     OFDM,
     ClippedAmplifier,
     NamedStreams,
+    NoCSI,
     RayleighBlockFading,
     Received,
     theory,
@@ -18,7 +19,7 @@ from channels import (
 )
 from channels.errors import ChannelError
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame, unframe
-from channels.mcs import MCS_TABLE, Mcs
+from channels.mcs import MCS_TABLE, Mcs, predicted_failure
 
 QPSK_HALF = MCS_TABLE[6]
 
@@ -203,10 +204,24 @@ def test_ideal_link_behind_a_clipping_amplifier_stays_below_capacity() -> None:
     assert 0.9 * theory.capacity(15.0) < bits / uses < theory.capacity(15.0)
 
 
+@pytest.mark.parametrize("data_uses", [64, 5000])
+def test_no_link_is_planned_on_a_wrong_belief(data_uses: int) -> None:
+    """h = 1 would carry 3.459 bits per use, more than fading does whose gain is known."""
+    channel = NoCSI(RayleighBlockFading(64))
+    with pytest.raises(ChannelError, match="no-csi/rayleigh:64 at 10 dB"):
+        IdealLink().payload_bits(channel, 10.0, data_uses)
+    bits = DigitalLink(QPSK_HALF, adapted=True).payload_bits(data_uses)
+    with pytest.raises(ChannelError, match="no-csi/rayleigh:64 at 10 dB"):
+        predicted_failure(QPSK_HALF, channel, 10.0, bits, data_uses, True)
+    known = IdealLink().payload_bits(NoCSI(AWGN()), 10.0, data_uses)  # there the belief is the truth
+    assert known == IdealLink().payload_bits(AWGN(), 10.0, data_uses)
+
+
 def test_long_budgets_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The outage capacity is the same where one realisation alone fills the memory allowed."""
     whole = IdealLink().payload_bits(RayleighBlockFading(64), 10.0, 64)
-    monkeypatch.setattr("channels.link._USES_AT_ONCE", 64)
+    monkeypatch.setattr("channels.realisations._TO_JUDGE", 64)
+    monkeypatch.setattr("channels.realisations._AT_ONCE", 64)
     assert IdealLink().payload_bits(RayleighBlockFading(64), 10.0, 64) == whole
 
 
@@ -219,3 +234,20 @@ def test_ideal_link_at_finite_length_follows_the_normal_approximation() -> None:
     assert not link.succeeds(received, bits + 2).any()
     with pytest.raises(ChannelError, match="outside"):
         IdealLink(0.7)
+
+
+def test_nothing_crosses_a_dead_channel() -> None:
+    """The logarithm of the normal approximation alone would be 7.8 bits of 25 000 uses."""
+    dead = torch.zeros(1, 25_000, dtype=torch.complex64)
+    received = Received(dead, dead, torch.ones(1, 1))
+    for link in (IdealLink(), IdealLink(1e-3)):
+        assert link.carried_bits(received).item() == 0
+        assert not link.succeeds(received, 1).any()
+    faint = transmit(AWGN(), torch.ones(2, 1000, dtype=torch.complex64), -40.0, streams(2))
+    assert (IdealLink(0.4).carried_bits(faint) <= IdealLink().carried_bits(faint)).all()
+
+
+@pytest.mark.parametrize("outage", [-0.1, 1.0, 1.5, math.nan])
+def test_a_share_of_outages_outside_its_range_is_refused(outage: float) -> None:
+    with pytest.raises(ChannelError, match=r"^outage of .* is outside \[0, 1\)"):
+        IdealLink().payload_bits(RayleighBlockFading(8), 10.0, 64, outage)

@@ -124,6 +124,19 @@ def test_failure_falls_with_snr_and_with_a_shorter_message() -> None:
     assert predicted_failure(mcs, AWGN(), 60.0, longest + 8, data_uses) == 1.0
 
 
+@pytest.mark.parametrize("adapted", [False, True])
+def test_padding_to_the_next_size_is_predicted(adapted: bool) -> None:
+    """One bit more than a size that can be announced is sent, and lost, as the next size is."""
+    mcs, data_uses = MCS_TABLE[6], 2000
+    sizes = DigitalLink(mcs, adapted=adapted).sizes(data_uses)
+
+    def failure(bits: int) -> float:
+        return predicted_failure(mcs, AWGN(), -1.2, bits, data_uses, adapted)
+
+    assert failure(sizes[9]) < failure(sizes[9] + 1) == failure(sizes[8] - 8) == failure(sizes[8])
+    assert failure(1) == failure(sizes[-1])
+
+
 def test_choice_keeps_its_promise() -> None:
     data_uses, batch = 2000, 200
     for channel, snr_db in ((AWGN(), 8.0), (RayleighBlockFading(8), 12.0)):
@@ -134,6 +147,12 @@ def test_choice_keeps_its_promise() -> None:
         assert mcs.bits_per_use < float(theory.capacity(snr_db))
         faster = DigitalLink(MCS_TABLE[mcs.index + 1], adapted=True)
         assert predicted(faster, channel, snr_db, data_uses) > 0.05
+
+
+@pytest.mark.parametrize(("data_uses", "lowest_db"), [(4096, -7.4), (24_576, -11.2)])
+def test_an_adapting_link_ends_where_its_header_does(data_uses: int, lowest_db: float) -> None:
+    assert choose_mcs(AWGN(), lowest_db + 0.05, data_uses) is not None
+    assert choose_mcs(AWGN(), lowest_db - 0.15, data_uses) is None
 
 
 def test_choice_rises_with_snr_and_ends_in_none() -> None:

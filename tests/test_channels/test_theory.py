@@ -136,6 +136,25 @@ def test_outage_of_many_blocks_against_simulation(fading_blocks: int) -> None:
     assert abs(measured - expected) < 5 * math.sqrt(expected * (1 - expected) / count)
 
 
+@pytest.mark.parametrize(
+    ("rate", "snr_db", "fading_blocks", "exact"),
+    # by the same convolution on 2^20 steps, whose error is a 4096th of that on 2^14
+    [
+        (
+            2.7,
+            10.0,
+            500,
+            2.314859e-4,
+        ),  # warnings are errors: none of an overflow where blocks * R is above 1024
+        (2.75, 10.0, 1000, 8.667710e-5),
+        (0.13, -10.0, 1000, 0.2954164),
+        (5.5, 20.0, 300, 6.867975e-5),
+    ],
+)
+def test_outage_of_very_many_blocks(rate: float, snr_db: float, fading_blocks: int, exact: float) -> None:
+    assert float(theory.outage_rayleigh(rate, snr_db, fading_blocks)) == pytest.approx(exact, rel=1e-3)
+
+
 def meta_converse_bits(channel_uses: int, snr: float, error: float) -> float:
     """Upper bound on the bits of any code with equal-power words: Polyanskiy et al. 2010, theorem 41.
 
@@ -166,6 +185,14 @@ def test_dispersion_and_the_inverse_of_the_approximation() -> None:
     bits = float(theory.normal_approximation_bits(300.0, 4.0, 1e-4))
     assert float(theory.normal_approximation_error(bits, 300.0, 4.0)) == pytest.approx(1e-4, rel=1e-9)
     assert float(theory.normal_approximation_bits(10.0, -20.0, 1e-6)) == 0.0
+
+
+def test_the_normal_approximation_stays_below_capacity() -> None:
+    """The logarithm alone would carry 5.5 bits through 1000 uses at -40 dB, which have a capacity of 0.14."""
+    snr_db = np.linspace(-60.0, 20.0, 81)
+    for uses in (1.0, 100.0, 1000.0):
+        bits = np.asarray(theory.normal_approximation_bits(uses, snr_db, 1e-3))
+        assert np.all(bits <= uses * np.asarray(theory.capacity(snr_db)))
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -133,3 +133,5 @@ def test_refusals() -> None:
         optimal_channel(BINARY, np.ones((2, 2)), 0.1)
     with pytest.raises(InvalidOption, match="never negative"):
         optimal_channel(BINARY, HAMMING, -0.1)
+    with pytest.raises(InvalidOption, match=r"at most 0\.01, but of no kind"):
+        optimal_channel(BINARY, HAMMING, 0.1, most_perception=0.01)

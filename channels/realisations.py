@@ -1,0 +1,66 @@
+"""Receptions that a transmitter can imagine beforehand, because it knows the law of the channel."""
+
+# torch's and numpy's stubs leave types open
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from channels.channel import Channel, Received, transmit
+from channels.errors import ChannelError
+from channels.header import QPSK
+from channels.streams import NamedStreams
+
+COUNT = 200
+"""Realisations of a channel that fades."""
+
+_AT_ONCE = 2**21  # channel uses drawn in one call
+_TO_JUDGE = 2**14  # channel uses that show the noise variance to 1 %
+
+
+def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Received]:
+    """200 receptions of known QPSK, always the same, in parts; without fading the first part alone.
+
+    What the receiver believes is held against what was sent:
+
+        E|y - h x|^2 <= E noise_var + min(E noise_var, E|h|^2).
+
+    Estimates from pilots keep to it, and so does the gain of an amplifier that clips, which is not that of
+    every item. Five standard errors of the mean over the realisations are forgiven.
+
+    Args:
+        channel: Any channel.
+        snr_db: Average SNR.
+        data_uses: Data symbols of each reception.
+
+    Raises:
+        ChannelError: The receiver's belief is wrong, as behind `NoCSI` over fading: nothing can be told from
+            it.
+    """
+    wrong: list[Tensor] = []
+    snr: list[Tensor] = []
+    first = min(COUNT, max(2, _TO_JUDGE // max(data_uses, 1)))
+    starts = [0, *range(first, COUNT, max(1, _AT_ONCE // max(data_uses, 1))), COUNT]
+    for start, end in itertools.pairwise(starts):
+        rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
+        x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
+        received = transmit(channel, x, snr_db, rng.fork("channel"))
+        noise_var = received.noise_var.double().mean(1)
+        wrong.append((received.y - received.h * x).abs().square().double().mean(1) / noise_var - 1)
+        snr.append(received.h.abs().square().double().mean(1) / noise_var)
+        yield received
+        per_use = received.h.abs() / received.noise_var.sqrt()
+        alike = torch.allclose(per_use, per_use[:1].expand_as(per_use), rtol=1e-5, atol=0)  # but for rounding
+        if start == 0 and alike and float(wrong[0].mean()) <= 3 / math.sqrt(max(end * data_uses, 1)):
+            return
+    excess, allowed = torch.cat(wrong), min(1.0, float(torch.cat(snr).mean()))
+    if float(excess.mean() - 5 * excess.std() / math.sqrt(COUNT)) > allowed:
+        raise ChannelError(
+            f"{channel.name} at {snr_db:g} dB: |y - h x|^2 is {1 + float(excess.mean()):.3g} times the noise "
+            f"variance that the receiver believes, at most {1 + allowed:.3g} is sound; what the link carries "
+            "cannot be told: give the receiver the gain, or estimate it by PilotAided"
+        )
