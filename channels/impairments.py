@@ -10,7 +10,7 @@ from jaxtyping import Complex, Float, Int
 from scipy.special import lambertw  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from torch import Tensor
 
-from channels.channel import Received, SnrDb, spell
+from channels.channel import Received, SnrDb, check_state, spell
 from channels.errors import ChannelError
 from channels.fading import FlatChannel
 from channels.streams import Streams
@@ -129,9 +129,10 @@ class PhaseNoise:
         return (rng.normal("phase noise", (samples,)).double() * math.sqrt(variance)).cumsum(1)
 
     def apply(
-        self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "batch samples"]
+        self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "_ _"]
     ) -> Complex[Tensor, "batch samples"]:
         """Rotate."""
+        check_state(x, state)
         return x * torch.polar(torch.ones_like(state), state).to(x)
 
     def gains(
@@ -186,9 +187,10 @@ class CarrierOffset:
         return 2 * math.pi * offset * time
 
     def apply(
-        self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "batch samples"]
+        self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "_ _"]
     ) -> Complex[Tensor, "batch samples"]:
         """Rotate."""
+        check_state(x, state)
         return x * torch.polar(torch.ones_like(state), state).to(x)
 
     def gains(
