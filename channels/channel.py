@@ -34,9 +34,8 @@ class Received:
         return Received(self.y[:, uses], self.h[:, uses], noise_var)
 
     def item(self, index: int) -> "Received":
-        """One batch element, as a batch of one."""
-        one = slice(index, index + 1)
-        return Received(self.y[one], self.h[one], self.noise_var[one])
+        """One batch element, as a batch of one; negative indices count from the end."""
+        return Received(self.y[index][None], self.h[index][None], self.noise_var[index][None])
 
 
 @runtime_checkable
