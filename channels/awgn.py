@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from channels.channel import Received, SnrDb, noise_var_column
+from channels.channel import Received, SnrDb, check_state, noise_var_column
 from channels.streams import Streams
 
 
@@ -49,6 +49,7 @@ class AWGN:
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: AWGNState) -> Received:
         """Add the noise."""
+        check_state(x, state.noise)
         return Received(x + state.noise.to(x), torch.ones_like(x), state.noise_var.to(x.device))
 
     def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from channels.errors import ChannelError
@@ -34,9 +34,8 @@ class Received:
         return Received(self.y[:, uses], self.h[:, uses], noise_var)
 
     def item(self, index: int) -> "Received":
-        """One batch element, as a batch of one."""
-        one = slice(index, index + 1)
-        return Received(self.y[one], self.h[one], self.noise_var[one])
+        """One batch element, as a batch of one; negative indices count from the end."""
+        return Received(self.y[index][None], self.h[index][None], self.noise_var[index][None])
 
 
 @runtime_checkable
@@ -70,7 +69,15 @@ class Channel(Protocol):
 
 
 def transmit(channel: Channel, x: Complex[Tensor, "batch uses"], snr_db: SnrDb, rng: Streams) -> Received:
-    """Draw and apply at once."""
+    """Draw and apply at once.
+
+    Raises:
+        ChannelError: Items in x and in `rng` are not as many, or SNRs neither one nor as many.
+    """
+    if x.shape[0] != rng.batch:
+        raise ChannelError(
+            f"{x.shape[0]} items of symbols, but streams of {rng.batch}; name each, for noise of its own"
+        )
     return channel.apply(x, channel.draw(x.shape[1], snr_db, rng))
 
 
@@ -78,7 +85,8 @@ def noise_var_column(snr_db: SnrDb, batch: int) -> Float[Tensor, "batch 1"]:
     """N0 = 10^(-snr_db/10) as a column [batch, 1].
 
     Raises:
-        ChannelError: The SNR is not finite, or outside -100..200 dB, where float32 arithmetic ends.
+        ChannelError: The SNR is not finite, or outside -100..200 dB, where float32 arithmetic ends; or there
+            are several, but not one for each item.
     """
     column_db = torch.as_tensor(snr_db, dtype=torch.float32).reshape(-1, 1)
     outside = column_db[~((column_db >= -100) & (column_db <= 200))]  # NaN included
@@ -86,7 +94,22 @@ def noise_var_column(snr_db: SnrDb, batch: int) -> Float[Tensor, "batch 1"]:
         raise ChannelError(
             f"SNR of {outside[0].item():g} dB is outside -100..200 dB; give a finite SNR in that range"
         )
+    if len(column_db) not in (1, batch):
+        raise ChannelError(f"{len(column_db)} SNRs for {batch} items: give one, or one for each")
     return (10.0 ** (-column_db / 10.0)).expand(batch, 1)
+
+
+def check_state(x: Complex[Tensor, "_ _"], noise: Shaped[Tensor, "_ _"]) -> None:
+    """Refuse symbols that the state of a channel was not drawn for.
+
+    Raises:
+        ChannelError: Noise of another number of items or uses.
+    """
+    if x.shape != noise.shape:
+        raise ChannelError(
+            f"symbols of {x.shape[0]} items, {x.shape[1]} uses on a state drawn for {noise.shape[0]} items, "
+            f"{noise.shape[1]} uses; draw one of that size"
+        )
 
 
 def spell(value: float) -> str:

@@ -116,10 +116,12 @@ class Constellation:
         matched = received.h.conj() * received.y * precision
         if self.size == 2:  # only the direction of (1 + j) / sqrt(2) carries the bit
             return 4.0 * self.levels[0] * 0.5**0.5 * (matched.real + matched.imag)
-        projected = torch.view_as_real(matched)  # [batch, uses, 2]
+        projected = torch.view_as_real(matched.resolve_conj())  # [batch, uses, 2]
         if self.size == 4:  # two levels a and -a: both sums have one term
             return 4.0 * self.levels[0] * projected.reshape(batch, -1)
-        gain = (torch.view_as_real(received.h).square().sum(-1) * precision)[..., None].expand(-1, -1, 2)
+        gain = (torch.view_as_real(received.h.resolve_conj()).square().sum(-1) * precision)[..., None].expand(
+            -1, -1, 2
+        )
         bits = self.bits_per_symbol // 2
         llr = torch.empty(batch, uses, bits, 2, dtype=projected.dtype, device=projected.device)
         for item in range(batch):

@@ -43,4 +43,4 @@ def mmse(received: Received) -> tuple[Complex[Tensor, "batch uses"], Float[Tenso
 
 
 def _power(h: Complex[Tensor, "batch uses"]) -> Float[Tensor, "batch uses"]:
-    return torch.view_as_real(h).square().sum(-1)
+    return torch.view_as_real(h.resolve_conj()).square().sum(-1)

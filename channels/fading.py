@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from channels.channel import Channel, Received, SnrDb, noise_var_column, spell
+from channels.channel import Channel, Received, SnrDb, check_state, noise_var_column, spell
 from channels.errors import ChannelError
 from channels.streams import Streams
 
@@ -272,5 +272,6 @@ def _state(h: Tensor, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
 
 
 def _apply(x: Tensor, state: FlatFadingState) -> Received:
+    check_state(x, state.noise)
     h = state.h.to(x)
     return Received(h * x + state.noise.to(x), h, state.noise_var.to(x.device))

@@ -10,7 +10,7 @@ from jaxtyping import Complex, Float, Int
 from scipy.special import lambertw  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from torch import Tensor
 
-from channels.channel import Received, SnrDb, spell
+from channels.channel import Received, SnrDb, check_state, spell
 from channels.errors import ChannelError
 from channels.fading import FlatChannel
 from channels.streams import Streams
@@ -62,7 +62,7 @@ class ClippedAmplifier:
         """Clip and scale back to the power of the input."""
         if not x.shape[1]:
             return x
-        power = torch.view_as_real(x).square().sum(-1)
+        power = torch.view_as_real(x.resolve_conj()).square().sum(-1)
         limit = self._limit(power.detach()).clamp_min(TINY_POWER)
         clipped = x * torch.where(power > limit, (limit / power.clamp_min(TINY_POWER)).sqrt(), 1.0)
         left = torch.minimum(power, limit).mean(1, keepdim=True)
@@ -78,7 +78,7 @@ class ClippedAmplifier:
 
     def _useful(self) -> float:
         """Share of the power of a clipped Gaussian waveform that is in proportion to the input (Bussgang)."""
-        ratio = 10 ** (self.papr_db / 10)
+        ratio = max(10 ** (self.papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
         limit = float((ratio + lambertw(-ratio * math.exp(-ratio))).real)  # A^2 = ratio (1 - exp(-A^2))
         scale = 1 - math.exp(-limit) + 0.5 * math.sqrt(math.pi * limit) * math.erfc(math.sqrt(limit))
         return scale**2 / (1 - math.exp(-limit))
@@ -129,9 +129,10 @@ class PhaseNoise:
         return (rng.normal("phase noise", (samples,)).double() * math.sqrt(variance)).cumsum(1)
 
     def apply(
-        self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "batch samples"]
+        self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "_ _"]
     ) -> Complex[Tensor, "batch samples"]:
         """Rotate."""
+        check_state(x, state)
         return x * torch.polar(torch.ones_like(state), state).to(x)
 
     def gains(
@@ -186,9 +187,10 @@ class CarrierOffset:
         return 2 * math.pi * offset * time
 
     def apply(
-        self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "batch samples"]
+        self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "_ _"]
     ) -> Complex[Tensor, "batch samples"]:
         """Rotate."""
+        check_state(x, state)
         return x * torch.polar(torch.ones_like(state), state).to(x)
 
     def gains(

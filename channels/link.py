@@ -201,8 +201,8 @@ class IdealLink:
         outage capacity of the budget.
 
         Raises:
-            ChannelError: `outage` is outside [0, 1), or what the receiver believes of the channel is wrong, as
-                behind `NoCSI` over fading.
+            ChannelError: `outage` is outside [0, 1), or what the receiver believes of the channel is wrong,
+                as behind `NoCSI` over fading.
         """
         if not 0 <= outage < 1:
             raise ChannelError(f"outage of {outage:g} is outside [0, 1); give the share that may be lost")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from channels.channel import Received, SnrDb, noise_var_column
+from channels.channel import Received, SnrDb, check_state, noise_var_column
 from channels.errors import ChannelError
 from channels.estimation import Taps, linear_gains, wiener_gains
 from channels.streams import NamedStreams, Streams
@@ -179,7 +179,9 @@ class OFDM:
         grid = torch.where(pilot, self._pilot_values(symbols, x), 0.0).expand(x.shape[0], -1, -1)
         data = (~pilot).flatten().nonzero().flatten()[: x.shape[1]]
         grid = grid.flatten(1).index_copy(1, data, x).reshape(x.shape[0], *pilot.shape)
-        samples = apply_stages(self.waveform, self._modulate(grid), state.stages)
+        samples = self._modulate(grid)
+        check_state(samples, state.noise)
+        samples = apply_stages(self.waveform, samples, state.stages)
         return self._demodulate(samples + state.noise.to(samples)), data
 
     def _modulate(self, grid: Tensor) -> Tensor:

@@ -16,15 +16,23 @@ def pack(values: Float[Tensor, "batch reals"]) -> Complex[Tensor, "batch uses"]:
 
 def unpack(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, "batch reals"]:
     """Symbol i becomes the neighbouring real values (2i, 2i+1); inverse of `pack` for even counts."""
-    return torch.view_as_real(x).reshape(x.shape[0], -1)
+    return torch.view_as_real(x.resolve_conj()).reshape(x.shape[0], -1)
 
 
 def average_power(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, " batch"]:
     """Mean of |x|^2 over the uses of each item."""
-    return torch.view_as_real(x).square().sum(-1).mean(-1)
+    return torch.view_as_real(x.resolve_conj()).square().sum(-1).mean(-1)
 
 
 def normalize_power(x: Complex[Tensor, "batch uses"]) -> Complex[Tensor, "batch uses"]:
     """Scale each item to average power 1; an all-zero item stays zero."""
+    x = x * _power_of_two(x.detach())[:, None]  # exact, so that squares stay within floating point
     power = average_power(x)
     return x * torch.where(power > 0, power.clamp_min(1e-30).rsqrt(), 0.0)[:, None]
+
+
+def _power_of_two(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, " batch"]:
+    """The one that brings the largest real part of each item near 1."""
+    parts = torch.view_as_real(x.resolve_conj()).flatten(1).abs()
+    largest = torch.nn.functional.pad(parts, (0, 1)).amax(1)  # also where there are no uses
+    return torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent.clamp(-100, 100))

@@ -93,7 +93,9 @@ def ser_rayleigh(constellation_size: int, snr_db: Values) -> Values:
     share = 1 - constellation_size**-0.5
     s = 1.5 * snr / (constellation_size - 1)
     root = np.sqrt(s / (1 + s))
-    return 2 * share * (1 - root) - share**2 * (1 - root * (4 / np.pi) * np.arctan(1 / root))
+    left = 1 / (1 + s) / (1 + root)  # 1 - root without cancellation at high SNR
+    # 2 share (1 - root) - share^2 (1 - root (4 / pi) arctan(1 / root)), arctan as its distance from pi / 4
+    return share * (2 - share) * left + share**2 * root * (4 / np.pi) * np.arctan(left / (1 + root))
 
 
 def capacity(snr_db: Values) -> Values:
@@ -252,7 +254,7 @@ def _metrics(size: int, snr_db: Values) -> tuple[NDArray[np.float64], int]:
 
 def _outage_of_blocks(bits_per_use: float, snr: float, blocks: int) -> float:
     # The squared error of rounding to a cell, (blocks R / steps)^2 / 12, is that of each term.
-    steps = 2**14 * 2 ** math.ceil(math.log2(min(max(blocks / 64, 1), 64)))
+    steps = 2**14 << math.ceil(math.log2(min(max(blocks / 64, 1), 64)))
     limit = blocks * bits_per_use
     edges = np.linspace(0, limit, steps + 1)
     least = np.expm1(np.minimum(edges * math.log(2), 700.0))  # |h|^2 snr of so many bits, kept finite

@@ -166,7 +166,9 @@ def optimal_channel(
     if not most_perception >= 0:
         raise InvalidOption(f"perception of at most {most_perception:g}: it is never negative")
     if perception is None and np.isfinite(most_perception):
-        raise InvalidOption(f"perception of at most {most_perception:g}, but of no kind: say how it is measured")
+        raise InvalidOption(
+            f"perception of at most {most_perception:g}, but of no kind: say how it is measured"
+        )
     bounded = None if np.isinf(most_perception) else perception
     if bounded is not None:
         least = least_perception(p, rate_nats, bounded)

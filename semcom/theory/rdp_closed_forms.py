@@ -199,7 +199,7 @@ def _entropy(mass: float) -> float:
 
 
 def _entropy3(a: float, b: float) -> float:
-    return float(entr(a) + entr(b) + entr(1 - a - b))
+    return float(entr(a) + entr(b) + entr(max(1 - a - b, 0.0)))  # rounding may leave less than nothing
 
 
 def _require_bounds(first: float, perception: float) -> None:

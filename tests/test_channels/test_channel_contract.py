@@ -172,6 +172,20 @@ def test_names_tell_channels_apart():
 
 
 @every_channel
+def test_items_and_states_of_other_sizes_are_refused(channel):
+    """Never one noise for all items: a lone stream or state is not spread over a batch."""
+    uses = uses_of(channel, 400)
+    x = qpsk(4, uses)
+    with pytest.raises(ChannelError, match=r"^4 items of symbols, but streams of 1"):
+        transmit(channel, x, 10.0, streams(1))
+    with pytest.raises(ChannelError, match=r"^3 SNRs for 4 items"):
+        channel.draw(uses, torch.tensor([0.0, 1.0, 2.0]), streams(4))
+    for items, drawn in ((1, uses), (4, 1), (4, 2 * uses)):
+        with pytest.raises(ChannelError, match=r"^symbols of .* on a state drawn for .*$"):
+            channel.apply(x, channel.draw(drawn, 10.0, streams(items)))
+
+
+@every_channel
 def test_training_streams(channel):
     uses = uses_of(channel, 400)
     rng = SharedStreams.seeded(0, 4)

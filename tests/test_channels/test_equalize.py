@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from channels import NamedStreams, RayleighBlockFading, Received, mmse, transmit, zero_forcing
+from channels import (
+    Constellation,
+    NamedStreams,
+    RayleighBlockFading,
+    Received,
+    mmse,
+    transmit,
+    zero_forcing,
+)
 
 
 def received(uses=4000):
@@ -49,3 +57,25 @@ def test_zero_forcing_says_when_it_knows_nothing():
     r = Received(torch.ones(1, 1) + 0j, torch.zeros(1, 1) + 0j, torch.ones(1, 1))
     assert float(zero_forcing(r)[1]) > 1e15
     assert float(mmse(r)[1]) == 1.0  # the prior variance of a symbol
+
+
+def test_conjugated_gains_are_gains():
+    _, seen = received(10)
+    mirrored = Received(seen.y.conj(), seen.h.conj(), seen.noise_var)
+    for equalise in (zero_forcing, mmse):
+        estimate, error = equalise(seen)
+        again, same = equalise(mirrored)
+        assert torch.allclose(again, estimate.conj())
+        assert torch.equal(same, error)
+    qpsk = Constellation(4)
+    assert torch.allclose(qpsk.exact_llr(mirrored)[:, ::2], qpsk.exact_llr(seen)[:, ::2], rtol=1e-4)
+
+
+def test_one_item_is_found_from_either_end():
+    _, seen = received(10)
+    assert torch.equal(seen.item(-1).y, seen.y[1:])
+    assert torch.equal(seen.item(-2).h, seen.h[:1])
+    assert seen.item(1).noise_var.shape == (1, 1)
+    for index in (2, -3):
+        with pytest.raises(IndexError):
+            seen.item(index)

@@ -45,6 +45,12 @@ def test_clipping_a_gaussian_waveform_is_bussgang(papr_db):
     assert torch.allclose(y.abs().square().mean(1), x.abs().square().mean(1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("papr_db", [1e-12, 3e-8, 1e-4])
+def test_what_is_clipped_to_its_phase_keeps_pi_over_4(papr_db):
+    (paths,) = ClippedAmplifier(papr_db).paths(GRID)
+    assert paths.powers[0] == pytest.approx(math.pi / 4, rel=1e-4)
+
+
 def test_low_peaks_pass_unchanged():
     x = torch.polar(torch.ones(2, 100), torch.rand(2, 100))
     assert torch.equal(ClippedAmplifier(0.5).apply(x, None), x)

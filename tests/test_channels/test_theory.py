@@ -40,6 +40,16 @@ def test_rayleigh_error_rates_are_averages_over_awgn(size: int) -> None:
         assert float(over_rayleigh(size, 12.0)) == pytest.approx(average, rel=1e-6)
 
 
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_symbol_errors_over_rayleigh_fall_with_snr_for_ever(size: int) -> None:
+    """SER snr tends to a constant, which differences of numbers near 1 lose above 150 dB."""
+    constant = float(theory.ser_rayleigh(size, 100.0)) * 1e10
+    for snr_db in (150.0, 200.0):
+        assert float(theory.ser_rayleigh(size, snr_db)) * 10 ** (snr_db / 10) == pytest.approx(
+            constant, rel=1e-6
+        )
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_error_rates_fall_from_one_half(size: int) -> None:
     snr_db = np.linspace(-60.0, 40.0, 101)

@@ -61,3 +61,23 @@ def test_power_is_normalised_per_item() -> None:
     # a peer normalises over the batch: one loud item then silences its neighbours
     x = torch.tensor([100 + 0j, 0.01j, 0])[:, None].expand(3, 50)
     assert torch.allclose(average_power(normalize_power(x)), torch.tensor([1.0, 1.0, 0.0]))
+
+
+@pytest.mark.parametrize("amplitude", [1e-44, 1e-38, 1e-16, 1e20, 3e37])
+def test_power_of_faint_and_loud_items_is_normalised(amplitude: float) -> None:
+    """Their squares are outside the range of float32."""
+    x = torch.randn(2, 50, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    whole = normalize_power(amplitude * x)
+    # subnormal numbers are rounded: 1e-44 is seven times the smallest
+    assert torch.allclose(average_power(whole), torch.ones(2), rtol=1e-5)
+    if amplitude > 1e-37:
+        assert torch.allclose(whole, normalize_power(x), rtol=1e-5)
+    assert normalize_power(x[:, :0]).shape == (2, 0)
+
+
+def test_conjugated_symbols_are_symbols() -> None:
+    """conj() is a view that torch resolves when it must."""
+    x = torch.tensor([[1 + 2j, 3 - 4j]])
+    assert torch.equal(unpack(x.conj()), torch.tensor([[1.0, -2.0, 3.0, 4.0]]))
+    assert average_power(x.conj()).item() == 15
+    assert torch.equal(normalize_power(x.conj()), normalize_power(x).conj())

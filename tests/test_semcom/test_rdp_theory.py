@@ -63,6 +63,15 @@ def test_a_fair_coin_is_shown_true_at_no_cost() -> None:
         assert binary_rate(0.5, d, 0.0) == pytest.approx(expected)
 
 
+def test_rounding_at_the_border_leaves_no_negative_mass() -> None:
+    p = 0.030960587523624235
+    for perception, distortion in (
+        (0.030960587523624232, 0.030960587523624242),
+        (0.03096058752362423, 0.030960587523624246),
+    ):
+        assert binary_rate(p, distortion, perception) == pytest.approx(0, abs=1e-12)
+
+
 def test_borders_are_where_the_forms_change() -> None:
     for perception in (0.0, 0.01, 0.05, 0.1, 0.3):
         zero = gaussian_zero_rate_distortion(1.0, perception)
