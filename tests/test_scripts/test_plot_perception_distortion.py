@@ -68,7 +68,7 @@ def test_toy_is_as_theory_says(tmp_path: Path, module: ModuleType, monkeypatch: 
     """Means and optimal transport to five standard errors; samples as well as 15 levels allow."""
     import pandas as pd
 
-    small = {"PICTURES": 5, "SIDE": 48, "LEVELS": 15, "DDRM_SAMPLES": (1, 2), "DDRM_LEVELS": 5}
+    small = {"PICTURES": 5, "SIDE": 48, "LEVELS": 15, "DDRM_SAMPLES": (1, 2), "DDRM_LEVELS": 10}
     for name, value in small.items():
         monkeypatch.setattr(module, name, value)
     module.main(["--toy", "--out", str(tmp_path)])
