@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
+from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName, reason_of
 from semcom.options import (
     LOSSLESS,
     MAX_GRID,
@@ -687,8 +687,7 @@ def _lossless_pixels(path: Path) -> "np.ndarray":
             deep = any("16" in str(part) for tile in picture.tile for part in tile[3:])
             picture.load()
     except Exception as error:  # whatever a foreign decoder throws at damaged bytes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InvalidSource(f"{path}: not a readable picture ({reason})") from None
+        raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
     if deep or picture.mode not in ("L", "RGB") or "transparency" in picture.info:
         kind = "16 bits" if deep else f"type {picture.mode}"
         raise InvalidSource(

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from torch import Tensor
 
-from semcom.errors import InvalidSource
+from semcom.errors import InvalidSource, reason_of
 from semcom.sources import check_image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2"})
@@ -60,8 +60,7 @@ def load_image(path: Path | str) -> Item:
     except PillowImage.DecompressionBombError:
         raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
     except Exception as error:  # whatever a foreign decoder throws at damaged bytes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InvalidSource(f"{path}: not a readable picture ({reason})") from None
+        raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
     return Item.of(path.stem, np.asarray(rgb))
 
 

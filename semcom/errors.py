@@ -80,3 +80,14 @@ class PayloadTooLarge(SemcomError):
 
 class CorruptStego(SemcomError):
     """A picture that hides nothing, or that was changed since."""
+
+
+def reason_of(error: BaseException) -> str:
+    r"""The first line of what an error of another library says, or its type if it says nothing.
+
+    Example:
+        >>> reason_of(OSError("truncated\nat byte 7")), reason_of(EOFError())
+        ('truncated', 'EOFError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

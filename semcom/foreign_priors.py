@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from semcom.errors import MissingWeights
+from semcom.errors import MissingWeights, reason_of
 from semcom.guided_diffusion import Checkpoint
 from semcom.tiles import Tiled
 
@@ -97,7 +97,7 @@ def from_diffusers(source: str) -> Tiled:
         prediction = str(scheduler.config["prediction_type"])
     except Exception as error:  # diffusers and the hub raise what they like
         raise MissingWeights(
-            f"prior {source}: {_first_line(error)}; give a folder of diffusers, or look after the network"
+            f"prior {source}: {reason_of(error)}; give a folder of diffusers, or look after the network"
         ) from None
     wrong = kind or _not_told_alone(config)
     if config.get("in_channels") != 3 or prediction not in PREDICTIONS:
@@ -132,7 +132,7 @@ def from_guided_diffusion(path: Path) -> Tiled:
         network.load_state_dict(checkpoint.renamed())
     except Exception as error:  # whatever a file can hold
         raise MissingWeights(
-            f"prior {path}: {_first_line(error)}; give a checkpoint of guided-diffusion"
+            f"prior {path}: {reason_of(error)}; give a checkpoint of guided-diffusion"
         ) from None
     network = network.eval().requires_grad_(False)
     multiple = 2 ** (len(config["block_out_channels"]) - 1)
@@ -199,8 +199,3 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:  # its message advises to run whatever code the file holds
         raise ValueError("damaged, or more than weights") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -13,7 +13,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from semcom.codecs.hyperprior import MeanScaleHyperprior
-from semcom.errors import InvalidOption, MissingWeights, UnknownName
+from semcom.errors import InvalidOption, MissingWeights, UnknownName, reason_of
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
@@ -76,7 +76,7 @@ def read(path: Path) -> nn.Module:
         network = CLASSES[metadata["class"]](**json.loads(metadata["config"]))
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise MissingWeights(f"{path} is not a readable network ({str(error).splitlines()[0]})") from None
+        raise MissingWeights(f"{path} is not a readable network ({reason_of(error)})") from None
     return network.eval().requires_grad_(False)
 
 

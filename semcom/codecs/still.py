@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semcom.cells import Cells
 from semcom.codecs.codec import Quality
-from semcom.errors import CorruptPayload, InvalidOption, InvalidSource
+from semcom.errors import CorruptPayload, InvalidOption, InvalidSource, reason_of
 from semcom.sources import check_image
 
 SCALES = (8, 4, 2, 1)
@@ -248,9 +248,8 @@ def _encoding(format: StillFormat, pixels: Pixels, quality: Quality) -> Iterator
         yield
     except (OSError, ValueError) as error:
         height, width, _ = pixels.shape
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InvalidSource(
-            f"{format.name} cannot hold {width}x{height} pixels ({reason}); crop or scale it"
+            f"{format.name} cannot hold {width}x{height} pixels ({reason_of(error)}); crop or scale it"
         ) from None
 
 
@@ -261,5 +260,6 @@ def _decoding(name: str, payload: bytes) -> Iterator[None]:
             warnings.simplefilter("ignore")  # decoders warn of the damage that is reported below
             yield
     except Exception as error:  # whatever a foreign decoder throws at damaged bytes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CorruptPayload(f"{name} payload of {len(payload)} bytes cannot be decoded: {reason}") from None
+        raise CorruptPayload(
+            f"{name} payload of {len(payload)} bytes cannot be decoded: {reason_of(error)}"
+        ) from None

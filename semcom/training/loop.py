@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from channels.streams import SharedStreams
-from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged
+from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged, reason_of
 from semcom.training.muon import Muon
 from semcom.training.processes import Processes
 
@@ -327,9 +327,8 @@ class Training:
             self.best = state.get("best") if self.settings.patience is not None else None
             self.curve = [Point(**point) for point in state["curve"]]
         except UNREADABLE as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise MissingWeights(
-                f"{self.checkpoint} is not a checkpoint of this network ({reason}); "
+                f"{self.checkpoint} is not a checkpoint of this network ({reason_of(error)}); "
                 "delete it to start anew, or choose another folder"
             ) from None
 
