@@ -101,7 +101,9 @@ def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
         excess = plan.blocks * plan.block.info_bits - room
         if excess <= 0:
             return bits
-        bits -= -(-excess // 8) * 8
+        # A message shorter by a bit may take less by two CRCs, and by what makes its blocks even.
+        sure = (excess - plan.blocks - 64) * 99 // 100
+        bits -= max(8, sure // 8 * 8)
     return 0
 
 
@@ -147,6 +149,23 @@ class BlerTable:
         width = max(_interpolate(x, self.log2_bits[i], self.width_db[i]), 0.05)
         return np.asarray(q_function((snr_db - center) / width))
 
+    def efficiency(self, bits_per_symbol: int, block_bits: int, code_rate: float) -> float:
+        """Code rate over the mutual information per coded bit at which half of the blocks are lost.
+
+        Linear in the logarithm of the code rate between the rows of a constellation. Below the lowest it
+        falls or rises by the factor by which that of the next smaller constellation does.
+        """
+        rows = [mcs for mcs in MCS_TABLE if mcs.bits_per_symbol == bits_per_symbol]
+        lowest = rows[0].code_rate
+        if code_rate < lowest and bits_per_symbol > 2:
+            smaller = [self.efficiency(bits_per_symbol - 2, block_bits, rate) for rate in (code_rate, lowest)]
+            return self.efficiency(bits_per_symbol, block_bits, lowest) * smaller[0] / smaller[1]
+        x = math.log2(block_bits)
+        center_db = [_interpolate(x, self.log2_bits[mcs.index], self.center_db[mcs.index]) for mcs in rows]
+        rates = np.array([mcs.code_rate for mcs in rows])
+        at_rows = rates / np.interp(center_db, *_information_curve(bits_per_symbol))
+        return float(np.interp(math.log(code_rate), np.log(rates), at_rows))
+
 
 @functools.cache
 def shipped_bler_counts() -> NDArray[np.float64]:
@@ -172,8 +191,8 @@ def predicted_failure(
     The mean is over 200 realisations of the channel itself, always the same. The effective SNR is the one at
     which AWGN carries the mutual information per bit that the uses of the block carry on average (MIESM). The
     message is padded to the next size that the header can announce, as `DigitalLink.send` does. Shorter than
-    the link's longest it has a lower code rate R' and needs R' / R of the information. Errors that `h` and
-    `noise_var` do not show are not in it.
+    the link's longest it has a lower code rate, whose need for information is interpolated between the rows
+    measured. Errors that `h` and `noise_var` do not show are not in it.
 
     Args:
         mcs: Constellation and code rate.
@@ -204,10 +223,14 @@ def predicted_failure(
     carried = seen.information[mcs.bits_per_symbol]
     at_edges = np.stack([np.interp(edges, np.arange(pieces + 1), row) for row in carried])
     information = np.diff(at_edges, axis=1) / np.diff(edges)  # [realisations, blocks]
-    code_rate = plan.blocks * plan.block.info_bits / coded_bits
+    table, block_bits = shipped_bler_table(), plan.block.info_bits
+    row, own = (
+        rate / table.efficiency(mcs.bits_per_symbol, block_bits, rate)
+        for rate in (mcs.code_rate, plan.blocks * block_bits / coded_bits)
+    )
     snr_grid_db, information_grid = _information_curve(mcs.bits_per_symbol)
-    effective_db = np.interp(information * mcs.code_rate / code_rate, information_grid, snr_grid_db)
-    bler = shipped_bler_table().bler(mcs, plan.block.info_bits, effective_db)
+    effective_db = np.interp(information * row / own, information_grid, snr_grid_db)
+    bler = table.bler(mcs, block_bits, effective_db)
     header_pieces = np.arange(header.uses) * data_uses // header.uses * pieces // data_uses
     header_lost = header.error_bound(seen.snr[:, header_pieces].sum(1))
     return float(1 - ((1 - header_lost) * np.prod(1 - bler, axis=1)).mean())

@@ -9,14 +9,29 @@ import torch
 from channels import AWGN, NamedStreams, PilotAided, RayleighBlockFading, theory, transmit
 from channels.channel import Channel
 from channels.errors import ChannelError
+from channels.fec.transport import TransportBlock
 from channels.link import DigitalLink
-from channels.mcs import MCS_TABLE, BlerTable, choose_mcs, predicted_failure, shipped_bler_table
+from channels.mcs import (
+    MCS_TABLE,
+    BlerTable,
+    choose_mcs,
+    header_of,
+    largest_message,
+    predicted_failure,
+    shipped_bler_table,
+)
 
 
-def measured_failure(link: DigitalLink, channel: Channel, snr_db: float, data_uses: int, batch: int) -> float:
-    bits = torch.randint(
-        0, 2, (link.payload_bits(data_uses),), generator=torch.Generator().manual_seed(5), dtype=torch.uint8
-    )
+def measured_failure(
+    link: DigitalLink,
+    channel: Channel,
+    snr_db: float,
+    data_uses: int,
+    batch: int,
+    length: int | None = None,
+) -> float:
+    length = link.payload_bits(data_uses) if length is None else length
+    bits = torch.randint(0, 2, (length,), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
     rng = NamedStreams(5, tuple(f"trial={i}" for i in range(batch)))
     received = transmit(channel, link.send(bits, data_uses).expand(batch, -1), snr_db, rng)
     return 1 - link.receive(received).ok.float().mean().item()
@@ -122,6 +137,55 @@ def test_failure_falls_with_snr_and_with_a_shorter_message() -> None:
     assert failures[-1] < 1e-4
     assert predicted_failure(mcs, AWGN(), 2.0, longest // 2, data_uses) < 0.01
     assert predicted_failure(mcs, AWGN(), 60.0, longest + 8, data_uses) == 1.0
+
+
+@pytest.mark.parametrize(("index", "share"), [(4, 0.3), (7, 0.3), (8, 0.5), (18, 0.6), (23, 0.6)])
+def test_prediction_for_shorter_messages(index: int, share: float) -> None:
+    """A lower code rate of one row is farther from capacity, and its prediction good to 0.1 dB."""
+    link, data_uses, batch = DigitalLink(MCS_TABLE[index]), 1500, 400
+    bits = min(link.sizes(data_uses), key=lambda size: abs(size - share * link.payload_bits(data_uses)))
+
+    def predicted_at(snr_db: float) -> float:
+        return predicted_failure(link.mcs, AWGN(), snr_db, bits, data_uses)
+
+    middle = next(s for s in np.arange(-20.0, 30.0, 0.05) if predicted_at(float(s)) < 0.5)
+    measured = measured_failure(link, AWGN(), float(middle), data_uses, batch, bits)
+    tolerance = 5 * math.sqrt(0.25 / batch)
+    assert predicted_at(float(middle) + 0.1) - tolerance < measured
+    assert measured < predicted_at(float(middle) - 0.1) + tolerance
+
+
+def test_efficiency_is_measured_at_the_rows_and_goes_on_below_them() -> None:
+    table = shipped_bler_table()
+    for mcs in MCS_TABLE:
+        capacity_at = theory.bicm_capacity(2**mcs.bits_per_symbol, table.center_db[mcs.index])
+        for length, carried in zip(2 ** table.log2_bits[mcs.index], np.asarray(capacity_at), strict=True):
+            efficiency = table.efficiency(mcs.bits_per_symbol, round(length), mcs.code_rate)
+            assert efficiency == pytest.approx(mcs.bits_per_use / carried, rel=1e-3)
+    rates = np.arange(0.05, 0.9, 0.01)
+    for bits_per_symbol in (2, 4, 6, 8):
+        values = np.array([table.efficiency(bits_per_symbol, 2048, rate) for rate in rates])
+        assert np.all((values > 0.5) & (values < 1))
+        assert np.abs(np.diff(values)).max() < 0.03
+
+
+def test_longest_message_is_the_longest_that_keeps_to_the_code_rate() -> None:
+    """By trying one byte less after the other, from what there would be room for without any CRC."""
+    rng = np.random.default_rng(0)
+    uses = [16557, *(10 ** rng.uniform(1.5, 5, 600)).astype(int).tolist()]
+    for data_uses, index in zip(uses, [3, *rng.integers(0, 31, 600).tolist()], strict=True):
+        mcs = MCS_TABLE[index]
+        header = header_of(mcs, True, data_uses)
+        coded_bits = (data_uses - header.uses) * mcs.bits_per_symbol
+        room = math.floor(mcs.code_rate * coded_bits)
+
+        def taken(bits: int, plan_of: tuple[int, int] = (coded_bits, mcs.bits_per_symbol)) -> int:
+            plan = TransportBlock(bits, *plan_of)
+            return plan.blocks * plan.block.info_bits
+
+        longest = largest_message(mcs, header, data_uses)
+        assert longest == 0 or taken(longest) <= room
+        assert all(taken(bits) > room for bits in range(longest + 8, room - 15, 8))
 
 
 @pytest.mark.parametrize("adapted", [False, True])
