@@ -264,8 +264,8 @@ class AdaptiveDeepJSCC(nn.Module):
     def layout(self, height: int, width: int) -> "Layout":
         """Order and nominal variances of the coefficients of a picture of this size."""
         rows, columns = -(-height // BANDS), -(-width // BANDS)
-        log_variance = spectrum(self.log_spectrum, BANDS * rows, BANDS * columns)
-        steps = (16 * log_variance).round().flatten()  # coarse: float32 of another machine moves few of them
+        log_variance = spectrum(self.log_spectrum.double(), BANDS * rows, BANDS * columns)
+        steps = (16 * log_variance).round().float().flatten()  # in double, alike on every machine
         order = steps.argsort(descending=True, stable=True)
         octaves = octave_groups(BANDS * rows, BANDS * columns, order.device)
         numbers = torch.full((3 * BANDS**2,), MAPS, device=order.device)
@@ -294,7 +294,7 @@ def spectrum(
     log_spectrum: Float[Tensor, "planes nodes nodes"], height: int, width: int
 ) -> Float[Tensor, "planes height width"]:
     """log2 of the variances of a picture of this size, interpolated bilinearly between the nodes."""
-    down, across = (hats(n, log_spectrum.device) for n in (height, width))
+    down, across = (hats(n, log_spectrum.device).to(log_spectrum) for n in (height, width))
     with exact_products(log_spectrum):
         return down @ log_spectrum @ across.T
 
@@ -307,7 +307,7 @@ def hats(size: int, device: torch.device) -> Float[Tensor, "size nodes"]:
 
 def _places(size: int, device: torch.device) -> Float[Tensor, " size"]:
     """Octaves of each frequency, from 0 to 8."""
-    frequency = (torch.arange(size, device=device, dtype=torch.float32) + 0.25) / size
+    frequency = (torch.arange(size, device=device, dtype=torch.float64) + 0.25) / size
     return (1 + frequency * 2**OCTAVES).log2()
 
 

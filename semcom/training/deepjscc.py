@@ -205,6 +205,6 @@ def start_linear(network: AdaptiveDeepJSCC, pixels: Tensor) -> None:
     energy = torch.zeros(3, side, side, device=pixels.device)
     for piece in pixels.split(50):
         energy += coefficients_of(piece.permute(0, 3, 1, 2).float() / 255).square().sum(0)
-    across = hats(side, pixels.device)
+    across = hats(side, pixels.device).to(energy)
     inverse = torch.linalg.pinv(across)
     network.believe(inverse @ (energy / len(pixels)).log2() @ inverse.T)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from instances import an_adaptive_network
@@ -77,6 +78,21 @@ def test_maps_are_places() -> None:
     energy = inverse_cosine_transform(bands).square()
     near = energy[0, :, 4:7, 10:13].sum((1, 2)) / energy[0].sum((1, 2))
     assert float(near[:256].min()) > 0.7
+
+
+@pytest.mark.parametrize("side", [64, 256, 336])
+def test_both_ends_sort_alike_on_every_machine(side: int) -> None:
+    """Steps of 1/16 of an octave, reckoned apart in long double; half steps lie far from rounding errors."""
+    network = zoo.load("deepjscc")
+    assert isinstance(network, AdaptiveDeepJSCC)
+    places = np.log2(1 + (np.arange(side, dtype=np.longdouble) + 0.25) / side * 256)
+    hats = np.maximum(1 - np.abs(places[:, None] - np.arange(9)), 0)
+    planes = network.log_spectrum.numpy().astype(np.longdouble)
+    steps = np.stack([16 * hats @ plane @ hats.T for plane in planes]).ravel()
+    to_half = np.abs(np.abs(steps - np.rint(steps)) - 0.5)
+    assert to_half[to_half > 1e-15].min() > 1e-10
+    expected = np.argsort(-np.rint(steps), kind="stable")
+    assert np.array_equal(network.layout(side, side).order.numpy(), expected)
 
 
 @pytest.mark.parametrize(("snr_db", "uses"), [(0.0, 500), (10.0, 2000), (20.0, 100)])
