@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -209,7 +209,7 @@ def read_tables(path: Path) -> dict[str, ErrorTable]:
         raise InvalidOption(f"{path} is not a file of error tables ({type(error).__name__})") from None
 
 
-def write_tables(path: Path, tables: dict[str, ErrorTable], about: str) -> None:
+def write_tables(path: Path, tables: Mapping[str, ErrorTable], about: str) -> None:
     """Write them, numbers to four digits."""
     codes = {
         code: {
@@ -223,7 +223,7 @@ def write_tables(path: Path, tables: dict[str, ErrorTable], about: str) -> None:
     path.write_text(f'{{"about": {json.dumps(about)},\n"codes": {{\n{text}\n}}}}\n')
 
 
-def error_model(code: str, point: Sequence[float], tables: dict[str, ErrorTable]) -> ErrorModel:
+def error_model(code: str, point: Sequence[float], tables: Mapping[str, ErrorTable]) -> ErrorModel:
     """The error of pictures of this code at this point.
 
     Raises:

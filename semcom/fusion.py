@@ -1,6 +1,6 @@
 """Two observations of one picture made into one: coefficients weighed by how well each was heard."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,7 @@ class Heard:
     error_std: float
 
 
-def fused(observation: Observation, tables: dict[str, ErrorTable]) -> Linear:
+def fused(observation: Observation, tables: Mapping[str, ErrorTable]) -> Linear:
     """All pieces of an observation of one item, as one.
 
     Noises of different pieces are taken to be independent of each other and of the picture, so that
@@ -104,7 +104,7 @@ def _variance_of_symbols(
     return variance[:, bands].reshape(coefficients.shape)
 
 
-def _heard(evidence: Linear, tables: dict[str, ErrorTable]) -> Heard | None:
+def _heard(evidence: Linear, tables: Mapping[str, ErrorTable]) -> Heard | None:
     """A piece as coefficients; None if it was lost."""
     if bool(evidence.noise_std.isinf().any()):
         return None

@@ -100,9 +100,10 @@ def _canonical(thing: object) -> Iterator[str]:
     elif isinstance(thing, np.ndarray):
         yield _array("array", np.ascontiguousarray(thing), thing)
     elif isinstance(thing, torch.nn.Module):
-        # the printed module holds what the weights do not: layers, strides, activations
+        # what is printed and the plain attributes hold what the weights do not: strides, activations, mode
         yield f"{_name(type(thing))}[{thing!r}]"
-        yield from _canonical(dict(thing.state_dict()))
+        yield from _canonical({name: _plain(part) for name, part in thing.named_modules()})
+        yield from _canonical({**thing.state_dict(), **dict(thing.named_buffers())})
     elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         yield from _dataclass(thing)
     elif isinstance(thing, tuple | list):
@@ -118,6 +119,19 @@ def _canonical(thing: object) -> Iterator[str]:
             f"{_name(type(thing))} object has no canonical form; "
             "make it a frozen dataclass, an nn.Module or a function of a module"
         )
+
+
+def _plain(module: torch.nn.Module) -> dict[str, Any]:
+    """Its public attributes that are numbers, text, or collections of them."""
+    return {k: v for k, v in vars(module).items() if not k.startswith("_") and _is_plain(v)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, (*value.keys(), *value.values())))
+    if isinstance(value, tuple | list | set | frozenset):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | bytes | Fraction)
 
 
 def _dataclass(thing: Any) -> Iterator[str]:

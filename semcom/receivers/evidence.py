@@ -1,7 +1,7 @@
 """What receivers with a prior make of an observation first: evidence in the units of the prior."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -55,7 +55,7 @@ class PriorEvidence:
 
 
 def in_prior_units(
-    observation: Observation, receiver: str, noise: Noise, tables: dict[str, ErrorTable]
+    observation: Observation, receiver: str, noise: Noise, tables: Mapping[str, ErrorTable]
 ) -> PriorEvidence:
     """The evidence, fused to one piece, from pictures in [0, 1] to x in [-1, 1]: 2 y - A 1, twice the noise.
 

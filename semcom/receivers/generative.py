@@ -1,6 +1,6 @@
 """The receiver around every method with a prior: from evidence to a picture, between mean and sample."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -64,7 +64,7 @@ class Generative:
         method: Draws samples.
         knob: 0 to 1.
         samples: To average, each from noise of its own.
-        tables: Errors of decoded pictures; those shipped if none are given.
+        tables: Errors of decoded pictures by code; those shipped if none are given.
         progress: Called with the network calls done and planned of the item.
 
     Raises:
@@ -78,7 +78,7 @@ class Generative:
     method: Method
     knob: float = 1.0
     samples: int = 1
-    tables: dict[str, ErrorTable] | None = field(default=None, compare=False)
+    tables: Mapping[str, ErrorTable] = field(default_factory=shipped_tables, repr=False)
     progress: Callable[[int, int], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -108,8 +108,7 @@ class Generative:
         return torch.cat([self._item(observation.item(i), rng.select([i])) for i in items])
 
     def _item(self, observation: Observation, rng: Streams) -> Tensor:
-        tables = shipped_tables() if self.tables is None else self.tables
-        evidence = in_prior_units(observation, self.method.name, self.method.noise, tables)
+        evidence = in_prior_units(observation, self.method.name, self.method.noise, self.tables)
         first, total = evidence.guess, torch.zeros(())
         calls = 0
         for i in range(self.samples):

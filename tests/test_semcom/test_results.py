@@ -15,9 +15,14 @@ import torch
 from toys import UNCODED, Uncoded
 
 from semcom import provenance
+from semcom.calibration import shipped_tables
 from semcom.errors import InvalidOption, StoreError
+from semcom.prior import NaturalImagePrior
 from semcom.provenance import canonical, environment, fingerprint
+from semcom.receivers.ddrm import DDRM
+from semcom.receivers.generative import Generative
 from semcom.results import FIXED, Record, ResultStore
+from semcom.samplers import Matched
 
 ROOT = Path(__file__).parents[2]
 
@@ -354,6 +359,26 @@ def test_fingerprint_sees_strides_that_are_not_weights() -> None:
     one, two = torch.nn.Conv2d(3, 8, 3, stride=1), torch.nn.Conv2d(3, 8, 3, stride=2)
     two.load_state_dict(one.state_dict())
     assert fingerprint(one) != fingerprint(two)
+
+
+def test_fingerprint_sees_what_a_network_holds_beside_weights() -> None:
+    def network(levels: tuple[float, ...], scale: float) -> torch.nn.Module:
+        inner = torch.nn.Identity()
+        inner.levels = levels  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        inner.register_buffer("scale", torch.tensor(scale), persistent=False)
+        return torch.nn.Sequential(inner).eval()
+
+    made = [network((0.5, 1.0), 1.0), network((0.5, 2.0), 1.0), network((0.5, 1.0), 2.0)]
+    assert len({fingerprint(each) for each in [*made, network((0.5, 1.0), 1.0)]}) == 3
+    assert fingerprint(made[0]) != fingerprint(made[0].train())
+
+
+def test_fingerprint_of_a_receiver_changes_with_the_errors_it_expects() -> None:
+    method, tables = DDRM(NaturalImagePrior((8, 8), (1, 1), 4), Matched(8)), shipped_tables()
+    code = next(iter(tables))
+    others = {**tables, code: replace(tables[code], rows=tables[code].rows + 1)}
+    assert fingerprint(Generative(method)) == fingerprint(Generative(method, tables=dict(tables)))
+    assert fingerprint(Generative(method)) != fingerprint(Generative(method, tables=others))
 
 
 def test_fingerprint_leaves_caches_out() -> None:
