@@ -6,9 +6,22 @@ import pytest
 import torch
 from instances import CHANNELS
 
-from channels import Interleaved, NamedStreams, NoCSI, SharedStreams, transmit
+from channels import (
+    AWGN,
+    OFDM,
+    TDL,
+    Impaired,
+    Interleaved,
+    NamedStreams,
+    NoCSI,
+    Numerology,
+    PhaseNoise,
+    SharedStreams,
+    transmit,
+)
 from channels.errors import ChannelError
 from channels.realisations import realisations
+from semcom import presets
 
 ITEMS = 150
 
@@ -169,6 +182,14 @@ def test_channels_are_values(channel):
 
 def test_names_tell_channels_apart():
     assert len({channel.name for channel in CHANNELS}) == len(CHANNELS)
+
+
+@pytest.mark.parametrize("number", [1e6, 2.5e9, 1e22, 123456789.0, 1e-7])
+def test_names_with_large_numbers_are_read_back(number):
+    """Stages are joined by "+", which a number must not hold."""
+    waveform = (TDL("A", 0.0, number), PhaseNoise(number))
+    for channel in (OFDM(waveform, Numerology(spacing_hz=number)), Impaired(AWGN(), waveform)):
+        assert presets.channel(channel.name) == channel
 
 
 @every_channel
