@@ -99,7 +99,7 @@ class OFDM:
         pilots: Where they are.
 
     Raises:
-        ChannelError: An echo is longer than a whole OFDM symbol.
+        ChannelError: An echo is longer than a whole OFDM symbol, or the pilots leave no room for data.
 
     Reference:
         Goldsmith, Wireless Communications, 12.4; Edfors et al., OFDM Channel Estimation by Singular Value
@@ -117,6 +117,11 @@ class OFDM:
             raise ChannelError(
                 f"an echo of {longest} samples is longer than an OFDM symbol of {grid.symbol_samples}; "
                 "take a longer symbol or a smaller delay spread"
+            )
+        if not self._filled()[-1]:
+            raise ChannelError(
+                f"pilots on every {self.pilots.every_subcarriers}th of {grid.subcarriers} subcarriers "
+                "in all symbols of a slot leave none for data; give more subcarriers or fewer pilot symbols"
             )
 
     @property

@@ -49,6 +49,7 @@ MISTAKES = {
     "negative Doppler shift": (lambda: TDL("A", 1.0, -5.0), "Doppler shift of -5 Hz"),
     "infinite delay spread": (lambda: TDL("A", INF), "delay spread of inf ns"),
     "echo beyond a symbol": (lambda: OFDM((TDL("E", 5000.0),)), "longer than an OFDM symbol"),
+    "one subcarrier, all pilots": (lambda: OFDM((), Numerology(64, 1), Pilots(1, (0,), 4)), "none for data"),
     "impossible peaks": (lambda: ClippedAmplifier(0.0), "peak-to-average ratio of 0 dB"),
     "peaks without end": (lambda: ClippedAmplifier(INF), "peak-to-average ratio of inf dB"),
     "negative linewidth": (lambda: PhaseNoise(-1.0), "linewidth of -1 Hz"),
