@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int, UInt8
 from torch import Tensor
 
-from channels.channel import Channel, Received
+from channels.channel import Channel, Received, spell
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
@@ -192,7 +192,7 @@ class IdealLink:
     @property
     def name(self) -> str:
         """Canonical spelling."""
-        return "ideal" if self.target_error is None else f"ideal:{self.target_error:g}"
+        return "ideal" if self.target_error is None else f"ideal:{spell(self.target_error)}"
 
     def payload_bits(self, channel: Channel, snr_db: float, data_uses: int, outage: float = 0.01) -> int:
         """The most bits that all but a share `outage` of 200 realisations of the channel carry.

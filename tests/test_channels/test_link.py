@@ -236,6 +236,11 @@ def test_ideal_link_at_finite_length_follows_the_normal_approximation() -> None:
         IdealLink(0.7)
 
 
+def test_names_tell_ideal_links_apart() -> None:
+    assert [IdealLink(error).name for error in (None, 0.01, 1e-5)] == ["ideal", "ideal:0.01", "ideal:1e-05"]
+    assert IdealLink(0.12345678).name != IdealLink(0.12345679).name
+
+
 def test_nothing_crosses_a_dead_channel() -> None:
     """The logarithm of the normal approximation alone would be 7.8 bits of 25 000 uses."""
     dead = torch.zeros(1, 25_000, dtype=torch.complex64)
