@@ -55,6 +55,7 @@ MISTAKES = {
     "negative linewidth": (lambda: PhaseNoise(-1.0), "linewidth of -1 Hz"),
     "large offset": (lambda: CarrierOffset(0.7), "offset of 0.7"),
     "multipath on one carrier": (lambda: Impaired(AWGN(), (TDL("A", 1e4),)), "equaliser"),
+    "nothing impaired": (lambda: Impaired(AWGN(), ()), "no stages before awgn"),
     "loss in per cent": (lambda: IndependentErasure(10.0), "loss probability of 10"),
     "negative loss": (lambda: GilbertElliott(0.1, 0.1, -0.1), "loss probability of -0.1"),
     "transition not a number": (lambda: GilbertElliott(NAN, 0.1), "transition probability of nan"),
