@@ -43,7 +43,7 @@ class Delivery:
     @property
     def bler(self) -> Float[Tensor, " batch"]:
         """Share of code blocks that failed; 1 if the header was not readable."""
-        return torch.stack([1 - ok.float().mean() if len(ok) else torch.tensor(1.0) for ok in self.block_ok])
+        return torch.tensor([1 - ok.float().mean().item() if len(ok) else 1.0 for ok in self.block_ok])
 
     def payloads(self) -> tuple[bytes | None, ...]:
         """Framed payloads that arrived, None where the verdict is bad or there is no frame."""

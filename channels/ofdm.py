@@ -200,8 +200,8 @@ class OFDM:
 
     def _demodulate(self, samples: Tensor) -> Tensor:
         """[batch, samples] to [batch, symbols, subcarriers]; a unit gain stays one."""
-        n = self.numerology
-        time = samples.reshape(samples.shape[0], -1, n.symbol_samples)[..., n.prefix :]
+        n, (batch, total) = self.numerology, samples.shape
+        time = samples.reshape(batch, total // n.symbol_samples, n.symbol_samples)[..., n.prefix :]
         bins: Tensor = torch.fft.fft(time, norm="ortho")  # pyright: ignore
         return bins[..., self._bins(samples.device)] * math.sqrt(n.subcarriers / n.fft_size)  # pyright: ignore
 
@@ -281,7 +281,7 @@ class OFDM:
         for slots, length in ((whole, self.pilots.slot_symbols), (1, rest)):
             if slots * length:
                 start = sum(part.shape[1] for part in gains)
-                part = y[:, start : start + slots * length].reshape(y.shape[0], slots, length, -1)
+                part = y[:, start : start + slots * length].reshape(y.shape[0], slots, length, y.shape[2])
                 gain, error = self._estimate_slots(part, noisy.flatten())
                 gains.append(gain.flatten(1, 2))
                 errors.append(error.flatten(1, 2))

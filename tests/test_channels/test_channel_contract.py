@@ -71,6 +71,14 @@ def test_shape_and_dtype_are_kept(channel, uses, dtype):
 
 
 @every_channel
+@pytest.mark.parametrize("rng", [streams(0), SharedStreams.seeded(0, 0)], ids=["named", "shared"])
+def test_an_empty_batch_stays_empty(channel, rng):
+    received = transmit(channel, torch.zeros(0, 301, dtype=torch.complex64), 10.0, rng)
+    assert received.y.shape == received.h.shape == (0, 301)
+    assert received.noise_var.shape in ((0, 1), (0, 301))
+
+
+@every_channel
 def test_average_received_power_is_one_plus_noise(channel):
     """E|h|^2 = 1: five standard errors over independent items, at an SNR where noise does not count."""
     uses = uses_of(channel)
