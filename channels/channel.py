@@ -113,6 +113,7 @@ def check_state(x: Complex[Tensor, "_ _"], noise: Shaped[Tensor, "_ _"]) -> None
 
 
 def spell(value: float) -> str:
-    """Shortest text that reads back as this number, for canonical names: 6.0 is "6"."""
+    """Shortest text that reads back as this number, for canonical names: 6.0 is "6", and 1e6 has no plus."""
     text = f"{value:g}"
-    return text if float(text) == value else repr(value)
+    # names of stages are joined by "+"
+    return (text if float(text) == value else repr(value)).replace("e+0", "e").replace("e+", "e")

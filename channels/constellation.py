@@ -92,7 +92,7 @@ class Constellation:
             part = levels[bits.long()]
             return torch.complex(part, part) * 0.5**0.5
         per_dimension = self.bits_per_symbol // 2
-        grouped = bits.reshape(bits.shape[0], -1, per_dimension, 2)
+        grouped = bits.reshape(bits.shape[0], bits.shape[1] // self.bits_per_symbol, per_dimension, 2)
         label = grouped[:, :, 0].long()  # [batch, uses, 2]
         for j in range(1, per_dimension):
             label = label * 2 + grouped[:, :, j]
@@ -118,7 +118,7 @@ class Constellation:
             return 4.0 * self.levels[0] * 0.5**0.5 * (matched.real + matched.imag)
         projected = torch.view_as_real(matched.resolve_conj())  # [batch, uses, 2]
         if self.size == 4:  # two levels a and -a: both sums have one term
-            return 4.0 * self.levels[0] * projected.reshape(batch, -1)
+            return 4.0 * self.levels[0] * projected.flatten(1)
         gain = (torch.view_as_real(received.h.resolve_conj()).square().sum(-1) * precision)[..., None].expand(
             -1, -1, 2
         )
@@ -128,7 +128,7 @@ class Constellation:
             for start in range(0, uses, _USES_AT_ONCE):
                 part = (item, slice(start, start + _USES_AT_ONCE))
                 llr[part] = self._llr_per_dimension(projected[part], gain[part], combine)
-        return llr.reshape(batch, -1)
+        return llr.flatten(1)
 
     def _llr_per_dimension(self, projected: Tensor, gain: Tensor, combine: Combine) -> Tensor:
         levels = self.levels.to(projected.device)

@@ -94,25 +94,26 @@ def wiener_gains(
 ) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "symbols subcarriers"]]:
     """Linear minimum mean square error estimate of a slot, and its error.
 
-    With pilots = A g + noise, H = B g and C = E[g g^H] over taps and pilot symbols, the Wiener filter
-    B C A^H (A C A^H + N0 I)^-1 equals B C (A^H A C + N0 I)^-1 A^H, whose system is as large as there are taps
-    and not pilots.
+    With g = F z, z ~ CN(0, I), F F^H = C over taps and OFDM symbols, pilots = A g + noise and H = B g, the
+    Wiener filter B C A^H (A C A^H + N0 I)^-1 equals B F (F^H A^H A F + N0 I)^-1 F^H A^H, and its error is
+    N0 B F (F^H A^H A F + N0 I)^-1 F^H B^H: nothing cancels at high SNR, and the system is as large as the
+    ways in which the taps can change, not as there are pilots.
     """
     at_pilots = taps.steering[::every]
     gram = at_pilots.mH @ at_pilots
-    across = taps.in_time[:, :, rows]
-    among = across[:, rows]
-    size = len(rows) * len(gram)
+    root = _square_roots(taps.in_time)
+    at_rows = root[:, rows]
+    ways = root.shape[2]
+    size = len(gram) * ways
     eye = torch.eye(size, dtype=gram.dtype, device=gram.device)
-    system = torch.einsum("lm,mtu->tlum", gram, among).reshape(size, size)
-    inverse = _inverse(system + max(noise_var, SMALLEST_NOISE_VAR) * eye)
-    inverse = inverse.reshape(len(rows), len(gram), len(rows), len(gram))  # [row, tap, row, tap]
-    matched = torch.einsum("tlum,bnum->bntl", inverse, seen.to(gram) @ at_pilots.conj())
-    g = torch.einsum("lst,bntl->bnsl", across, matched)
-    known = inverse @ gram
-    explained = torch.einsum("lst,tlum,msu->slm", across, known, across.conj())
-    explained = torch.einsum("kl,slm,km->sk", taps.steering, explained, taps.steering.conj()).real
-    return g @ taps.steering.mT, (taps.power - explained).clamp_min(0.0)
+    system = torch.einsum("lm,ltr,mtq->lrmq", gram, at_rows.conj(), at_rows).reshape(size, size)
+    noise_var = max(noise_var, SMALLEST_NOISE_VAR)
+    inverse = _inverse(system + noise_var * eye).reshape(len(gram), ways, len(gram), ways)
+    z = torch.einsum("lrmq,mtq,bntm->bnlr", inverse, at_rows.conj(), seen.to(gram) @ at_pilots.conj())
+    g = torch.einsum("lsr,bnlr->bnsl", root, z)
+    left = torch.einsum("lsr,lrmq,msq->slm", root, inverse, root.conj())
+    error = noise_var * torch.einsum("kl,slm,km->sk", taps.steering, left, taps.steering.conj()).real
+    return g @ taps.steering.mT, error.clamp_min(0.0)
 
 
 def linear_gains(
@@ -137,6 +138,13 @@ def linear_gains(
     spread = torch.outer(in_time.abs().square().sum(1), in_frequency.abs().square().sum(1))
     gains = in_time @ seen.to(at_pilots) @ in_frequency.mT
     return gains, (taps.power - 2 * joint + among + noise_var * spread).clamp_min(0.0)
+
+
+def _square_roots(covariance: Tensor) -> Tensor:
+    """F [taps, symbols, ways] with F F^H = C; ways without power in any tap are left out."""
+    power, ways = torch.linalg.eigh(covariance)  # pyright: ignore
+    kept = power.amax(0) > 1e-15 * power.max()  # pyright: ignore
+    return (ways * power.clamp_min(0.0).sqrt()[:, None])[..., kept]  # pyright: ignore
 
 
 def _inverse(matrix: Tensor) -> Tensor:

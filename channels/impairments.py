@@ -229,13 +229,17 @@ class Impaired:
             10^6 symbols per second, to which frequencies in Hz refer.
 
     Raises:
-        ChannelError: A stage spreads the symbols in time.
+        ChannelError: A stage spreads the symbols in time, or there is none.
     """
 
     channel: FlatChannel
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
+        if not self.stages:
+            raise ChannelError(
+                f"no stages before {self.channel.name}; give at least one, or the channel alone"
+            )
         if any(max(paths.delays) > 0 for paths in compose(self.stages, SINGLE_CARRIER)):
             raise ChannelError("multipath needs an equaliser; put TDL into an OFDM waveform instead")
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int, UInt8
 from torch import Tensor
 
-from channels.channel import Channel, Received
+from channels.channel import Channel, Received, spell
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
@@ -43,7 +43,7 @@ class Delivery:
     @property
     def bler(self) -> Float[Tensor, " batch"]:
         """Share of code blocks that failed; 1 if the header was not readable."""
-        return torch.stack([1 - ok.float().mean() if len(ok) else torch.tensor(1.0) for ok in self.block_ok])
+        return torch.tensor([1 - ok.float().mean().item() if len(ok) else 1.0 for ok in self.block_ok])
 
     def payloads(self) -> tuple[bytes | None, ...]:
         """Framed payloads that arrived, None where the verdict is bad or there is no frame."""
@@ -192,7 +192,7 @@ class IdealLink:
     @property
     def name(self) -> str:
         """Canonical spelling."""
-        return "ideal" if self.target_error is None else f"ideal:{self.target_error:g}"
+        return "ideal" if self.target_error is None else f"ideal:{spell(self.target_error)}"
 
     def payload_bits(self, channel: Channel, snr_db: float, data_uses: int, outage: float = 0.01) -> int:
         """The most bits that all but a share `outage` of 200 realisations of the channel carry.

@@ -99,7 +99,7 @@ class OFDM:
         pilots: Where they are.
 
     Raises:
-        ChannelError: An echo is longer than a whole OFDM symbol.
+        ChannelError: An echo is longer than a whole OFDM symbol, or the pilots leave no room for data.
 
     Reference:
         Goldsmith, Wireless Communications, 12.4; Edfors et al., OFDM Channel Estimation by Singular Value
@@ -117,6 +117,11 @@ class OFDM:
             raise ChannelError(
                 f"an echo of {longest} samples is longer than an OFDM symbol of {grid.symbol_samples}; "
                 "take a longer symbol or a smaller delay spread"
+            )
+        if not self._filled()[-1]:
+            raise ChannelError(
+                f"pilots on every {self.pilots.every_subcarriers}th of {grid.subcarriers} subcarriers "
+                "in all symbols of a slot leave none for data; give more subcarriers or fewer pilot symbols"
             )
 
     @property
@@ -195,8 +200,8 @@ class OFDM:
 
     def _demodulate(self, samples: Tensor) -> Tensor:
         """[batch, samples] to [batch, symbols, subcarriers]; a unit gain stays one."""
-        n = self.numerology
-        time = samples.reshape(samples.shape[0], -1, n.symbol_samples)[..., n.prefix :]
+        n, (batch, total) = self.numerology, samples.shape
+        time = samples.reshape(batch, total // n.symbol_samples, n.symbol_samples)[..., n.prefix :]
         bins: Tensor = torch.fft.fft(time, norm="ortho")  # pyright: ignore
         return bins[..., self._bins(samples.device)] * math.sqrt(n.subcarriers / n.fft_size)  # pyright: ignore
 
@@ -276,7 +281,7 @@ class OFDM:
         for slots, length in ((whole, self.pilots.slot_symbols), (1, rest)):
             if slots * length:
                 start = sum(part.shape[1] for part in gains)
-                part = y[:, start : start + slots * length].reshape(y.shape[0], slots, length, -1)
+                part = y[:, start : start + slots * length].reshape(y.shape[0], slots, length, y.shape[2])
                 gain, error = self._estimate_slots(part, noisy.flatten())
                 gains.append(gain.flatten(1, 2))
                 errors.append(error.flatten(1, 2))

@@ -111,6 +111,8 @@ class NamedStreams:
         return torch.view_as_complex(self.normal(purpose, (*shape, 2)) * 0.5**0.5)
 
     def _draw(self, purpose: str, shape: tuple[int, ...], sample: Sample) -> Tensor:
+        if not self.items:
+            return torch.from_numpy(sample(self.generator(purpose, ""), (0, *shape)))  # pyright: ignore
         drawn = {
             item: torch.from_numpy(sample(self.generator(purpose, item), shape))  # pyright: ignore
             for item in set(self.items)

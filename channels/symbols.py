@@ -11,12 +11,12 @@ def pack(values: Float[Tensor, "batch reals"]) -> Complex[Tensor, "batch uses"]:
     """Neighbouring real values (2i, 2i+1) become symbol i; an odd count is padded with one zero."""
     if values.shape[1] % 2:
         values = torch.nn.functional.pad(values, (0, 1))
-    return torch.view_as_complex(values.reshape(values.shape[0], -1, 2).contiguous())
+    return torch.view_as_complex(values.reshape(values.shape[0], values.shape[1] // 2, 2).contiguous())
 
 
 def unpack(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, "batch reals"]:
     """Symbol i becomes the neighbouring real values (2i, 2i+1); inverse of `pack` for even counts."""
-    return torch.view_as_real(x.resolve_conj()).reshape(x.shape[0], -1)
+    return torch.view_as_real(x.resolve_conj()).flatten(1)
 
 
 def average_power(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, " batch"]:

@@ -158,19 +158,19 @@ def outage_rayleigh(bits_per_use: float, snr_db: Values, fading_blocks: int = 1)
     above 1e-9, up to 4096 blocks.
 
     Raises:
-        ChannelError: No fading block, or no bits.
+        ChannelError: No fading block, no bits, or a number of them that is not finite.
 
     Reference:
         Ozarow, Shamai and Wyner, IEEE Trans. Veh. Technol. 43(2), 1994.
     """
-    if fading_blocks < 1 or bits_per_use <= 0:
+    if fading_blocks < 1 or not 0 < bits_per_use < math.inf:
         raise ChannelError(
             f"outage of {bits_per_use:g} bits per use over {fading_blocks} fading blocks: "
-            "give at least one block and a rate above 0"
+            "give at least one block and a finite rate above 0"
         )
     snr = np.asarray(_linear(snr_db))
     if fading_blocks == 1:
-        return -np.expm1(-(2**bits_per_use - 1) / snr)
+        return -np.expm1(-_least(bits_per_use) / snr)
     each = [_outage_of_blocks(bits_per_use, float(s), fading_blocks) for s in snr.reshape(-1)]
     return np.asarray(each).reshape(snr.shape)[()]
 
@@ -257,12 +257,16 @@ def _outage_of_blocks(bits_per_use: float, snr: float, blocks: int) -> float:
     steps = 2**14 << math.ceil(math.log2(min(max(blocks / 64, 1), 64)))
     limit = blocks * bits_per_use
     edges = np.linspace(0, limit, steps + 1)
-    least = np.expm1(np.minimum(edges * math.log(2), 700.0))  # |h|^2 snr of so many bits, kept finite
-    total = _sum_law(-np.diff(np.exp(-least / snr)), blocks)  # of the mass between neighbouring edges
+    total = _sum_law(-np.diff(np.exp(-_least(edges) / snr)), blocks)  # of the mass between neighbouring edges
     # Each term sits at the centre of its cell: the sum of b terms in cell i is (i + b/2) steps, spread
     # symmetrically, so the sum below the limit is interpolated in the cumulative mass.
     cumulative = np.concatenate([[0.0], np.cumsum(np.maximum(total, 0.0))])
     return min(float(np.interp(steps - (blocks - 1) / 2, np.arange(steps + 1), cumulative)), 1.0)
+
+
+def _least(bits: Values) -> Values:
+    """|h|^2 snr that carries so many bits, 2^bits - 1: exact where that is small, kept finite where large."""
+    return np.expm1(np.minimum(np.asarray(bits) * math.log(2), 700.0))
 
 
 def _sum_law(one: NDArray[np.float64], count: int) -> NDArray[np.float64]:

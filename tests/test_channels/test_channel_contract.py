@@ -6,9 +6,22 @@ import pytest
 import torch
 from instances import CHANNELS
 
-from channels import Interleaved, NamedStreams, NoCSI, SharedStreams, transmit
+from channels import (
+    AWGN,
+    OFDM,
+    TDL,
+    Impaired,
+    Interleaved,
+    NamedStreams,
+    NoCSI,
+    Numerology,
+    PhaseNoise,
+    SharedStreams,
+    transmit,
+)
 from channels.errors import ChannelError
 from channels.realisations import realisations
+from semcom import presets
 
 ITEMS = 150
 
@@ -55,6 +68,14 @@ def test_shape_and_dtype_are_kept(channel, uses, dtype):
     assert received.y.dtype == received.h.dtype == dtype
     assert received.noise_var.shape in ((2, 1), (2, uses))
     assert bool((received.noise_var > 0).all())
+
+
+@every_channel
+@pytest.mark.parametrize("rng", [streams(0), SharedStreams.seeded(0, 0)], ids=["named", "shared"])
+def test_an_empty_batch_stays_empty(channel, rng):
+    received = transmit(channel, torch.zeros(0, 301, dtype=torch.complex64), 10.0, rng)
+    assert received.y.shape == received.h.shape == (0, 301)
+    assert received.noise_var.shape in ((0, 1), (0, 301))
 
 
 @every_channel
@@ -169,6 +190,14 @@ def test_channels_are_values(channel):
 
 def test_names_tell_channels_apart():
     assert len({channel.name for channel in CHANNELS}) == len(CHANNELS)
+
+
+@pytest.mark.parametrize("number", [1e6, 2.5e9, 1e22, 123456789.0, 1e-7])
+def test_names_with_large_numbers_are_read_back(number):
+    """Stages are joined by "+", which a number must not hold."""
+    waveform = (TDL("A", 0.0, number), PhaseNoise(number))
+    for channel in (OFDM(waveform, Numerology(spacing_hz=number)), Impaired(AWGN(), waveform)):
+        assert presets.channel(channel.name) == channel
 
 
 @every_channel

@@ -121,3 +121,13 @@ def test_wrong_sizes_are_refused() -> None:
         Constellation(8)
     with pytest.raises(ChannelError, match="multiple of 6"):
         Constellation(64).modulate(torch.zeros(1, 10, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("batch", "uses"), [(0, 7), (2, 0)])
+def test_nothing_is_mapped_to_nothing(size: int, batch: int, uses: int) -> None:
+    constellation = Constellation(size)
+    bits = torch.zeros(batch, uses * constellation.bits_per_symbol, dtype=torch.uint8)
+    x = constellation.modulate(bits)
+    assert x.shape == (batch, uses)
+    assert constellation.exact_llr(Received(x, x, torch.ones(batch, 1))).shape == bits.shape

@@ -108,6 +108,14 @@ def test_an_erased_transmission_is_lost() -> None:
         assert not link.receive(Received(nothing, h, torch.ones(2, 1))).ok.any()
 
 
+@pytest.mark.parametrize("mcs", [MCS_TABLE[6], MCS_TABLE[9]], ids=lambda mcs: mcs.name)
+def test_of_no_receptions_nothing_is_delivered(mcs: Mcs) -> None:
+    nobody = torch.zeros(0, 500, dtype=torch.complex64)
+    delivery = DigitalLink(mcs).receive(Received(nobody, nobody, torch.ones(0, 1)))
+    assert delivery.bits == delivery.payloads() == ()
+    assert delivery.ok.shape == delivery.bler.shape == (0,)
+
+
 def test_a_reception_does_not_depend_on_its_batch() -> None:
     link, data_uses, batch = DigitalLink(MCS_TABLE[10], adapted=True), 1500, 6
     x = link.send(random_bits(link.payload_bits(data_uses)), data_uses)
@@ -234,6 +242,11 @@ def test_ideal_link_at_finite_length_follows_the_normal_approximation() -> None:
     assert not link.succeeds(received, bits + 2).any()
     with pytest.raises(ChannelError, match="outside"):
         IdealLink(0.7)
+
+
+def test_names_tell_ideal_links_apart() -> None:
+    assert [IdealLink(error).name for error in (None, 0.01, 1e-5)] == ["ideal", "ideal:0.01", "ideal:1e-05"]
+    assert IdealLink(0.12345678).name != IdealLink(0.12345679).name
 
 
 def test_nothing_crosses_a_dead_channel() -> None:

@@ -56,6 +56,13 @@ def test_repeated_item_gets_equal_numbers_and_select_keeps_them() -> None:
     assert streams.select([1]).batch == 1
 
 
+@pytest.mark.parametrize("draw", DRAWS)
+def test_no_items_no_numbers(draw: str) -> None:
+    none, one = (getattr(NamedStreams(7, items), draw)("noise", (5, 3)) for items in ((), ("a",)))
+    assert none.shape == (0, 5, 3)
+    assert none.dtype == one.dtype
+
+
 @pytest.mark.parametrize("streams", [NamedStreams(3, ("a",)), SharedStreams.seeded(3, 1)])
 def test_laws(streams: NamedStreams | SharedStreams) -> None:
     n = 40_000

@@ -126,6 +126,16 @@ def test_outage_of_one_block_is_exact() -> None:
     assert float(theory.outage_rayleigh(2.0, 60.0)) == pytest.approx(3e-6, rel=1e-5)
 
 
+def test_outage_of_very_low_and_very_high_rates() -> None:
+    assert float(theory.outage_rayleigh(1e-12, -50.0)) == pytest.approx(1e-7 * math.log(2), rel=1e-6)
+    assert float(theory.outage_rayleigh(1e-17, 0.0)) == pytest.approx(1e-17 * math.log(2), rel=1e-12)
+    for fading_blocks in (1, 2):
+        assert float(theory.outage_rayleigh(1100.0, 10.0, fading_blocks)) == pytest.approx(1.0, rel=1e-12)
+        for rate in (math.nan, math.inf):
+            with pytest.raises(ChannelError, match="finite rate"):
+                theory.outage_rayleigh(rate, 10.0, fading_blocks)
+
+
 def test_outage_of_two_blocks_against_integration() -> None:
     rate, snr = 1.5, 10.0
 

@@ -55,6 +55,8 @@ def test_pack_keeps_neighbours_together() -> None:
     assert x.tolist() == [[0 + 1j, 2 + 3j, 4 + 5j]]
     assert torch.equal(unpack(x), values)
     assert pack(torch.ones(1, 3)).tolist() == [[1 + 1j, 1 + 0j]]
+    for values in (torch.zeros(0, 6), torch.zeros(2, 0)):
+        assert unpack(pack(values)).shape == values.shape
 
 
 def test_power_is_normalised_per_item() -> None:
