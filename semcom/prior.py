@@ -134,7 +134,7 @@ class NaturalImagePrior(nn.Module):
 
     @classmethod
     def conditional_from(cls, prior: "NaturalImagePrior") -> "NaturalImagePrior":
-        """A conditional network that answers like this prior whatever the guess, to be trained on."""
+        """A conditional network with this prior's F whatever the guess, so its D without one; to train on."""
         network = cls(**{**prior.config, "conditional": True})
         weights = prior.state_dict()
         for key in ("into.weight", "condition.0.weight"):

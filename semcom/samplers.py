@@ -218,8 +218,9 @@ def sample_dpm_solver(denoiser: Denoiser, x: Tensor, sigmas: Float[Tensor, " lev
         if following == 0:
             return x0
         step = (sigma / following).log()
-        ratio = step_before / step
-        data = x0 if before is None else x0 + (x0 - before) / (2 * ratio)
+        data = x0
+        if before is not None and step_before > 0:  # of two equal levels nothing is learnt
+            data = x0 + step / (2 * step_before) * (x0 - before)
         x = following / sigma * x - torch.expm1(-step) * data
         before, step_before = x0, step
     return x

@@ -70,7 +70,8 @@ def in_prior_units(
         tables: Errors of decoded pictures.
 
     Raises:
-        UnsuitableEvidence: Noise that nobody has measured, or pieces that cannot be fused.
+        UnsuitableEvidence: Noise that nobody has measured, pieces that cannot be fused, or an operator that
+            makes something of another shape.
     """
     several = len(observation.evidence) > 1
     evidence = fused(observation, tables) if several else observation.evidence[0]
@@ -98,7 +99,13 @@ def in_prior_units(
             else Linear(evidence.y, evidence.operator, torch.tensor([error_std]))
         )
     ones = torch.ones(observation.shape, dtype=evidence.y.dtype, device=evidence.y.device)
-    y = 2 * evidence.y - evidence.operator.A(ones)
+    level = evidence.operator.A(ones)
+    if level.shape != evidence.y.shape:
+        raise UnsuitableEvidence(
+            f"evidence of shape {list(evidence.y.shape)}, but {type(evidence.operator).__name__} makes "
+            f"{list(level.shape)} of a picture: an operator is the same for all items of a batch"
+        )
+    y = 2 * evidence.y - level
     if cells is not None and guess is not None:
         guess = cells.settled(guess, -1.0, 1.0).to(guess)
     if (

@@ -17,10 +17,11 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from semcom.errors import InvalidSource
+from semcom.errors import InvalidOption, InvalidSource
 
 STEP = 6.0  # of 255; 41 dB on the training photographs
 BLOCK = 8
+LEAST_STEP = 1 / 16  # of 255: differences of means go to +-2040, of which 16 bits hold 65535 levels
 # The values are small and few strings of them repeat: what matters is the literal coder, which sees 4 bits of
 # the value before; a deeper search for repetitions takes five times as long and gains nothing.
 LZMA = [
@@ -44,10 +45,13 @@ def write(pixels: UInt8[np.ndarray, "count side side 3"], shard: Path, step: flo
 
     Raises:
         InvalidSource: Another side.
+        InvalidOption: A step below 1/16, of which there may be more levels than 16 bits hold.
     """
     side = pixels.shape[1]
     if side % (2 * BLOCK):
         raise InvalidSource(f"squares of {side}x{side}: the side must be a multiple of {2 * BLOCK}")
+    if not step >= LEAST_STEP:
+        raise InvalidOption(f"quantiser step {step:g} of 255: choose at least {LEAST_STEP:g}")
     luma, chroma = [], []
     for part in torch.from_numpy(pixels).split(64):
         ycc = ((part.float() - 128) @ torch.tensor(RGB_TO_YCC).T).permute(0, 3, 1, 2)

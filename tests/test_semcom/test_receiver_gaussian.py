@@ -280,6 +280,15 @@ def test_what_cannot_be_used_is_one_line() -> None:
         Generative(Posterior(SMOOTH))(doubled, NamedStreams(0, ("a",)))
 
 
+def test_an_operator_with_something_of_every_item_is_refused() -> None:
+    """Each item would go through the operators of all: four pictures of two."""
+    x, operator = torch.ones(2, 3, 4, 4), Mask(torch.arange(2).reshape(2, 1, 1, 1) > 0)
+    evidence = Linear(operator.A(x), operator, torch.zeros(2))
+    observation = Observation((evidence,), (2, 3, 4, 4), torch.ones(2).long(), torch.ones(2), {})
+    with pytest.raises(UnsuitableEvidence, match=r"\[1, 3, 4, 4\], but Mask makes \[2, 3, 4, 4\]"):
+        Generative(DiffPIR(shrinking, FromNoise(10)))(observation, NamedStreams(0, ("a", "b")))
+
+
 def test_identity_without_noise_shows_what_was_received() -> None:
     x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     observation = Observation(

@@ -108,6 +108,16 @@ def test_the_error_falls_with_the_order_of_the_method(sampler: Sampler, order: i
     assert slopes[-1] == pytest.approx(order, abs=0.25)
 
 
+def test_equal_levels_change_nothing() -> None:
+    """Those of `karras_sigmas` from a level to itself."""
+    denoiser, x = GaussianDenoiser(torch.zeros(1), torch.ones(1, 1)), torch.ones(1, 1)
+    for steps in (2, 4):
+        sigmas = karras_sigmas(steps, 0.5, 0.5)
+        torch.testing.assert_close(sample_dpm_solver(denoiser, x, sigmas), denoiser(x, sigmas[:1]))
+    more = torch.tensor([0.5, 0.5, 0.1])
+    torch.testing.assert_close(sample_dpm_solver(denoiser, x, more), sample_dpm_solver(denoiser, x, more[1:]))
+
+
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_samples_have_the_prior_s_mean_and_covariance(eta: float) -> None:
     count = 20_000

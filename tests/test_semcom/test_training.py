@@ -570,6 +570,16 @@ def test_the_step_alone_limits_grey_pictures(tmp_path: Path) -> None:
     assert np.mean(error**2) > step**2 / 12 * 0.3
 
 
+def test_the_finest_step_holds_the_greatest_contrast_and_finer_ones_are_refused(tmp_path: Path) -> None:
+    board = np.kron(np.indices((4, 4)).sum(0) % 2 * 255, np.ones((8, 8))).astype(np.uint8)
+    pixels = board[None, :, :, None].repeat(3, -1)
+    shards.write(pixels, tmp_path / "shard.npz", 1 / 16)
+    assert np.abs(shards.read(tmp_path / "shard.npz").numpy() - pixels.astype(int)).max() <= 1
+    for step in (0.05, 0.0, math.nan):
+        with pytest.raises(InvalidOption, match=f"quantiser step {step:g} of 255: choose at least 0.0625"):
+            shards.write(pixels, tmp_path / "shard.npz", step)
+
+
 def test_the_transform_is_the_discrete_cosine_transform() -> None:
     from scipy.fft import dctn
 
