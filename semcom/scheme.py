@@ -135,7 +135,7 @@ def _check(observation: Observation, budget: Budget, name: str) -> None:
     if uses > budget.channel_uses:
         raise BudgetExceeded(f"{name} spent {uses} channel uses, allowed are {budget.channel_uses}")
     energy = float((observation.energy / observation.channel_uses.clamp_min(1)).max())
-    if energy > 1 + ENERGY_TOLERANCE:
+    if not energy <= 1 + ENERGY_TOLERANCE:  # NaN included
         raise BudgetExceeded(f"{name} spent energy {energy:.5f} per channel use, allowed is 1")
 
 
