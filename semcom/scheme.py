@@ -10,7 +10,7 @@ from torch import Tensor
 
 from channels import Channel, SnrDb, Streams
 from semcom.budget import Budget
-from semcom.errors import BudgetExceeded, InvalidOption
+from semcom.errors import BudgetExceeded, InvalidOption, InvalidSource
 from semcom.sources import check_image
 from semcom.transmission import Observation, Transmission
 
@@ -93,15 +93,18 @@ class Scheme:
 
         Raises:
             BudgetExceeded: More channel uses or energy were spent than allowed.
-            InvalidSource: Not an image.
-            InvalidOption: The number of SNRs is not that of the elements of `rng`.
+            InvalidSource: Not one image.
+            InvalidOption: An SNR is NaN, or the number of SNRs is not that of the elements of `rng`.
         """
-        check_image(x)
+        if check_image(x).shape[0] != 1:
+            raise InvalidSource(f"batch of {x.shape[0]} images: a scheme sends one at a time")
         snrs = torch.as_tensor(snr_db, dtype=torch.float32).reshape(-1)
         if snrs.numel() == 1:
             snrs = snrs.expand(rng.batch)
         if snrs.numel() != rng.batch:
             raise InvalidOption(f"{snrs.numel()} SNRs for {rng.batch} items; give one, or one per item")
+        if snrs.isnan().any():
+            raise InvalidOption("SNR of nan dB; give a number")
         if self.transmission.csit == "none":
             return self._send(x, budget, channel, snrs, rng, None)
         parts: list[tuple[list[int], Outcome]] = []

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import unwrap  # what a user meets, whose types nobody checks
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,10 @@ def check_refusals(scheme: Scheme) -> None:
     budget, rng = Budget(1000, 192), noise_streams("x", 0)
     with pytest.raises(InvalidSource):
         scheme.transmit(torch.full((1, 3, 8, 8), torch.nan), budget, AWGN(), 10.0, rng)
+    with pytest.raises(InvalidSource, match="batch of 2 images"):
+        unwrap(type(scheme).transmit)(scheme, torch.rand(2, 3, 8, 8), budget, AWGN(), 10.0, rng)
+    with pytest.raises(InvalidOption, match="SNR of nan dB"):
+        scheme.transmit(torch.rand(1, 3, 8, 8), budget, AWGN(), torch.nan, rng)
     with pytest.raises(InvalidOption, match="2 SNRs for 1 items"):
         scheme.transmit(torch.rand(1, 3, 8, 8), budget, AWGN(), torch.tensor([1.0, 2.0]), rng)
 
