@@ -85,7 +85,7 @@ class Scheme:
         """Send one image to every element of `rng`, at its SNR, and check what was spent.
 
         Args:
-            x: One image in [0, 1].
+            x: One image in [0, 1]; sent in single precision and without its gradient.
             budget: Channel uses allowed.
             channel: The medium.
             snr_db: One for all, or one per element of `rng`.
@@ -98,6 +98,7 @@ class Scheme:
         """
         if check_image(x).shape[0] != 1:
             raise InvalidSource(f"batch of {x.shape[0]} images: a scheme sends one at a time")
+        x = x.detach().float()
         snrs = torch.as_tensor(snr_db, dtype=torch.float32).reshape(-1)
         if snrs.numel() == 1:
             snrs = snrs.expand(rng.batch)

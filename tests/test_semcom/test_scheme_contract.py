@@ -217,6 +217,18 @@ def test_a_lost_item_is_a_sample_of_the_prior_and_flagged() -> None:
             assert float(outcome.x_hat.std()) > 0.01
 
 
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_images_in_double_precision_or_with_a_gradient_are_sent_as_others(scheme: Scheme) -> None:
+    x = picture("toy", 16, 16).x
+    sent = [
+        scheme.transmit(image, Budget(700, x.numel()), PLAIN, 10.0, noise_streams("toy", 0)).x_hat
+        for image in (x, x.double(), x.clone().requires_grad_())
+    ]
+    for x_hat in sent[1:]:
+        assert torch.equal(x_hat, sent[0])
+        assert not x_hat.requires_grad
+
+
 def test_fingerprints_differ() -> None:
     assert len({fingerprint(transmission) for transmission in TRANSMISSIONS}) == len(TRANSMISSIONS)
 
