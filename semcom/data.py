@@ -61,7 +61,10 @@ def load_image(path: Path | str) -> Item:
         raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
     except Exception as error:  # whatever a foreign decoder throws at damaged bytes
         raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
-    return Item.of(path.stem, np.asarray(rgb))
+    try:
+        return Item.of(path.stem, np.asarray(rgb))
+    except InvalidSource as error:
+        raise InvalidSource(f"{path}: {error}") from None
 
 
 def load_folder(path: Path | str) -> tuple[Item, ...]:

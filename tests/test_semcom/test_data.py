@@ -47,6 +47,12 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     assert load_image(tmp_path / "clear.png").x.min() == 1
 
 
+def test_too_wide_a_picture_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (16385, 1)).save(tmp_path / "wide.png")
+    with pytest.raises(InvalidSource, match=r"wide.png: image of 16385x1: sides must lie in 1..16384"):
+        load_image(tmp_path / "wide.png")
+
+
 def test_rotation_tag_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # TIFF 6.0 orientation: rotate 90 degrees clockwise to view
