@@ -141,6 +141,7 @@ def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
         low, high = values.min(), values.max()
         if not (low >= 0 and high <= peak):  # NaN compares as false
             raise ValueError(f"values from {low:g} to {high:g}, expected 0 to {peak:g}; rescale it")
+        values[values == picture.info.get("transparency")] = peak  # of greys one can be transparent
         picture = PillowImage.fromarray((values / peak * 255 + 0.5).astype(np.uint8))
     if "A" in picture.mode or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
