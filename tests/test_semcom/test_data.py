@@ -62,7 +62,8 @@ def test_rotation_tag_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # TIFF 6.0 orientation: rotate 90 degrees clockwise to view
     Image.fromarray(_ramp()).save(tmp_path / "turned.png", exif=exif)
-    assert load_image(tmp_path / "turned.png").x.shape == (1, 3, 9, 6)
+    shown = (load_image(tmp_path / "turned.png").x[0] * 255).round().permute(1, 2, 0).byte()
+    assert np.array_equal(shown.numpy(), np.rot90(_ramp(), -1))
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
