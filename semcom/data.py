@@ -61,7 +61,10 @@ def load_image(path: Path | str) -> Item:
         raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
     except Exception as error:  # whatever a foreign decoder throws at damaged bytes
         raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
-    return Item.of(path.stem, np.asarray(rgb))
+    try:
+        return Item.of(path.stem, np.asarray(rgb))
+    except InvalidSource as error:
+        raise InvalidSource(f"{path}: {error}") from None
 
 
 def load_folder(path: Path | str) -> tuple[Item, ...]:
@@ -138,6 +141,7 @@ def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
         low, high = values.min(), values.max()
         if not (low >= 0 and high <= peak):  # NaN compares as false
             raise ValueError(f"values from {low:g} to {high:g}, expected 0 to {peak:g}; rescale it")
+        values[values == picture.info.get("transparency")] = peak  # of greys one can be transparent
         picture = PillowImage.fromarray((values / peak * 255 + 0.5).astype(np.uint8))
     if "A" in picture.mode or "transparency" in picture.info:
         rgba = picture.convert("RGBA")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from channels import Channel, SnrDb, Streams
 from semcom.budget import Budget
-from semcom.errors import BudgetExceeded, InvalidOption
+from semcom.errors import BudgetExceeded, InvalidOption, InvalidSource
 from semcom.sources import check_image
 from semcom.transmission import Observation, Transmission
 
@@ -85,7 +85,7 @@ class Scheme:
         """Send one image to every element of `rng`, at its SNR, and check what was spent.
 
         Args:
-            x: One image in [0, 1].
+            x: One image in [0, 1]; sent in single precision and without its gradient.
             budget: Channel uses allowed.
             channel: The medium.
             snr_db: One for all, or one per element of `rng`.
@@ -93,15 +93,19 @@ class Scheme:
 
         Raises:
             BudgetExceeded: More channel uses or energy were spent than allowed.
-            InvalidSource: Not an image.
-            InvalidOption: The number of SNRs is not that of the elements of `rng`.
+            InvalidSource: Not one image.
+            InvalidOption: An SNR is NaN, or the number of SNRs is not that of the elements of `rng`.
         """
-        check_image(x)
+        if check_image(x).shape[0] != 1:
+            raise InvalidSource(f"batch of {x.shape[0]} images: a scheme sends one at a time")
+        x = x.detach().float()
         snrs = torch.as_tensor(snr_db, dtype=torch.float32).reshape(-1)
         if snrs.numel() == 1:
             snrs = snrs.expand(rng.batch)
         if snrs.numel() != rng.batch:
             raise InvalidOption(f"{snrs.numel()} SNRs for {rng.batch} items; give one, or one per item")
+        if snrs.isnan().any():
+            raise InvalidOption("SNR of nan dB; give a number")
         if self.transmission.csit == "none":
             return self._send(x, budget, channel, snrs, rng, None)
         parts: list[tuple[list[int], Outcome]] = []
@@ -135,7 +139,7 @@ def _check(observation: Observation, budget: Budget, name: str) -> None:
     if uses > budget.channel_uses:
         raise BudgetExceeded(f"{name} spent {uses} channel uses, allowed are {budget.channel_uses}")
     energy = float((observation.energy / observation.channel_uses.clamp_min(1)).max())
-    if energy > 1 + ENERGY_TOLERANCE:
+    if not energy <= 1 + ENERGY_TOLERANCE:  # NaN included
         raise BudgetExceeded(f"{name} spent energy {energy:.5f} per channel use, allowed is 1")
 
 

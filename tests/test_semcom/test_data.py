@@ -47,11 +47,23 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     assert load_image(tmp_path / "clear.png").x.min() == 1
 
 
+def test_a_transparent_grey_of_sixteen_bits_is_laid_on_white(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 32768]], dtype=np.uint16)).save(tmp_path / "deep.png", transparency=0)
+    assert (load_image(tmp_path / "deep.png").x[0, 0, 0] * 255).round().tolist() == [255, 128]
+
+
+def test_too_wide_a_picture_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (16385, 1)).save(tmp_path / "wide.png")
+    with pytest.raises(InvalidSource, match=r"wide.png: image of 16385x1: sides must lie in 1..16384"):
+        load_image(tmp_path / "wide.png")
+
+
 def test_rotation_tag_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # TIFF 6.0 orientation: rotate 90 degrees clockwise to view
     Image.fromarray(_ramp()).save(tmp_path / "turned.png", exif=exif)
-    assert load_image(tmp_path / "turned.png").x.shape == (1, 3, 9, 6)
+    shown = (load_image(tmp_path / "turned.png").x[0] * 255).round().permute(1, 2, 0).byte()
+    assert np.array_equal(shown.numpy(), np.rot90(_ramp(), -1))
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import unwrap  # what a user meets, whose types nobody checks
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,10 @@ def check_refusals(scheme: Scheme) -> None:
     budget, rng = Budget(1000, 192), noise_streams("x", 0)
     with pytest.raises(InvalidSource):
         scheme.transmit(torch.full((1, 3, 8, 8), torch.nan), budget, AWGN(), 10.0, rng)
+    with pytest.raises(InvalidSource, match="batch of 2 images"):
+        unwrap(type(scheme).transmit)(scheme, torch.rand(2, 3, 8, 8), budget, AWGN(), 10.0, rng)
+    with pytest.raises(InvalidOption, match="SNR of nan dB"):
+        scheme.transmit(torch.rand(1, 3, 8, 8), budget, AWGN(), torch.nan, rng)
     with pytest.raises(InvalidOption, match="2 SNRs for 1 items"):
         scheme.transmit(torch.rand(1, 3, 8, 8), budget, AWGN(), torch.tensor([1.0, 2.0]), rng)
 
@@ -210,6 +215,18 @@ def test_a_lost_item_is_a_sample_of_the_prior_and_flagged() -> None:
             assert outcome.info["outage"] == 1
             assert not torch.equal(outcome.x_hat[0], concealment(scheme, (24, 40)))
             assert float(outcome.x_hat.std()) > 0.01
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_images_in_double_precision_or_with_a_gradient_are_sent_as_others(scheme: Scheme) -> None:
+    x = picture("toy", 16, 16).x
+    sent = [
+        scheme.transmit(image, Budget(700, x.numel()), PLAIN, 10.0, noise_streams("toy", 0)).x_hat
+        for image in (x, x.double(), x.clone().requires_grad_())
+    ]
+    for x_hat in sent[1:]:
+        assert torch.equal(x_hat, sent[0])
+        assert not x_hat.requires_grad
 
 
 def test_fingerprints_differ() -> None:

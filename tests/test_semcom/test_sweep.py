@@ -368,6 +368,7 @@ def test_progress_counts_to_the_end(path: Path) -> None:
     [
         (Spy(extra_uses=1), BudgetExceeded, "spy spent 97 channel uses, allowed are 96"),
         (Spy(gain=9.0), BudgetExceeded, r"spy spent energy .* allowed is 1"),
+        (Spy(gain=math.nan), BudgetExceeded, "spy spent energy nan per channel use, allowed is 1"),
         (Spy(fault=BudgetTooSmall("no room")), BudgetTooSmall, "no room"),
         (Spy(fault=ZeroDivisionError("division\nby zero")), SweepError, "ZeroDivisionError: division$"),
     ],
