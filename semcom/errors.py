@@ -37,6 +37,10 @@ class FaultyCodec(SemcomError):
     """A codec that decodes its own bytes to something that is no image of that shape."""
 
 
+class FaultyReceiver(SemcomError):
+    """A receiver that makes something that is no image of that shape."""
+
+
 class MissingWeights(SemcomError):
     """Weights that are absent, or that fail their check."""
 

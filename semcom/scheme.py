@@ -10,7 +10,7 @@ from torch import Tensor
 
 from channels import Channel, SnrDb, Streams
 from semcom.budget import Budget
-from semcom.errors import BudgetExceeded, InvalidOption, InvalidSource
+from semcom.errors import BudgetExceeded, FaultyReceiver, InvalidOption, InvalidSource
 from semcom.sources import check_image
 from semcom.transmission import Observation, Transmission
 
@@ -93,6 +93,7 @@ class Scheme:
 
         Raises:
             BudgetExceeded: More channel uses or energy were spent than allowed.
+            FaultyReceiver: What the receiver shows is not finite, or of another shape.
             InvalidSource: Not one image.
             InvalidOption: An SNR is NaN, or the number of SNRs is not that of the elements of `rng`.
         """
@@ -127,6 +128,12 @@ class Scheme:
         observation = self.transmission.deliver(sent, channel, snr_db, rng)
         _check(observation, budget, self.name)
         x_hat = self.receiver(observation, rng.fork("receiver"))
+        if tuple(x_hat.shape) != observation.shape or not x_hat.isfinite().all():
+            wrong = int((~x_hat.isfinite()).sum())
+            raise FaultyReceiver(
+                f"{self.name}: its receiver shows {list(x_hat.shape)} with {wrong} values that are not finite, "
+                f"expected {list(observation.shape)} with none; mend it"
+            )
         info = dict(observation.info)
         if isinstance(self.receiver, CallsNetwork):
             info["nfe"] = torch.full((rng.batch,), float(self.receiver.nfe))

@@ -13,7 +13,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from semcom.codecs.hyperprior import MeanScaleHyperprior
-from semcom.errors import InvalidOption, MissingWeights, UnknownName, reason_of
+from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged, UnknownName, reason_of
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
@@ -109,8 +109,18 @@ def find(weights: Path | str, folder: Path = WEIGHTS) -> Path:
 
 
 def save(network: nn.Module, path: Path) -> str:
-    """Write a network whose class is known to the zoo, weights rounded to fp16; returns the SHA-256."""
+    """Write a network whose class is known to the zoo, weights rounded to fp16; returns the SHA-256.
+
+    Raises:
+        TrainingDiverged: A weight is not finite in fp16.
+    """
     tensors = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise TrainingDiverged(
+                f"{path} is not written: {key} holds weights that are no numbers or beyond "
+                f"{torch.finfo(torch.half).max:g}, the most of fp16; lower the learning rate"
+            )
     metadata = {"format": FORMAT, "class": type(network).__name__, "config": json.dumps(network.config)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")  # every process of a training writes the same

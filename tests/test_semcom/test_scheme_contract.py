@@ -11,10 +11,10 @@ import torch
 from instances import GENERATIVE, SCHEMES, TRANSMISSIONS
 from toys import UNCODED, picture
 
-from channels import AWGN, OFDM, Channel, JakesFading, PilotAided
+from channels import AWGN, OFDM, Channel, JakesFading, PilotAided, Streams
 from semcom.analog import Analog
 from semcom.budget import Budget
-from semcom.errors import InvalidOption, InvalidSource
+from semcom.errors import FaultyReceiver, InvalidOption, InvalidSource
 from semcom.presets import scheme as scheme_named
 from semcom.provenance import fingerprint
 from semcom.receivers import Direct
@@ -23,7 +23,7 @@ from semcom.receivers.loop import EncoderInTheLoop
 from semcom.scheme import Outcome, Scheme
 from semcom.separate import FixedMcs, IdealSeparate, Separate
 from semcom.sweep import noise_streams
-from semcom.transmission import concealed
+from semcom.transmission import Observation, concealed
 
 PLAIN = AWGN()
 ROOMY = 6000
@@ -227,6 +227,26 @@ def test_images_in_double_precision_or_with_a_gradient_are_sent_as_others(scheme
     for x_hat in sent[1:]:
         assert torch.equal(x_hat, sent[0])
         assert not x_hat.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        (torch.full((1, 3, 16, 16), torch.nan), "768 values that are not finite"),
+        (torch.ones(1, 3, 16, 15), r"shows \[1, 3, 16, 15\] .* expected \[1, 3, 16, 16\]"),
+    ],
+)
+def test_a_receiver_that_shows_no_image_is_named(shown: torch.Tensor, reason: str) -> None:
+    class Faulty:
+        name = "faulty"
+
+        def __call__(self, observation: Observation, rng: Streams) -> torch.Tensor:
+            return shown
+
+    scheme = replace(scheme_named("softcast"), receiver=Faulty())
+    x = picture("toy", 16, 16).x
+    with pytest.raises(FaultyReceiver, match=reason):
+        scheme.transmit(x, Budget(200, x.numel()), PLAIN, 10.0, noise_streams("toy", 0))
 
 
 def test_fingerprints_differ() -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from semcom import zoo
-from semcom.errors import MissingWeights, UnknownName
+from semcom.errors import MissingWeights, TrainingDiverged, UnknownName
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 
 NAME = "toy"
@@ -33,6 +33,16 @@ def test_a_network_comes_back_with_its_config_and_rounded_weights(tmp_path: Path
     for key, value in network.state_dict().items():
         assert read.state_dict()[key].dtype == torch.float32
         assert torch.equal(read.state_dict()[key], value.half().float())
+
+
+@pytest.mark.parametrize("weight", [torch.nan, 65520.0])
+def test_weights_that_fp16_cannot_hold_are_not_written(tmp_path: Path, weight: float) -> None:
+    network = Bourtsoulatze2019(2, widths=(4, 4, 4, 4))
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = weight
+    with pytest.raises(TrainingDiverged, match="weights that are no numbers or beyond 65504"):
+        zoo.save(network, tmp_path / "x.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_shipped_network_loads_and_has_a_model_card() -> None:
