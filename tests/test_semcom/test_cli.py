@@ -26,7 +26,9 @@ from channels.selfcheck import Check
 from semcom import presets, quickstart, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
+from semcom.receivers.generative import Generative
 from semcom.results import ResultStore
+from semcom.terminal import print_row, print_summary, receiver_progress
 from semcom.training import shards
 
 ROOT = Path(__file__).parents[2]
@@ -739,6 +741,32 @@ def test_sweep_plans_runs_and_resumes(place: Path, capsys: pytest.CaptureFixture
     with ResultStore(place / "results" / "records.sqlite", read_only=True) as store:
         assert len(store) == 12
     assert len(list((place / "results" / "pictures").glob("jpeg*/*.png"))) == 12
+
+
+def test_names_are_shown_whole_and_as_they_are(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pandas as pd
+
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(arguments(f"{SWEEP} a[bold]b --channels rician:100:6 --dry-run")) == 0
+    plan = capsys.readouterr().out
+    assert "rician:100:6 " in plan  # :100: is an emoji
+    assert "a[bold]b/records.sqlite" in plan
+    row = {"item": "x" * 99 + "-01234567", "psnr_db": 27.125}
+    print_row(row)
+    assert row["item"] in re.sub(r"\s", "", capsys.readouterr().out)
+    point = {"channel": "rician:100:6", "rho": "1/12", "SNR dB": "10", "scheme": "hybrid" * 9}
+    print_summary(pd.DataFrame([point | {"PSNR dB": "27.40", "uses": "98304", "outage": "13%"}]))
+    table = capsys.readouterr().out
+    assert "rician:100:6, rho = 1/12" in table
+    assert all(number in table for number in ("27.40", "98304", "13%"))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with receiver_progress((presets.scheme("deepjscc+ddnm:100"),)) as (scheme,):
+        assert isinstance(scheme.receiver, Generative)
+        assert scheme.receiver.progress is not None
+        scheme.receiver.progress(1, 2)
+    assert "ddnm:100: network call 1 of 2" in capsys.readouterr().err
 
 
 def test_results_are_drawn_reported_and_exported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
