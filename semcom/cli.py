@@ -437,7 +437,7 @@ def report_results(
         raise InvalidOption(f"{path}: the report is a page; name it .html")
     if path.is_dir():
         raise InvalidOption(f"{path}: a folder; name a file in it")
-    print(report(results, path, title or results.resolve().name))
+    print(report(results, path, title or Path(os.path.realpath(results)).name))
 
 
 @app.command(

@@ -173,6 +173,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "empty_folder").mkdir()
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "mixed").mkdir()
     photo().save("mixed/a.png")
     (tmp_path / "mixed" / "b.png").write_text("text")
@@ -411,6 +412,8 @@ ERRORS = {
     "nothing to report": ("report empty_folder", "no such result store"),
     "nothing to export": ("export empty_folder", "no such result store"),
     "picture as results": ("report photo.png", "no such result store"),
+    "results that lead to themselves": ("report loop.png", "no such result store"),
+    "payload that leads to itself": ("hide photo.png --payload loop.png --out x.png", "loop.png: Too many"),
     "unknown export format": ("export empty_folder --format xlsx", "choose csv, parquet or json"),
     "export ending that differs": ("export empty_folder --format csv --out x.json", "ends in .csv"),
     "quickstart below a file": ("quickstart --out photo.png/here", "photo.png"),
