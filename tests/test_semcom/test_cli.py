@@ -588,6 +588,18 @@ def test_corrupted_backbone_is_one_line(
     assert_one_line_error(run, "lpips_squeeze: .* damaged", capsys)
 
 
+@pytest.mark.parametrize("name", ["fid_inception", "kid_inception"])
+def test_corrupted_inception_is_one_line(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place / "torch" / "hub" / "checkpoints"
+    monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
+    folder.mkdir(parents=True)
+    (folder / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"damaged")
+    run = partial(main, arguments(f"realism results --metrics {name} --out realism.csv"))
+    assert_one_line_error(run, f"{name}: .* is damaged", capsys)
+
+
 def test_bad_stores_are_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = partial(main, arguments(f"{SWEEP} results"))
     store = place / "results" / "records.sqlite"
