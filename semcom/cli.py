@@ -260,6 +260,7 @@ def sweep(
     """
     from semcom import presets
     from semcom.data import load_folder, sample_photos
+    from semcom.engine import check_workers
     from semcom.results import ResultStore
     from semcom.summary import PICTURES, RECORDS, keep_originals
     from semcom.sweep import Sweep, progress_bar, run
@@ -267,6 +268,7 @@ def sweep(
     items = load_folder(data) if data is not None else sample_photos()
     if not 1 <= seeds <= MAX_GRID:
         raise InvalidOption(f"--seeds {seeds}: choose 1..{MAX_GRID}")
+    check_workers(workers)
     design = Sweep(
         tuple(presets.scheme(with_codec(name, codec)) for name in names_of("--schemes", schemes)),
         tuple(presets.channel(name) for name in names_of("--channels", channels)),

@@ -397,6 +397,7 @@ ERRORS = {
     "seed a word": (f"send photo.png --snr 5 {SEND} --seed x", "valid integer"),
     # sweeps
     "no workers": (f"{SWEEP} r --workers 0", "0 workers"),
+    "a plan of no workers": (f"{SWEEP} r --workers 0 --dry-run", "0 workers"),
     "too many workers": (f"{SWEEP} r --workers 100000", "100000 workers"),
     "no seeds": (f"{SWEEP} r --seeds 0", "--seeds 0"),
     "empty folder": (f"{SWEEP} r --data empty_folder", "no pictures"),
