@@ -260,6 +260,7 @@ def sweep(
     """
     from semcom import presets
     from semcom.data import load_folder, sample_photos
+    from semcom.engine import check_workers
     from semcom.results import ResultStore
     from semcom.summary import PICTURES, RECORDS, keep_originals
     from semcom.sweep import Sweep, progress_bar, run
@@ -267,6 +268,7 @@ def sweep(
     items = load_folder(data) if data is not None else sample_photos()
     if not 1 <= seeds <= MAX_GRID:
         raise InvalidOption(f"--seeds {seeds}: choose 1..{MAX_GRID}")
+    check_workers(workers)
     design = Sweep(
         tuple(presets.scheme(with_codec(name, codec)) for name in names_of("--schemes", schemes)),
         tuple(presets.channel(name) for name in names_of("--channels", channels)),
@@ -437,7 +439,7 @@ def report_results(
         raise InvalidOption(f"{path}: the report is a page; name it .html")
     if path.is_dir():
         raise InvalidOption(f"{path}: a folder; name a file in it")
-    print(report(results, path, title or results.resolve().name))
+    print(report(results, path, title or Path(os.path.realpath(results)).name))
 
 
 @app.command(

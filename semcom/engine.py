@@ -48,8 +48,7 @@ def process(jobs: Sequence[Job], work: Callable[[Any], Iterator[R]], workers: in
         InvalidOption: Fewer than one worker, or far too many.
         Exception: What `work` raised, with the worker's traceback as a note.
     """
-    if not 1 <= workers <= MAX_WORKERS:
-        raise InvalidOption(f"{workers} workers: choose 1..{MAX_WORKERS}")
+    check_workers(workers)
     if workers == 1:
         for job in jobs:
             yield from work(job)
@@ -60,6 +59,16 @@ def process(jobs: Sequence[Job], work: Callable[[Any], Iterator[R]], workers: in
         yield from team.process(jobs)
     finally:
         team.stop()
+
+
+def check_workers(workers: int) -> None:
+    """Raise unless so many processes can be asked for.
+
+    Raises:
+        InvalidOption: Fewer than one, or far too many.
+    """
+    if not 1 <= workers <= MAX_WORKERS:
+        raise InvalidOption(f"{workers} workers: choose 1..{MAX_WORKERS}")
 
 
 class _Team:

@@ -105,9 +105,9 @@ def check_outputs(*paths: Path, inputs: Sequence[Path]) -> None:
             raise InvalidOption(f"{path}: its folder is not there; make it first")
         if not os.access(path.parent, os.W_OK):
             raise InvalidOption(f"{path}: its folder is not writable; name another")
-        if path.resolve() in {read.resolve() for read in inputs}:
+        if os.path.realpath(path) in map(os.path.realpath, inputs):  # unlike `resolve`, goes round in no loop
             raise InvalidOption(f"{path}: is read from; write another file")
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len(set(map(os.path.realpath, paths))) < len(paths):
         raise InvalidOption(f"{paths[0]}: two files of one name; give each its own")
 
 

@@ -296,7 +296,7 @@ class ResultStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".csv":
-                with part.open("w", newline="") as file:
+                with part.open("w", newline="", encoding="utf-8") as file:
                     names = [*FIXED, *self._numbers()]
                     writer = csv.DictWriter(file, names, lineterminator="\n")
                     writer.writeheader()

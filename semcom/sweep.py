@@ -22,7 +22,7 @@ from channels import Channel, NamedStreams, SnrDb, Streams
 from channels.errors import ChannelError
 from semcom.budget import Budget, parse_rho
 from semcom.data import Item
-from semcom.engine import process
+from semcom.engine import check_workers, process
 from semcom.errors import InvalidOption, SemcomError, StoreError, SweepError
 from semcom.metrics.metric import Metric
 from semcom.provenance import canonical, environment, fingerprint
@@ -230,9 +230,11 @@ def run(
 
     Raises:
         SweepError: A metric is NaN, a scheme raised something untyped, or a worker died.
+        InvalidOption: Fewer than one worker, or far too many.
         SemcomError: Whatever else a scheme raised, with the batch named in front.
         StoreError: The store cannot be written.
     """
+    check_workers(workers)  # before the run log says that there was a run
     batches = plan(sweep, store, keep)
     schemes, channels, metrics = map(_definitions, (sweep.schemes, sweep.channels, sweep.metrics))
     held = store.schemes()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
     from semcom.presets import Listed
     from semcom.scheme import Scheme
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 def receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, ...]]":
     """The schemes, their receivers with a prior telling every network call on stderr."""
     from rich.console import Console
+    from rich.text import Text
 
     from semcom.receivers.generative import Generative
 
@@ -36,7 +38,7 @@ def receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, 
             name = scheme.name
 
             def progress(done: int, planned: int) -> None:
-                status.update(f"{name}: network call {done} of {planned}")
+                status.update(Text(f"{name}: network call {done} of {planned}"))
 
             return replace(scheme, receiver=replace(scheme.receiver, progress=progress))
 
@@ -49,10 +51,11 @@ def training_progress() -> Iterator[None]:
     import logging
 
     from rich.console import Console
+    from rich.text import Text
 
     from semcom.training.processes import is_main
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     logger = logging.getLogger("semcom.training")
 
     class Shown(logging.Handler):
@@ -60,7 +63,7 @@ def training_progress() -> Iterator[None]:
             if record.levelno >= logging.INFO:
                 console.print(record.getMessage(), highlight=False)
             else:
-                status.update(record.getMessage())
+                status.update(Text(record.getMessage()))
 
     if not is_main():
         yield
@@ -81,9 +84,6 @@ def training_progress() -> Iterator[None]:
 
 def print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:
     """What a sweep would do, and how much of it is done already."""
-    from rich.console import Console
-    from rich.table import Table
-
     from semcom.results import ResultStore
     from semcom.sweep import plan
 
@@ -92,47 +92,64 @@ def print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:
     if path.is_file():
         with ResultStore(path, read_only=True) as store:
             todo = sum(len(batch.snr_db) for batch in plan(design, store, keep))
-    table = Table(show_header=False, box=None)
-    table.add_row("schemes", "\n".join(scheme.name for scheme in design.schemes))
-    table.add_row("channels", "\n".join(channel.name for channel in design.channels))
-    table.add_row("pictures", str(len(design.items)))
-    table.add_row("SNR in dB", ", ".join(f"{snr_db:g}" for snr_db in design.snr_db))
-    table.add_row("rho", ", ".join(map(str, design.rho)))
-    table.add_row("seeds", str(len(design.seeds)))
-    table.add_row("metrics", ", ".join(metric.name for metric in design.metrics))
-    table.add_row("records", f"{records}, of which {todo} are to do")
-    table.add_row("store", str(path))
-    Console().print(table)
+    _print_pairs(
+        {
+            "schemes": "\n".join(scheme.name for scheme in design.schemes),
+            "channels": "\n".join(channel.name for channel in design.channels),
+            "pictures": str(len(design.items)),
+            "SNR in dB": ", ".join(f"{snr_db:g}" for snr_db in design.snr_db),
+            "rho": ", ".join(map(str, design.rho)),
+            "seeds": str(len(design.seeds)),
+            "metrics": ", ".join(metric.name for metric in design.metrics),
+            "records": f"{records}, of which {todo} are to do",
+            "store": str(path),
+        }
+    )
 
 
 def print_row(row: "Mapping[str, str | int | float]") -> None:
     """One record, a line per column."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None)
-    for name, value in row.items():
-        if value != "":
-            table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    shown = {name: f"{v:.6g}" if isinstance(v, float) else str(v) for name, v in row.items()}
+    _print_pairs({name: text for name, text in shown.items() if text})
 
 
 def print_summary(frame: "pd.DataFrame", what: str = "means") -> None:
     """A table per channel and rho, of a width for terminals."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     rows = [{str(head): str(cell) for head, cell in row.items()} for row in frame.to_dict("records")]
     for (channel, rho), group in groupby(rows, lambda row: (row["channel"], row["rho"])):
         shown = Table(title=f"{channel}, rho = {rho}: {what}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for head in frame.columns[2:]:
-            shown.add_column(head, no_wrap=True, justify="left" if head == "scheme" else "right")
+            if head == "scheme":
+                shown.add_column(head, overflow="fold")  # a long name is broken, a number never
+            else:
+                shown.add_column(head, no_wrap=True, justify="right")
         for _, same_snr in groupby(group, lambda row: row["SNR dB"]):
             for i, row in enumerate(same_snr):
                 _, _, snr_db, *others = row.values()
                 shown.add_row("" if i else snr_db, *others)
-        Console().print(shown)
+        _console().print(shown)
+
+
+def _print_pairs(pairs: Mapping[str, str]) -> None:
+    """Names and what they stand for; what is too long is broken, and all there."""
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for pair in pairs.items():
+        table.add_row(*pair)
+    _console().print(table)
+
+
+def _console() -> "Console":
+    """Of stdout, where names stand as they are: [bold] is no markup, and :100: no emoji."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False)
 
 
 def shown_sets(frame: "pd.DataFrame") -> "pd.DataFrame":

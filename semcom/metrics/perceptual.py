@@ -19,6 +19,9 @@ from semcom.sources import Image
 
 Backbone = Literal["squeeze", "alex", "vgg"]
 
+DAMAGE = (RuntimeError, OSError, EOFError, LookupError, ValueError, UnpicklingError)
+"""What loading a file that is no checkpoint, or one of another network, raises."""
+
 BACKBONE_FILES = {  # the names torchvision looks for
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
     "alex": "alexnet-owt-7be5be79.pth",
@@ -118,7 +121,7 @@ def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn
         with warnings.catch_warnings():  # lpips calls torchvision by arguments that torchvision warns about
             warnings.simplefilter("ignore")
             network = lpips.LPIPS(net=backbone, verbose=False)
-    except (RuntimeError, OSError, EOFError, LookupError, ValueError, UnpicklingError):
+    except DAMAGE:
         raise MissingWeights(
             f"lpips_{backbone}: {path} is damaged or of another network; replace it"
         ) from None

@@ -1,14 +1,16 @@
 """Realism of a set: distances between the Inception features of received images and of originals."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from semcom.errors import InvalidOption
+from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.metric import check_pair
-from semcom.metrics.perceptual import checkpoint_folder, require_checkpoint
+from semcom.metrics.perceptual import DAMAGE, checkpoint_folder, require_checkpoint
 from semcom.sources import Image
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the name torch-fidelity looks for
@@ -30,7 +32,7 @@ class FID:
             Inception v3.
 
     Raises:
-        MissingWeights: Inception's file is not in the torch cache; nothing is downloaded.
+        MissingWeights: Inception's file is damaged or not in the torch cache; nothing is downloaded.
 
     Reference:
         Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter, GANs trained by a two time-scale update rule
@@ -38,12 +40,11 @@ class FID:
     """
 
     def __init__(self, min_items: int = 10_000, features: nn.Module | None = None) -> None:
-        if features is None:
-            require_checkpoint(INCEPTION_FILE, self.name)
-        from torchmetrics.image.fid import FrechetInceptionDistance
-
         self._min_items, self._items = max(min_items, 2), 0
-        self._distance = FrechetInceptionDistance(2048 if features is None else features)
+        with _inception_checked(self.name, features):
+            from torchmetrics.image.fid import FrechetInceptionDistance
+
+            self._distance = FrechetInceptionDistance(2048 if features is None else features)
 
     @property
     def name(self) -> str:
@@ -91,7 +92,7 @@ class KID:
             Inception v3.
 
     Raises:
-        MissingWeights: Inception's file is not in the torch cache; nothing is downloaded.
+        MissingWeights: Inception's file is damaged or not in the torch cache; nothing is downloaded.
 
     Reference:
         Binkowski, Sutherland, Arbel and Gretton, Demystifying MMD GANs, ICLR 2018; Gretton, Borgwardt, Rasch,
@@ -99,13 +100,11 @@ class KID:
     """
 
     def __init__(self, min_items: int = 50, features: nn.Module | None = None) -> None:
-        if features is None:
-            require_checkpoint(INCEPTION_FILE, self.name)
-        from torchmetrics.image.kid import KernelInceptionDistance
-
         self._min_items, self._items = max(min_items, 2), 0
-        with warnings.catch_warnings():  # it announces that it keeps all features
-            warnings.simplefilter("ignore")
+        with _inception_checked(self.name, features), warnings.catch_warnings():
+            from torchmetrics.image.kid import KernelInceptionDistance
+
+            warnings.simplefilter("ignore")  # it announces that it keeps all features
             self._distance = KernelInceptionDistance(2048 if features is None else features)
 
     @property
@@ -136,6 +135,19 @@ class KID:
         _require_items(self.name, self._items, self._min_items)
         received, originals = self._distance.fake_features, self._distance.real_features
         return _paired_discrepancy(torch.cat(received).double(), torch.cat(originals).double())
+
+
+@contextmanager
+def _inception_checked(needed_by: str, features: nn.Module | None) -> Iterator[None]:
+    """Of its file, where no other network is given, before and while it is loaded."""
+    if features is not None:
+        yield
+        return
+    path = require_checkpoint(INCEPTION_FILE, needed_by)
+    try:
+        yield
+    except DAMAGE:
+        raise MissingWeights(f"{needed_by}: {path} is damaged or of another network; replace it") from None
 
 
 def _paired_discrepancy(x: Float[Tensor, "n dims"], y: Float[Tensor, "n dims"]) -> float:

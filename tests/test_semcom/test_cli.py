@@ -26,7 +26,9 @@ from channels.selfcheck import Check
 from semcom import presets, quickstart, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
+from semcom.receivers.generative import Generative
 from semcom.results import ResultStore
+from semcom.terminal import print_row, print_summary, receiver_progress
 from semcom.training import shards
 
 ROOT = Path(__file__).parents[2]
@@ -171,6 +173,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "empty_folder").mkdir()
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "mixed").mkdir()
     photo().save("mixed/a.png")
     (tmp_path / "mixed" / "b.png").write_text("text")
@@ -394,6 +397,7 @@ ERRORS = {
     "seed a word": (f"send photo.png --snr 5 {SEND} --seed x", "valid integer"),
     # sweeps
     "no workers": (f"{SWEEP} r --workers 0", "0 workers"),
+    "a plan of no workers": (f"{SWEEP} r --workers 0 --dry-run", "0 workers"),
     "too many workers": (f"{SWEEP} r --workers 100000", "100000 workers"),
     "no seeds": (f"{SWEEP} r --seeds 0", "--seeds 0"),
     "empty folder": (f"{SWEEP} r --data empty_folder", "no pictures"),
@@ -409,6 +413,8 @@ ERRORS = {
     "nothing to report": ("report empty_folder", "no such result store"),
     "nothing to export": ("export empty_folder", "no such result store"),
     "picture as results": ("report photo.png", "no such result store"),
+    "results that lead to themselves": ("report loop.png", "no such result store"),
+    "payload that leads to itself": ("hide photo.png --payload loop.png --out x.png", "loop.png: Too many"),
     "unknown export format": ("export empty_folder --format xlsx", "choose csv, parquet or json"),
     "export ending that differs": ("export empty_folder --format csv --out x.json", "ends in .csv"),
     "quickstart below a file": ("quickstart --out photo.png/here", "photo.png"),
@@ -583,6 +589,18 @@ def test_corrupted_backbone_is_one_line(
     assert_one_line_error(run, "lpips_squeeze: .* damaged", capsys)
 
 
+@pytest.mark.parametrize("name", ["fid_inception", "kid_inception"])
+def test_corrupted_inception_is_one_line(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place / "torch" / "hub" / "checkpoints"
+    monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
+    folder.mkdir(parents=True)
+    (folder / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"damaged")
+    run = partial(main, arguments(f"realism results --metrics {name} --out realism.csv"))
+    assert_one_line_error(run, f"{name}: .* is damaged", capsys)
+
+
 def test_bad_stores_are_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = partial(main, arguments(f"{SWEEP} results"))
     store = place / "results" / "records.sqlite"
@@ -739,6 +757,32 @@ def test_sweep_plans_runs_and_resumes(place: Path, capsys: pytest.CaptureFixture
     with ResultStore(place / "results" / "records.sqlite", read_only=True) as store:
         assert len(store) == 12
     assert len(list((place / "results" / "pictures").glob("jpeg*/*.png"))) == 12
+
+
+def test_names_are_shown_whole_and_as_they_are(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pandas as pd
+
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(arguments(f"{SWEEP} a[bold]b --channels rician:100:6 --dry-run")) == 0
+    plan = capsys.readouterr().out
+    assert "rician:100:6 " in plan  # :100: is an emoji
+    assert "a[bold]b/records.sqlite" in plan
+    row = {"item": "x" * 99 + "-01234567", "psnr_db": 27.125}
+    print_row(row)
+    assert row["item"] in re.sub(r"\s", "", capsys.readouterr().out)
+    point = {"channel": "rician:100:6", "rho": "1/12", "SNR dB": "10", "scheme": "hybrid" * 9}
+    print_summary(pd.DataFrame([point | {"PSNR dB": "27.40", "uses": "98304", "outage": "13%"}]))
+    table = capsys.readouterr().out
+    assert "rician:100:6, rho = 1/12" in table
+    assert all(number in table for number in ("27.40", "98304", "13%"))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with receiver_progress((presets.scheme("deepjscc+ddnm:100"),)) as (scheme,):
+        assert isinstance(scheme.receiver, Generative)
+        assert scheme.receiver.progress is not None
+        scheme.receiver.progress(1, 2)
+    assert "ddnm:100: network call 1 of 2" in capsys.readouterr().err
 
 
 def test_results_are_drawn_reported_and_exported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -329,6 +329,19 @@ def test_export_says_what_it_cannot(path: Path, tmp_path: Path) -> None:
             store.export("/proc/records.csv")
 
 
+def test_export_takes_any_letter_whatever_the_locale(path: Path, tmp_path: Path) -> None:
+    with ResultStore(path) as store:
+        store.write([replace(RECORD, item="\u0161koda-\u65e5\u672c-00000000")])
+    code = (
+        "import sys; from semcom.results import ResultStore\n"
+        "with ResultStore(sys.argv[1], read_only=True) as store: store.export(sys.argv[2])"
+    )
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "records.csv")]
+    subprocess.run(command, cwd=ROOT, env=ascii_only, check=True)
+    assert "\u0161koda-\u65e5\u672c" in (tmp_path / "records.csv").read_text(encoding="utf-8")
+
+
 # Fingerprints
 
 

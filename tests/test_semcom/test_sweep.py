@@ -439,5 +439,7 @@ def test_sweep_that_cannot_be(change: dict[str, object], message: str) -> None:
 
 @pytest.mark.parametrize("workers", [0, -1, 10**6])
 def test_number_of_workers_is_checked(path: Path, workers: int) -> None:
-    with ResultStore(path) as store, pytest.raises(InvalidOption, match="workers: choose 1"):
-        list(run(SWEEP, store, workers))
+    with ResultStore(path) as store:
+        with pytest.raises(InvalidOption, match="workers: choose 1"):
+            list(run(SWEEP, store, workers))
+        assert store.runs() == []
