@@ -131,7 +131,7 @@ class Scheme:
         if tuple(x_hat.shape) != observation.shape or not x_hat.isfinite().all():
             wrong = int((~x_hat.isfinite()).sum())
             raise FaultyReceiver(
-                f"{self.name}: its receiver shows {list(x_hat.shape)} with {wrong} values that are not finite, "
+                f"{self.name}: its receiver shows {list(x_hat.shape)} with {wrong} values not finite, "
                 f"expected {list(observation.shape)} with none; mend it"
             )
         info = dict(observation.info)
