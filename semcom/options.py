@@ -26,7 +26,7 @@ def names_of(option: str, text: str) -> list[str]:
 
 
 def snr_grid(text: str) -> tuple[float, ...]:
-    """SNRs in dB from "10", "0,5,10" or "0:20:5" (both ends included)."""
+    """SNRs in dB from "10", "0,5,10" or "0:20:5" (every 5 dB from 0 to 20)."""
     from channels.channel import noise_var_column
 
     try:

@@ -333,6 +333,8 @@ class ResultStore:
         if not tables and self.read_only:
             raise StoreError(f"{self.path} is empty; run a sweep first")
         fault = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if fault == "ok" and tables:
+            fault = self._text_for_a_number()
         if fault != "ok":
             raise StoreError(
                 f"{self.path} is damaged ({fault.splitlines()[-1]}); restore it, or delete it and run again"
@@ -346,6 +348,15 @@ class ResultStore:
         if not tables:
             with self._transaction():
                 self._create()
+
+    def _text_for_a_number(self) -> str:
+        """The first column of numbers that holds something else, which SQLite allows; "ok" if none does."""
+        for _, name, kind, *_ in self._db.execute("PRAGMA table_info(records)").fetchall():
+            if kind != "TEXT":
+                other = f"SELECT 1 FROM records WHERE typeof(\"{name}\") IN ('text', 'blob') LIMIT 1"
+                if self._db.execute(other).fetchone():
+                    return f"{name} is not a number in every record"
+        return "ok"
 
     def _create(self) -> None:
         types = {f.name: SQL_TYPES[f.type] for f in fields(Record) if f.name != "numbers"}  # pyright: ignore

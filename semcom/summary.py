@@ -240,7 +240,10 @@ def keep_originals(items: Sequence[Item], folder: Path) -> None:
     """Write the pictures that were sent beside those that are received, for strips."""
     (folder / PICTURES / ORIGINALS).mkdir(parents=True, exist_ok=True)
     for item in items:
-        to_picture(item.x).save(original_path(folder, item.id))
+        path = original_path(folder, item.id)
+        part = path.with_suffix(".part")
+        to_picture(item.x).save(part, format="PNG")
+        part.replace(path)
 
 
 def original_path(folder: Path, item: str) -> Path:

@@ -321,6 +321,21 @@ def test_json_has_no_infinity(path: Path, tmp_path: Path) -> None:
         assert json.loads(store.export(tmp_path / "x.json").read_text())[0]["psnr_db"] is None
 
 
+def test_text_in_a_column_of_numbers_is_damage(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.write([RECORD])
+    for name in ("psnr_db", "snr_db", "outage"):
+        damaged = sqlite3.connect(path)
+        before = damaged.execute(f"SELECT {name} FROM records").fetchone()
+        damaged.execute(f"UPDATE records SET {name} = 'abc'")
+        damaged.commit()
+        with pytest.raises(StoreError, match=f"damaged \\({name} is not a number in every record\\)"):
+            ResultStore(path, read_only=True)
+        damaged.execute(f"UPDATE records SET {name} = ?", before)
+        damaged.commit()
+        damaged.close()
+
+
 def test_export_says_what_it_cannot(path: Path, tmp_path: Path) -> None:
     with ResultStore(path) as store:
         with pytest.raises(StoreError, match=r"\.csv, \.parquet or \.json"):
