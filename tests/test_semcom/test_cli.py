@@ -649,7 +649,7 @@ def semcom(
     command: str, largest_file: int = resource.RLIM_INFINITY, prefix: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, without beartype."""
-    program = [sys.executable, "-c", "import sys; from semcom.cli import main; sys.exit(main())"]
+    program = [sys.executable, "-m", "semcom"]
     return subprocess.run(
         f"{prefix}{shlex.join(program)} {command}",
         shell=True,
@@ -666,7 +666,7 @@ def semcom(
         ("schemes > /dev/full", None, "No space left on device"),
         (f"send photo.png --snr 20 {SEND} --out out.png", 2000, "File too large|full|refuses"),
         (f"{SWEEP} results", 20000, "full|refuses"),
-        ("send photo.png --snr 5 --scheme third_party:SHAPE --rho 1/2", None, "sizes must agree"),
+        ("send photo.png --snr 5 --scheme third_party:SHAPE --rho 1/2", None, "its receiver shows"),
     ],
     ids=["output on a full disk", "picture on a full disk", "records on a full disk", "scheme that crops"],
 )
