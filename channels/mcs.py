@@ -118,7 +118,8 @@ class BlerTable:
 
     Each curve is fitted with BLER = Q((snr_db - center_db) / width_db) by maximum likelihood, which carries
     it below the lowest rate counted; center and width are interpolated over the logarithm of the block
-    length. An error floor is not in it.
+    length. Between the two longest lengths lie those of the largest lifting size, whose filler bits cost up
+    to 0.1 dB. An error floor is not in it.
 
     Args:
         log2_bits: Per MCS, log2 of the block lengths K' measured, CRC included, rising.
@@ -143,7 +144,7 @@ class BlerTable:
         return cls(*(tuple(column) for column in curves))
 
     def bler(self, mcs: Mcs, block_bits: int, snr_db: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Block error rate at these SNRs; the last slope goes on beyond the lengths measured."""
+        """Block error rate at these SNRs; longer blocks than were measured are like the longest."""
         x, i = math.log2(block_bits), mcs.index
         center = _interpolate(x, self.log2_bits[i], self.center_db[i])
         width = max(_interpolate(x, self.log2_bits[i], self.width_db[i]), 0.05)
@@ -327,6 +328,7 @@ def _fit_waterfall(
 
 
 def _interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> float:
-    """Linear, the outer slopes carried on."""
+    """Linear; the first slope is carried on below, the last value holds above."""
+    x = min(x, float(xs[-1]))
     i = int(np.clip(np.searchsorted(xs, x), 1, len(xs) - 1))
     return float(ys[i - 1] + (x - xs[i - 1]) * (ys[i] - ys[i - 1]) / (xs[i] - xs[i - 1]))
