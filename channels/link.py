@@ -20,7 +20,10 @@ from channels.mcs import MCS_TABLE, SIZES, Mcs, announced_sizes, header_of, larg
 from channels.realisations import realisations
 
 FRAME_BITS = 8
-"""What `frame` adds to a payload."""
+"""Bits that `frame` adds to a payload."""
+
+TAGS = 128
+"""Numbers that the byte at the end of a frame can tell."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,11 +48,23 @@ class Delivery:
         """Share of code blocks that failed; 1 if the header was not readable."""
         return torch.tensor([1 - ok.float().mean().item() if len(ok) else 1.0 for ok in self.block_ok])
 
-    def payloads(self) -> tuple[bytes | None, ...]:
-        """Framed payloads that arrived, None where the verdict is bad or there is no frame."""
+    def frames(self) -> tuple[tuple[bytes, int] | None, ...]:
+        """Payload and tag of every reception (see `frame`).
+
+        Returns:
+            One entry per reception; None where a CRC failed or the message holds no frame.
+        """
         return tuple(
             unframe(bits) if ok else None for bits, ok in zip(self.bits, self.ok.tolist(), strict=True)
         )
+
+    def payloads(self) -> tuple[bytes | None, ...]:
+        """Payload of every reception, whatever its tag.
+
+        Returns:
+            One entry per reception; None where a CRC failed or the message holds no frame.
+        """
+        return tuple(None if found is None else found[0] for found in self.frames())
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,128 @@ class DigitalLink:
             plan = self._block(mcs, size, data_uses)
             here = (announced == value).nonzero()[:, 0]
             for group in here.split(max(1, _MAX_LLRS // plan.coded_bits)):
+                part = Received(payload.y[group], payload.h[group], payload.noise_var[group])
+                decoded = plan.decode(mcs.constellation.exact_llr(part).cpu())
+                message = decoded.bits ^ _whitening(size)
+                for row, item in enumerate(group.tolist()):
+                    bits[item], ok[item] = message[row], decoded.ok[row]
+                    block_ok[item], iterations[item] = decoded.block_ok[row], decoded.iterations[row]
+        return Delivery(tuple(bits), ok, tuple(block_ok), tuple(iterations))
+
+    def _announced_mcs(self, value: int) -> Mcs | None:
+        if not self.adapted:
+            return self.mcs
+        index = value // SIZES
+        return MCS_TABLE[index] if index < len(MCS_TABLE) else None
+
+    def _block(self, mcs: Mcs, size: int, data_uses: int) -> TransportBlock:
+        coded_bits = (data_uses - self.header(data_uses).uses) * mcs.bits_per_symbol
+        return TransportBlock(size, coded_bits, mcs.bits_per_symbol, self.max_iterations)
+
+
+@dataclass(frozen=True)
+class IdealLink:
+    """No real code: what arrives is decided by information theory.
+
+    Without a target error the link is error-free up to the Gaussian capacity. With one, it follows the normal
+    approximation of the best code of that length: shorter than capacity, but still decided by h alone.
+
+    Args:
+        target_error: Block error rate the code is designed for, None for capacity.
+
+    Raises:
+        ChannelError: The error rate is outside (0, 1/2).
+
+    Reference:
+        Polyanskiy, Poor and Verdu, IEEE Trans. Inf. Theory 56(5), 2010.
+    """
+
+    target_error: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.target_error is not None and not 0 < self.target_error < 0.5:
+            raise ChannelError(f"target error of {self.target_error:g} is outside (0, 1/2)")
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling."""
+        return "ideal" if self.target_error is None else f"ideal:{spell(self.target_error)}"
+
+    def payload_bits(self, channel: Channel, snr_db: float, data_uses: int, outage: float = 0.01) -> int:
+        """The most bits that all but a share `outage` of 200 realisations of the channel carry.
+
+        On AWGN this is the capacity (or the normal approximation) of so many uses; with fading it is the
+        outage capacity of the budget.
+
+        Raises:
+            ChannelError: `outage` is outside [0, 1), or what the receiver believes of the channel is wrong,
+                as behind `NoCSI` over fading.
+        """
+        if not 0 <= outage < 1:
+            raise ChannelError(f"outage of {outage:g} is outside [0, 1); give the share that may be lost")
+        parts = realisations(channel, snr_db, data_uses)
+        values = torch.cat([self.carried_bits(received) for received in parts]).sort().values
+        return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
+
+    def carried_bits(self, received: Received) -> Float[Tensor, " batch"]:
+        """Bits that the gains and noise of each reception carry; y itself is not looked at.
+
+        sum over uses of log2(1 + |h|^2 / N0); with a target error, the sum less
+        sqrt(sum of V(|h|^2 / N0)) Qinv(error) - log2(2k) / 2, but no more than the sum.
+        """
+        uses = received.y.shape[1]
+        snr = (received.h.abs().square() / received.noise_var).double()
+        carried = torch.log2(1 + snr).sum(1)
+        if self.target_error is not None:
+            variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
+            deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
+            backoff = variance.sqrt() * deviations - math.log2(max(2 * uses, 1)) / 2
+            carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would outweigh the rest
+        return carried
+
+    def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
+        """Whether each reception carries so many bits; 1e-6 is forgiven, since N0 is a float32."""
+        return self.carried_bits(received) * (1 + 1e-6) >= bits
+
+
+def frame(payload: bytes, tag: int = 0) -> UInt8[Tensor, " n"]:
+    """Bits of a payload and of the byte that marks its end, most significant bit first.
+
+    The byte is 0x80 + tag: the mark of ISO/IEC 7816-4, whose seven low bits carry a number that both ends agree
+    on, for instance which of several source codecs made the payload.
+
+    Args:
+        payload: Any bytes.
+        tag: 0..127.
+
+    Returns:
+        8 (len(payload) + 1) bits.
+
+    Raises:
+        ChannelError: The tag is outside 0..127.
+    """
+    if not 0 <= tag < TAGS:
+        raise ChannelError(f"tag {tag} of a frame: the byte at its end holds 0..{TAGS - 1}")
+    octets = torch.frombuffer(bytearray(payload + bytes([TAGS + tag])), dtype=torch.uint8)
+    return (octets[:, None] >> torch.arange(7, -1, -1, dtype=torch.uint8) & 1).reshape(-1)
+
+
+def unframe(bits: UInt8[Tensor, " n"]) -> tuple[bytes, int] | None:
+    """Payload and tag of a message made by `frame` and padded with zeros.
+
+    Args:
+        bits: The message; bits behind the last whole byte are ignored.
+
+    Returns:
+        Payload and tag, or None if the last byte that is not zero marks no end.
+    """
+    whole = bits[: bits.numel() // 8 * 8].reshape(-1, 8).long().cpu()
+    octets = (whole << torch.arange(7, -1, -1)).sum(1).to(torch.uint8).numpy().tobytes()
+    content = octets.rstrip(b"\x00")
+    return (content[:-1], content[-1] - TAGS) if content and content[-1] >= TAGS else None
+
+
+_MAX_LLRS // plan.coded_bits)):
                 part = Received(payload.y[group], payload.h[group], payload.noise_var[group])
                 decoded = plan.decode(mcs.constellation.exact_llr(part).cpu())
                 message = decoded.bits ^ _whitening(size)

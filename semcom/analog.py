@@ -1,28 +1,19 @@
-"""Joint source-channel coding by a network: images to symbols and back."""
+"""Joint source-channel coding by a network: pictures to symbols and back."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from channels import Channel, Received, SnrDb, Streams, transmit
+from channels import Received
 from channels.symbols import average_power, unpack
-from semcom.budget import Budget
 from semcom.errors import BudgetTooSmall
 from semcom.jscc.jscc import DeepJSCC
-from semcom.transmission import (
-    Concealment,
-    Csit,
-    Nonlinear,
-    Observation,
-    Origin,
-    Sent,
-    lost,
-    nothing_sent,
-    observe_images,
-)
+from semcom.modalities.image import Image
+from semcom.observation import Decoded, Nonlinear, Observation, Origin
+from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
 
 LEAST_NOISE_VAR = 1e-12  # per real value
 
@@ -34,67 +25,87 @@ class Analog:
     Args:
         network: Encoder and decoder.
         csit: "average" gives the encoder the average SNR.
-        concealment: What is shown if the budget has no room for the network's symbols.
+        device: Where the network is; symbols and pictures are handed over on the CPU.
     """
 
     network: DeepJSCC
     csit: Csit = "none"
-    concealment: Concealment = "mean-color"
+    device: str = field(default="cpu", compare=False)
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical spelling: "deepjscc", "deepjscc:csit-average"."""
         return self.network.name + (":csit-average" if self.csit == "average" else "")
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
-        """Encode with the network."""
-        shape = tuple(x.shape)
+    def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
+        """Encode a picture by the network."""
+        snr_db = None if known is None else known.snr_db
         try:
             with torch.no_grad():
-                symbols = self.network.encode(x, channel.data_uses(budget.channel_uses), csit_snr_db)
+                symbols = self.network.encode(x.to(self.device), uses, snr_db).cpu()
         except BudgetTooSmall as error:
-            return nothing_sent(shape, str(error))
-        peak = symbols.abs().square().max() / average_power(symbols).clamp_min(1e-30)
-        papr_db = 10 * torch.log10(peak).item()
-        uses = symbols.shape[1]
-        return Sent(symbols, uses + channel.overhead(uses), shape, info={"papr_db": papr_db})
+            return nothing_sent(str(error))
+        return Sent(symbols, info={"papr_db": papr_db(symbols)})
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Channel, then the decoder network, item by item: results do not depend on the batch."""
-        if sent.cause:
-            return lost(sent, self.concealment, rng.batch)
-        uses = sent.symbols.shape[1]
-        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+    def receive(
+        self, received: Received, shape: tuple[int, ...], uses: int
+    ) -> list[Observation[Image]]:
+        """Decode by the network, reception by reception: results do not depend on the batch."""
+        effective_db = effective_snr_db(received).tolist()
+        return [
+            self._observed(received.item(i), shape, effective_db[i]) for i in range(received.y.shape[0])
+        ]
+
+    def _observed(
+        self, received: Received, shape: tuple[int, ...], effective_db: float
+    ) -> Observation[Image]:
         with torch.no_grad():
-            images = [self.network.decode(received.item(i), sent.shape) for i in range(rng.batch)]
-        energy = average_power(sent.symbols) * uses + channel.overhead(uses)
-        effective_db = effective_snr_db(received)
-        per_value = torch.full((rng.batch,), math.log2(uses / math.prod(sent.shape)))
-        origin = Origin(self.network.name, torch.stack((per_value, effective_db), 1))
-        info = {"effective_snr_db": effective_db}
-        observation = observe_images(sent, images, energy.expand(rng.batch), self.concealment, info, origin)
-        if self.csit != "none":  # the receiver does not know for which SNR the picture was encoded
-            return observation
-        encoded = tuple(self._explained(received.item(i), uses) for i in range(rng.batch))
-        return replace(observation, evidence=(replace(observation.evidence[0], encoded=encoded),))
+            picture = self.network.decode(_on(received, self.device), shape).cpu()
+        uses = received.y.shape[1]
+        origin = Origin(self.network.name, (math.log2(uses / math.prod(shape)), effective_db))
+        # A receiver that is not told for which SNR the picture was encoded cannot encode another one alike.
+        symbols = self._explained(received, uses) if self.csit == "none" else None
+        evidence = Decoded(picture, origin=origin, symbols=symbols)
+        return Observation(picture.clamp(0, 1), (evidence,), {"effective_snr_db": effective_db})
 
     def _explained(self, received: Received, uses: int) -> Nonlinear:
         """What was received as a function of the picture: h E(x) over the deviation of the noise."""
         scale = (received.noise_var / 2).clamp_min(LEAST_NOISE_VAR).rsqrt()
 
         def measurement(x: Tensor) -> Tensor:
-            return unpack(received.h * self.network.encode(x, uses, None) * scale)
+            encoded = self.network.encode(x.to(self.device), uses, None).to(received.h.device)
+            return unpack(received.h * encoded * scale)
 
         return Nonlinear(unpack(received.y * scale), measurement)
 
 
+def papr_db(symbols: Tensor) -> float:
+    """Peak-to-average power ratio of symbols.
+
+    Args:
+        symbols: Complex, [1, uses].
+
+    Returns:
+        max |x|^2 over mean |x|^2, in dB.
+    """
+    peak = symbols.abs().square().max() / average_power(symbols).clamp_min(1e-30)
+    return 10 * torch.log10(peak).item()
+
+
 def effective_snr_db(received: Received) -> Float[Tensor, " batch"]:
-    """SNR of the Gaussian channel of equal capacity: 1 + SNR is the geometric mean of 1 + |h|^2 / N0."""
+    """SNR of the Gaussian channel of equal capacity, in dB.
+
+    1 + SNR is the geometric mean of 1 + |h|^2 / N0 over the uses.
+
+    Args:
+        received: A batch of receptions.
+
+    Returns:
+        One value per reception, at least -100 dB.
+    """
     snr = received.h.abs().square() / received.noise_var
     return 10 * torch.log10(torch.expm1(torch.log1p(snr).mean(1)).clamp_min(1e-10))
+
+
+def _on(received: Received, device: str) -> Received:
+    return Received(received.y.to(device), received.h.to(device), received.noise_var.to(device))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.jscc.cosine import centred_picture, coefficients_of_centred, mean_color
-from semcom.transmission import Linear
+from semcom.observation import Decoded, Linear, Origin
 
 BANDS = 13
 """Half octaves of frequency, the last up to the corner of the spectrum; constant colour is in the first."""
@@ -140,7 +140,7 @@ class ErrorModel:
         inflated = torch.where(heard, variance / (energy * left).clamp_min(1e-30), 0.0).sqrt()
         operator = CosineGain(gain[kinds, bands][None])
         w = inflated[kinds, bands] * mean + operator.A(mean_color(y).expand_as(y))
-        return Linear(w, operator, torch.ones(1)), variance[kinds, bands][None]
+        return Linear(w, operator), variance[kinds, bands][None]
 
     def error_std(self, y: Float[Tensor, "1 3 height width"]) -> float:
         """Root of the mean squared error of y as it is, per pixel value."""
@@ -223,18 +223,30 @@ def write_tables(path: Path, tables: Mapping[str, ErrorTable], about: str) -> No
     path.write_text(f'{{"about": {json.dumps(about)},\n"codes": {{\n{text}\n}}}}\n')
 
 
-def error_model(code: str, point: Sequence[float], tables: Mapping[str, ErrorTable]) -> ErrorModel:
-    """The error of pictures of this code at this point.
+def error_model(decoded: Decoded[Tensor], tables: Mapping[str, ErrorTable]) -> ErrorModel:
+    """The measured error of a decoded picture.
+
+    Args:
+        decoded: The picture, with its origin or the bytes that were decoded.
+        tables: Error tables by code.
+
+    Returns:
+        The model at the picture's operating point: that of its origin, or bits per source value of its
+        payload.
 
     Raises:
-        UnsuitableEvidence: Nobody has measured this code.
+        UnsuitableEvidence: Nobody has measured pictures of this code.
     """
-    if code not in tables:
+    origin = decoded.origin
+    if origin is None and decoded.payload is not None:
+        bits = max(8 * len(decoded.payload.data), 1)
+        origin = Origin(decoded.payload.codec.name, (math.log2(bits / decoded.y.numel()),))
+    if origin is None or origin.code not in tables:
         raise UnsuitableEvidence(
-            f"nobody has measured the errors of {code or 'this scheme'}; choose one of "
+            f"nobody has measured the errors of {origin.code if origin else 'this scheme'}; choose one of "
             f"{', '.join(sorted(tables))}, or measure it by scripts/measure_errors.py"
         )
-    return tables[code].at(point)
+    return tables[origin.code].at(origin.point)
 
 
 def bands_of(x: Float[Tensor, "1 3 height width"]) -> Int[Tensor, "height width"]:

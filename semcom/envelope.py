@@ -3,32 +3,25 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
 
-from channels import Channel, SnrDb, Streams
+from channels import Channel, Received
 from channels.link import FRAME_BITS, SIZES, DigitalLink
 from channels.mcs import MCS_TABLE, Mcs, predicted_failure
 from semcom.budget import Budget, parse_rho
 from semcom.codecs.codec import SourceCodec, fit
 from semcom.data import Item
 from semcom.errors import BudgetTooSmall, InvalidOption
+from semcom.modalities import IMAGE
+from semcom.modalities.image import Image
+from semcom.observation import Decoded, Observation
 from semcom.separate import message_bits, receive_coded, send_coded
-from semcom.transmission import (
-    Concealment,
-    Csit,
-    Observation,
-    Sent,
-    concealed,
-    lost,
-    nothing_sent,
-    observe_images,
-)
+from semcom.transmission import ChannelKnowledge, Csit, Sent, Whispered, nothing_sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +62,37 @@ class Envelope:
     """Digital transmission by a frozen table of codec, MCS and message size per channel, SNR and rho.
 
     The transmitter knows the average SNR. Between table points it takes the nearest rho (in ratio) and the
-    nearest SNR below.
+    nearest SNR below. The receiver reads MCS and message size from the control header, and which codec made
+    the payload from the byte that ends the frame (see `channels.link.frame`).
 
     Args:
-        codecs: Those the table names.
+        codecs: Those that the table names, in the order in which the frame numbers them.
         choices: The table.
-        concealment: What is shown for a lost item.
     """
 
     codecs: tuple[SourceCodec, ...]
     choices: tuple[Choice, ...]
-    concealment: Concealment = "mean-color"
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical spelling: "envelope:csit-average"."""
         return "envelope:csit-average"
 
     @property
     def csit(self) -> Csit:
-        """The average SNR."""
+        """The law of the channel and its average SNR."""
         return "average"
 
     def choose(self, channel: Channel, csit_snr_db: float, rho: float) -> Choice | None:
-        """The table's entry for this point, None below its lowest SNR.
+        """The table's entry for an operating point.
+
+        Args:
+            channel: The medium.
+            csit_snr_db: Average SNR in dB.
+            rho: Channel uses allowed per source value.
+
+        Returns:
+            The entry; None below the lowest SNR of the table.
 
         Raises:
             InvalidOption: The table does not know the channel.
@@ -112,94 +112,91 @@ class Envelope:
         below = [row for row in rows if distance(row) == nearest and row.snr_db <= csit_snr_db + 1e-6]
         return max(below, key=lambda row: row.snr_db, default=None)
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
-        """Look the point up, then do as `Separate` does."""
-        if csit_snr_db is None:
+    def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
+        """Look the operating point up, fit that codec to that MCS and size, encode, map to symbols."""
+        if known is None:
             raise InvalidOption("the envelope needs the average SNR at the transmitter")
-        choice = self.choose(channel, csit_snr_db, budget.rho)
+        choice = self.choose(known.law, known.snr_db, (uses + known.law.overhead(uses)) / x.numel())
         if choice is None:
-            return nothing_sent(
-                tuple(x.shape), f"{csit_snr_db:g} dB is below the envelope's table; raise the SNR"
-            )
-        codec = next(codec for codec in self.codecs if codec.name == choice.codec)
+            return nothing_sent(f"{known.snr_db:g} dB is below the envelope's table; raise the SNR")
+        number = next(i for i, codec in enumerate(self.codecs) if codec.name == choice.codec)
         link = DigitalLink(MCS_TABLE[choice.mcs], adapted=True)
-        return send_coded(codec, link, x, budget, channel, choice.size)
+        return send_coded(self.codecs[number], link, x, uses, choice.size, tag=number).sent
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """As `Separate` does."""
-        return receive_coded(sent, channel, snr_db, rng, self.concealment)
+    def receive(
+        self, received: Received, shape: tuple[int, ...], uses: int
+    ) -> list[Observation[Image]]:
+        """Demap, decode, check the CRC, decode the payload by the codec that the frame names."""
+        return receive_coded(self.codecs, DigitalLink(MCS_TABLE[0], adapted=True), received, shape)
 
 
 @dataclass(frozen=True)
 class GenieEnvelope:
     """Upper bound of all envelopes: the best codec and code rate per image and noise, chosen after the fact.
 
-    A genie: it looks at the original, and at what the noise did, before it decides.
+    A genie looks at the original, and at what the noise did, before it decides.
 
     Args:
         codecs: To choose from.
-        concealment: What is shown if all choices are lost.
     """
 
     codecs: tuple[SourceCodec, ...]
-    concealment: Concealment = "mean-color"
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical spelling: "genie-envelope"."""
         return "genie-envelope"
 
     @property
     def csit(self) -> Csit:
-        """The average SNR, and more than that."""
+        """The law of the channel and its average SNR; the genie knows more than that."""
         return "average"
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
+    def send_all(self, x: Image, uses: int, known: ChannelKnowledge | None) -> tuple[Whispered, ...]:
         """Every plausible code rate, each with its best codec."""
-        if csit_snr_db is None:
+        if known is None:
             raise InvalidOption("the genie envelope needs the average SNR")
-        rates = plausible(channel, csit_snr_db, budget)
-        if not rates and plausible(channel, csit_snr_db, budget, worst=1.0):
-            return nothing_sent(
-                tuple(x.shape), f"no code rate is plausible at {csit_snr_db:g} dB; raise the SNR"
-            )
-        candidates: list[Sent] = []
-        for candidate in rates:
-            link = DigitalLink(candidate.mcs, adapted=True)
-            sents = [send_coded(codec, link, x, budget, channel, candidate.size) for codec in self.codecs]
-            sents = [sent for sent in sents if not sent.cause]
-            if sents:
-                candidates.append(min(sents, key=lambda sent: _error(sent.content.fitted.decoded, x)))
+        rates = plausible(known.law, known.snr_db, uses)
+        if not rates and plausible(known.law, known.snr_db, uses, worst=1.0):
+            cause = f"no code rate is plausible at {known.snr_db:g} dB; raise the SNR"
+            return (Whispered(nothing_sent(cause), None),)
+        candidates: list[Whispered] = []
+        for rate in rates:
+            link = DigitalLink(rate.mcs, adapted=True)
+            tries = [(codec, send_coded(codec, link, x, uses, rate.size)) for codec in self.codecs]
+            fitting = [
+                (_error(coded.fitted.decoded, x), i) for i, (_, coded) in enumerate(tries) if coded.fitted
+            ]
+            if fitting:
+                codec, coded = tries[min(fitting)[1]]
+                candidates.append(Whispered(replace(coded.sent, info={}), (x, codec, link)))
         if not candidates:
-            return nothing_sent(
-                tuple(x.shape), f"no codec fits {budget.channel_uses} channel uses; raise rho"
-            )
-        first = candidates[0]
-        return Sent(first.symbols, first.channel_uses, first.shape, (x, tuple(candidates)))
+            return (Whispered(nothing_sent(f"no codec fits {uses} channel uses; raise rho"), None),)
+        return tuple(candidates)
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Deliver all, keep the best of each batch element."""
-        if sent.cause:
-            return lost(sent, self.concealment, rng.batch)
-        x, candidates = sent.content
-        tries = [receive_coded(candidate, channel, snr_db, rng, self.concealment) for candidate in candidates]
-        images: list[Tensor | None] = []
-        for i in range(rng.batch):
-            arrived = [t.evidence[0].y[i : i + 1] for t in tries if not t.info["outage"][i]]
-            images.append(min(arrived, key=lambda y: _error(y, x)) if arrived else None)
-        return observe_images(sent, images, tries[0].energy, self.concealment)
+    def receive_knowing(
+        self,
+        whispered: Sequence[Whispered],
+        received: Sequence[Received],
+        shape: tuple[int, ...],
+        uses: int,
+    ) -> list[Observation[Image]]:
+        """Decode all candidates, and keep the one nearest to the original for each reception."""
+        tries: list[list[Observation[Image]]] = []
+        for candidate, receptions in zip(whispered, received, strict=True):
+            _, codec, link = candidate.told
+            tries.append(receive_coded((codec,), link, receptions, shape))
+        x: Image = whispered[0].told[0]
+        return [_nearest([t[i] for t in tries], x) for i in range(received[0].y.shape[0])]
+
+
+def _nearest(candidates: Sequence[Observation[Image]], x: Image) -> Observation[Image]:
+    """Of the pictures that arrived the one of least squared error."""
+    arrived = [y for seen in candidates if (y := seen.shown) is not None]
+    if not arrived:
+        return Observation(None)
+    best = min(arrived, key=lambda y: _error(y, x))
+    return Observation(best, (Decoded(best),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +217,20 @@ class Candidate:
 
 
 def plausible(
-    channel: Channel, snr_db: float, budget: Budget, worst: float = 0.7, best: float = 1e-3
+    channel: Channel, snr_db: float, uses: int, worst: float = 0.7, best: float = 1e-3
 ) -> list[Candidate]:
-    """From the longest message that does not surely fail down to the second that surely arrives."""
-    uses = channel.data_uses(budget.channel_uses)
+    """Code rates from the longest message that does not surely fail down to the second that surely arrives.
+
+    Args:
+        channel: The medium.
+        snr_db: Average SNR in dB.
+        uses: Data symbols.
+        worst: Predicted failure of what surely fails, and more.
+        best: Predicted failure below which a message surely arrives.
+
+    Returns:
+        Candidates by falling bits per use.
+    """
     candidates: list[Candidate] = []
     safe = 0
     for mcs, size in _code_rates():
@@ -278,7 +285,7 @@ def freeze(
     points = [(channel, ratio, snr) for channel in channels for ratio in rho for snr in snr_db]
     totals: dict[tuple[str, str, float], dict[tuple[str, int, int], list[tuple[float, float]]]] = {}
     for number, item in enumerate(items):  # items outermost: the codecs remember one image at a time
-        floor = _psnr(concealed("mean-color", tuple(item.x.shape)), item.x)
+        floor = _psnr(IMAGE.cover(tuple(item.x.shape)), item.x)
 
         @cache
         def arrived(codec: SourceCodec, bits: int, x: Tensor = item.x, floor: float = floor) -> float | None:
@@ -290,7 +297,7 @@ def freeze(
         for done, (channel, ratio, snr) in enumerate(points):
             budget = Budget.from_rho(ratio, item.x.numel())
             table = totals.setdefault((channel.name, ratio, snr), {})
-            for candidate in plausible(channel, snr, budget):
+            for candidate in plausible(channel, snr, channel.data_uses(budget.channel_uses)):
                 failure = candidate.failure
                 for codec in codecs:
                     psnr_db = arrived(codec, candidate.bits)

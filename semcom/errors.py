@@ -26,7 +26,11 @@ class BudgetTooSmall(SemcomError):
 
 
 class BudgetExceeded(SemcomError):
-    """A scheme spent more channel uses or energy than allowed: a defect of the scheme."""
+    """Symbols of more channel uses or energy than allowed: a defect of the transmission."""
+
+
+class FaultyTransmission(SemcomError):
+    """A transmission whose symbols or observations are not what they must be: a defect of the transmission."""
 
 
 class CorruptPayload(SemcomError):
@@ -38,7 +42,7 @@ class FaultyCodec(SemcomError):
 
 
 class FaultyReceiver(SemcomError):
-    """A receiver that makes something that is no image of that shape."""
+    """A receiver that shows something that is no item of the shape that was sent."""
 
 
 class MissingWeights(SemcomError):

@@ -1,4 +1,4 @@
-"""Two observations of one picture made into one: coefficients weighed by how well each was heard."""
+"""Several pieces of evidence of one picture made into one: coefficients weighed by how well each was heard."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from torch import Tensor
 from semcom.calibration import BANDS, CosineGain, ErrorTable, bands_of, error_model
 from semcom.errors import UnsuitableEvidence
 from semcom.jscc.cosine import centred_picture, mean_color
+from semcom.observation import Decoded, Evidence, Linear, Symbols
 from semcom.operators import Identity
-from semcom.transmission import Linear, Observation
 
 LEAST_HEARD = 1e-3  # of a coefficient, all pieces together, for its variance to be known
 
@@ -24,19 +24,15 @@ class Heard:
         coefficients: w, the mean colour taken out.
         gains: g, 0 for what was not heard.
         variance: V of T x as this piece has it.
-        picture: What the piece shows by itself.
-        error_std: Expected error of that picture, per value.
     """
 
     coefficients: Float[Tensor, "1 3 height width"]
     gains: Float[Tensor, "1 3 height width"]
     variance: Float[Tensor, "1 3 height width"]
-    picture: Float[Tensor, "1 3 height width"]
-    error_std: float
 
 
-def fused(observation: Observation, tables: Mapping[str, ErrorTable]) -> Linear:
-    """All pieces of an observation of one item, as one.
+def fused(evidence: Sequence[Evidence], tables: Mapping[str, ErrorTable]) -> Symbols:
+    """Fuse pieces of evidence of one picture into one.
 
     Noises of different pieces are taken to be independent of each other and of the picture, so that
 
@@ -44,37 +40,43 @@ def fused(observation: Observation, tables: Mapping[str, ErrorTable]) -> Linear:
         c_hat = V g w / (1 + V g^2)
 
     and c_hat is the linear estimate of least squared error. V, the variance of a coefficient, is what the
-    pieces say of it, weighed by the part V_i g_i^2 / (1 + V_i g_i^2) of it that each has heard. A piece that
-    was lost says nothing; if one is left it is shown as it is, if none, the concealment of the first.
+    pieces say of it, weighed by the part V_i g_i^2 / (1 + V_i g_i^2) of it that each has heard.
+
+    Args:
+        evidence: Two or more pieces, each a picture or a weighed cosine transform of it.
+        tables: Measured errors of decoded pictures by code.
 
     Returns:
-        The picture of c_hat with its expected error, and w and g as its symbols.
+        The picture of c_hat with its expected error, and w and g as a linear observation.
 
     Raises:
         UnsuitableEvidence: A piece whose noise nobody has measured, or which is no picture or cosine
             transform.
     """
-    pieces = [h for h in (_heard(evidence, tables) for evidence in observation.evidence) if h is not None]
-    if not pieces:
-        return Linear(observation.evidence[0].y, Identity(), torch.tensor([torch.inf]))
+    pieces = [_heard(part, tables) for part in evidence]
     gains, coefficients = merged([(piece.gains, piece.coefficients) for piece in pieces])
     operator = CosineGain(gains)
-    color = mean_color(coefficients).expand(observation.shape)
-    symbols = Linear(coefficients + operator.A(color), operator, torch.ones(1))
-    if len(pieces) == 1:
-        picture, error_std = pieces[0].picture, pieces[0].error_std
-    else:
-        variance = _agreed([(piece.variance, piece.gains) for piece in pieces])
-        left = variance / (1 + variance * gains**2)
-        picture = centred_picture(left * gains * coefficients) + color
-        error_std = float(left.mean().sqrt())
-    return Linear(picture, Identity(), torch.tensor([error_std]), symbols=(symbols,))
+    color = mean_color(coefficients).expand_as(coefficients)
+    variance = _agreed([(piece.variance, piece.gains) for piece in pieces])
+    left = variance / (1 + variance * gains**2)
+    picture = centred_picture(left * gains * coefficients) + color
+    linear = Linear(coefficients + operator.A(color), operator)
+    return Symbols(picture, float(left.mean().sqrt()), linear)
 
 
 def merged(
     pieces: Sequence[tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]],
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-    """From gains g_i and values w_i = g_i c + n_i of equal noise g and w = g c + n, which say all they do."""
+    """Merge observations w_i = g_i c + n_i of equal noise variance into one that says all they do.
+
+    g^2 = sum of g_i^2,  w = sum of g_i w_i / g.
+
+    Args:
+        pieces: Gains g_i and values w_i of each.
+
+    Returns:
+        g and w.
+    """
     gains = sum((g.square() for g, _ in pieces), torch.zeros(())).sqrt()
     weighed = sum((g * w for g, w in pieces), torch.zeros(()))
     return gains, torch.where(gains > 0, weighed / gains.clamp_min(1e-20), 0.0)
@@ -104,26 +106,27 @@ def _variance_of_symbols(
     return variance[:, bands].reshape(coefficients.shape)
 
 
-def _heard(evidence: Linear, tables: Mapping[str, ErrorTable]) -> Heard | None:
-    """A piece as coefficients; None if it was lost."""
-    if bool(evidence.noise_std.isinf().any()):
-        return None
-    exact = evidence.symbols[0] if evidence.symbols else None
-    error_std, variance = float(evidence.noise_std), None
-    if exact is None:
-        if evidence.origin is None:
-            raise UnsuitableEvidence("a piece of evidence whose noise nobody has measured cannot be fused")
-        model = error_model(evidence.origin.code, evidence.origin.point[0].tolist(), tables)
-        exact, variance = model.evidence(evidence.y)
-        error_std = model.error_std(evidence.y)
-    if not isinstance(exact.operator, CosineGain):
+def _heard(evidence: Evidence, tables: Mapping[str, ErrorTable]) -> Heard:
+    """A piece as coefficients."""
+    variance = None
+    if isinstance(evidence, Decoded):
+        if not isinstance(evidence.operator, Identity):
+            raise UnsuitableEvidence(
+                f"a decoded picture through {type(evidence.operator).__name__} cannot be fused; "
+                "it must be the picture itself"
+            )
+        linear, variance = error_model(evidence, tables).evidence(evidence.y)
+    else:
+        linear = evidence.linear if isinstance(evidence, Symbols) else evidence
+    operator, noise_std = linear.operator, linear.noise_std
+    if not isinstance(operator, CosineGain):
         raise UnsuitableEvidence(
-            f"evidence through {type(exact.operator).__name__} cannot be fused; "
+            f"evidence through {type(operator).__name__} cannot be fused; "
             "it must be a picture or its cosine transform"
         )
-    gains = exact.operator.gains.expand_as(exact.y) / exact.noise_std
-    color = mean_color(exact.y).expand_as(evidence.y)
-    coefficients = (exact.y - exact.operator.A(color)) / exact.noise_std
+    gains = operator.gains.expand_as(linear.y) / noise_std
+    color = mean_color(linear.y).expand_as(linear.y)
+    coefficients = (linear.y - operator.A(color)) / noise_std
     if variance is None:
         variance = _variance_of_symbols(coefficients, gains)
-    return Heard(coefficients, gains, variance, evidence.y, error_std)
+    return Heard(coefficients, gains, variance)

@@ -2,32 +2,21 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float
-from torch import Tensor
 
-from channels import Channel, NamedStreams, SnrDb, Streams
-from channels.channel import Received
+from channels import NamedStreams, Received
 from semcom.analog import Analog
-from semcom.budget import Budget
 from semcom.calibration import CosineGain, error_model, shipped_tables
 from semcom.errors import InvalidOption
+from semcom.fusion import fused
 from semcom.jscc.cosine import mean_color
 from semcom.jscc.softcast import SoftCast
-from semcom.separate import Separate, decoded_by_transmitter
-from semcom.transmission import (
-    Concealment,
-    Csit,
-    Linear,
-    Observation,
-    Origin,
-    Sent,
-    Transmission,
-    lost,
-    nothing_sent,
-)
+from semcom.modalities.image import Image
+from semcom.observation import Decoded, Evidence, Linear, Observation, Origin, Symbols
+from semcom.separate import Separate
+from semcom.transmission import ChannelKnowledge, Csit, Sent, Transmission, nothing_sent
 
 Target = Literal["picture", "residual"]
 """What the analog symbols carry: the picture itself, or what the digital part leaves of it."""
@@ -39,11 +28,10 @@ TRANSMIT_NOISE = ("transmit-noise",)  # name of the stream
 class Hybrid:
     """Bits for a coarse picture and analog symbols for the rest, one after the other.
 
-    Of k channel uses the digital part has k_d = floor(share k), and what it leaves goes to the analog part.
-    With power p_d and p_a per symbol, k_d p_d + k_a p_a = k and p_d / p_a = 10^(power_db / 10); where the two
-    differ, uses that neither part fills count as spent. The uses of a coarse picture that fits no payload
-    stay silent, since nothing would tell the receiver of another division. Both parts meet one realisation
-    of the channel, each in its own place.
+    Of k data symbols the digital part has k_d = floor(share k), and the k_a that are left go to the analog
+    part. With power p_d and p_a per symbol, k_d p_d + k_a p_a = k_d + k_a and p_d / p_a = 10^(power_db / 10).
+    The uses of a coarse picture that fits no payload stay silent, since nothing would tell the receiver of
+    another division. Both parts cross the channel together, as one transmission.
 
     The analog part carries, with e ~ N(0, I) drawn by the transmitter and unknown to the receiver,
 
@@ -73,8 +61,8 @@ class Hybrid:
         (HDA) joint source-channel codes, IEEE Trans. Inf. Theory 48(5), 2002 (residual).
     """
 
-    digital: Separate
-    analog: Transmission
+    digital: Separate[Image]
+    analog: Transmission[Image]
     share: float = 0.5
     power_db: float = 0.0
     noise: float = 0.0
@@ -104,192 +92,127 @@ class Hybrid:
         return ":".join(parts + [f"{number:g}" for number in numbers[:last]])
 
     @property
-    def concealment(self) -> Concealment:
-        """Of an item of which nothing is left."""
-        return self.digital.concealment
-
-    @property
     def csit(self) -> Csit:
         """The average SNR if one part knows it."""
         return "average" if "average" in (self.digital.csit, self.analog.csit) else "none"
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
-        """The digital part, then the analog one with all uses that are left."""
-        shape = tuple(x.shape)
-        uses = math.floor(self.share * budget.channel_uses)
-        if uses < 1 or uses == budget.channel_uses:
-            return nothing_sent(shape, f"{budget.channel_uses} channel uses cannot be shared; raise rho")
-        power = self._digital_power(uses / budget.channel_uses)
-        digital = self._part(self.digital, x, uses, budget, channel, csit_snr_db, power)
-        noised = x + self.noise * NamedStreams(0, TRANSMIT_NOISE).normal("e", shape[1:])
+    def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
+        """Encode the digital part, then the analog one with all symbols that are left."""
+        first, rest = self._division(uses)
+        if first < 1 or rest < 1:
+            return nothing_sent(f"{uses} data symbols cannot be shared; raise rho")
+        power, rest_power = self._powers(first, rest)
+        digital = self.digital.encode(x, first, self._known(self.digital, known, power))
+        noised = x + self.noise * NamedStreams(0, TRANSMIT_NOISE).normal("e", tuple(x.shape[1:]))
         if self.target == "residual":
-            if digital.cause:
-                return nothing_sent(shape, digital.cause)
-            noised = noised - decoded_by_transmitter(digital) + mean_color(x)
-        data = channel.data_uses(uses)
-        taken = data + channel.overhead(data)
-        rest = budget.channel_uses - taken
-        rest_power = (budget.channel_uses - power * taken) / rest
-        analog = self._part(self.analog, noised, rest, budget, channel, csit_snr_db, rest_power)
-        if digital.cause and analog.cause:
-            return nothing_sent(shape, f"{digital.cause}; {analog.cause}")
-        bits = analog.symbols.new_zeros(1, data) if digital.cause else digital.symbols
-        symbols = torch.cat((math.sqrt(power) * bits, math.sqrt(rest_power) * analog.symbols), 1)
-        parts = _Parts(digital, analog, (power, rest_power), data)
+            if digital.fitted is None:
+                return nothing_sent(digital.sent.cause)
+            noised = noised - digital.fitted.decoded + mean_color(x)
+        analog = self.analog.send(noised, rest, self._known(self.analog, known, rest_power))
+        if digital.sent.cause and analog.cause:
+            return nothing_sent(f"{digital.sent.cause}; {analog.cause}")
+        bits = digital.sent.symbols if digital.fitted else torch.zeros(1, first, dtype=torch.complex64)
+        power, rest_power = self._powers(first, analog.symbols.shape[1])
+        modulated = tuple(replace(part, power=power) for part in digital.sent.modulated)
         info = {
             **analog.info,
-            **digital.info,
-            "digital_uses": float(taken),
-            "digital_silent": float(bool(digital.cause)),
+            **digital.sent.info,
+            "digital_uses": float(first),
+            "digital_silent": float(bool(digital.sent.cause)),
             "analog_silent": float(bool(analog.cause)),
         }
-        spent = taken + analog.channel_uses if self.power_db == 0 else budget.channel_uses
-        return Sent(symbols, spent, shape, parts, info)
+        symbols = torch.cat((math.sqrt(power) * bits, math.sqrt(rest_power) * analog.symbols), 1)
+        return Sent(symbols, modulated, info)
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Both parts, each over its own uses of one realisation of the channel."""
-        if sent.cause:
-            return lost(sent, self.concealment, rng.batch)
-        parts: _Parts = sent.content
-        digital, analog = (
-            transmission.deliver(
-                part, _Place(channel, sent.symbols / math.sqrt(power), first), snr_db + _db(power), rng
-            )
-            for transmission, part, power, first in (
-                (self.digital, parts.digital, parts.powers[0], 0),
-                (self.analog, parts.analog, parts.powers[1], parts.division),
-            )
+    def receive(
+        self, received: Received, shape: tuple[int, ...], uses: int
+    ) -> list[Observation[Image]]:
+        """Decode each part in its own symbols, and fuse what arrived."""
+        first, rest = self._division(uses)
+        analog_uses = received.y.shape[1] - first
+        power, rest_power = self._powers(first, analog_uses)
+        coarse = self.digital.receive(_at_power(received[:first], power), shape, first)
+        fine = (
+            self.analog.receive(_at_power(received[first:], rest_power), shape, rest)
+            if analog_uses
+            else [Observation(None)] * len(coarse)
         )
-        return self._together(sent, digital, analog)
+        return [self._together(*parts) for parts in zip(coarse, fine, strict=True)]
 
-    def _together(self, sent: Sent, digital: Observation, analog: Observation) -> Observation:
-        parts: _Parts = sent.content
-        (coarse,), (fine,) = digital.evidence, analog.evidence
-        fine = self._of_picture(fine, coarse)
-        gone = [evidence.noise_std.isinf() for evidence in (coarse, fine)]
-        info = {**analog.info, **digital.info}
-        info |= {name: torch.full_like(digital.energy, value) for name, value in sent.info.items()}
-        info["digital_outage"] = gone[0].float()
-        info["outage"] = (gone[0] & gone[1]).float()
-        energy = parts.powers[0] * digital.energy + parts.powers[1] * analog.energy
-        uses = torch.full_like(digital.channel_uses, sent.channel_uses)
-        return Observation((coarse, fine), digital.shape, uses, energy, info)
+    def _together(
+        self, coarse: Observation[Image], fine: Observation[Image]
+    ) -> Observation[Image]:
+        """One observation of both parts; each that arrived is a piece of evidence of the picture."""
+        pieces = (*coarse.evidence, *self._of_picture(fine, coarse))
+        info = {**fine.info, **coarse.info, "digital_outage": float(coarse.shown is None)}
+        if not pieces:
+            return Observation(None, info=info)
+        both = len(pieces) > 1
+        shown = fused(pieces, shipped_tables()).estimate if both else _picture(pieces[0])
+        return Observation(shown.clamp(0, 1), pieces, info)
 
-    def _of_picture(self, fine: Linear, coarse: Linear) -> Linear:
+    def _of_picture(
+        self, fine: Observation[Image], coarse: Observation[Image]
+    ) -> tuple[Evidence, ...]:
         """The analog part as evidence of x: the coarse picture added, transmit noise counted."""
-        if self.target == "residual":
-            arrived = coarse.noise_std.isnan() | coarse.noise_std.isfinite()
-            added = coarse.y - mean_color(coarse.y)
-            symbols = tuple(
-                _shifted(symbol, added[i : i + 1]) if symbol is not None and arrived[i] else None
-                for i, symbol in enumerate(fine.symbols)
-            )
-            noise_std = torch.where(arrived, fine.noise_std, torch.inf)
-            fine = replace(fine, y=fine.y + added, noise_std=noise_std, symbols=symbols)
-        if self.noise == 0:
-            return fine
-        if fine.symbols:
-            symbols = tuple(noisier(symbol, self.noise) for symbol in fine.symbols)
-            total = (fine.noise_std**2 + self.noise**2).sqrt()
-            return replace(fine, symbols=symbols, noise_std=total)
-        if fine.origin is None:
-            return fine
-        noise = torch.full((len(fine.y), 1), self.noise)
-        point = torch.cat((fine.origin.point, noise), 1)
-        noised = replace(fine, origin=Origin(_noised(fine.origin.code), point))
-        return self._beyond_the_table(fine.origin, noised)
+        if fine.shown is None or (self.target == "residual" and coarse.shown is None):
+            return ()
+        (evidence,) = fine.evidence
+        if self.target == "residual" and coarse.shown is not None:
+            assert isinstance(evidence, Symbols)
+            added = coarse.shown - mean_color(coarse.shown)
+            moved = evidence.linear.operator.A(added)
+            linear = replace(evidence.linear, y=evidence.linear.y + moved)
+            evidence = replace(evidence, estimate=evidence.estimate + added, linear=linear)
+        return (evidence if self.noise == 0 else self._noised(evidence),)
 
-    def _beyond_the_table(self, alone: Origin, noised: Linear) -> Linear:
-        """Where nobody has measured pictures with noise: as decoded from one without, and all of the noise.
+    def _noised(self, evidence: Evidence) -> Evidence:
+        """Evidence of x + noise e as evidence of x.
 
-        Networks take out a part of the noise, the less the more channel uses they have, so that this claims
-        less than it could, never more.
+        Where nobody has measured decoded pictures with as much noise, they count as decoded from a picture
+        without, with all of the noise on top. Networks take out a part of the noise, the less the more channel
+        uses they have, so that this claims less than it could, never more.
         """
-        assert noised.origin is not None
-        tables = shipped_tables()
-        table, noise_std = tables[noised.origin.code], noised.noise_std.clone()
-        symbols: list[Linear | None] = [None] * len(noise_std)
-        for i, point in enumerate(noised.origin.point.tolist()):
-            if noise_std[i].isnan() and not table.covers(point):
-                y, model = noised.y[i : i + 1], error_model(alone.code, alone.point[i].tolist(), tables)
-                symbols[i] = noisier(model.evidence(y)[0], self.noise)
-                noise_std[i] = math.hypot(model.error_std(y), self.noise)
-        return replace(noised, symbols=tuple(symbols), noise_std=noise_std)
+        if isinstance(evidence, Symbols):
+            error_std = math.hypot(evidence.error_std, self.noise)
+            return replace(evidence, error_std=error_std, linear=noisier(evidence.linear, self.noise))
+        assert isinstance(evidence, Decoded)
+        assert evidence.origin is not None
+        tables, alone = shipped_tables(), evidence.origin
+        origin = Origin(_noised(alone.code), (*alone.point, self.noise))
+        if tables[origin.code].covers(origin.point):
+            return Decoded(evidence.y, origin=origin)
+        model = error_model(evidence, tables)
+        linear = noisier(model.evidence(evidence.y)[0], self.noise)
+        return Symbols(evidence.y, math.hypot(model.error_std(evidence.y), self.noise), linear)
 
-    def _digital_power(self, share: float) -> float:
-        """Of its symbols, where they are this part of all."""
+    def _division(self, uses: int) -> tuple[int, int]:
+        """Data symbols of the digital and of the analog part."""
+        first = math.floor(self.share * uses)
+        return first, uses - first
+
+    def _powers(self, first: int, rest: int) -> tuple[float, float]:
+        """Power per symbol of the digital and of the analog part, for a mean power of 1."""
         ratio = 10 ** (self.power_db / 10)
-        return ratio / (share * ratio + 1 - share)
+        rest_power = (first + rest) / (first * ratio + rest)
+        return ratio * rest_power, rest_power
 
-    def _part(
-        self,
-        transmission: Transmission,
-        x: Tensor,
-        uses: int,
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-        power: float,
-    ) -> Sent:
-        known = None
-        if transmission.csit == "average" and csit_snr_db is not None:
-            known = csit_snr_db + _db(power)
-        return transmission.prepare(x, Budget(uses, budget.source_dims), channel, known)
+    def _known(
+        self, part: Transmission[Image], known: ChannelKnowledge | None, power: float
+    ) -> ChannelKnowledge | None:
+        """What a part knows of the channel, whose symbols are sent with this power."""
+        return None if known is None or part.csit == "none" else known.at_power(10 * math.log10(power))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Parts:
-    """The two preparations, the power of each one's symbols, and where those of the second begin."""
-
-    digital: Sent
-    analog: Sent
-    powers: tuple[float, float]
-    division: int
+def _at_power(received: Received, power: float) -> Received:
+    """What a part receives, whose symbols had power 1 before they were scaled to this power."""
+    return Received(received.y / math.sqrt(power), received.h, received.noise_var / power)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Place:
-    """A channel as one part meets it, whose symbols have power 1, while the other part is sent as well.
-
-    Args:
-        channel: The channel.
-        symbols: Of both parts, over the amplitude of this one [1, uses].
-        first: Where this part begins in them.
-    """
-
-    channel: Channel
-    symbols: Complex[Tensor, "1 uses"]
-    first: int
-
-    @property
-    def name(self) -> str:
-        """That of the channel."""
-        return self.channel.name
-
-    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
-        """What the channel draws for both parts; equal streams give both the same."""
-        return self.channel.draw(self.symbols.shape[1], snr_db, rng)
-
-    def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
-        """Send x in its place between the symbols of the other part."""
-        last = self.first + x.shape[1]
-        others = self.symbols.to(x).expand(x.shape[0], -1)
-        whole = torch.cat((others[:, : self.first], x, others[:, last:]), 1)
-        return self.channel.apply(whole, state)[self.first : last]
-
-    def overhead(self, uses: int) -> int:
-        """That of the channel."""
-        return self.channel.overhead(uses)
-
-    def data_uses(self, total: int) -> int:
-        """That of the channel."""
-        return self.channel.data_uses(total)
+def _picture(evidence: Evidence) -> Image:
+    """The picture that a piece of evidence of a hybrid shows by itself."""
+    assert isinstance(evidence, Decoded | Symbols)
+    return evidence.y if isinstance(evidence, Decoded) else evidence.estimate
 
 
 def _noised(code: str) -> str:
@@ -311,20 +234,17 @@ def _check_measured(code: str, noise: float) -> None:
         )
 
 
-def _db(power: float) -> float:
-    return 10 * math.log10(power)
+def noisier(evidence: Linear, noise: float) -> Linear:
+    """Evidence of x + noise e as evidence of x: per coefficient of gain g the variance is 1 + (g noise)^2.
 
+    Args:
+        evidence: A weighed cosine transform of x + noise e with white noise of variance 1.
+        noise: Standard deviation of what the transmitter added, per pixel value.
 
-def _shifted(evidence: Linear, added: Tensor) -> Linear:
-    """Of x - added, as evidence of x."""
-    return replace(evidence, y=evidence.y + evidence.operator.A(added))
-
-
-def noisier(evidence: Linear | None, noise: float) -> Linear | None:
-    """Of x + noise e, as evidence of x: per coefficient the noise is 1 + (g noise)^2, divided out."""
-    if evidence is None:
-        return None
+    Returns:
+        A weighed cosine transform of x with white noise of variance 1.
+    """
     operator = evidence.operator
     assert isinstance(operator, CosineGain)
     std = (1 + (operator.gains * noise).square()).sqrt()
-    return replace(evidence, y=evidence.y / std, operator=CosineGain(operator.gains / std))
+    return Linear(evidence.y / std, CosineGain(operator.gains / std))

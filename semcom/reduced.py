@@ -1,15 +1,15 @@
 """Transmission of a smaller picture in place of the whole one: its range space, to be refined by a prior."""
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
-from channels import Channel, SnrDb, Streams
-from semcom.budget import Budget
-from semcom.errors import InvalidOption
-from semcom.operators import BlockMean
-from semcom.transmission import Csit, Linear, Observation, Origin, Sent, Transmission
+from channels import Received
+from semcom.errors import InvalidOption, UnsuitableEvidence
+from semcom.modalities.image import Image
+from semcom.observation import Decoded, Evidence, Linear, Observation, Origin, Symbols
+from semcom.operators import BlockMean, Identity
+from semcom.transmission import ChannelKnowledge, Csit, Sent, Transmission
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Reduced:
         INFOCOM workshops 2024.
     """
 
-    transmission: Transmission
+    transmission: Transmission[Image]
     size: int = 2
 
     def __post_init__(self) -> None:
@@ -40,41 +40,47 @@ class Reduced:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical spelling: "deepjscc-range" for 2x2 pixels, "deepjscc-range4" for 4x4."""
         code, colon, csit = self.transmission.name.partition(":")
         return f"{code}-range{'' if self.size == 2 else self.size}{colon}{csit}"
 
     @property
     def csit(self) -> Csit:
-        """As of the smaller picture."""
+        """Channel knowledge that the transmission of the smaller picture is given."""
         return self.transmission.csit
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
-        """Reduce, then encode."""
-        operator = BlockMean(self.size, *x.shape[2:])
-        sent = self.transmission.prepare(operator.A(x), budget, channel, csit_snr_db)
-        return replace(sent, shape=tuple(x.shape), content=sent)
+    def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
+        """Reduce the picture, then encode it."""
+        return self.transmission.send(self._operator(tuple(x.shape)).A(x), uses, known)
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Deliver the smaller picture."""
-        small: Sent = sent.content
-        observation = self.transmission.deliver(small, channel, snr_db, rng)
-        operator = BlockMean(self.size, *sent.shape[2:])
-        evidence = tuple(
-            Linear(part.y, operator, part.noise_std, self._origin(part)) for part in observation.evidence
+    def receive(
+        self, received: Received, shape: tuple[int, ...], uses: int
+    ) -> list[Observation[Image]]:
+        """Decode the smaller picture; it is shown with every mean repeated over its block."""
+        operator = self._operator(shape)
+        small = (*shape[:2], *(-(-side // self.size) for side in shape[2:]))
+        seen = self.transmission.receive(received, small, uses)
+        return [self._observed(observation, operator) for observation in seen]
+
+    def _operator(self, shape: tuple[int, ...]) -> BlockMean:
+        return BlockMean(self.size, *shape[2:])
+
+    def _observed(self, small: Observation[Image], operator: BlockMean) -> Observation[Image]:
+        if small.shown is None:
+            return Observation(None, info=small.info)
+        evidence = tuple(self._of_whole(part, operator) for part in small.evidence)
+        return Observation(operator.pinv(small.shown).clamp(0, 1), evidence, small.info)
+
+    def _of_whole(self, evidence: Evidence, operator: BlockMean) -> Evidence:
+        """Evidence of the smaller picture as evidence of the whole one."""
+        if isinstance(evidence, Symbols):
+            return Linear(evidence.estimate, operator, evidence.error_std)
+        if isinstance(evidence, Linear) or not isinstance(evidence.operator, Identity):
+            raise UnsuitableEvidence(f"{self.name}: the smaller picture is to arrive as a picture")
+        origin = evidence.origin  # errors are measured apart: smaller pictures hold more detail per pixel
+        return Decoded(
+            evidence.y, operator, None if origin is None else Origin(f"{origin.code}/{self.size}", origin.point)
         )
-        return replace(observation, evidence=evidence, shape=(rng.batch, *sent.shape[1:]))
-
-    def _origin(self, evidence: Linear) -> Origin | None:
-        """Errors of smaller pictures are measured apart: they hold more detail per pixel."""
-        origin = evidence.origin
-        return None if origin is None else Origin(f"{origin.code}/{self.size}", origin.point)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class ReducedAtLowRate:
         InvalidOption: A smaller size.
     """
 
-    transmission: Transmission
+    transmission: Transmission[Image]
     size: int = 4
     below: float = 1 / 384
 
@@ -103,31 +109,25 @@ class ReducedAtLowRate:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical spelling: "deepjscc-range-by-rho"."""
         code, colon, csit = self.transmission.name.partition(":")
         return f"{code}-range-by-rho{colon}{csit}"
 
     @property
     def csit(self) -> Csit:
-        """As of the picture."""
+        """Channel knowledge that the transmission of the picture is given."""
         return self.transmission.csit
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
-        """Choose, then encode."""
-        chosen = self._at(budget.rho)
-        sent = chosen.prepare(x, budget, channel, csit_snr_db)
-        return replace(sent, content=(chosen, sent))
+    def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
+        """Encode the smaller or the whole picture."""
+        return self._at(uses, tuple(x.shape)).send(x, uses, known)
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Deliver what was chosen."""
-        chosen, inner = sent.content
-        return chosen.deliver(inner, channel, snr_db, rng)
+    def receive(
+        self, received: Received, shape: tuple[int, ...], uses: int
+    ) -> Sequence[Observation[Image]]:
+        """Decode the smaller or the whole picture."""
+        return self._at(uses, shape).receive(received, shape, uses)
 
-    def _at(self, rho: float) -> Transmission:
-        return Reduced(self.transmission, self.size) if rho <= self.below else self.transmission
+    def _at(self, uses: int, shape: tuple[int, ...]) -> Transmission[Image]:
+        few = uses <= self.below * math.prod(shape)
+        return Reduced(self.transmission, self.size) if few else self.transmission

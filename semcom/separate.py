@@ -1,30 +1,18 @@
 """Separate source and channel coding: codec, LDPC, QAM, and who chooses the modulation and code rate."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from channels import Channel, Constellation, NamedStreams, SnrDb, Streams, transmit
+from channels import Constellation, NamedStreams, Received
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame
 from channels.mcs import MCS_TABLE, Mcs, choose_mcs
-from semcom.budget import Budget
 from semcom.codecs.codec import Fitted, SourceCodec, fit
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
-from semcom.transmission import (
-    Concealment,
-    Csit,
-    Observation,
-    Origin,
-    Payload,
-    Sent,
-    lost,
-    nothing_sent,
-    observe_images,
-)
+from semcom.observation import Decoded, Observation, Payload
+from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent, Whispered, nothing_sent
+
+X = TypeVar("X")
 
 PLACEHOLDERS = ("placeholders",)  # name of the stream
 
@@ -35,16 +23,24 @@ class LinkPolicy(Protocol):
 
     @property
     def name(self) -> str:
-        """How schemes spell it: "mcs12", "adapted"."""
+        """Spelling in names of schemes ("mcs12", "csit-average")."""
         ...
 
     @property
     def csit(self) -> Csit:
-        """What the choice depends on."""
+        """Channel knowledge that the choice depends on."""
         ...
 
-    def choose(self, channel: Channel, csit_snr_db: float | None, budget: Budget) -> Mcs | None:
-        """The modulation and coding scheme, None if none is good enough."""
+    def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
+        """Choose the modulation and coding scheme of one transmission.
+
+        Args:
+            known: What the transmitter knows of the channel; None with `csit` "none".
+            uses: Data symbols of the transmission.
+
+        Returns:
+            A row of `channels.mcs.MCS_TABLE`; None if none is good enough.
+        """
         ...
 
 
@@ -67,16 +63,16 @@ class FixedMcs:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Spelling in names of schemes: "mcs12"."""
         return f"mcs{self.index}"
 
     @property
     def csit(self) -> Csit:
-        """None."""
+        """No channel knowledge at the transmitter."""
         return "none"
 
-    def choose(self, channel: Channel, csit_snr_db: float | None, budget: Budget) -> Mcs | None:
-        """Always the same row."""
+    def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
+        """The one row of this policy, whatever the channel."""
         return MCS_TABLE[self.index]
 
 
@@ -95,221 +91,222 @@ class Adapted:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Spelling in names of schemes: "csit-average"."""
         return "csit-average"
 
     @property
     def csit(self) -> Csit:
-        """The average SNR."""
+        """The law of the channel and its average SNR."""
         return "average"
 
-    def choose(self, channel: Channel, csit_snr_db: float | None, budget: Budget) -> Mcs | None:
-        """Look the rows up at this SNR."""
-        if csit_snr_db is None:
+    def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
+        """The fastest row that is predicted to be safe; None if none is.
+
+        Raises:
+            InvalidOption: Nothing is known of the channel.
+        """
+        if known is None:
             raise InvalidOption("link adaptation needs the average SNR at the transmitter")
-        return choose_mcs(channel, csit_snr_db, channel.data_uses(budget.channel_uses), self.target_failure)
+        return choose_mcs(known.law, known.snr_db, uses, self.target_failure)
 
 
 @dataclass(frozen=True)
-class Separate:
+class Separate(Generic[X]):
     """Source codec and channel code, each doing its own work.
 
     The finest quality that fits the transport block is sent. A block that fails its CRC, or bytes that do
-    not decode, are an outage, shown by the stated concealment.
+    not decode, are an outage.
 
     Args:
-        codec: Image to bytes.
+        codec: Item to bytes.
         policy: Chooses modulation and code rate.
-        concealment: What is shown for a lost item.
         max_iterations: Of the LDPC decoder.
     """
 
     codec: SourceCodec
     policy: LinkPolicy
-    concealment: Concealment = "mean-color"
     max_iterations: int = 20
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical spelling: "avif+ldpc:csit-average"."""
         return f"{self.codec.name}+ldpc:{self.policy.name}"
 
     @property
     def csit(self) -> Csit:
-        """That of the policy."""
+        """Channel knowledge of the link policy."""
         return self.policy.csit
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
-        """Choose, fit, frame, encode, map."""
-        shape = tuple(x.shape)
-        mcs = self.policy.choose(channel, csit_snr_db, budget)
-        if mcs is None:
-            return nothing_sent(
-                shape, f"no modulation and code rate is safe at {csit_snr_db:g} dB; raise the SNR"
-            )
-        link = DigitalLink(mcs, self.max_iterations, adapted=self.csit != "none")
-        return send_coded(self.codec, link, x, budget, channel)
+    def send(self, x: X, uses: int, known: ChannelKnowledge | None) -> Sent:
+        """Choose modulation and code rate, fit the codec to them, encode, map to symbols."""
+        return self.encode(x, uses, known).sent
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Channel, demapping, decoding, CRC; then the image decoder, or the concealment."""
-        return receive_coded(sent, channel, snr_db, rng, self.concealment)
+    def encode(self, x: X, uses: int, known: ChannelKnowledge | None) -> "Coded[X]":
+        """As `send`, and what the transmitter knows of the result.
+
+        Args:
+            x: One item.
+            uses: Data symbols allowed.
+            known: What the transmitter knows of the channel.
+
+        Returns:
+            The symbols with the payload that they carry, None if nothing fits.
+        """
+        mcs = self.policy.choose(known, uses)
+        if mcs is None:
+            snr = "" if known is None else f" at {known.snr_db:g} dB"
+            return Coded(nothing_sent(f"no modulation and code rate is safe{snr}; raise the SNR"), None)
+        return send_coded(self.codec, self._link(mcs), x, uses)
+
+    def receive(self, received: Received, shape: Any, uses: int) -> list[Observation[X]]:
+        """Demap, decode, check the CRC, decode the payload; what fails is lost."""
+        mcs = self.policy.choose(None, uses) if self.csit == "none" else None
+        link = self._link(mcs or MCS_TABLE[0])  # one that adapts reads its MCS from the header
+        return receive_coded((self.codec,), link, received, shape)
+
+    def _link(self, mcs: Mcs) -> DigitalLink:
+        return DigitalLink(mcs, self.max_iterations, adapted=self.csit != "none")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Coded:
-    """How an image was coded; what `receive_coded` needs."""
+class Coded(Generic[X]):
+    """A digital transmission as its transmitter knows it.
 
-    codec: SourceCodec
-    link: DigitalLink
-    fitted: Fitted
+    Args:
+        sent: Symbols.
+        fitted: Payload and what it decodes to; None if nothing was sent.
+    """
+
+    sent: Sent
+    fitted: Fitted | None
 
 
 def send_coded(
-    codec: SourceCodec,
-    link: DigitalLink,
-    x: Float[Tensor, "1 3 height width"],
-    budget: Budget,
-    channel: Channel,
-    size: int = 0,
-) -> Sent:
+    codec: SourceCodec, link: DigitalLink, x: X, uses: int, size: int = 0, tag: int = 0
+) -> Coded[X]:
     """The finest quality that fits the link, as symbols; nothing if even the coarsest does not fit.
 
     Args:
-        codec: Image to bytes.
+        codec: Item to bytes.
         link: Bits to symbols.
-        x: The image.
-        budget: Channel uses allowed.
-        channel: The medium.
+        x: The item.
+        uses: Data symbols, all of which are used.
         size: Which of the message sizes of the link is filled at most; a shorter one has a lower code rate.
+        tag: Number in the byte that ends the frame, see `channels.link.frame`.
+
+    Returns:
+        The symbols and what they carry.
     """
-    shape = tuple(x.shape)
-    uses = channel.data_uses(budget.channel_uses)
     try:
         fitted = fit(codec, x, message_bits(link, uses, size) - FRAME_BITS)
     except BudgetTooSmall as error:
-        return nothing_sent(shape, f"{error} ({uses} channel uses of {link.mcs.name})")
+        return Coded(nothing_sent(f"{error} ({uses} channel uses of {link.mcs.name})"), None)
     info = {
         "payload_bits": 8.0 * len(fitted.payload),
         "mcs": float(link.mcs.index),
         "scale": float(fitted.quality.scale),
         "setting": float(fitted.quality.setting),
     }
-    symbols = link.send(frame(fitted.payload), uses)
-    return Sent(symbols, uses + channel.overhead(uses), shape, Coded(codec, link, fitted), info)
-
-
-def decoded_by_transmitter(sent: Sent) -> Float[Tensor, "1 3 height width"]:
-    """The picture that the bits of `send_coded` decode to, which the transmitter knows too."""
-    coded: Coded = sent.content
-    return coded.fitted.decoded
+    symbols = link.send(frame(fitted.payload, tag), uses)
+    modulated = Modulated(link.mcs.constellation, uses - link.header(uses).uses)
+    return Coded(Sent(symbols, (modulated,), info), fitted)
 
 
 def message_bits(link: DigitalLink, uses: int, size: int) -> int:
-    """Length of the message of this size; 0 if the link has no room for any."""
+    """Bits of the message of one of the sizes that a link can announce; 0 if it has no room for any.
+
+    Args:
+        link: The link.
+        uses: Its data symbols.
+        size: 0 is the longest.
+    """
     sizes = link.sizes(uses)
     return sizes[size] if sizes else 0
 
 
 def receive_coded(
-    sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams, concealment: Concealment
+    codecs: Sequence[SourceCodec], link: DigitalLink, received: Received, shape: Any
+) -> list[Observation]:
+    """Decode receptions of what `send_coded` made; what does not arrive or does not decode is lost.
+
+    Args:
+        codecs: Those that the tag of the frame chooses among.
+        link: The receiver's configuration.
+        received: A batch of receptions.
+        shape: Shape of the item.
+
+    Returns:
+        One observation per reception, with the block error rate "bler".
+    """
+    delivery = link.receive(received)
+    return [
+        _observed(codecs, found, shape, bler)
+        for found, bler in zip(delivery.frames(), delivery.bler.tolist(), strict=True)
+    ]
+
+
+def _observed(
+    codecs: Sequence[SourceCodec], found: tuple[bytes, int] | None, shape: Any, bler: float
 ) -> Observation:
-    """Deliver what `send_coded` made; what does not arrive or does not decode is an outage."""
-    if sent.cause:
-        return lost(sent, concealment, rng.batch)
-    coded: Coded = sent.content
-    received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
-    delivery = coded.link.receive(received)
-    arrived = delivery.payloads()
-    images = [_decode(payload, coded, sent.shape) for payload in arrived]
-    payloads = tuple(
-        None if data is None or image is None else Payload(coded.codec, data)
-        for data, image in zip(arrived, images, strict=True)
-    )
-    energy = torch.full((rng.batch,), float(sent.channel_uses))  # QAM: average over the constellation
-    origin = origin_of(coded.codec, coded.fitted, sent.shape, rng.batch)
-    return observe_images(sent, images, energy, concealment, {"bler": delivery.bler}, origin, payloads)
-
-
-def origin_of(codec: SourceCodec, fitted: Fitted, shape: tuple[int, ...], batch: int) -> Origin:
-    """That of pictures of a codec: bits per value in log2."""
-    per_value = math.log2(max(8 * len(fitted.payload), 1) / math.prod(shape))
-    return Origin(codec.name, torch.full((batch, 1), per_value))
-
-
-def _decode(payload: bytes | None, coded: Coded, shape: tuple[int, ...]) -> Tensor | None:
-    if payload is None:
-        return None
-    if payload == coded.fitted.payload:  # decoding is a function of the bytes; this one is done already
-        return coded.fitted.decoded
+    info = {"bler": bler}
+    if found is None or found[1] >= len(codecs):
+        return Observation(None, info=info)
+    payload, codec = found[0], codecs[found[1]]
     try:
-        return coded.codec.decode(payload, shape)
+        decoded = codec.decode(payload, shape)
     except CorruptPayload:
-        return None
+        return Observation(None, info=info)
+    return Observation(decoded, (Decoded(decoded, payload=Payload(codec, payload)),), info)
 
 
 @dataclass(frozen=True)
-class IdealSeparate:
+class GenieSeparate(Generic[X]):
     """Source codec over an error-free link at channel capacity: what no real code can beat.
 
     The transmitter knows the average SNR and the law of the fading, and sends what all but 1 % of channel
     realisations carry; the payload arrives if the one that happened does,
-    sum over uses of log2(1 + |h|^2 / N0) >= bits.
+
+        sum over uses of log2(1 + |h|^2 / N0) >= bits.
+
+    A genie hands the payload over; the symbols that cross the channel are placeholders, QPSK as white as a
+    code word would be.
 
     Args:
-        codec: Image to bytes.
+        codec: Item to bytes.
         link: Error-free up to capacity.
-        concealment: What is shown for a lost item.
     """
 
     codec: SourceCodec
     link: IdealLink
-    concealment: Concealment = "mean-color"
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical spelling: "avif+ideal:csit-average"."""
         return f"{self.codec.name}+ideal:csit-average"
 
     @property
     def csit(self) -> Csit:
-        """The average SNR."""
+        """The law of the channel and its average SNR."""
         return "average"
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
-        """Fit to the capacity; the symbols are placeholders, QPSK as white as a code word would be."""
-        if csit_snr_db is None:
+    def send_all(self, x: X, uses: int, known: ChannelKnowledge | None) -> tuple[Whispered, ...]:
+        """Fit the codec to the outage capacity of the link."""
+        if known is None:
             raise InvalidOption("the ideal link needs the average SNR at the transmitter")
-        shape = tuple(x.shape)
-        uses = channel.data_uses(budget.channel_uses)
         try:
-            fitted = fit(self.codec, x, self.link.payload_bits(channel, csit_snr_db, uses))
+            fitted = fit(self.codec, x, self.link.payload_bits(known.law, known.snr_db, uses))
         except BudgetTooSmall as error:
-            return nothing_sent(shape, f"{error} ({uses} channel uses at capacity)")
+            return (Whispered(nothing_sent(f"{error} ({uses} channel uses at capacity)"), None),)
         info = {"payload_bits": 8.0 * len(fitted.payload), "scale": float(fitted.quality.scale)}
         symbols = Constellation(4).modulate(NamedStreams(0, PLACEHOLDERS).bits("bits", (2 * uses,)))
-        return Sent(symbols, uses + channel.overhead(uses), shape, fitted, info)
+        return (Whispered(Sent(symbols, info=info), fitted),)
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Look at the fading only."""
-        if sent.cause:
-            return lost(sent, self.concealment, rng.batch)
-        fitted: Fitted = sent.content
-        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
-        arrived = self.link.succeeds(received, 8 * len(fitted.payload))
-        images = [fitted.decoded if ok else None for ok in arrived.tolist()]
-        payloads = tuple(Payload(self.codec, fitted.payload) if ok else None for ok in arrived.tolist())
-        energy = torch.full((rng.batch,), float(sent.channel_uses))
-        origin = origin_of(self.codec, fitted, sent.shape, rng.batch)
-        return observe_images(sent, images, energy, self.concealment, origin=origin, payloads=payloads)
+    def receive_knowing(
+        self, whispered: Sequence[Whispered], received: Sequence[Received], shape: Any, uses: int
+    ) -> list[Observation[X]]:
+        """The payload where the gains carried it, whatever was received."""
+        (only,), (receptions,) = whispered, received
+        fitted: Fitted = only.told
+        arrived = self.link.succeeds(receptions, 8 * len(fitted.payload)).tolist()
+        evidence = Decoded(fitted.decoded, payload=Payload(self.codec, fitted.payload))
+        return [Observation(fitted.decoded, (evidence,)) if ok else Observation(None) for ok in arrived]

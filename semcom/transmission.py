@@ -1,224 +1,197 @@
-"""From a source image to what the receiver knows: transmissions, and the carriers between their steps."""
+"""From an item to channel symbols, and from received symbols to what is known of it: the two halves of a transmission."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex
 from torch import Tensor
 
-from channels import Channel, SnrDb, Streams
-from semcom.budget import Budget
-from semcom.codecs.codec import SourceCodec
-from semcom.operators import Identity, Operator
+from channels import Channel, Constellation, Received
+from semcom.observation import Observation
+
+X = TypeVar("X")
 
 Csit = Literal["none", "average"]
-"""What the transmitter knows of the channel: nothing, or its average SNR."""
-
-Concealment = Literal["grey", "mean-color"]
-"""What is shown for an item that was lost."""
-
-MEAN_COLOR = (0.4813, 0.4574, 0.4078)
-"""Mean RGB of ImageNet photographs, a constant of the training set; never measured on the item."""
+"""Channel knowledge at the transmitter: nothing, or the law of the channel with its average SNR."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Origin:
-    """Whose decoder made a picture, and where it was at work; by this its error is looked up.
+@dataclass(frozen=True, slots=True)
+class ChannelKnowledge:
+    """Statistical channel knowledge of a transmitter (CSIT "average"): no realisation, no noise.
 
     Args:
-        code: Name in the tables of `semcom.calibration`.
-        point: Coordinates there: channel uses per value in log2 and effective SNR in dB of joint coding, bits
-            per value in log2 of a codec.
+        law: The channel as a random process; the transmitter may draw realisations of its own from it.
+        snr_db: Average received Es/N0 in dB, per use of power 1.
     """
 
-    code: str
-    point: Float[Tensor, "batch axes"]
+    law: Channel
+    snr_db: float
+
+    def at_power(self, power_db: float) -> "ChannelKnowledge":
+        """Knowledge of a channel whose symbols are sent with another power.
+
+        Args:
+            power_db: Power of the symbols in dB over that of the others.
+
+        Returns:
+            The same law at an average SNR higher by `power_db`.
+        """
+        return replace(self, snr_db=self.snr_db + power_db)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Payload:
-    """The bytes behind a decoded picture.
+@dataclass(frozen=True, slots=True)
+class Modulated:
+    """Which symbols are points of a constellation chosen by coded bits: their energy is random.
+
+    A finite number of QAM symbols has a mean energy of 1 only on average, so that the limit on energy allows
+    for five standard errors of it. Everything else keeps to the limit exactly.
 
     Args:
-        codec: Whose.
-        data: As they arrived.
+        constellation: The constellation, of average power 1.
+        symbols: How many symbols are points of it.
+        power: Power that they were scaled to.
     """
 
-    codec: SourceCodec
-    data: bytes
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Nonlinear:
-    """Evidence y = M(x) + noise of one item, white with variance 1.
-
-    Args:
-        y: Real.
-        measurement: M, of a picture [1, 3, height, width] in [0, 1]; differentiable.
-    """
-
-    y: Tensor
-    measurement: Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Linear:
-    """Evidence y = A x + noise.
-
-    Args:
-        y: What was received, in image units.
-        operator: A.
-        noise_std: Standard deviation per real value of y, one per item: infinite where the item was lost,
-            NaN where only the origin tells it, or nobody.
-        origin: Of a decoded picture.
-        symbols: Where the picture is an estimate from symbols of known noise, those, one item each; a
-            receiver with a prior takes them in place of the picture. None for a lost item.
-        payloads: Where a codec decoded the picture, its bytes, one item each; None for a lost item.
-        encoded: Where a network decoded the picture, the symbols it decoded, one item each.
-    """
-
-    y: Tensor
-    operator: Operator
-    noise_std: Float[Tensor, " batch"]
-    origin: Origin | None = None
-    symbols: tuple["Linear | None", ...] = ()
-    payloads: tuple[Payload | None, ...] = ()
-    encoded: tuple[Nonlinear, ...] = ()
-
-    def item(self, index: int) -> "Linear":
-        """One batch element, as a batch of one."""
-        part = slice(index, index + 1)
-        origin = None if self.origin is None else Origin(self.origin.code, self.origin.point[part])
-        noise_std, symbols, payloads = self.noise_std[part], self.symbols[part], self.payloads[part]
-        return Linear(self.y[part], self.operator, noise_std, origin, symbols, payloads, self.encoded[part])
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Observation:
-    """All that a generative receiver knows.
-
-    Args:
-        evidence: One or more pieces of evidence.
-        shape: Shape [batch, 3, height, width] of the source.
-        channel_uses: Complex channel uses spent per item: data, pilots, headers, CRC.
-        energy: Sum of |x|^2 spent per item; over the constellation's average for QAM.
-        info: Numbers per item for the records: bits, outage, ...
-    """
-
-    evidence: tuple[Linear, ...]
-    shape: tuple[int, ...]
-    channel_uses: Int[Tensor, " batch"]
-    energy: Float[Tensor, " batch"]
-    info: Mapping[str, Float[Tensor, " batch"]]
-
-    def item(self, index: int) -> "Observation":
-        """One batch element, as a batch of one."""
-        part = slice(index, index + 1)
-        return Observation(
-            tuple(evidence.item(index) for evidence in self.evidence),
-            (1, *self.shape[1:]),
-            self.channel_uses[part],
-            self.energy[part],
-            {name: values[part] for name, values in self.info.items()},
-        )
+    constellation: Constellation
+    symbols: int
+    power: float = 1.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sent:
-    """What one item becomes at the transmitter, before the channel.
+    """What one item becomes at the transmitter. Only `symbols` reaches the receiver.
 
     Args:
-        symbols: Data symbols, [1, 0] if nothing fits.
-        channel_uses: Spent, the channel's overhead included.
-        shape: Shape [1, 3, height, width] of the source.
-        content: Whatever the transmission needs to deliver; nobody else looks at it.
-        info: Numbers for the records.
+        symbols: Data symbols; their number depends on the item's shape and the channel uses allowed alone,
+            unless there are none.
+        modulated: The QAM symbols among them.
+        info: Finite numbers for the record, by column name; the receiver does not see them.
         cause: Why nothing was sent; empty if something was.
     """
 
     symbols: Complex[Tensor, "1 uses"]
-    channel_uses: int
-    shape: tuple[int, ...]
-    content: Any = None
+    modulated: tuple[Modulated, ...] = ()
     info: Mapping[str, float] = field(default_factory=dict)
     cause: str = ""
 
 
+def nothing_sent(cause: str) -> Sent:
+    """The transmission of an item that the channel uses have no room for: an outage.
+
+    Args:
+        cause: One line that names the value, the limit and the cure, for the record.
+
+    Returns:
+        No symbols, and the cause.
+    """
+    return Sent(torch.zeros(1, 0, dtype=torch.complex64), cause=cause)
+
+
 @runtime_checkable
-class Transmission(Protocol):
-    """Source item to observation, in two steps, so that one preparation serves all SNRs and seeds."""
+class Transmission(Protocol[X]):
+    """Transmitter and receiver side of a way to send an item, up to what the receiver knows of it.
+
+    The two methods never meet: `receive` gets the received symbols and what every receiver knows for free,
+    and nothing that `send` has seen or made. Neither holds the channel; `semcom.scheme.Scheme` crosses it
+    between the two calls, once, and measures what crosses.
+    """
 
     @property
     def name(self) -> str:
-        """Canonical spelling, the transmitter's channel knowledge included."""
+        """Canonical spelling, channel knowledge at the transmitter included ("avif+ldpc:csit-average")."""
         ...
 
     @property
     def csit(self) -> Csit:
-        """With "none", `prepare` is called once and without SNR."""
+        """Channel knowledge that `send` is given; with "none" one call serves all SNRs."""
         ...
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
-        """Encode. If nothing fits the budget the result has no symbols and a cause; that is an outage."""
+    def send(self, x: X, uses: int, known: ChannelKnowledge | None) -> Sent:
+        """Encode one item into channel symbols.
+
+        Args:
+            x: The item, a copy of the transmitter's own.
+            uses: Data symbols allowed, at least 0; pilots and prefixes of the channel come on top.
+            known: What the transmitter knows of the channel; None with `csit` "none".
+
+        Returns:
+            At most `uses` symbols of mean energy at most 1. If nothing fits, no symbols and a cause: the item
+            is recorded as an outage.
+        """
         ...
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Send to every element of `rng`: one item over SNRs and seeds."""
+    def receive(self, received: Received, shape: Any, uses: int) -> Sequence[Observation[X]]:
+        """Make of every reception what can be known of the item.
+
+        Args:
+            received: A batch of receptions of the same symbols: y, and h and N0 as the receiver believes.
+            shape: Shape of the item, as its modality tells every receiver for free.
+            uses: Data symbols that were allowed.
+
+        Returns:
+            One observation per reception, in order. They must not depend on each other.
+        """
         ...
 
 
-def nothing_sent(shape: tuple[int, ...], cause: str) -> Sent:
-    """The preparation of an item that the budget has no room for."""
-    return Sent(torch.zeros(1, 0, dtype=torch.complex64), 0, shape, cause=cause)
-
-
-def observe_images(
-    sent: Sent,
-    images: Sequence[Tensor | None],
-    energy: Float[Tensor, " batch"],
-    concealment: Concealment,
-    info: Mapping[str, Tensor] | None = None,
-    origin: Origin | None = None,
-    payloads: tuple[Payload | None, ...] = (),
-) -> Observation:
-    """Evidence x + noise from decoded images [1, 3, height, width]; None is a lost item and is concealed.
+@dataclass(frozen=True, eq=False, slots=True)
+class Whispered:
+    """Symbols of a genie, and what it tells its other half behind the channel's back.
 
     Args:
-        sent: What was sent to all of them.
-        images: One per batch element.
-        energy: Spent per item.
-        concealment: What is shown for a lost item.
-        info: Numbers per item beside those of `sent`.
-        origin: Of the images.
-        payloads: Behind the images.
+        sent: What crosses the channel, as of any other transmission.
+        told: Anything.
     """
-    batch = len(images)
-    shape = (batch, *sent.shape[1:])
-    cover = concealed(concealment, (1, *sent.shape[1:]))
-    y = torch.cat([cover if image is None else image for image in images])
-    outage = torch.tensor([float(image is None) for image in images])
-    columns = {key: torch.full((batch,), float(value)) for key, value in sent.info.items()}
-    columns |= {**(info or {}), "outage": outage}
-    noise_std = torch.where(outage > 0, torch.inf, torch.nan)
-    uses = torch.full((batch,), sent.channel_uses)
-    evidence = Linear(y, Identity(), noise_std, origin, payloads=payloads)
-    return Observation((evidence,), shape, uses, energy, columns)
+
+    sent: Sent
+    told: Any
 
 
-def lost(sent: Sent, concealment: Concealment, batch: int) -> Observation:
-    """The observation of an item of which nothing was sent."""
-    return observe_images(sent, [None] * batch, torch.zeros(batch), concealment)
+@runtime_checkable
+class Genie(Protocol[X]):
+    """A bound that no system reaches: its receiver side looks at what was sent, or tries several transmissions.
 
+    Everything that a genie sends crosses the channel and is measured like any other transmission; only the
+    comparison afterwards is unreal. Classes of this kind have Genie in their names.
+    """
 
-def concealed(concealment: Concealment, shape: tuple[int, ...]) -> Tensor:
-    """The picture shown in place of a lost one: 50 % grey, or the training set's mean colour."""
-    color = (0.5, 0.5, 0.5) if concealment == "grey" else MEAN_COLOR
-    return torch.tensor(color)[None, :, None, None].expand(shape).clone()
+    @property
+    def name(self) -> str:
+        """Canonical spelling ("genie-envelope")."""
+        ...
+
+    @property
+    def csit(self) -> Csit:
+        """Channel knowledge that `send_all` is given."""
+        ...
+
+    def send_all(self, x: X, uses: int, known: ChannelKnowledge | None) -> Sequence[Whispered]:
+        """Encode one item in several ways, each of which crosses the same realisation of the channel.
+
+        Args:
+            x: The item, a copy of the transmitter's own.
+            uses: Data symbols allowed to each.
+            known: What the transmitter knows of the channel; None with `csit` "none".
+
+        Returns:
+            One or more transmissions; one with a cause and no symbols if nothing fits.
+        """
+        ...
+
+    def receive_knowing(
+        self, whispered: Sequence[Whispered], received: Sequence[Received], shape: Any, uses: int
+    ) -> Sequence[Observation[X]]:
+        """Make the best of all receptions, knowing what was sent.
+
+        Args:
+            whispered: What `send_all` returned.
+            received: For each of them the batch of receptions.
+            shape: Shape of the item.
+            uses: Data symbols that were allowed.
+
+        Returns:
+            One observation per element of the batch.
+        """
+        ...

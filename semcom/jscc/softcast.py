@@ -18,17 +18,9 @@ from semcom.budget import Budget
 from semcom.calibration import CosineGain
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.jscc.spectrum import LEVELS, Histogram, Spectrum, Symbol, Unpacker, fits, pack
-from semcom.transmission import (
-    MEAN_COLOR,
-    Concealment,
-    Csit,
-    Linear,
-    Observation,
-    Sent,
-    lost,
-    nothing_sent,
-    observe_images,
-)
+from semcom.modalities.image import MEAN_COLOR, Image
+from semcom.observation import Linear, Observation, Symbols
+from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
 
 QPSK = Constellation(4)
 
@@ -188,7 +180,6 @@ class SoftCast:
         csit: "average" gives the power allocation the average SNR.
         design_snr_db: SNR of the power allocation without it, whole decibels in -20..60.
         code_rate: Of the metadata, 0.01..0.9; 0.1 decodes down to about -5 dB.
-        concealment: What is shown where the metadata was lost.
 
     Raises:
         InvalidOption: A number out of range.
@@ -201,7 +192,6 @@ class SoftCast:
     csit: Csit = "none"
     design_snr_db: int = 10
     code_rate: float = 0.1
-    concealment: Concealment = "mean-color"
 
     def __post_init__(self) -> None:
         if not LOWEST_SNR_DB <= self.design_snr_db <= HIGHEST_SNR_DB:
@@ -216,21 +206,14 @@ class SoftCast:
         """Canonical spelling."""
         return "softcast" + (":csit-average" if self.csit == "average" else "")
 
-    def prepare(
-        self,
-        x: Float[Tensor, "1 3 height width"],
-        budget: Budget,
-        channel: Channel,
-        csit_snr_db: float | None,
-    ) -> Sent:
+    def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
         """Transform, describe the spectrum, scale the largest coefficients, code the description."""
-        shape = tuple(x.shape)
-        layout = Layout(channel.data_uses(budget.channel_uses), x.numel(), self.code_rate)
+        layout = Layout(uses, x.numel(), self.code_rate)
         coefficients = transform(x)
         try:
-            description = self._describe(coefficients, layout, self._allocation_snr_db(csit_snr_db))
+            description = self._describe(coefficients, layout, self._allocation_snr_db(known))
         except BudgetTooSmall as error:
-            return nothing_sent(shape, str(error))
+            return nothing_sent(str(error))
         allocation = description.allocation(layout.coefficients)
         values = allocation.amplitude * coefficients.reshape(-1)[allocation.index]
         description = _scaled_to_unit_power(description, values)
@@ -248,42 +231,37 @@ class SoftCast:
             "level": float(description.spectrum.level),
             "papr_db": 10 * math.log10(peak),
         }
-        return Sent(symbols, layout.uses + channel.overhead(layout.uses), shape, layout, info)
+        return Sent(symbols, info=info)
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        """Channel, metadata, then the best linear estimate of every coefficient."""
-        if sent.cause:
-            return lost(sent, self.concealment, rng.batch)
-        layout: Layout = sent.content
-        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+    def receive(
+        self, received: Received, shape: tuple[int, ...], uses: int
+    ) -> list[Observation[Image]]:
+        """Decode the metadata, then make the best linear estimate of every coefficient."""
+        layout = Layout(uses, math.prod(shape), self.code_rate)
         of_metadata, of_coefficients = layout.places()
         decoded = layout.block.decode(QPSK.exact_llr(_part(received, of_metadata)).cpu())
         analog = _part(received, of_coefficients)
-        images: list[Tensor | None] = []
-        symbols: list[Linear | None] = []
-        noise_std = torch.full((rng.batch,), torch.inf)
         known: dict[int, Allocation | None] = {}
+        observations: list[Observation[Image]] = []
         for i, ok in enumerate(decoded.ok.tolist()):
             number = _number(decoded.bits[i])
             if ok and number not in known:
-                known[number] = self._allocation(number, (sent.shape[2], sent.shape[3]), layout)
+                known[number] = self._allocation(number, (shape[2], shape[3]), layout)
             allocation = known[number] if ok else None
-            images.append(None)
-            symbols.append(None)
-            if allocation is not None:
-                images[i], noise_std[i] = estimate(analog.item(i), allocation, sent.shape)
-                symbols[i] = evidence_of(analog.item(i), allocation, sent.shape)
-        energy = average_power(sent.symbols) * layout.uses + channel.overhead(layout.uses)
-        observation = observe_images(sent, images, energy.expand(rng.batch), self.concealment)
-        evidence = replace(observation.evidence[0], noise_std=noise_std, symbols=tuple(symbols))
-        return replace(observation, evidence=(evidence,))
+            if allocation is None:
+                observations.append(Observation(None))
+                continue
+            estimated, error_std = estimate(analog.item(i), allocation, shape)
+            symbols = Symbols(estimated, error_std, evidence_of(analog.item(i), allocation, shape))
+            observations.append(Observation(estimated, (symbols,)))
+        return observations
 
-    def _allocation_snr_db(self, csit_snr_db: float | None) -> int:
+    def _allocation_snr_db(self, known: ChannelKnowledge | None) -> int:
         if self.csit == "none":
             return self.design_snr_db
-        if csit_snr_db is None:
+        if known is None:
             raise InvalidOption("softcast:csit-average needs the average SNR at the transmitter")
-        return round(min(max(csit_snr_db, LOWEST_SNR_DB), HIGHEST_SNR_DB))
+        return round(min(max(known.snr_db, LOWEST_SNR_DB), HIGHEST_SNR_DB))
 
     def _describe(
         self, coefficients: Float[np.ndarray, "3 height width"], layout: Layout, snr_db: int
@@ -386,7 +364,7 @@ def evidence_of(analog: Received, allocation: Allocation, shape: tuple[int, ...]
     operator = CosineGain(torch.from_numpy(weights).float().reshape(1, *shape[1:]))
     color = torch.tensor(MEAN_COLOR)[:, None, None].expand(1, *shape[1:])
     y = torch.from_numpy(whitened).float().reshape(1, *shape[1:]) + operator.A(color)
-    return Linear(y, operator, torch.ones(1))
+    return Linear(y, operator)
 
 
 def _matched(analog: Received, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
