@@ -1,84 +1,117 @@
-"""Items and folders of items."""
+"""Items from files and folders, of any modality."""
 
-import hashlib
-from dataclasses import dataclass
+import logging
+from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image as PillowImage
 from PIL import ImageOps
 from torch import Tensor
 
-from semcom.errors import InvalidSource, reason_of
-from semcom.sources import check_image
+from semcom.errors import InvalidSource
+from semcom.modalities import IMAGE, MODALITIES, TEXT, Item, Modality, modality_of
+from semcom.modalities.image import to_pixels
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2"})
+__all__ = [
+    "SUFFIXES",
+    "Item",
+    "centre",
+    "centres",
+    "load",
+    "load_folder",
+    "load_image",
+    "picture_files",
+    "sample_photos",
+    "to_picture",
+]
+
+SUFFIXES = IMAGE.suffixes
+"""File endings of pictures."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Item:
-    """One image and its name.
+def load(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITIES) -> Item[Any]:
+    """Read one file of any modality.
 
     Args:
-        id: File stem and 8 hex digits of the decoded pixels.
-        x: RGB [1, 3, height, width] in [0, 1], multiples of 1/255.
+        path: A picture, a clip or a text; its ending says which, and the content where an ending leaves it
+            open (an animated GIF is a clip).
+        modalities: Those to choose from.
+
+    Returns:
+        The item; `item.modality` says what its content is.
+
+    Raises:
+        InvalidSource: The file is missing, damaged, too large or of no modality.
     """
-
-    id: str
-    x: Tensor
-
-    @classmethod
-    def of(cls, stem: str, pixels: np.ndarray) -> "Item":
-        """From 8-bit RGB [height, width, 3]."""
-        pixels = np.array(pixels, dtype=np.uint8, order="C")
-        digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=4).hexdigest()
-        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-        return cls(f"{stem}-{digest}", check_image(x.contiguous()))
+    path = Path(path)
+    return modality_of(path, modalities).read(path)
 
 
-def load_image(path: Path | str) -> Item:
+def load_image(path: Path | str) -> Item[Tensor]:
     """Read one picture as 8-bit RGB; grey is repeated, transparency laid on white, EXIF rotation applied.
 
     Values of 32 bits are in 0..65535, floating-point ones in [0, 1]. Of several frames the first is read.
 
+    Args:
+        path: A picture of any format that Pillow reads.
+
+    Returns:
+        The item; its values are multiples of 1/255.
+
     Raises:
         InvalidSource: The file is missing, not a picture, damaged, or too large, or has other values.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InvalidSource(f"{path}: a folder; name a picture in it")
-    if not path.is_file():
-        raise InvalidSource(f"{path}: no such file")
-    if any("\ud800" <= letter <= "\udfff" for letter in path.name):  # no store takes it
-        raise InvalidSource(f"{str(path)!a}: a name that is not UTF-8; rename it")
-    try:
-        with PillowImage.open(path) as picture:
-            picture.load()
-            rgb = _to_rgb(ImageOps.exif_transpose(picture))
-    except PillowImage.DecompressionBombError:
-        raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
-    except Exception as error:  # whatever a foreign decoder throws at damaged bytes
-        raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
-    try:
-        return Item.of(path.stem, np.asarray(rgb))
-    except InvalidSource as error:
-        raise InvalidSource(f"{path}: {error}") from None
+    return IMAGE.read(path)
 
 
-def load_folder(path: Path | str) -> tuple[Item, ...]:
-    """All pictures of a folder, sorted by name; a single file is a folder of one.
+def load_folder(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITIES) -> tuple[Item[Any], ...]:
+    """Read all files of a folder that are of one modality.
+
+    Texts beside pictures or clips are notes on them, and are left out.
+
+    Args:
+        path: The folder; a single file is a folder of one.
+        modalities: Those to choose from; files of other endings are left out.
+
+    Returns:
+        The items, sorted by file name.
 
     Raises:
-        InvalidSource: No such folder, or no picture in it.
+        InvalidSource: No such folder, nothing to read in it, files of two modalities, or an unreadable file.
     """
     path = Path(path)
-    return (load_image(path),) if path.is_file() else tuple(map(load_image, picture_files(path)))
+    if path.is_file():
+        return (load(path, modalities),)
+    if not path.is_dir():
+        raise InvalidSource(f"{path}: no such file or folder")
+    endings = frozenset().union(*(modality.suffixes for modality in modalities))
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in endings and f.is_file())
+    if not files:
+        raise InvalidSource(f"{path}: no file to read ({', '.join(sorted(endings))}) in this folder")
+    kinds = {file: modality_of(file, modalities) for file in files}
+    counts = Counter(kind.name for kind in kinds.values())
+    if len(counts) > 1 and TEXT.name in counts:
+        logging.getLogger(__name__).warning(
+            "%s: texts beside other files (%d) are taken for notes and left out", path, counts.pop(TEXT.name)
+        )
+    if len(counts) > 1:
+        found = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+        raise InvalidSource(f"{path}: files of several modalities ({found}); use a folder for each")
+    return tuple(kind.read(file) for file, kind in kinds.items() if kind.name in counts)
 
 
 def picture_files(path: Path | str) -> tuple[Path, ...]:
-    """The pictures of a folder by their names, sorted.
+    """Find the pictures of a folder by their endings.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        Their paths, sorted by name.
 
     Raises:
         InvalidSource: No such folder, or no picture in it.
@@ -97,7 +130,9 @@ def picture_files(path: Path | str) -> tuple[Path, ...]:
 def centre(item: Item, side: int) -> Item:
     """Its centre of side x side pixels; all of it where it is smaller."""
     top, left = (max((extent - side) // 2, 0) for extent in item.x.shape[2:])
-    return Item(f"{item.id}-centre{side}", item.x[:, :, top : top + side, left : left + side].contiguous())
+    return Item(
+        f"{item.id}-centre{side}", item.x[:, :, top : top + side, left : left + side].contiguous(), IMAGE
+    )
 
 
 def centres(folder: Path | str, count: int, side: int) -> tuple[Item, ...]:
@@ -115,8 +150,8 @@ def centres(folder: Path | str, count: int, side: int) -> tuple[Item, ...]:
 
 
 def to_picture(x: Tensor) -> PillowImage.Image:
-    """An image [1, 3, height, width] in [0, 1], rounded to 8 bits."""
-    return PillowImage.fromarray((x[0].detach().cpu() * 255).round().byte().permute(1, 2, 0).numpy())
+    """An image [1, 3, height, width] in [0, 1] as a Pillow picture, rounded to 8 bits."""
+    return PillowImage.fromarray(to_pixels(x))
 
 
 def sample_photos(size: tuple[int, int] | None = None) -> tuple[Item, ...]:
@@ -132,18 +167,3 @@ def sample_photos(size: tuple[int, int] | None = None) -> tuple[Item, ...]:
         fit = {name: ImageOps.fit(PillowImage.fromarray(photo), size) for name, photo in photos.items()}
         photos = {name: np.asarray(photo) for name, photo in fit.items()}
     return tuple(Item.of(name, photo) for name, photo in photos.items())
-
-
-def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        values = np.asarray(picture, dtype=np.float64)
-        peak = 65535.0 if picture.mode != "F" else 1.0
-        low, high = values.min(), values.max()
-        if not (low >= 0 and high <= peak):  # NaN compares as false
-            raise ValueError(f"values from {low:g} to {high:g}, expected 0 to {peak:g}; rescale it")
-        values[values == picture.info.get("transparency")] = peak  # of greys one can be transparent
-        picture = PillowImage.fromarray((values / peak * 255 + 0.5).astype(np.uint8))
-    if "A" in picture.mode or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        picture = PillowImage.alpha_composite(PillowImage.new("RGBA", rgba.size, "white"), rgba)
-    return picture.convert("RGB")
