@@ -47,14 +47,10 @@ class Analog:
             return nothing_sent(str(error))
         return Sent(symbols, info={"papr_db": papr_db(symbols)})
 
-    def receive(
-        self, received: Received, shape: tuple[int, ...], uses: int
-    ) -> list[Observation[Image]]:
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
         """Decode by the network, reception by reception: results do not depend on the batch."""
         effective_db = effective_snr_db(received).tolist()
-        return [
-            self._observed(received.item(i), shape, effective_db[i]) for i in range(received.y.shape[0])
-        ]
+        return [self._observed(received.item(i), shape, effective_db[i]) for i in range(received.y.shape[0])]
 
     def _observed(
         self, received: Received, shape: tuple[int, ...], effective_db: float

@@ -1,7 +1,7 @@
 """Denoisers D(x, sigma) = E[x0 | x0 + sigma n = x], what priors are to a sampler; exact ones for tests."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,33 @@ from torch import Tensor
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """Of x [batch, ...] and sigma [batch] in the units of x, which are those of data in [-1, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class OnDevice:
+    """A denoiser that runs on another device; what goes in and comes out stays where it is.
+
+    Args:
+        denoiser: D(x, sigma), or a conditional one, whose tensors are all on the device.
+        device: Name of the device ("cuda").
+    """
+
+    denoiser: Callable[..., Tensor]
+    device: str = field(compare=False)
+
+    def __call__(self, *tensors: Tensor | None) -> Tensor:
+        """Denoised tensor, on the device of the first argument.
+
+        Args:
+            tensors: Arguments of the denoiser: x, sigma, and for conditional ones a guess and its spread.
+
+        Returns:
+            D, in the shape of x.
+        """
+        moved = [None if tensor is None else tensor.to(self.device) for tensor in tensors]
+        first = tensors[0]
+        assert first is not None
+        return self.denoiser(*moved).to(first.device)
 
 
 @dataclass(frozen=True, eq=False)

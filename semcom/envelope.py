@@ -123,9 +123,7 @@ class Envelope:
         link = DigitalLink(MCS_TABLE[choice.mcs], adapted=True)
         return send_coded(self.codecs[number], link, x, uses, choice.size, tag=number).sent
 
-    def receive(
-        self, received: Received, shape: tuple[int, ...], uses: int
-    ) -> list[Observation[Image]]:
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
         """Demap, decode, check the CRC, decode the payload by the codec that the frame names."""
         return receive_coded(self.codecs, DigitalLink(MCS_TABLE[0], adapted=True), received, shape)
 

@@ -124,9 +124,7 @@ class Hybrid:
         symbols = torch.cat((math.sqrt(power) * bits, math.sqrt(rest_power) * analog.symbols), 1)
         return Sent(symbols, modulated, info)
 
-    def receive(
-        self, received: Received, shape: tuple[int, ...], uses: int
-    ) -> list[Observation[Image]]:
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
         """Decode each part in its own symbols, and fuse what arrived."""
         first, rest = self._division(uses)
         analog_uses = received.y.shape[1] - first
@@ -139,9 +137,7 @@ class Hybrid:
         )
         return [self._together(*parts) for parts in zip(coarse, fine, strict=True)]
 
-    def _together(
-        self, coarse: Observation[Image], fine: Observation[Image]
-    ) -> Observation[Image]:
+    def _together(self, coarse: Observation[Image], fine: Observation[Image]) -> Observation[Image]:
         """One observation of both parts; each that arrived is a piece of evidence of the picture."""
         pieces = (*coarse.evidence, *self._of_picture(fine, coarse))
         info = {**fine.info, **coarse.info, "digital_outage": float(coarse.shown is None)}
@@ -151,9 +147,7 @@ class Hybrid:
         shown = fused(pieces, shipped_tables()).estimate if both else _picture(pieces[0])
         return Observation(shown.clamp(0, 1), pieces, info)
 
-    def _of_picture(
-        self, fine: Observation[Image], coarse: Observation[Image]
-    ) -> tuple[Evidence, ...]:
+    def _of_picture(self, fine: Observation[Image], coarse: Observation[Image]) -> tuple[Evidence, ...]:
         """The analog part as evidence of x: the coarse picture added, transmit noise counted."""
         if fine.shown is None or (self.target == "residual" and coarse.shown is None):
             return ()

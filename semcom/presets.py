@@ -58,7 +58,7 @@ from semcom.receivers.refiner import ConditionalDenoiser, Refiner
 from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.samplers import FromNoise, Matched
 from semcom.scheme import Receiver, Scheme
-from semcom.separate import Adapted, FixedMcs, IdealSeparate, Separate
+from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
 from semcom.tiles import Tiled
 from semcom.transmission import Transmission
 
@@ -652,11 +652,11 @@ def _bank(name: str, networks: Iterable[str]) -> Bank:
     return Bank(name, tuple(cast(DeepJSCC, zoo.load(network)) for network in networks))
 
 
-def _separate(source: str, link: str, name: str) -> Separate | IdealSeparate:
+def _separate(source: str, link: str, name: str) -> Separate | GenieSeparate:
     if link in ("ldpc", "ldpc:csit-average"):
         return Separate(codec(source), Adapted())
     if link in ("ideal", "ideal:csit-average"):
-        return IdealSeparate(codec(source), IdealLink())
+        return GenieSeparate(codec(source), IdealLink())
     fixed = re.fullmatch(r"ldpc:mcs(\d{1,4})", link)
     if fixed:
         return Separate(codec(source), FixedMcs(int(fixed[1])))

@@ -53,9 +53,7 @@ class Reduced:
         """Reduce the picture, then encode it."""
         return self.transmission.send(self._operator(tuple(x.shape)).A(x), uses, known)
 
-    def receive(
-        self, received: Received, shape: tuple[int, ...], uses: int
-    ) -> list[Observation[Image]]:
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
         """Decode the smaller picture; it is shown with every mean repeated over its block."""
         operator = self._operator(shape)
         small = (*shape[:2], *(-(-side // self.size) for side in shape[2:]))
@@ -79,7 +77,9 @@ class Reduced:
             raise UnsuitableEvidence(f"{self.name}: the smaller picture is to arrive as a picture")
         origin = evidence.origin  # errors are measured apart: smaller pictures hold more detail per pixel
         return Decoded(
-            evidence.y, operator, None if origin is None else Origin(f"{origin.code}/{self.size}", origin.point)
+            evidence.y,
+            operator,
+            None if origin is None else Origin(f"{origin.code}/{self.size}", origin.point),
         )
 
 
@@ -122,9 +122,7 @@ class ReducedAtLowRate:
         """Encode the smaller or the whole picture."""
         return self._at(uses, tuple(x.shape)).send(x, uses, known)
 
-    def receive(
-        self, received: Received, shape: tuple[int, ...], uses: int
-    ) -> Sequence[Observation[Image]]:
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> Sequence[Observation[Image]]:
         """Decode the smaller or the whole picture."""
         return self._at(uses, shape).receive(received, shape, uses)
 

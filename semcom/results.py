@@ -57,6 +57,7 @@ class Record:
             remembered from before is not counted.
         seconds_deliver: From the channel to the image, this row's share of its batch.
         cause: Why nothing was sent; empty if something was.
+        modality: What kind of item was sent ("image", "video", "text").
         numbers: Metrics and what the scheme says of itself, by column name.
     """
 
@@ -76,6 +77,7 @@ class Record:
     seconds_prepare: float
     seconds_deliver: float
     cause: str = ""
+    modality: str = "image"
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -348,6 +350,8 @@ class ResultStore:
         if not tables:
             with self._transaction():
                 self._create()
+        elif "modality" not in self._columns():  # a store of pictures, made before there were others
+            self._db.execute("ALTER TABLE records ADD COLUMN modality TEXT NOT NULL DEFAULT 'image'")
 
     def _text_for_a_number(self) -> str:
         """The first column of numbers that holds something else, which SQLite allows; "ok" if none does."""
@@ -374,10 +378,12 @@ class ResultStore:
             rows = self._db.execute(f"SELECT * FROM {table} ORDER BY name").fetchall() if there else []
         return {name: {"fingerprint": print_, "definition": text} for name, print_, text in rows}
 
+    def _columns(self) -> set[str]:
+        return {row[1] for row in self._db.execute("PRAGMA table_info(records)")}
+
     def _numbers(self) -> list[str]:
         with self._typed():
-            names = [row[1] for row in self._db.execute("PRAGMA table_info(records)")]
-        return sorted(set(names) - set(FIXED))
+            return sorted(self._columns() - set(FIXED))
 
     def _add_columns(self, names: Iterable[str]) -> None:
         for name in sorted(set(names) - set(self._numbers())):
@@ -388,7 +394,8 @@ class ResultStore:
             self._db.execute(f'ALTER TABLE records ADD COLUMN "{name}" REAL')
 
     def _query(self, names: Iterable[str], where: str) -> str:
-        columns = ", ".join(f'"{name}"' for name in names)
+        there = self._columns()
+        columns = ", ".join(f'"{name}"' if name in there else f"'image' AS {name}" for name in names)
         return f"SELECT {columns} FROM records {where} ORDER BY {ORDER}"
 
     def _select(self, where: str = "") -> Iterator[Record]:

@@ -86,9 +86,7 @@ class Preparations:
 
     made: dict[float | None, tuple[tuple[Whispered, ...], float]] = field(default_factory=dict)
 
-    def get(
-        self, snr_db: float | None, make: Callable[[], tuple[Whispered, ...]]
-    ) -> tuple[Whispered, ...]:
+    def get(self, snr_db: float | None, make: Callable[[], tuple[Whispered, ...]]) -> tuple[Whispered, ...]:
         """What is sent at this SNR, made now if it was not before.
 
         Args:
@@ -200,9 +198,7 @@ class Scheme(Generic[X]):
         own = copy.deepcopy(x)  # whatever the transmitter does to its copy, the original stays
         if isinstance(transmission, Genie):
             genie = transmission
-            whispered = made.get(
-                known and known.snr_db, lambda: tuple(genie.send_all(own, uses, known))
-            )
+            whispered = made.get(known and known.snr_db, lambda: tuple(genie.send_all(own, uses, known)))
             spent, received = crossing.all(whispered)
             lost = spent.channel_uses == 0
             seen = [] if lost else genie.receive_knowing(whispered, received, shape, uses)
@@ -237,7 +233,9 @@ class Scheme(Generic[X]):
         try:
             x_hat = self.modality.check(x_hat)
         except InvalidSource as error:
-            raise FaultyReceiver(f"{self.name}: its receiver shows no {self.modality.name} ({error})") from None
+            raise FaultyReceiver(
+                f"{self.name}: its receiver shows no {self.modality.name} ({error})"
+            ) from None
         if self.modality.shape(x_hat) != shape:
             raise FaultyReceiver(
                 f"{self.name}: its receiver shows {self.modality.shape(x_hat)}, expected {shape}; mend it"

@@ -2,41 +2,39 @@
 
 import hashlib
 import math
-import os
+import pickle
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image as PillowImage
-from torch import Tensor
 
-from channels import Channel, NamedStreams, SnrDb, Streams
+from channels import Channel, NamedStreams
 from channels.errors import ChannelError
 from semcom.budget import Budget, parse_rho
 from semcom.data import Item
-from semcom.engine import check_workers, process
+from semcom.engine import Engine, InProcess, Things
 from semcom.errors import InvalidOption, SemcomError, StoreError, SweepError
 from semcom.metrics.metric import Metric
+from semcom.modalities import Modality
 from semcom.provenance import canonical, environment, fingerprint
 from semcom.results import Key, Record, ResultStore
-from semcom.scheme import CallsNetwork, Scheme
-from semcom.transmission import Csit, Observation, Sent, Transmission
+from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
 
 MAX_SEED = 2**63 - 1  # what a column of integers holds
-MAX_NAME_BYTES = 254  # file systems hold 255, and a picture being written is called .part
+MAX_NAME_BYTES = 250  # file systems hold 255, and a file that is being written ends in .part
 
 Rho = float | str
 """Bandwidth ratio, as a number or a text like "1/48"."""
 
-_Named = Scheme | Channel | Metric
+_Named = Scheme[Any] | Channel | Metric
 
 Progress = Callable[[int, int], None]
 """Called with the records done and the records planned, first with none done."""
@@ -49,20 +47,20 @@ class Sweep:
     Args:
         schemes: Of different names.
         channels: Of different names.
-        items: Of different ids.
+        items: Of different ids, all of the modality that the schemes send.
         snr_db: Average received Es/N0, each finite.
         rho: Bandwidth ratios allowed.
-        metrics: Of different names; one is left out for an item smaller than it is defined for.
+        metrics: Of different names; one is left out for an item of a shape that it does not fit.
         seeds: Of noise and fading; every item is sent once per seed.
 
     Raises:
         InvalidOption: Something is empty or twice in it, a seed is out of range, an item is too small for a
-            rho, or two rho give it the same number of channel uses.
+            rho, two rho give it the same number of channel uses, or a scheme sends another modality.
     """
 
-    schemes: tuple[Scheme, ...]
+    schemes: tuple[Scheme[Any], ...]
     channels: tuple[Channel, ...]
-    items: tuple[Item, ...]
+    items: tuple[Item[Any], ...]
     snr_db: tuple[float, ...]
     rho: tuple[Rho, ...]
     metrics: tuple[Metric, ...]
@@ -82,6 +80,12 @@ class Sweep:
         for seed in self.seeds:
             if not 0 <= seed <= MAX_SEED:
                 raise InvalidOption(f"seed of {seed}; choose 0..{MAX_SEED}")
+        for item, scheme in product(self.items, self.schemes):
+            if scheme.modality.name != item.modality.name:
+                raise InvalidOption(
+                    f"{scheme.name} sends {scheme.modality.name} items, and {item.id} is a {item.modality.name}; "
+                    "sweep items of one modality with schemes for it"
+                )
         for item in self.items:
             first: dict[Budget, Rho] = {}
             for rho in self.rho:
@@ -99,21 +103,23 @@ class Batch:
     """One item over all SNRs that are still to do: what is transmitted, and recorded, at once.
 
     Args:
-        scheme: What sends.
+        scheme: Name of what sends.
         fingerprint: Of the scheme.
         channel: The medium.
-        item: What is sent.
+        item: Id of what is sent.
+        modality: Of the item.
         rho: As in the sweep.
         budget: Channel uses that stands for.
         seed: Of noise and fading.
         snr_db: One or more.
-        metrics: Those defined for an item of this size.
+        metrics: Those that fit the item.
     """
 
-    scheme: Scheme
+    scheme: str
     fingerprint: str
     channel: Channel
-    item: Item
+    item: str
+    modality: Modality[Any]
     rho: float
     budget: Budget
     seed: int
@@ -122,15 +128,19 @@ class Batch:
 
     @property
     def label(self) -> str:
-        """For messages."""
+        """One line for messages."""
         uses = self.budget.channel_uses
         where = f"{self.channel.name}, rho {self.rho:.5g} ({uses} channel uses), seed {self.seed}"
-        return f"{self.scheme.name} on {self.item.id}, {where}"
+        return f"{self.scheme} on {self.item}, {where}"
 
     def key(self, snr_db: float) -> Key:
-        """That of the record at this SNR."""
+        """Key of the record at one SNR.
+
+        Args:
+            snr_db: One of those of the batch, in dB.
+        """
         uses = self.budget.channel_uses
-        return (self.fingerprint, self.channel.name, self.item.id, uses, snr_db, self.seed)
+        return (self.fingerprint, self.channel.name, self.item, uses, snr_db, self.seed)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -139,9 +149,27 @@ class Job:
 
     batches: tuple[Batch, ...]
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the schemes and of the item."""
+        return (*dict.fromkeys(_scheme_key(b.fingerprint) for b in self.batches), *self.passing)
+
+    @property
+    def passing(self) -> tuple[str, ...]:
+        """Key of the item."""
+        return (_item_key(self.batches[0].item),)
+
     def label(self, results: int) -> str:
         """The batch that is being worked on when so many are done."""
         return self.batches[min(results, len(self.batches) - 1)].label
+
+
+def _scheme_key(fingerprint: str) -> str:
+    return f"scheme {fingerprint}"
+
+
+def _item_key(item: str) -> str:
+    return f"item {item}"
 
 
 def noise_streams(item_id: str, seed: int, batch: int = 1) -> NamedStreams:
@@ -149,10 +177,20 @@ def noise_streams(item_id: str, seed: int, batch: int = 1) -> NamedStreams:
     return NamedStreams(0, (f"{item_id}/seed={seed}",) * batch)
 
 
-def kept_path(folder: Path, scheme: str, key: Key) -> Path:
-    """Where `run(..., keep=folder)` puts the picture of a record of this scheme and key."""
+def kept_path(folder: Path, scheme: str, key: Key, suffix: str = ".png") -> Path:
+    """Where `run(..., keep=folder)` puts the item shown of a record.
+
+    Args:
+        folder: Of the kept items.
+        scheme: Name of the scheme.
+        key: Key of the record.
+        suffix: Ending of kept files of the modality, its `saved_suffix`.
+
+    Returns:
+        The path.
+    """
     fingerprint, channel, item, uses, snr_db, seed = key
-    name = file_name(item, f"_{channel}_k={uses}_snr={snr_db:.10g}dB_seed={seed}.png")
+    name = file_name(item, f"_{channel}_k={uses}_snr={snr_db:.10g}dB_seed={seed}{suffix}")
     return folder / f"{scheme}-{fingerprint}".replace("/", "-") / name
 
 
@@ -192,15 +230,17 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
             )
         if not held[key].numbers.keys() >= {metric.name for metric in batch.metrics}:
             return True
-        return keep is not None and not kept_path(keep, batch.scheme.name, key).is_file()
+        suffix = batch.modality.saved_suffix
+        return keep is not None and not kept_path(keep, batch.scheme, key, suffix).is_file()
 
     batches: list[Batch] = []
     for item in sweep.items:
-        metrics = tuple(metric for metric in sweep.metrics if metric.min_side <= min(item.x.shape[2:]))
+        shape = item.modality.shape(item.x)
+        metrics = tuple(metric for metric in sweep.metrics if metric.fits(shape))
         for scheme, channel, rho, seed in product(sweep.schemes, sweep.channels, sweep.rho, sweep.seeds):
             ratio, budget = float(parse_rho(rho)), _budget(item, rho)
-            key = (scheme, prints[scheme.name], channel, item, ratio, budget, seed)
-            batch = Batch(*key, snr_db=(), metrics=metrics)
+            point = (scheme.name, prints[scheme.name], channel, item.id, item.modality, ratio, budget, seed)
+            batch = Batch(*point, snr_db=(), metrics=metrics)
             todo = tuple(snr for snr in map(float, sweep.snr_db) if missing(batch, snr))
             if todo:
                 batches.append(replace(batch, snr_db=todo))
@@ -210,7 +250,7 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
 def run(
     sweep: Sweep,
     store: ResultStore,
-    workers: int = 1,
+    engine: Engine | None = None,
     progress: Progress | None = None,
     keep: Path | None = None,
 ) -> Iterator[Record]:
@@ -224,17 +264,19 @@ def run(
     Args:
         sweep: What to do.
         store: Open for writing.
-        workers: Local processes.
+        engine: Where it is done; None does it in this process.
         progress: Told after every batch.
-        keep: Folder for the received pictures as PNG; see `kept_path`.
+        keep: Folder for the items shown; see `kept_path`.
+
+    Returns:
+        The new records, as they come.
 
     Raises:
-        SweepError: A metric is NaN, a scheme raised something untyped, or a worker died.
-        InvalidOption: Fewer than one worker, or far too many.
+        SweepError: A metric is not finite, a scheme raised something untyped, or a worker died.
         SemcomError: Whatever else a scheme raised, with the batch named in front.
         StoreError: The store cannot be written.
     """
-    check_workers(workers)  # before the run log says that there was a run
+    engine = engine or InProcess()
     batches = plan(sweep, store, keep)
     schemes, channels, metrics = map(_definitions, (sweep.schemes, sweep.channels, sweep.metrics))
     held = store.schemes()
@@ -244,7 +286,9 @@ def run(
     done, total = 0, sum(len(batch.snr_db) for batch in batches)
     if progress is not None:
         progress(done, total)
-    for records in process(_jobs(batches, workers), partial(_work, keep=keep), workers):
+    things = {_scheme_key(schemes[scheme.name][0]): scheme for scheme in sweep.schemes}
+    things |= {_item_key(item.id): item for item in sweep.items}
+    for records in engine.map(_jobs(batches, engine.workers), partial(_work, keep=keep), things):
         store.write(records)
         done += len(records)
         if progress is not None:
@@ -252,120 +296,108 @@ def run(
         yield from records
 
 
-@contextmanager
-def progress_bar(label: str = "sweep") -> Iterator[Progress]:
-    """A bar on standard error with the time left, as the `progress` of `run`."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@dataclass(frozen=True)
-class _PreparedOnce:
-    """Prepares once per SNR that the transmitter knows; for one item, channel and budget."""
-
-    transmission: Transmission
-    done: dict[float | None, tuple[Sent, float]] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.transmission.name
-
-    @property
-    def csit(self) -> Csit:
-        return self.transmission.csit
-
-    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
-        if csit_snr_db not in self.done:
-            start = time.perf_counter()
-            sent = self.transmission.prepare(x, budget, channel, csit_snr_db)
-            self.done[csit_snr_db] = sent, time.perf_counter() - start
-        return self.done[csit_snr_db][0]
-
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        return self.transmission.deliver(sent, channel, snr_db, rng)
-
-    def seconds(self, snr_db: float) -> float:
-        """What the preparation for this SNR took."""
-        return self.done[None if None in self.done else float(np.float32(snr_db))][1]
-
-    def total_seconds(self) -> float:
-        return math.fsum(seconds for _, seconds in self.done.values())
-
-
 def _jobs(batches: Sequence[Batch], workers: int) -> tuple[Job, ...]:
     """By item, so that codecs meet an image once; by item and scheme where that leaves workers idle."""
-    by_item = [Job(tuple(group)) for _, group in groupby(batches, lambda b: b.item.id)]
+    by_item = [Job(tuple(group)) for _, group in groupby(batches, lambda b: b.item)]
     if workers == 1 or len(by_item) >= 2 * workers:
         return tuple(by_item)
-    return tuple(Job(tuple(group)) for _, group in groupby(batches, lambda b: (b.item.id, b.scheme.name)))
+    return tuple(Job(tuple(group)) for _, group in groupby(batches, lambda b: (b.item, b.scheme)))
 
 
 _Measured = dict[bytes, dict[str, float]]
-"""Metrics of one item by the digest of what was received: digital schemes deliver few different pictures."""
+"""Metrics of one item by the digest of what is shown: digital schemes deliver few different pictures."""
 
 
-def _work(job: Job, keep: Path | None) -> Iterator[tuple[Record, ...]]:
+def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record, ...]]:
     known: _Measured = {}
-    for _, group in groupby(job.batches, lambda b: (b.scheme.name, b.channel.name, b.budget)):
+    item: Item[Any] = things[job.passing[0]]
+    for _, group in groupby(job.batches, lambda b: (b.scheme, b.channel.name, b.budget)):
         batches = tuple(group)
-        prepared = _PreparedOnce(batches[0].scheme.transmission)
+        scheme: Scheme[Any] = things[_scheme_key(batches[0].fingerprint)]
+        preparations = Preparations()
         for batch in batches:
             with _named(batch):
-                yield _transmit(batch, prepared, known, keep)
+                yield _transmit(batch, scheme, item, preparations, known, keep)
 
 
 def _transmit(
-    batch: Batch, prepared: _PreparedOnce, known: _Measured, keep: Path | None
+    batch: Batch,
+    scheme: Scheme[Any],
+    item: Item[Any],
+    preparations: Preparations,
+    known: _Measured,
+    keep: Path | None,
 ) -> tuple[Record, ...]:
-    size = len(batch.snr_db)
-    before = prepared.total_seconds()
-    start = time.perf_counter()
-    outcome = replace(batch.scheme, transmission=prepared).transmit(
-        batch.item.x,
+    before, start = preparations.total_seconds(), time.perf_counter()
+    outcomes = scheme.transmit(
+        item.x,
         batch.budget,
         batch.channel,
         torch.tensor(batch.snr_db),
-        noise_streams(batch.item.id, batch.seed, size),
+        noise_streams(batch.item, batch.seed, len(batch.snr_db)),
+        preparations,
     )
-    delivering = time.perf_counter() - start - (prepared.total_seconds() - before)
-    metrics = _measure(batch, outcome.x_hat.detach(), known)
-    info = {name: values.tolist() for name, values in outcome.info.items()}
-    if isinstance(batch.scheme.receiver, CallsNetwork):
-        info["peak_memory_mb"] = [peak_memory_mb()] * size
-    outage = info.pop("outage")
-    if clash := metrics[0].keys() & info.keys():
+    delivering = time.perf_counter() - start - (preparations.total_seconds() - before)
+    records: list[Record] = []
+    for snr_db, outcome in zip(batch.snr_db, outcomes, strict=True):
+        seconds = preparations.seconds(snr_db), delivering / len(outcomes)
+        numbers = _numbers(batch, scheme, item, snr_db, outcome, known)
+        records.append(_record(batch, snr_db, outcome, seconds, numbers))
+        if keep is not None:
+            _keep(
+                item.modality,
+                outcome.x_hat,
+                kept_path(keep, batch.scheme, batch.key(snr_db), item.modality.saved_suffix),
+            )
+    return tuple(records)
+
+
+def _record(
+    batch: Batch,
+    snr_db: float,
+    outcome: Outcome[Any],
+    seconds: tuple[float, float],
+    numbers: dict[str, float],
+) -> Record:
+    return Record(
+        scheme=batch.scheme,
+        fingerprint=batch.fingerprint,
+        channel=batch.channel.name,
+        item=batch.item,
+        seed=batch.seed,
+        snr_db=snr_db,
+        rho=batch.rho,
+        budget_uses=batch.budget.channel_uses,
+        channel_uses=outcome.channel_uses,
+        rho_used=outcome.channel_uses / batch.budget.source_dims,
+        source_dims=batch.budget.source_dims,
+        outage=int(outcome.outage),
+        energy=outcome.energy,
+        seconds_prepare=seconds[0],
+        seconds_deliver=seconds[1],
+        cause=outcome.cause,
+        modality=batch.modality.name,
+        numbers=numbers,
+    )
+
+
+@torch.no_grad()
+def _numbers(
+    batch: Batch, scheme: Scheme[Any], item: Item[Any], snr_db: float, outcome: Outcome[Any], known: _Measured
+) -> dict[str, float]:
+    """Metrics of what is shown, and what the scheme says of it."""
+    digest = hashlib.blake2b(pickle.dumps(outcome.x_hat), digest_size=16).digest()
+    if digest not in known:
+        known[digest] = {metric.name: float(metric(outcome.x_hat, item.x)) for metric in batch.metrics}
+    for name, value in known[digest].items():
+        if not math.isfinite(value):
+            raise SweepError(f"{name} is {value} at {snr_db:g} dB; leave {name} out, or mend the metric")
+    info = dict(outcome.info)
+    if isinstance(scheme.receiver, CallsNetwork):
+        info["peak_memory_mb"] = peak_memory_mb()
+    if clash := known[digest].keys() & info.keys():
         raise InvalidOption(f"metric and info are both called {min(clash)}; rename one")
-    records = tuple(
-        Record(
-            scheme=batch.scheme.name,
-            fingerprint=batch.fingerprint,
-            channel=batch.channel.name,
-            item=batch.item.id,
-            seed=batch.seed,
-            snr_db=snr_db,
-            rho=batch.rho,
-            budget_uses=batch.budget.channel_uses,
-            channel_uses=int(outcome.channel_uses[i]),
-            rho_used=int(outcome.channel_uses[i]) / batch.budget.source_dims,
-            source_dims=batch.budget.source_dims,
-            outage=int(outage[i]),
-            energy=float(outcome.energy[i]),
-            seconds_prepare=prepared.seconds(snr_db),
-            seconds_deliver=delivering / size,
-            cause=outcome.causes[i],
-            numbers=metrics[i] | {k: v[i] for k, v in info.items() if not math.isnan(v[i])},
-        )
-        for i, snr_db in enumerate(batch.snr_db)
-    )
-    if keep is not None:
-        for record, image in zip(records, outcome.x_hat, strict=True):
-            _keep(image, kept_path(keep, record.scheme, record.key))
-    return records
+    return known[digest] | info
 
 
 def peak_memory_mb() -> float:
@@ -376,28 +408,10 @@ def peak_memory_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-@torch.no_grad()
-def _measure(batch: Batch, x_hat: Tensor, known: _Measured) -> list[dict[str, float]]:
-    """All metrics of every picture, each picture by itself."""
-    values: list[dict[str, float]] = []
-    for snr_db, image in zip(batch.snr_db, x_hat[:, None], strict=True):
-        digest = hashlib.blake2b(image.contiguous().cpu().numpy().data, digest_size=16).digest()
-        if digest not in known:
-            known[digest] = {metric.name: metric(image, batch.item.x).item() for metric in batch.metrics}
-        values.append(known[digest])
-        for name, value in known[digest].items():
-            if math.isnan(value):
-                raise SweepError(f"{name} is NaN at {snr_db:g} dB")
-    return values
-
-
-def _keep(image: Tensor, path: Path) -> None:
-    pixels = (image.detach() * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    part = path.with_suffix(".part")
+def _keep(modality: Modality[Any], x: Any, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        PillowImage.fromarray(pixels).save(part, format="PNG")
-        os.replace(part, path)
+        modality.write(x, path)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); free space or keep elsewhere"
@@ -416,9 +430,9 @@ def _named(batch: Batch) -> Iterator[None]:
         raise SweepError(f"{batch.label}: {reason}") from error
 
 
-def _budget(item: Item, rho: Rho) -> Budget:
+def _budget(item: Item[Any], rho: Rho) -> Budget:
     try:
-        return Budget.from_rho(rho, item.x[0].numel())
+        return Budget.from_rho(rho, item.modality.dims(item.x))
     except InvalidOption as error:
         raise InvalidOption(f"{item.id} at rho {rho}: {error}") from None
 

@@ -9,12 +9,11 @@ from jaxtyping import Float, Int, UInt8
 from scipy.fft import dctn, idctn
 from torch import Tensor
 
-from channels import Channel, Received, SnrDb, Streams, transmit
+from channels import Received
 from channels.constellation import Constellation
 from channels.fec.transport import TransportBlock
 from channels.symbols import average_power
 from channels.symbols import pack as pack_symbols
-from semcom.budget import Budget
 from semcom.calibration import CosineGain
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.jscc.spectrum import LEVELS, Histogram, Spectrum, Symbol, Unpacker, fits, pack
@@ -233,9 +232,7 @@ class SoftCast:
         }
         return Sent(symbols, info=info)
 
-    def receive(
-        self, received: Received, shape: tuple[int, ...], uses: int
-    ) -> list[Observation[Image]]:
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
         """Decode the metadata, then make the best linear estimate of every coefficient."""
         layout = Layout(uses, math.prod(shape), self.code_rate)
         of_metadata, of_coefficients = layout.places()

@@ -11,8 +11,7 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.receivers.conditioning import conditioned_white
-from semcom.receivers.evidence import Noise, PriorEvidence, per_item
-from semcom.receivers.generative import start
+from semcom.receivers.evidence import Noise, PriorEvidence, start
 from semcom.samplers import Matched, Schedule
 
 
@@ -35,7 +34,7 @@ class Consistency:
     and once for the cells, and puts what a cell cuts off on the cell's edge. Of x0 ~ N(0, [[1, .8], [.8, 1]])
     whose first value is known to be in [0.5, 1.5], taken as 1 with noise_std 12^-1/2 (true: means .921 and
     .737, variances .077 and .409) it gets .916 and .537, .054 and .468 in 100 steps, .927 and .689, .057 and
-    .399 in 1000. A lost item, of infinite noise, is a sample of the prior.
+    .399 in 1000. A lost item is a sample of the prior.
 
     Args:
         denoiser: The prior.
@@ -85,8 +84,7 @@ class Consistency:
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
         """x0_hat at every level; only the last one is in the box."""
-        heard = evidence.noise_std.isfinite()
-        if evidence.cells is None and bool(heard.any()):
+        if evidence.cells is None and evidence.observed:
             raise UnsuitableEvidence(
                 f"{self.name} needs quantised coefficients, which only the payloads of JPEG tell; "
                 "choose jpeg as the codec, or ddrm or diffpir as the receiver"
@@ -96,12 +94,11 @@ class Consistency:
             x0 = self.denoiser(x, sigma.expand(len(x)))
             x0 = conditioned_white(x0, sigma**2 / self.strength, evidence)
             if evidence.cells is not None:
-                moved = (
+                x0 = (
                     evidence.cells.inside(x0)
                     if following > 0
                     else evidence.cells.settled(x0, -self.bound, self.bound).to(x0)
                 )
-                x0 = torch.where(per_item(heard, x0), moved, x0)
             yield x0
             kept = (1 - self.zeta) ** 0.5 * (x - x0) / sigma
             z = rng.normal(f"{self.name} {i}/{self.schedule.steps}", shape[1:])

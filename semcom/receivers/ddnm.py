@@ -11,8 +11,7 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import Diagonal, diagonal_form
-from semcom.receivers.evidence import Noise, PriorEvidence, per_item
-from semcom.receivers.generative import start
+from semcom.receivers.evidence import Noise, PriorEvidence, start
 from semcom.samplers import FromNoise, Schedule
 
 
@@ -28,7 +27,7 @@ class DDNM:
     Without noise lambda = 1. With noise, in a direction of singular value s and with q = noise_std / s, it is
     lambda = 1 and sqrt(sigma'^2 - q^2) z in place of the noise above where sigma' > q, otherwise
     lambda = sigma' sqrt(1 - eta^2) / q and sigma' eta z: the variance about x0 is sigma'^2 in each case. A
-    lost item, of infinite noise, is a sample of the prior.
+    lost item is a sample of the prior.
 
     It is no posterior sampler. Of x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 without
     noise, the second has mean 0.80 and variance 0.36; with eta = 0.85 it gets 0.736 and 0.282 in 100 steps,
@@ -77,14 +76,13 @@ class DDNM:
         """x0_hat at every level, not clipped, so that A x = y where there is no noise."""
         operator = evidence.operator
         diagonal = diagonal_form(operator)
-        noisy = bool(((evidence.noise_std > 0) & evidence.noise_std.isfinite()).any())
+        noisy = evidence.noise_std > 0
         if noisy and diagonal is None:
             raise UnsuitableEvidence(
                 f"{self.name} with noise needs the singular vectors of {type(operator).__name__}, which are "
                 "not at hand; choose posterior or diffpir"
             )
         fresh = (1 - self.eta**2) ** 0.5
-        heard = per_item(evidence.noise_std.isfinite(), evidence.y)
         x, sigmas = start(self.schedule, evidence, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             x0 = self.denoiser(x, sigma.expand(len(x)))
@@ -93,8 +91,7 @@ class DDNM:
             if noisy and diagonal is not None:
                 corrected, noise = self._with_noise(x0, z, noise, following, evidence, diagonal)
             else:
-                misfit = torch.where(heard, operator.A(x0) - evidence.y, 0.0)
-                corrected = x0 - operator.pinv(misfit)
+                corrected = x0 - operator.pinv(operator.A(x0) - evidence.y)
             yield corrected
             x = corrected + noise
 
@@ -109,7 +106,7 @@ class DDNM:
     ) -> tuple[Tensor, Tensor]:
         """x0_hat, and the noise to add, by the rules for singular directions."""
         gains = torch.as_tensor(operator.gains).to(evidence.y)
-        q = torch.where(gains > 0, per_item(evidence.noise_std, evidence.y) / gains, torch.inf)
+        q = torch.where(gains > 0, evidence.noise_std / gains, torch.inf)
         gain, spread = rules(q, following, self.eta)
         missing = torch.where(gains > 0, evidence.y / gains, 0.0) - operator.coordinates(x0)
         corrected = x0 + operator.from_coordinates(torch.where(q.isinf(), 0.0, gain * missing))

@@ -11,8 +11,7 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import diagonal_form
-from semcom.receivers.evidence import Noise, PriorEvidence, per_item
-from semcom.receivers.generative import start
+from semcom.receivers.evidence import Noise, PriorEvidence, start
 from semcom.samplers import FromNoise, Schedule
 
 
@@ -29,8 +28,8 @@ class DDRM:
     It is no posterior sampler: below q the data's misfit is put back as if it were noise. Of
     x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 with noise_std 0.3 (true: means .917 and
     .734, variances .083 and .413) it gets .913 and .655, .027 and .318 in 100 steps, .968 and .726, .009 and
-    .307 in 1000; without noise (.80 and .36) .671 and .305, then .772 and .281. A lost item, of infinite
-    noise, is a sample of the prior.
+    .307 in 1000; without noise (.80 and .36) .671 and .305, then .772 and .281. A lost item is a sample
+    of the prior.
 
     Args:
         denoiser: The prior.
@@ -80,8 +79,7 @@ class DDRM:
                 "not at hand; choose posterior or diffpir"
             )
         gains = torch.as_tensor(operator.gains).to(evidence.y).expand_as(evidence.y)
-        noise_std = per_item(evidence.noise_std, evidence.y)
-        q = torch.where(gains > 0, noise_std / gains, torch.inf)
+        q = torch.where(gains > 0, evidence.noise_std / gains, torch.inf)
         observed = torch.where(gains > 0, evidence.y / gains, 0.0)
         fresh = (1 - self.eta**2) ** 0.5
         x, sigmas = start(self.schedule, evidence, shape, rng)

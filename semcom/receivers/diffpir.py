@@ -11,8 +11,7 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
 from semcom.receivers.conditioning import conditioned_white
-from semcom.receivers.evidence import Noise, PriorEvidence
-from semcom.receivers.generative import start
+from semcom.receivers.evidence import Noise, PriorEvidence, start
 from semcom.samplers import FromNoise, Schedule
 
 

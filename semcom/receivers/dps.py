@@ -10,8 +10,7 @@ from torch import Tensor
 from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
-from semcom.receivers.evidence import Noise, PriorEvidence, per_item
-from semcom.receivers.generative import start
+from semcom.receivers.evidence import Noise, PriorEvidence, start
 from semcom.samplers import FromNoise, Schedule, ddim_step
 
 
@@ -21,7 +20,7 @@ class DPS:
 
     In the variance-preserving x_t of the paper, x_t-1 <- x_t-1 - strength grad_{x_t} |y - A x0(x_t)|; in
     x = x_t / sqrt(abar_t) the gradient is over sqrt(abar_t abar_t-1). Each step costs a network call and a
-    vector-Jacobian product. Of the noise it takes only that a lost item is a sample of the prior. With few
+    vector-Jacobian product. It takes no account of the noise. A lost item is a sample of the prior. With few
     steps it diverges.
 
     It is no posterior sampler. Of x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 without
@@ -66,7 +65,6 @@ class DPS:
 
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
         """D at every level, then the sample, not clipped."""
-        heard = evidence.noise_std.isfinite()
         x, sigmas = start(self.schedule, evidence, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             with torch.enable_grad():
@@ -78,5 +76,5 @@ class DPS:
             scale = self.strength * ((1 + sigma**2) * (1 + following**2)).sqrt()
             noise = rng.normal(f"dps {i}/{self.schedule.steps}", shape[1:])
             x = ddim_step(x.detach(), x0.detach(), sigma, following, 1.0, noise)
-            x = x - scale * torch.where(per_item(heard, x), gradient, 0.0)
+            x = x - scale * gradient
             yield x0.detach() if following > 0 else x

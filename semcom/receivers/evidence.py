@@ -1,22 +1,23 @@
-"""What receivers with a prior make of an observation first: evidence in the units of the prior."""
+"""What receivers with a prior make of an observation first: linear evidence in the units of the prior."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
+from channels import Streams
 from semcom.calibration import ErrorTable, error_model
 from semcom.cells import Cells, in_units
 from semcom.codecs.codec import HasCells
 from semcom.errors import CorruptPayload, UnsuitableEvidence
 from semcom.fusion import fused
-from semcom.operators import BlockMean, Identity, Operator
-from semcom.transmission import Linear, Observation
+from semcom.observation import Decoded, Linear, Nonlinear, Observation, Symbols
+from semcom.operators import BlockMean, Identity, Mask, Operator
+from semcom.samplers import Schedule
 
 DETAIL = 0.55
 """On photos/val the ratio was 0.52, 0.90, 1.10, 1.61 and 2.15 for s = 2, 3, 4, 8 and 16, with a deviation of
@@ -29,104 +30,165 @@ the symbols that it was decoded from."""
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PriorEvidence:
-    """y = A x + noise for x in [-1, 1].
+    """Linear evidence y = A x + noise of one item for a prior of x in [-1, 1].
 
     Args:
-        y: In these units.
+        y: Observed values, with as many rows as samples are drawn.
         operator: A.
-        noise_std: Per real value of y and item; infinite where the item was lost.
-        guess: Of x, from the evidence alone; None if there is no good one.
-        spread: Standard deviation of its error per value, of an interpolation where it is largest over
-            frequencies; None if nobody knows.
-        cells: What the bytes that arrived say for certain, of x in these units; None if they say nothing.
-        symbols: M(x) + noise of variance 1, that from which y was decoded, of an item that was encoded by a
-            network.
-        measurement: M.
+        noise_std: Standard deviation of the noise per real value of y, finite and at least 0.
+        observed: False for an item of which nothing arrived: A lets nothing through.
+        guess: Estimate of x from the evidence alone; None if there is no good one.
+        spread: Standard deviation of the guess's error per value, of an interpolation where it is largest over
+            frequencies; None without a guess.
+        cells: What the bytes that arrived say of x for certain; None if they say nothing.
+        symbols: The symbols from which a network decoded the guess, as a function of x.
     """
 
     y: Tensor
     operator: Operator
-    noise_std: Float[Tensor, " batch"]
+    noise_std: float = 0.0
+    observed: bool = True
     guess: Tensor | None = None
     spread: float | None = None
     cells: Cells | None = None
-    symbols: Tensor | None = None
-    measurement: Callable[[Tensor], Tensor] | None = None
+    symbols: Nonlinear | None = None
+
+
+def nothing_observed(shape: tuple[int, ...]) -> PriorEvidence:
+    """Evidence that says nothing of x, of a lost item: samples are samples of the prior.
+
+    Args:
+        shape: Shape of x.
+
+    Returns:
+        y = 0 through an operator that lets nothing through.
+    """
+    return PriorEvidence(torch.zeros(shape), Mask(torch.zeros(shape[2:], dtype=torch.bool)), observed=False)
 
 
 def in_prior_units(
-    observation: Observation, receiver: str, noise: Noise, tables: Mapping[str, ErrorTable]
+    observation: Observation,
+    shape: tuple[int, ...],
+    receiver: str,
+    noise: Noise,
+    tables: Mapping[str, ErrorTable],
 ) -> PriorEvidence:
-    """The evidence, fused to one piece, from pictures in [0, 1] to x in [-1, 1]: 2 y - A 1, twice the noise.
+    """Turn the evidence of a picture in [0, 1] into linear evidence of x in [-1, 1]: 2 y - A 1, twice the noise.
 
-    A decoded picture of unknown noise gets that of its origin, and symbols of known noise stand in for the
-    picture that was made of them, both for batches of one. A lost item is evidence of infinite noise. With
-    cells, the guess is the decoded picture moved into them; of block means it is their interpolation.
+    Several pieces are fused to one. A decoded picture gets the error that was measured for its code, and
+    symbols of known noise stand in for the picture that was made of them. With cells, the guess is the decoded
+    picture moved into them; of block means it is their interpolation.
 
     Args:
         observation: What arrived.
-        receiver: For the message.
-        noise: What it can use.
-        tables: Errors of decoded pictures.
+        shape: Shape [1, 3, height, width] of the picture.
+        receiver: Name for messages.
+        noise: What the receiver can use.
+        tables: Measured errors of decoded pictures by code.
+
+    Returns:
+        The evidence; that of `nothing_observed` for a lost item.
 
     Raises:
         UnsuitableEvidence: Noise that nobody has measured, pieces that cannot be fused, or an operator that
             makes something of another shape.
     """
-    several = len(observation.evidence) > 1
-    evidence = fused(observation, tables) if several else observation.evidence[0]
-    guess = spread = None
-    cells = _cells(evidence, observation.shape) if noise == "cells" else None
-    encoded = evidence.encoded[0] if evidence.encoded and noise == "symbols" else None
-    symbols = evidence.symbols[0] if evidence.symbols else None
-    if symbols is not None:
-        guess, spread = 2 * evidence.y - 1, 2 * float(evidence.noise_std)
-        evidence = evidence if noise in ("white", "symbols") else symbols  # they have no cells
-    if bool(evidence.noise_std.isnan().any()):
-        if evidence.origin is None:
-            raise UnsuitableEvidence(
-                f"{receiver} needs the noise of the evidence, which nobody has measured here; "
-                "choose a scheme of one codec, like avif+ldpc"
-            )
-        model = error_model(evidence.origin.code, evidence.origin.point[0].tolist(), tables)
-        error_std = model.error_std(evidence.y)
-        whole = isinstance(evidence.operator, Identity)
-        if whole:
-            guess, spread = 2 * evidence.y - 1, 2 * error_std
-        evidence = (
-            model.evidence(evidence.y)[0]
-            if whole and noise in ("colored", "cells")
-            else Linear(evidence.y, evidence.operator, torch.tensor([error_std]))
-        )
-    ones = torch.ones(observation.shape, dtype=evidence.y.dtype, device=evidence.y.device)
-    level = evidence.operator.A(ones)
-    if level.shape != evidence.y.shape:
+    if not observation.evidence:
+        if observation.shown is None:
+            return nothing_observed(shape)
         raise UnsuitableEvidence(
-            f"evidence of shape {list(evidence.y.shape)}, but {type(evidence.operator).__name__} makes "
-            f"{list(level.shape)} of a picture: an operator is the same for all items of a batch"
+            f"{receiver} needs evidence, and this scheme hands over none; show what arrived as it is"
         )
-    y = 2 * evidence.y - level
-    if cells is not None and guess is not None:
+    pieces = observation.evidence
+    evidence = fused(pieces, tables) if len(pieces) > 1 else pieces[0]
+    if isinstance(evidence, Decoded):
+        found = _of_decoded(evidence, shape, receiver, noise, tables)
+    elif isinstance(evidence, Symbols):
+        found = _of_symbols(evidence, shape, noise)
+    else:
+        found = _scaled(evidence, shape)
+    if found.guess is None and isinstance(found.operator, BlockMean):
+        guess, spread = enlarged(found.y, found.operator, found.noise_std)
+        found = replace(found, guess=guess, spread=spread)
+    return found
+
+
+def start(
+    schedule: Schedule, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams
+) -> tuple[Tensor, Tensor]:
+    """Where a sampler begins.
+
+    Args:
+        schedule: Of noise levels.
+        evidence: Whose guess the schedule may begin at.
+        shape: Shape of x, with as many rows as samples are drawn.
+        rng: Of the noise.
+
+    Returns:
+        x at the first level, and all levels, falling, 0 last.
+    """
+    guess, sigmas = schedule.begin(evidence.guess, evidence.spread)
+    sigmas = sigmas.to(evidence.y)
+    noise = sigmas[0] * rng.normal("start", shape[1:])
+    return (noise if guess is None else guess + noise), sigmas
+
+
+def _scaled(linear: Linear, shape: tuple[int, ...]) -> PriorEvidence:
+    """Linear evidence of a picture in [0, 1] as evidence of x in [-1, 1]."""
+    operator, y = linear.operator, linear.y
+    level = operator.A(torch.ones(shape, dtype=y.dtype, device=y.device))
+    if level.shape != y.shape:
+        raise UnsuitableEvidence(
+            f"evidence of shape {list(y.shape)}, but {type(operator).__name__} makes {list(level.shape)} of a "
+            f"picture of shape {list(shape)}; an observation is of one picture"
+        )
+    return PriorEvidence(2 * y - level, operator, 2 * linear.noise_std)
+
+
+def _of_symbols(evidence: Symbols, shape: tuple[int, ...], noise: Noise) -> PriorEvidence:
+    """Analog symbols: what they say of the picture, or for methods that know white noise only, the estimate."""
+    whole = noise in ("white", "symbols")
+    linear = Linear(evidence.estimate, Identity(), evidence.error_std) if whole else evidence.linear
+    return replace(_scaled(linear, shape), guess=2 * evidence.estimate - 1, spread=2 * evidence.error_std)
+
+
+def _of_decoded(
+    evidence: Decoded[Tensor],
+    shape: tuple[int, ...],
+    receiver: str,
+    noise: Noise,
+    tables: Mapping[str, ErrorTable],
+) -> PriorEvidence:
+    """A decoded picture with its measured error, of one level or of one per frequency."""
+    if evidence.origin is None and evidence.payload is None:
+        raise UnsuitableEvidence(
+            f"{receiver} needs the noise of the evidence, which nobody has measured here; "
+            "choose a scheme of one codec, like avif+ldpc"
+        )
+    model = error_model(evidence, tables)
+    error_std = model.error_std(evidence.y)
+    if not isinstance(evidence.operator, Identity):
+        return _scaled(Linear(evidence.y, evidence.operator, error_std), shape)
+    colored = noise in ("colored", "cells")
+    linear = model.evidence(evidence.y)[0] if colored else Linear(evidence.y, Identity(), error_std)
+    guess, cells = 2 * evidence.y - 1, _cells(evidence, shape) if noise == "cells" else None
+    if cells is not None:
         guess = cells.settled(guess, -1.0, 1.0).to(guess)
-    if (
-        guess is None
-        and isinstance(evidence.operator, BlockMean)
-        and bool(evidence.noise_std.isfinite().all())
-    ):
-        guess, spread = enlarged(y, evidence.operator, 2 * float(evidence.noise_std.max()))
-    prior_evidence = PriorEvidence(y, evidence.operator, 2 * evidence.noise_std, guess, spread, cells)
-    if encoded is None:
-        return prior_evidence
-    measurement = encoded.measurement
-    return replace(prior_evidence, symbols=encoded.y, measurement=lambda x: measurement((x + 1) / 2))
+    symbols = _in_units(evidence.symbols) if evidence.symbols and noise == "symbols" else None
+    return replace(_scaled(linear, shape), guess=guess, spread=2 * error_std, cells=cells, symbols=symbols)
 
 
-def _cells(evidence: Linear, shape: tuple[int, ...]) -> Cells | None:
-    """Of x in [-1, 1], by the bytes behind a batch of one.
+def _in_units(symbols: Nonlinear) -> Nonlinear:
+    """A function of the picture in [0, 1] as one of x in [-1, 1]."""
+    return Nonlinear(symbols.y, lambda x: symbols.measurement((x + 1) / 2))
+
+
+def _cells(evidence: Decoded[Tensor], shape: tuple[int, ...]) -> Cells | None:
+    """Cells of x in [-1, 1], from the bytes behind a decoded picture.
 
     Bytes that a decoder forgives but that are not as the standard says bound nothing.
     """
-    payload = evidence.payloads[0] if evidence.payloads else None
+    payload = evidence.payload
     if payload is None or not isinstance(payload.codec, HasCells):
         return None
     try:
@@ -161,10 +223,5 @@ def enlarged(y: Tensor, operator: BlockMean, noise_std: float) -> tuple[Tensor, 
 
 
 def to_picture(x: Tensor) -> Tensor:
-    """From [-1, 1] to [0, 1], clipped."""
+    """From [-1, 1] to pictures in [0, 1], clipped."""
     return ((x + 1) / 2).clamp(0, 1)
-
-
-def per_item(values: Shaped[Tensor, " batch"], like: Tensor) -> Tensor:
-    """[batch, 1, 1, ...] beside a tensor of items."""
-    return values.reshape(-1, *[1] * (like.dim() - 1))

@@ -12,9 +12,9 @@ from channels import Streams
 from semcom.calibration import ErrorTable, shipped_tables
 from semcom.cells import Cells
 from semcom.errors import InvalidOption
+from semcom.observation import Observation
 from semcom.receivers.evidence import Noise, PriorEvidence, in_prior_units, to_picture
 from semcom.samplers import Schedule
-from semcom.transmission import Observation
 
 MAX_SAMPLES = 1000
 
@@ -102,19 +102,17 @@ class Generative:
         """Network calls per item."""
         return self.samples * self.method.nfe
 
-    def __call__(self, observation: Observation, rng: Streams) -> Float[Tensor, "batch 3 height width"]:
-        """Image in [0, 1]."""
-        items = range(observation.shape[0])
-        return torch.cat([self._item(observation.item(i), rng.select([i])) for i in items])
-
-    def _item(self, observation: Observation, rng: Streams) -> Tensor:
-        evidence = in_prior_units(observation, self.method.name, self.method.noise, self.tables)
+    def __call__(
+        self, observation: Observation[Tensor], shape: tuple[int, ...], rng: Streams
+    ) -> Float[Tensor, "1 3 height width"]:
+        """The picture between mean and sample, in [0, 1]."""
+        evidence = in_prior_units(observation, shape, self.method.name, self.method.noise, self.tables)
         first, total = evidence.guess, torch.zeros(())
         calls = 0
         for i in range(self.samples):
             stream = rng.fork(f"sample {i}")
             sample = None
-            for sample in self.method.estimates(evidence, observation.shape, stream):
+            for sample in self.method.estimates(evidence, shape, stream):
                 first = sample if first is None else first
                 calls += self.method.nfe // self.method.schedule.steps
                 if self.progress is not None:
@@ -124,20 +122,18 @@ class Generative:
         assert first is not None
         mean = to_picture(first)
         x_hat = (mean + self.knob * (to_picture(total / self.samples) - mean)).clamp(0, 1)
-        return settled(x_hat, evidence) if bool((evidence.noise_std == 0).all()) else x_hat
+        return settled(x_hat, evidence) if evidence.observed and evidence.noise_std == 0 else x_hat
 
 
 def settled(x_hat: Tensor, evidence: PriorEvidence) -> Tensor:
-    """A picture near this one, in [0, 1] and with A x = y within 5e-6, for evidence without noise."""
+    """A picture near another, in [0, 1] and with A x = y within 5e-6, for evidence without noise.
+
+    Args:
+        x_hat: The picture.
+        evidence: y and A, in the units of the prior.
+
+    Returns:
+        The picture of `semcom.cells.Cells.settled`.
+    """
     exactly = Cells(evidence.operator, evidence.y.double(), evidence.y.double())
     return to_picture(exactly.settled(2 * x_hat - 1, -1.0, 1.0)).to(x_hat)
-
-
-def start(
-    schedule: Schedule, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams
-) -> tuple[Tensor, Tensor]:
-    """Where a sampler begins: x at the first level, and all levels."""
-    guess, sigmas = schedule.begin(evidence.guess, evidence.spread)
-    sigmas = sigmas.to(evidence.y)
-    noise = sigmas[0] * rng.normal("start", shape[1:])
-    return (noise if guess is None else guess + noise), sigmas

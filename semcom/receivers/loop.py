@@ -1,6 +1,6 @@
 """The encoder in the loop: the picture whose transmission explains what was received."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,9 +10,9 @@ from torch import Tensor
 from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
+from semcom.observation import Nonlinear
 from semcom.operators import Linearised
-from semcom.receivers.evidence import Noise, PriorEvidence
-from semcom.receivers.generative import start
+from semcom.receivers.evidence import Noise, PriorEvidence, start
 from semcom.samplers import Matched, Schedule, ddim_step
 
 NEGLIGIBLE = 1e-12  # energy of a residual, relative, at which nothing is left to do
@@ -76,8 +76,7 @@ class EncoderInTheLoop:
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
         """x0_hat at every level, not clipped."""
-        lost = bool(evidence.noise_std.isinf().any())
-        if not lost and evidence.measurement is None:
+        if evidence.observed and evidence.symbols is None:
             raise UnsuitableEvidence(
                 f"{self.name} needs symbols of a joint code without knowledge at the transmitter "
                 "and with a table of its errors (deepjscc, deepjscc-perceptual); choose ddrm or diffpir"
@@ -85,17 +84,15 @@ class EncoderInTheLoop:
         x, sigmas = start(self.schedule, evidence, shape, rng)
         for sigma, following in pairwise(sigmas):
             x0 = self.denoiser(x, sigma.expand(len(x)))
-            if not lost and evidence.measurement is not None and evidence.symbols is not None:
-                x0 = self._explained(x0, float(sigma**2), evidence.symbols, evidence.measurement)
+            if evidence.symbols is not None:
+                x0 = self._explained(x0, float(sigma**2), evidence.symbols)
             yield x0
             x = ddim_step(x, x0, sigma, following, 0.0, None)
 
-    def _explained(
-        self, x0: Tensor, variance: float, y: Tensor, measurement: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def _explained(self, x0: Tensor, variance: float, symbols: Nonlinear) -> Tensor:
         """x0_hat."""
-        jacobian = Linearised(measurement, x0)
-        residual = y - jacobian.value
+        jacobian = Linearised(symbols.measurement, x0)
+        residual = symbols.y - jacobian.value
         u = torch.zeros_like(residual)
         direction, energy = residual, residual.square().sum()
         enough = NEGLIGIBLE * energy

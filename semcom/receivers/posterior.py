@@ -11,8 +11,7 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
 from semcom.receivers.conditioning import conditioned
-from semcom.receivers.evidence import Noise, PriorEvidence
-from semcom.receivers.generative import start
+from semcom.receivers.evidence import Noise, PriorEvidence, start
 from semcom.samplers import FromNoise, Schedule, ddim_step
 
 
@@ -25,8 +24,8 @@ class Posterior:
         x' = x0_hat + sigma' (x - x0_hat) / sigma
 
     The inverse is by conjugate gradients, each step of which costs a vector-Jacobian product; the Jacobian is
-    taken to be symmetric, as that of an exact denoiser is. Any linear operator serves. A lost item, of
-    infinite noise, is a sample of the prior.
+    taken to be symmetric, as that of an exact denoiser is. Any linear operator serves. A lost item
+    is a sample of the prior.
 
     Exact for Gaussian data as the steps grow: of x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed
     as 1 with noise_std 0.3 (true: means .917 and .734, variances .083 and .413) it gets .917 and .733, .081

@@ -10,8 +10,7 @@ from torch import Tensor
 from channels import Streams
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import Identity
-from semcom.receivers.evidence import Noise, PriorEvidence
-from semcom.receivers.generative import start
+from semcom.receivers.evidence import Noise, PriorEvidence, start
 from semcom.samplers import Matched, Schedule, ddim_step
 
 ConditionalDenoiser = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
@@ -69,15 +68,14 @@ class Refiner:
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
         """D at every level."""
-        lost = bool(evidence.noise_std.isinf().any())
         picture = isinstance(evidence.operator, Identity)
-        if not lost and (not picture or evidence.guess is None or evidence.spread is None):
+        if evidence.observed and (not picture or evidence.guess is None or evidence.spread is None):
             raise UnsuitableEvidence(
                 f"{self.name} takes pictures, not what arrives through {type(evidence.operator).__name__}; "
                 "choose ddnm, ddrm or posterior"
             )
-        guess = None if lost else evidence.guess
-        spread = None if lost or evidence.spread is None else evidence.y.new_tensor([evidence.spread])
+        guess = evidence.guess
+        spread = None if evidence.spread is None else evidence.y.new_tensor([evidence.spread])
         x, sigmas = start(self.schedule, evidence, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             x0 = self.denoiser(x, sigma.expand(len(x)), guess, spread)

@@ -1,0 +1,192 @@
+"""Grammar of channels: `family:parameters`, wrappers before a slash ("interleaved/rayleigh:64")."""
+
+from functools import partial
+from typing import Any
+
+from channels import AWGN, Channel
+from channels.csi import GenieCSI, NoCSI, PilotAided
+from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading
+from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, PhaseNoise
+from channels.interleave import Interleaved
+from channels.ofdm import OFDM, Pilots
+from channels.tdl import PROFILES, TDL
+from channels.waveform import Numerology, Stage
+from semcom.names.parser import IMPORTED, Listed, built, family, imported
+
+MEMBERS = ("name", "draw", "apply", "overhead", "data_uses")
+
+
+def _dashed(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("-"))
+
+
+def _tdl(profile: Any, delay_spread_ns: float = 100.0, doppler_hz: float = 0.0) -> TDL:
+    return TDL(profile, delay_spread_ns, doppler_hz)
+
+
+STAGES = {
+    f"tdl-{profile.lower()}": family(
+        f"tdl-{profile.lower()}[:<delay spread in ns>[:<Doppler in Hz>]]",
+        f"multipath of TR 38.901, profile {profile}",
+        partial(_tdl, profile),
+        float,
+        float,
+        example=f"tdl-{profile.lower()}:100:10",
+    )
+    for profile in PROFILES
+} | {
+    "clip": family(
+        "clip:<PAPR in dB>", "amplifier that clips peaks", ClippedAmplifier, float, example="clip:6"
+    ),
+    "phase-noise": family(
+        "phase-noise:<linewidth in Hz>",
+        "oscillator phase noise",
+        PhaseNoise,
+        float,
+        example="phase-noise:100",
+    ),
+    "offset": family(
+        "offset:<share of the subcarrier spacing>",
+        "carrier offset",
+        CarrierOffset,
+        float,
+        example="offset:0.02",
+    ),
+}
+GRID = {
+    "grid": family(
+        "grid:<FFT size>:<subcarriers>:<prefix>:<spacing in Hz>",
+        "OFDM symbols",
+        Numerology,
+        int,
+        int,
+        int,
+        float,
+        example="grid:64:64:16:60000",
+    ),
+    "pilots": family(
+        "pilots:<slot symbols>:<pilot symbols>:<every nth subcarrier>:<interpolation>",
+        "OFDM pilots",
+        Pilots,
+        int,
+        _dashed,
+        int,
+        str,
+        example="pilots:14:0-7:2:wiener",
+    ),
+}
+
+
+def _stages(text: str) -> tuple[Stage, ...]:
+    return tuple(built("stage", STAGES, part) for part in text.split("+"))
+
+
+def _ofdm(text: str = "") -> OFDM:
+    parts = [built("part of OFDM", STAGES | GRID, part) for part in text.split("+") if part]
+    grid = next((part for part in parts if isinstance(part, Numerology)), Numerology())
+    pilots = next((part for part in parts if isinstance(part, Pilots)), Pilots())
+    return OFDM(tuple(part for part in parts if not isinstance(part, Numerology | Pilots)), grid, pilots)
+
+
+CHANNELS = {
+    "awgn": family("awgn", "additive white Gaussian noise", AWGN, example="awgn"),
+    "rayleigh": family(
+        "rayleigh:<block length>",
+        "Rayleigh fading, constant over blocks of so many channel uses",
+        RayleighBlockFading,
+        int,
+        example="rayleigh:64",
+    ),
+    "rician": family(
+        "rician:<block length>:<K in dB>",
+        "Rician fading in blocks; K is line of sight over scattered power",
+        RicianBlockFading,
+        int,
+        float,
+        example="rician:64:6",
+    ),
+    "jakes": family(
+        "jakes:<Doppler times symbol time>",
+        "Rayleigh fading correlated in time, Jakes' Doppler spectrum",
+        JakesFading,
+        float,
+        example="jakes:0.01",
+    ),
+    "ofdm": family(
+        "ofdm[:<stage>+<stage>...]",
+        "OFDM with prefix, pilots and estimation, over multipath and impairments",
+        _ofdm,
+        str,
+        example="ofdm:tdl-a:100:10",
+        whole=True,
+    ),
+}
+
+FLAT = ("correlation", "flat channels")
+WRAPPERS = {
+    "interleaved": family(
+        "interleaved/<channel>",
+        "neighbouring symbols meet different fades",
+        Interleaved,
+        example="interleaved/rayleigh:64",
+    ),
+    "pilots": family(
+        "pilots:<spacing>[:linear]/<channel>",
+        "the receiver estimates a flat channel from pilots, which are counted",
+        PilotAided,
+        int,
+        str,
+        example="pilots:15/rayleigh:64",
+        wraps=FLAT,
+    ),
+    "genie": family(
+        "genie/<channel with pilots>",
+        "pilots are sent, and the receiver is told the truth all the same",
+        GenieCSI,
+        example="genie/ofdm:tdl-a:100:10",
+        wraps=("apply_genie", "channels with pilots"),
+    ),
+    "no-csi": family(
+        "no-csi/<channel>", "the receiver knows nothing of the fading", NoCSI, example="no-csi/rician:64:6"
+    ),
+    "impaired": family(
+        "impaired:<stage>+<stage>.../<channel>",
+        "a single carrier from an imperfect transmitter",
+        lambda channel, text: Impaired(channel, _stages(text)),
+        str,
+        example="impaired:clip:3+phase-noise:100/awgn",
+        whole=True,
+        wraps=FLAT,
+    ),
+}
+
+
+def channel(spec: str) -> Channel:
+    """The channel of a name; `channel(c.name)` equals c for every channel of this package.
+
+    Args:
+        spec: A name like "awgn", "interleaved/rayleigh:64", or `package.module:NAME`.
+
+    Returns:
+        The channel.
+
+    Raises:
+        UnknownName: No such channel or wrapper, no such module or attribute.
+        InvalidOption: A parameter is missing, not a number, or out of range.
+    """
+    if IMPORTED.fullmatch(spec) and spec.split(":")[0] not in CHANNELS:
+        return imported(spec, "channel", MEMBERS)
+    wrapper, slash, inner = spec.partition("/")
+    return (
+        built("wrapper of channels", WRAPPERS, wrapper, channel(inner))
+        if slash
+        else built("channel", CHANNELS, spec)
+    )
+
+
+def channels() -> tuple[Listed, ...]:
+    """An example of every channel and wrapper, with one line each."""
+    return tuple(
+        Listed(family.example, f"{family.about} ({family.pattern})")
+        for family in (*CHANNELS.values(), *WRAPPERS.values())
+    )

@@ -1,0 +1,187 @@
+"""Grammar of receivers, `method[:<steps>[:<knob>[:<samples>]]]` ("ddrm:8:0.5"), and of their priors."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from semcom import zoo
+from semcom.denoisers import Denoiser, OnDevice
+from semcom.errors import InvalidOption, UnknownName
+from semcom.foreign_priors import from_diffusers, from_guided_diffusion
+from semcom.names.parser import IMPORTED, imported, optional, unknown
+from semcom.prior import NaturalImagePrior
+from semcom.receivers.consistency import Consistency
+from semcom.receivers.ddnm import DDNM
+from semcom.receivers.ddrm import DDRM
+from semcom.receivers.diffpir import DiffPIR
+from semcom.receivers.dps import DPS
+from semcom.receivers.generative import Generative, Method
+from semcom.receivers.loop import EncoderInTheLoop
+from semcom.receivers.posterior import Posterior
+from semcom.receivers.refiner import ConditionalDenoiser, Refiner
+from semcom.samplers import FromNoise, Matched
+from semcom.tiles import Tiled
+
+MARGIN = 2.0
+"""Noise at the start over the expected error: on photos/val more realism per dB than 1. With it, and without
+fresh noise, 8 steps of DiffPIR come within 1 % of the LPIPS of 100."""
+
+METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # with the default steps
+    "consistency": (
+        "diffpir whose pictures code to the very bytes that arrived, for JPEG; 8 steps from what arrived",
+        8,
+        lambda prior, steps: Consistency(prior, Matched(steps, MARGIN), zeta=0.0),
+    ),
+    "ddnm": (
+        "keeps what was observed, a prior fills the null space; 100 steps from noise",
+        100,
+        lambda prior, steps: DDNM(prior, FromNoise(steps)),
+    ),
+    "ddrm": (
+        "a rule per frequency, by the noise measured there; 8 steps from what arrived",
+        8,
+        lambda prior, steps: DDRM(prior, Matched(steps)),
+    ),
+    "diffpir": (
+        "between denoising and noising the point that data and prior agree on; 8 steps from what arrived",
+        8,
+        lambda prior, steps: DiffPIR(prior, Matched(steps, MARGIN), zeta=0.0),
+    ),
+    "dps": (
+        "pulled down the gradient of the misfit; 1000 steps from noise, for comparison only",
+        1000,
+        lambda prior, steps: DPS(prior, FromNoise(steps)),
+    ),
+    "loop": (
+        "the picture whose transmission explains the symbols, the encoder in the loop; 4 steps",
+        4,
+        lambda prior, steps: EncoderInTheLoop(prior, Matched(steps, MARGIN)),
+    ),
+    "posterior": (
+        "the Gaussian posterior at every level, by the prior's own covariance; 4 steps from what arrived",
+        4,
+        lambda prior, steps: Posterior(prior, Matched(steps, MARGIN)),
+    ),
+    "refiner": (
+        "a network that has learned to refine what arrived, trained by scripts/train/refiner.py; 8 steps",
+        8,
+        lambda prior, steps: _refiner(prior, steps),
+    ),
+}
+NEEDS = {"consistency": "jpeg+ldpc:csit-average"}  # methods that do not take what joint codes deliver
+UNSHIPPED = ("refiner",)  # methods that need a network of the user's
+PRIOR = "prior"
+TILE = 1024  # pixels, side of the pieces in which larger pictures go through it
+RECEIVER_PARTS = ("steps", "knob", "samples")
+
+
+def prior(spec: str, device: str = "cpu") -> Denoiser:
+    """A denoiser D(x, sigma): "prior", a file of our weights, a model of diffusers, or an imported object.
+
+    Args:
+        spec: A path that ends in .safetensors is a file of ours, in .pt a checkpoint of guided-diffusion;
+            another one, or a name with a slash, is a folder of diffusers or a model on the hub,
+            "google/ddpm-celebahq-256" for instance.
+        device: Where the network runs; an imported object runs where it is.
+
+    Returns:
+        The denoiser; large pictures go through networks of this package in tiles.
+
+    Raises:
+        UnknownName: No such module or attribute.
+        InvalidOption: The file holds another kind of network, or the imported object cannot be called.
+        MissingWeights: The file or model is absent or damaged.
+    """
+    if not spec:
+        raise InvalidOption("a prior without a name; leave the option out, or name one like prior")
+    if IMPORTED.fullmatch(spec):
+        return imported(spec, "prior", ("__call__",))
+    if Path(spec).suffix == ".pt":
+        return _placed(from_guided_diffusion(Path(spec)), device)
+    if spec != PRIOR and Path(spec).suffix != ".safetensors":
+        return _placed(from_diffusers(spec), device)
+    network = zoo.load(PRIOR) if spec == PRIOR else zoo.read(Path(spec))
+    if not isinstance(network, NaturalImagePrior):
+        raise InvalidOption(
+            f"prior {spec} holds a {type(network).__name__}, not a prior; `semcom train prior` makes one"
+        )
+    return _placed(Tiled(network.to(device), TILE, TILE // 8), device)
+
+
+def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -> Generative:
+    """The receiver of a name, `method[:<steps>[:<knob>[:<samples>]]]`, like "ddrm:8:0.5".
+
+    Args:
+        spec: The name; an empty part is the default.
+        denoiser: The prior, in place of the one that is shipped.
+        device: Where the shipped prior runs.
+
+    Returns:
+        The receiver.
+
+    Raises:
+        UnknownName: No such method.
+        InvalidOption: Not a number, or out of range.
+        MissingWeights: The prior is absent or damaged.
+    """
+    head, *rest = spec.split(":")
+    if head not in METHODS:
+        raise UnknownName(unknown("receiver", head, METHODS))
+    _, usual, build = METHODS[head]
+    try:
+        if len(rest) > len(RECEIVER_PARTS):
+            raise ValueError
+        steps_text, knob_text, samples_text = (*rest, *("",) * (len(RECEIVER_PARTS) - len(rest)))
+        steps = int(steps_text) if steps_text else None
+        knob = float(knob_text or 1)
+        samples = int(samples_text or 1)
+        if steps is not None and steps < 1:
+            raise ValueError
+    except ValueError:
+        spelled = optional(head, RECEIVER_PARTS)
+        raise InvalidOption(
+            f"receiver {spec!r}: it is spelled {spelled}, for instance {head}:{usual}:0.5"
+        ) from None
+    return Generative(build(denoiser or prior(PRIOR, device), steps or usual), knob, samples)
+
+
+def spelled(method: str, steps: int | None, knob: float, samples: int) -> str:
+    """The name of a receiver from its parts.
+
+    Args:
+        method: Head of the name ("ddrm").
+        steps: Noise levels; None for the method's own number.
+        knob: 0 to 1.
+        samples: How many are averaged.
+
+    Returns:
+        A name for `receiver`.
+
+    Raises:
+        InvalidOption: The method has parts of its own.
+    """
+    if ":" in method:
+        raise InvalidOption(f"receiver {method}: a name alone; steps, knob and samples tell the rest")
+    return f"{method}:{'' if steps is None else steps}:{knob!r}:{samples}"
+
+
+def _placed(denoiser: Denoiser, device: str) -> Denoiser:
+    """The denoiser, its network moved to the device and its inputs moved there at every call."""
+    if device == "cpu":
+        return denoiser
+    for part in (denoiser, getattr(denoiser, "network", None)):
+        if isinstance(part, nn.Module):
+            part.to(device)
+    return OnDevice(denoiser, device)
+
+
+def _refiner(prior: Denoiser, steps: int) -> Refiner:
+    """A prior of this package must be one that takes a guess."""
+    tiled = prior.denoiser if isinstance(prior, OnDevice) else prior
+    network = tiled.denoiser if isinstance(tiled, Tiled) else None
+    if network is not None and not (isinstance(network, NaturalImagePrior) and network.conditional):
+        raise InvalidOption(
+            "this prior takes no guess; train a refiner by scripts/train/refiner.py and name its file, "
+            "--prior weights.safetensors, or choose diffpir"
+        )
+    return Refiner(cast(ConditionalDenoiser, prior), Matched(steps, MARGIN))
