@@ -41,6 +41,10 @@ class FaultyReceiver(SemcomError):
     """A receiver that makes something that is no image of that shape."""
 
 
+class FaultyMetric(SemcomError):
+    """A metric whose value is not one finite number."""
+
+
 class MissingWeights(SemcomError):
     """Weights that are absent, or that fail their check."""
 

@@ -23,8 +23,8 @@ from channels.errors import ChannelError
 from semcom.budget import Budget, parse_rho
 from semcom.data import Item
 from semcom.engine import check_workers, process
-from semcom.errors import InvalidOption, SemcomError, StoreError, SweepError
-from semcom.metrics.metric import Metric
+from semcom.errors import FaultyMetric, InvalidOption, SemcomError, StoreError, SweepError
+from semcom.metrics.metric import Metric, column_of, measure
 from semcom.provenance import canonical, environment, fingerprint
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Scheme
@@ -196,7 +196,7 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
 
     batches: list[Batch] = []
     for item in sweep.items:
-        metrics = tuple(metric for metric in sweep.metrics if metric.min_side <= min(item.x.shape[2:]))
+        metrics = tuple(metric for metric in sweep.metrics if metric.fits(tuple(item.x.shape)))
         for scheme, channel, rho, seed in product(sweep.schemes, sweep.channels, sweep.rho, sweep.seeds):
             ratio, budget = float(parse_rho(rho)), _budget(item, rho)
             key = (scheme, prints[scheme.name], channel, item, ratio, budget, seed)
@@ -229,7 +229,8 @@ def run(
         keep: Folder for the received pictures as PNG; see `kept_path`.
 
     Raises:
-        SweepError: A metric is NaN, a scheme raised something untyped, or a worker died.
+        FaultyMetric: A metric returned NaN, infinity or no number.
+        SweepError: A scheme raised something untyped, or a worker died.
         InvalidOption: Fewer than one worker, or far too many.
         SemcomError: Whatever else a scheme raised, with the batch named in front.
         StoreError: The store cannot be written.
@@ -240,7 +241,7 @@ def run(
     held = store.schemes()
     changed = any(name not in held or held[name]["fingerprint"] != schemes[name][0] for name in schemes)
     if batches or changed:
-        store.begin(environment(), schemes, channels, metrics)
+        store.begin(environment(), schemes, channels, metrics, map(column_of, sweep.metrics))
     done, total = 0, sum(len(batch.snr_db) for batch in batches)
     if progress is not None:
         progress(done, total)
@@ -383,11 +384,11 @@ def _measure(batch: Batch, x_hat: Tensor, known: _Measured) -> list[dict[str, fl
     for snr_db, image in zip(batch.snr_db, x_hat[:, None], strict=True):
         digest = hashlib.blake2b(image.contiguous().cpu().numpy().data, digest_size=16).digest()
         if digest not in known:
-            known[digest] = {metric.name: metric(image, batch.item.x).item() for metric in batch.metrics}
+            try:
+                known[digest] = {m.name: measure(m, image, batch.item.x) for m in batch.metrics}
+            except FaultyMetric as error:
+                raise FaultyMetric(f"at {snr_db:g} dB, {error}") from None
         values.append(known[digest])
-        for name, value in known[digest].items():
-            if math.isnan(value):
-                raise SweepError(f"{name} is NaN at {snr_db:g} dB")
     return values
 
 

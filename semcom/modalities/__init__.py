@@ -1,0 +1,1 @@
+"""What can be sent: pictures, clips and texts."""
