@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semcom.columns import Column
-from semcom.errors import FaultyMetric, InvalidSource
+from semcom.errors import FaultyMetric, InvalidOption, InvalidSource
 from semcom.sources import Image, check_image
 
 Reference = Float[Tensor, "#batch 3 height width"]
@@ -155,7 +155,15 @@ def column_of(metric: Metric[X]) -> Column:
     Raises:
         InvalidOption: Its unit is no text, or its direction neither True nor False.
     """
-    return Column(metric.name, metric.unit, metric.higher_is_better)
+    unit: object = metric.unit
+    higher: object = metric.higher_is_better
+    if not isinstance(unit, str):
+        raise InvalidOption(f"metric {metric.name}: its unit is {unit!r}; make it a text, such as 'dB' or ''")
+    if not isinstance(higher, bool):
+        raise InvalidOption(
+            f"metric {metric.name}: higher_is_better is {higher!r}; make it True for similarities, else False"
+        )
+    return Column(metric.name, unit, higher)
 
 
 def measure(metric: Metric[X], x_hat: X, x: X) -> float:
