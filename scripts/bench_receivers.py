@@ -72,7 +72,7 @@ def timed(run: Run) -> Iterator[dict[str, object]]:
     x_hat = scheme.receiver(observation, rng.fork("receiver"))
     seconds = time.perf_counter() - start
     try:
-        lpips = float(presets.metric("lpips_squeeze")(x_hat, run.item.x))
+        lpips = presets.metric("lpips_squeeze")(x_hat, run.item.x)
     except MissingWeights:
         lpips = None
     yield {
@@ -80,7 +80,7 @@ def timed(run: Run) -> Iterator[dict[str, object]]:
         "calls": scheme.receiver.nfe if isinstance(scheme.receiver, CallsNetwork) else 0,
         "seconds": round(seconds, 3),
         "lpips_squeeze": None if lpips is None else round(lpips, 4),
-        "psnr_db": round(float(presets.metric("psnr_db")(x_hat, run.item.x)), 3),
+        "psnr_db": round(presets.metric("psnr_db")(x_hat, run.item.x), 3),
         "peak_memory_mb": round(peak_memory_mb()),
     }
 

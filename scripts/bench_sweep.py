@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -100,17 +100,28 @@ class TimedReceiver:
 class TimedMetric:
     """A metric on the clock."""
 
-    inner: Metric
-    name: str = field(init=False)
-    higher_is_better: bool = field(init=False)
-    needs: str = field(init=False)
-    min_side: int = field(init=False)
+    inner: Metric[Tensor]
 
-    def __post_init__(self) -> None:
-        for name in ("name", "higher_is_better", "needs", "min_side"):
-            object.__setattr__(self, name, getattr(self.inner, name))
+    @property
+    def name(self) -> str:
+        """That of the metric inside."""
+        return self.inner.name
 
-    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+    @property
+    def unit(self) -> str:
+        """That of the metric inside."""
+        return self.inner.unit
+
+    @property
+    def higher_is_better(self) -> bool:
+        """That of the metric inside."""
+        return self.inner.higher_is_better
+
+    def fits(self, shape: object) -> bool:
+        """As the metric inside."""
+        return self.inner.fits(shape)
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> float:
         """On the clock."""
         with CLOCK.running():
             return self.inner(x_hat, x)

@@ -64,7 +64,7 @@ def measure(
             "outage": float(observation.info["outage"]),
             "bpp": float(observation.info["payload_bits"]) / (item.x.shape[2] * item.x.shape[3]),
             "scale": float(observation.info["scale"]),
-            **{name: float(presets.metric(name)(x_hat, item.x)) for name in metrics},
+            **{name: presets.metric(name)(x_hat, item.x) for name in metrics},
             **shares(x_hat, observation),
         }
 

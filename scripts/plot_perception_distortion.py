@@ -31,6 +31,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from channels import NamedStreams
 from semcom.budget import parse_rho
+from semcom.columns import Column
 from semcom.denoisers import GaussianDenoiser
 from semcom.errors import StoreError
 from semcom.experiment import run_script, write, write_figure
@@ -254,7 +255,15 @@ def toy_figure(
         KnobCurve("DDRM, samples averaged", tuple(of_samples), averaged),
     )
     return perception_distortion(
-        frame, "1/2", SNR_DB, "awgn", "mse", "w2", curves=curves, references=references
+        frame,
+        "1/2",
+        SNR_DB,
+        "awgn",
+        "mse",
+        "w2",
+        curves=curves,
+        references=references,
+        columns={name: Column(name, higher_is_better=False) for name in ("mse", "w2")},
     )
 
 

@@ -45,7 +45,7 @@ def main() -> None:
         channel = presets.channel(CHANNEL)
         pictures = {s.name: s.transmit(item.x, budget, channel, arguments.snr, rng).x_hat for s in schemes}
         captions = {
-            name: ", ".join(f"{metric.name} {float(metric(x, item.x)):.3g}" for metric in shown)
+            name: ", ".join(f"{metric.name} {metric(x, item.x):.3g}" for metric in shown)
             for name, x in pictures.items()
         }
         encoded = BytesIO()

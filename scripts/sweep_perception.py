@@ -53,7 +53,7 @@ def draw_strips(options: Options, item: Item) -> None:
     for i, snr_db in enumerate(SNR_DB):
         pictures = {name: x_hat[i : i + 1] for name, x_hat in received.items()}
         captions = {
-            name: ", ".join(f"{metric.name} {float(metric(x_hat, item.x)):.3g}" for metric in captioned)
+            name: ", ".join(f"{metric.name} {metric(x_hat, item.x):.3g}" for metric in captioned)
             for name, x_hat in pictures.items()
         }
         encoded = BytesIO()

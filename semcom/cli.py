@@ -397,12 +397,12 @@ def plot_results(
     from semcom.summary import RECORDS, figures
 
     with ResultStore(results / RECORDS, read_only=True) as store:
-        records = store.frame()
+        records, columns = store.frame(), store.columns()
     folder = out if out is not None else results / "figures"
     make_folder(folder)
     names = names_of("--metrics", metrics) if metrics else ()
     models = _models(limit) if limit is not None else ()
-    for name, figure in figures(records, names, snr_grid(snr) if snr else (), models).items():
+    for name, figure in figures(records, names, snr_grid(snr) if snr else (), models, columns).items():
         for kind in ("png", "svg"):
             path = folder / f"{name}.{kind}"
             _write(path, figure_bytes(figure, kind))
@@ -522,7 +522,7 @@ def quickstart(
     with progress_bar("quickstart") as progress:
         path = quickstart(out, workers, progress)
     with ResultStore(out / RECORDS, read_only=True) as store:
-        print_summary(table(store.frame(), brief=True))
+        print_summary(table(store.frame(), brief=True, columns=store.columns()))
     print(f"Report with pictures and curves: {path.resolve()}")
 
 

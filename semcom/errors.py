@@ -45,6 +45,10 @@ class FaultyReceiver(SemcomError):
     """A receiver that shows something that is no item of the shape that was sent."""
 
 
+class FaultyMetric(SemcomError):
+    """A metric whose value is not one finite number."""
+
+
 class MissingWeights(SemcomError):
     """Weights that are absent, or that fail their check."""
 

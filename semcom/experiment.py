@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 from semcom import presets
 from semcom.budget import parse_rho
+from semcom.columns import Columns
 from semcom.data import Item, load_folder
 from semcom.errors import SemcomError, StoreError
+from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.plots import figure_bytes
 from semcom.results import ResultStore
 from semcom.statistics import bootstrap_mean, summarise
@@ -146,7 +148,9 @@ def item_means(frame: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(frame.groupby(keys, as_index=False)[varying].mean())
 
 
-def difference_table(frame: "pd.DataFrame", reference: str, metrics: Sequence[str]) -> str:
+def difference_table(
+    frame: "pd.DataFrame", reference: str, metrics: Sequence[str], columns: Columns = SHIPPED_COLUMNS
+) -> str:
     """Per scheme the mean difference to a reference, over operating points, with intervals over items.
 
     One item has no interval. Metrics in dB differ in dB, all others in percent of the reference's mean at the
@@ -156,6 +160,7 @@ def difference_table(frame: "pd.DataFrame", reference: str, metrics: Sequence[st
         frame: Records.
         reference: Name of a scheme.
         metrics: Columns.
+        columns: Unit of metrics, as from `ResultStore.columns`; by default those of this package.
     """
     means = item_means(frame).set_index(["scheme", "channel", "item", "rho", "snr_db"])
     base = means.loc[reference]
@@ -165,7 +170,7 @@ def difference_table(frame: "pd.DataFrame", reference: str, metrics: Sequence[st
         cells: list[str] = []
         for metric in metrics:
             change, unit = own[metric] - base[metric], "dB"
-            if not metric.endswith("_db"):
+            if column_named(metric, columns).unit != "dB":
                 mean = base[metric].groupby(["channel", "rho", "snr_db"]).transform("mean")
                 change, unit = 100 * change / mean, "%"
             change = change.dropna()

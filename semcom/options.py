@@ -76,7 +76,6 @@ def chosen_metrics(names: str, items: "Sequence[Item]") -> "tuple[Metric, ...]":
     """Those named, or those of the default that work here; what is left out is said on stderr."""
     from semcom import presets
 
-    side = min(min(item.x.shape[2:]) for item in items)
     if names:
         metrics = tuple(presets.metric(name) for name in names_of("--metrics", names))
     else:
@@ -85,8 +84,10 @@ def chosen_metrics(names: str, items: "Sequence[Item]") -> "tuple[Metric, ...]":
         for line in available.left_out:
             note(f"without {line}")
     for metric in metrics:
-        if metric.min_side > side:
-            note(f"without {metric.name} where a side is below {metric.min_side} pixels")
+        small = [item.id for item in items if not metric.fits(tuple(item.x.shape))]
+        if small:
+            example = small[0] if len(small) == 1 else f"{small[0]} and others"
+            note(f"without {metric.name} for {example}: too small for it")
     return metrics
 
 

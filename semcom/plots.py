@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from semcom.budget import parse_rho, shown_rho
+from semcom.columns import Column, Columns
 from semcom.errors import InvalidOption
-from semcom.metrics.catalogue import ALL_METRICS
+from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.statistics import require_columns, summarise
 from semcom.theory.perception_distortion import interpolated_frontier
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LABELS = {
-    "psnr_db": "PSNR (dB)",
+LABELS = {  # of columns whose name is no label; other columns go by their name
+    "psnr_db": "PSNR",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
     "swd": "Sliced Wasserstein (×1000)",
@@ -32,9 +33,12 @@ LABELS = {
     "lpips_vgg": "LPIPS (VGG-16)",
     "mse": "Squared error per value",
     "w2": "Wasserstein distance W2, root per value",
+    "wer": "Word error rate",
+    "cer": "Character error rate",
+    "bleu": "BLEU",
 }
-HIGHER_IS_BETTER = {metric.name: metric.higher_is_better for metric in ALL_METRICS}
-HIGHER_IS_BETTER |= {"mse": False, "w2": False}  # of toys whose distribution is known
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+DIRECTIONS = {True: ", higher is better", False: ", lower is better", None: ""}
 
 # Okabe and Ito's palette, told apart by colour-blind readers too, then three more; markers differ as well.
 COLORS = (
@@ -66,6 +70,23 @@ FIGURE_STYLE: dict[Any, Any] = {
     "figure.dpi": 120,
 }
 WIDTH, HEIGHT = 8.2, 5.0  # inches
+
+
+def column_label(column: Column) -> str:
+    """Name of a column for readers, with its unit.
+
+    Args:
+        column: Of a metric.
+
+    Returns:
+        Such as "PSNR (dB)"; the column's own name where this package has no better one.
+
+    Example:
+        >>> column_label(Column("psnr_db", "dB", True)), column_label(Column("sharpness", "lines/mm"))
+        ('PSNR (dB)', 'sharpness (lines/mm)')
+    """
+    name = LABELS.get(column.name, column.name)
+    return f"{name} ({column.unit})" if column.unit else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +175,7 @@ def metric_vs_snr(
     rho: float | str | Fraction,
     channel: str,
     references: Sequence[ReferenceLine] = (),
+    columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
     """A metric against SNR at one rho: means over items, 95 % bootstrap bands, outages marked.
 
@@ -167,6 +189,7 @@ def metric_vs_snr(
         rho: Allowed channel uses per source value.
         channel: Canonical name of the channel.
         references: Curves to lay beside the measured ones.
+        columns: Unit and direction of metrics, as from `ResultStore.columns`.
 
     Raises:
         UnknownName: No such column.
@@ -189,7 +212,7 @@ def metric_vs_snr(
         if len(measured) <= 15:
             bottom.set_xticks(measured, [f"{snr:g}" for snr in measured])
         bottom.set_xlabel("SNR, average received Es/N0 (dB)")
-        _finish(figure, axes, chosen, metric, f"{channel}, ρ = {shown_rho(ratio)}")
+        _finish(figure, axes, chosen, column_named(metric, columns), f"{channel}, ρ = {shown_rho(ratio)}")
         return figure
 
 
@@ -199,6 +222,7 @@ def metric_vs_rho(
     snr_db: float,
     channel: str,
     references: Sequence[ReferenceLine] = (),
+    columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
     """A metric against the bandwidth ratio at one SNR; each point lies at the rho that was used.
 
@@ -223,7 +247,7 @@ def metric_vs_rho(
         bottom.set_xticks(allowed, [shown_rho(r) for r in allowed])
         bottom.set_xticks([], minor=True)
         bottom.set_xlabel("ρ used, complex channel uses per source value; ticks: allowed")
-        _finish(figure, axes, chosen, metric, f"{channel}, SNR {snr_db:g} dB")
+        _finish(figure, axes, chosen, column_named(metric, columns), f"{channel}, SNR {snr_db:g} dB")
         return figure
 
 
@@ -238,6 +262,7 @@ def perception_distortion(
     curves: Sequence[KnobCurve] = (),
     references: Sequence[ReferenceLine] = (),
     frontier: bool = False,
+    columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
     """The perception-distortion plane at one operating point: a scheme is a point with two 95 % intervals.
 
@@ -254,6 +279,7 @@ def perception_distortion(
         curves: Points to connect; those that are not in the records are passed over.
         references: Curves to lay beside the points.
         frontier: Whether to draw the line through `frontier_schemes`.
+        columns: Unit and direction of metrics, as from `ResultStore.columns`.
 
     Reference:
         Blau and Michaeli, The perception-distortion tradeoff, CVPR 2018.
@@ -266,6 +292,7 @@ def perception_distortion(
     ratio = parse_rho(rho)
     chosen = _select(records, distortion, channel=channel, rho=float(ratio), snr_db=snr_db)
     chosen = _with_metrics(chosen, distortion, perception)
+    across, up = column_named(distortion, columns), column_named(perception, columns)
     with _style():
         figure, axes = _figure()
         points: dict[str, tuple[float, float]] = {}
@@ -313,13 +340,13 @@ def perception_distortion(
                 axes.plot(*line.T, color=style.color, marker=style.marker, linewidth=1.2, label=curve.label)
         _draw_references(axes, references)
         if frontier:
-            best = np.array([points[name] for name in _on_frontier(points, distortion, perception)])
+            best = np.array([points[name] for name in _on_frontier(points, across, up)])
             axes.plot(*best.T, color=INK, linewidth=5, alpha=0.15, zorder=1, label="interpolated frontier")
         axes.margins(0.12)
-        axes.set_xlabel(_label(distortion))
-        _point_to_better(axes, HIGHER_IS_BETTER.get(distortion), HIGHER_IS_BETTER.get(perception))
+        axes.set_xlabel(column_label(across) + DIRECTIONS[across.higher_is_better])
+        _point_to_better(axes, across.higher_is_better, up.higher_is_better)
         title = f"Perception and distortion: {channel}, ρ = {shown_rho(ratio)}, SNR {snr_db:g} dB"
-        _finish(figure, axes, chosen, perception, title, whole_title=True)
+        _finish(figure, axes, chosen, up, title, whole_title=True)
         return figure
 
 
@@ -417,11 +444,24 @@ def frontier_schemes(
     channel: str,
     distortion: str = "psnr_db",
     perception: str = "swd",
+    columns: Columns = SHIPPED_COLUMNS,
 ) -> list[str]:
     """The schemes that no mixture of others matches in both means, from the best distortion on.
 
     To show one scheme's picture for a share of the items and another's for the rest moves the means along the
     straight line between them.
+
+    Args:
+        records: One row per delivered item; see `semcom.results.Record`.
+        rho: Allowed channel uses per source value.
+        snr_db: Average received Es/N0.
+        channel: Canonical name of the channel.
+        distortion: Column of a metric.
+        perception: Column of another metric.
+        columns: Unit and direction of metrics, as from `ResultStore.columns`.
+
+    Returns:
+        Names of schemes.
 
     Raises:
         UnknownName: No such column.
@@ -434,16 +474,15 @@ def frontier_schemes(
         summarise(chosen, metric).set_index("scheme")["mean"].to_dict() for metric in (distortion, perception)
     )
     points = {str(name): (float(across[name]), float(up[name])) for name in across}
-    return _on_frontier(points, distortion, perception)
+    return _on_frontier(points, column_named(distortion, columns), column_named(perception, columns))
 
 
-def _on_frontier(points: dict[str, tuple[float, float]], distortion: str, perception: str) -> list[str]:
+def _on_frontier(points: dict[str, tuple[float, float]], distortion: Column, perception: Column) -> list[str]:
     signs = []
-    for metric in (distortion, perception):
-        higher = HIGHER_IS_BETTER.get(metric)
-        if higher is None:
-            raise InvalidOption(f"a frontier of {metric}: neither more nor less of it is better")
-        signs.append(-1.0 if higher else 1.0)
+    for column in (distortion, perception):
+        if column.higher_is_better is None:
+            raise InvalidOption(f"a frontier of {column.name}: neither more nor less of it is better")
+        signs.append(-1.0 if column.higher_is_better else 1.0)
     names = list(points)
     costs = np.array([points[name] for name in names]) * signs
     return [names[i] for i in interpolated_frontier(costs[:, 0], costs[:, 1])]
@@ -577,19 +616,19 @@ def _finish(
     figure: "Figure",
     axes: "Axes",
     chosen: "pd.DataFrame",
-    metric: str,
+    column: Column,
     title: str,
     *,
     whole_title: bool = False,
 ) -> None:
-    axes.set_ylabel(_label(metric))
-    name = LABELS.get(metric, metric).split(" (")[0]
+    axes.set_ylabel(column_label(column) + DIRECTIONS[column.higher_is_better])
+    name = LABELS.get(column.name, column.name).split(" (")[0]
     axes.set_title(title if whole_title else f"{name}: {title}", pad=22)
     items = chosen["item"].nunique()
     seeds = chosen["seed"].nunique() if "seed" in chosen else 1
-    text = f"mean over {items} image{'s' * (items > 1)}"
+    text = f"mean over {items} item{'s' * (items > 1)}"
     text += f" × {seeds} noise seeds" if seeds > 1 else ""
-    text += ", 95 % bootstrap interval over images" if items > 1 else ""
+    text += ", 95 % bootstrap interval over items" if items > 1 else ""
     if _had_outages(chosen):
         text += "; open markers: outages"
     axes.annotate(
@@ -605,13 +644,6 @@ def _finish(
     letters = max(map(len, labels)) + 9  # of one column, its line included; about 110 fit
     columns = max(1, min(4, len(labels), 110 // letters))
     figure.legend(handles, labels, loc="outside lower left", ncols=columns, handlelength=2.4, fontsize=9)
-
-
-def _label(metric: str) -> str:
-    direction = {True: ", higher is better", False: ", lower is better", None: ""}[
-        HIGHER_IS_BETTER.get(metric)
-    ]
-    return LABELS.get(metric, metric) + direction
 
 
 def _point_to_better(axes: "Axes", x_up: bool | None, y_up: bool | None) -> None:

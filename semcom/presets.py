@@ -34,7 +34,7 @@ from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.codecs.learned import LearnedCodec
 from semcom.denoisers import Denoiser
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
-from semcom.errors import InvalidOption, MissingWeights, UnknownName
+from semcom.errors import InvalidOption, UnknownName
 from semcom.foreign_priors import from_diffusers, from_guided_diffusion
 from semcom.hybrid import Hybrid
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
@@ -42,8 +42,7 @@ from semcom.jscc.bank import Bank
 from semcom.jscc.jscc import DeepJSCC
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
-from semcom.metrics import Availability, Metric, metric_named
-from semcom.metrics.catalogue import ALL_METRICS
+from semcom.metrics import Availability, Metric, catalogue, metric_named
 from semcom.prior import NaturalImagePrior
 from semcom.receivers import Direct
 from semcom.receivers.consistency import Consistency
@@ -68,7 +67,7 @@ MEMBERS = {
     "codec": ("name", "qualities", "encode", "decode"),
     "scheme": ("name", "transmission", "receiver", "transmit"),
     "prior": ("__call__",),
-    "metric": ("name", "higher_is_better", "needs", "min_side", "__call__"),
+    "metric": ("name", "unit", "higher_is_better", "fits", "__call__"),
 }
 
 
@@ -368,8 +367,6 @@ PRIOR = "prior"
 TILE = 1024  # pixels, side of the pieces in which larger pictures go through it
 RECEIVER_PARTS = ("steps", "knob", "samples")
 
-DEFAULT_METRICS = ("psnr_db", "ms_ssim", "swd", "lpips_squeeze")
-
 
 def channel(spec: str) -> Channel:
     """The channel of a name; `channel(c.name)` equals c for every channel of this package.
@@ -525,21 +522,12 @@ def metric(name: str) -> Metric:
     """
     if IMPORTED.fullmatch(name):
         return imported(name, "metric")
-    known = [metric.name for metric in ALL_METRICS]
-    if name not in known:
-        raise UnknownName(f"no metric called {name!r}; there are {', '.join(known)}")
     return metric_named(name)
 
 
 def default_metrics() -> Availability:
-    """Those of `DEFAULT_METRICS` that work here, and a line for each other."""
-    metrics, left_out = [], []
-    for name in DEFAULT_METRICS:
-        try:
-            metrics.append(metric_named(name))
-        except MissingWeights as error:
-            left_out.append(str(error))
-    return Availability(tuple(metrics), tuple(left_out))
+    """Metrics of pictures that are measured if none are named, and a line for each that does not work."""
+    return catalogue.default_metrics("image")
 
 
 def schemes() -> tuple[Listed, ...]:

@@ -76,6 +76,7 @@ def write_report(
     notes: Sequence[str] = (),
     *,
     summary: str = "",
+    best: "Mapping[str, pd.DataFrame] | None" = None,
 ) -> Path:
     """Write a self-contained HTML page; all of it appears, or nothing.
 
@@ -90,6 +91,7 @@ def write_report(
         strips: Caption to picture, as from `strips.image_strip`.
         notes: What a reader should know: limits, policies, what was left out and why.
         summary: A sentence or two below the heading.
+        best: Caption to a frame of truth values of the table's shape; cells that hold True are bold.
 
     Returns:
         The path.
@@ -98,7 +100,10 @@ def write_report(
         OSError: The folder cannot be written to.
     """
     sections = {
-        "tables": [_card("table", _table(t), caption) for caption, t in (tables or {}).items()],
+        "tables": [
+            _card("table", _table(t, (best or {}).get(caption)), caption)
+            for caption, t in (tables or {}).items()
+        ],
         "strips": [_card("strip", _strip(p), caption) for caption, p in (strips or {}).items()],
         "figures": [_card("figure", _figure(f, about)) for about, f in (figures or {}).items()],
         "notes": [f"<ul>{''.join(f'<li>{_text(note)}</li>' for note in notes)}</ul>"] if notes else [],
@@ -155,12 +160,16 @@ def _figure(figure: "Figure", caption: str) -> str:
     return f'<img alt="{_text(caption)}" src="data:image/svg+xml;base64,{data}">'
 
 
-def _table(frame: "pd.DataFrame") -> str:
+def _table(frame: "pd.DataFrame", best: "pd.DataFrame | None" = None) -> str:
     columns = [_column(frame.iloc[:, i].tolist()) for i in range(frame.shape[1])]
     head = "".join(
         f"<th{_css(numeric)}>{_text(name)}</th>"
         for name, (_, numeric) in zip(frame.columns, columns, strict=True)
     )
+    if best is not None:
+        strong = best.to_numpy()
+        for j, (cells, _) in enumerate(columns):
+            cells[:] = [f"<b>{cell}</b>" if strong[i, j] else cell for i, cell in enumerate(cells)]
     rows = "".join(
         "<tr>" + "".join(f"<td{_css(numeric)}>{cells[i]}</td>" for cells, numeric in columns) + "</tr>"
         for i in range(len(frame))

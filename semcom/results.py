@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from semcom.columns import Column
 from semcom.errors import StoreError
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ TIMING = ("seconds_prepare", "seconds_deliver")
 ORDER = "scheme, channel, rho, item, seed, snr_db, fingerprint"
 DEFINED = ("schemes", "channels", "metrics")  # tables of what names stand for; old stores have only the first
 DEFINING = "CREATE TABLE IF NOT EXISTS {} (name TEXT PRIMARY KEY, fingerprint TEXT, definition TEXT)"
+COLUMNS = "CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY, unit TEXT, higher_is_better INTEGER)"
 SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
 VALID = (
     "WHERE fingerprint = coalesce("
@@ -205,6 +207,7 @@ class ResultStore:
         schemes: Definitions,
         channels: Definitions,
         metrics: Definitions,
+        columns: Iterable[Column] = (),
     ) -> None:
         """Log a run, make its schemes the valid ones of their names, and keep what its other names stand for.
 
@@ -216,6 +219,7 @@ class ResultStore:
             schemes: What sends.
             channels: Media.
             metrics: What measures.
+            columns: Unit and direction of every metric, for figures and tables.
         """
         last = self.runs()[-1:]
         for previous in last:
@@ -242,6 +246,12 @@ class ResultStore:
                     "SET fingerprint = excluded.fingerprint, definition = excluded.definition",
                     [(name, *definition) for name, definition in definitions.items()],
                 )
+            self._db.execute(COLUMNS)
+            self._db.executemany(
+                "INSERT INTO columns VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
+                "SET unit = excluded.unit, higher_is_better = excluded.higher_is_better",
+                [(column.name, column.unit, column.higher_is_better) for column in columns],
+            )
 
     def runs(self) -> list[dict[str, str]]:
         """The run log, oldest first."""
@@ -266,6 +276,25 @@ class ResultStore:
         """The same of every metric; stores of earlier versions know of none."""
         return self._defined("metrics")
 
+    def columns(self) -> dict[str, Column]:
+        """Unit and direction of every metric that the records have, of this package or another.
+
+        Returns:
+            Columns by name: as the run said that measured them; where a store of an earlier version does not
+            tell, as the metric of that name in this package has them; else without unit and direction.
+        """
+        from semcom.metrics.catalogue import SHIPPED_COLUMNS
+
+        with self._typed():
+            there = self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'columns'").fetchone()
+            query = "SELECT name, unit, higher_is_better FROM columns ORDER BY name"
+            rows = self._db.execute(query).fetchall() if there else []
+        told = {name: Column(name, unit, None if up is None else bool(up)) for name, unit, up in rows}
+        unknown = {name: Column(name) for name in self.metrics() if name not in SHIPPED_COLUMNS}
+        columns = {**SHIPPED_COLUMNS, **unknown, **told}
+        numbers = self._numbers()
+        return {name: column for name, column in columns.items() if name in numbers}
+
     def records(self, superseded: bool = False) -> list[Record]:
         """All records, sorted by scheme, channel, rho, item, seed and SNR.
 
@@ -288,7 +317,14 @@ class ResultStore:
     def export(self, path: Path | str) -> Path:
         """Write all valid records as .csv, .parquet or .json, by the ending of the name.
 
-        JSON has no infinity: such a number is null there.
+        JSON has no infinity: such a number is null there. Unit and direction of every metric go into a second
+        file beside it: `records.metrics.json` beside `records.csv`.
+
+        Args:
+            path: The file; its folder is made.
+
+        Returns:
+            The path.
 
         Raises:
             StoreError: Another ending, or a file that cannot be written.
@@ -314,6 +350,12 @@ class ResultStore:
                     f"{path}: records are exported as .csv, .parquet or .json; choose one of them"
                 )
             os.replace(part, path)
+            about = {
+                column.name: {"unit": column.unit, "higher_is_better": column.higher_is_better}
+                for column in self.columns().values()
+            }
+            part.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            os.replace(part, path.with_suffix(".metrics.json"))
         except OSError as error:
             part.unlink(missing_ok=True)
             raise StoreError(
@@ -370,6 +412,7 @@ class ResultStore:
         self._db.execute(f"CREATE TABLE records ({columns}, PRIMARY KEY ({', '.join(KEY)})) WITHOUT ROWID")
         for table in DEFINED:
             self._db.execute(DEFINING.format(table))
+        self._db.execute(COLUMNS)
         self._db.execute("CREATE TABLE runs (run INTEGER PRIMARY KEY, started TEXT, environment TEXT)")
 
     def _defined(self, table: str) -> dict[str, dict[str, str]]:

@@ -243,6 +243,30 @@ def compare(
     return pd.DataFrame(rows)
 
 
+def best_points(
+    points: "pd.DataFrame", higher_is_better: bool | None, by: Sequence[str] = ("channel", "rho", "snr_db")
+) -> "pd.Series":
+    """Which schemes have the best mean where several are compared.
+
+    Args:
+        points: As from `summarise`, one row per scheme and point.
+        higher_is_better: Direction of the metric; None if it is not known.
+        by: Columns within whose groups schemes are compared.
+
+    Returns:
+        One truth value per row: True for the best means of a group, ties included; False everywhere if the
+        direction is not known, and for a scheme without others to compare with.
+    """
+    import pandas as pd
+
+    if higher_is_better is None:
+        return pd.Series(False, index=points.index)
+    groups = points.groupby(list(by))["mean"]
+    best = groups.transform("max" if higher_is_better else "min")
+    several = groups.transform("count").to_numpy() > 1
+    return (points["mean"] == best) & several
+
+
 def require_columns(records: "pd.DataFrame", names: Sequence[str]) -> None:
     """Raise unless all are columns.
 

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semcom.budget import shown_rho
+from semcom.columns import Column, Columns
 from semcom.data import Item, load_image, to_picture
 from semcom.errors import InvalidOption, StoreError, UnknownName
-from semcom.metrics.catalogue import ALL_METRICS
+from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.plots import (
-    LABELS,
+    ARROWS,
     ReferenceLine,
+    column_label,
     metric_vs_rho,
     metric_vs_snr,
     perception_distortion,
 )
 from semcom.report import write_report
 from semcom.results import ResultStore
-from semcom.statistics import summarise
+from semcom.statistics import best_points, summarise
 from semcom.strips import image_strip
 from semcom.sweep import file_name, kept_path
 from semcom.theory.source_limit import GaussianModel, mean_psnr_db
@@ -39,12 +41,25 @@ RECORDS = "records.sqlite"
 PICTURES = "pictures"
 ORIGINALS = "originals"
 PERCEPTION = ("swd", "lpips_squeeze", "lpips_alex", "lpips_vgg")
-DIGITS = {"psnr_db": 2, "swd": 1}
-BRIEF = {"psnr_db": "PSNR dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "swd": "SWD", "lpips_squeeze": "LPIPS"}
+DIGITS = {"psnr_db": 2, "swd": 1, "bleu": 1}
+BRIEF = {
+    **{"psnr_db": "PSNR dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "swd": "SWD", "lpips_squeeze": "LPIPS"},
+    **{"wer": "WER", "cer": "CER", "bleu": "BLEU"},
+}
 
 
-def measured(records: "pd.DataFrame", names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Columns of metrics: those named, or all of this package's that the records have.
+def measured(
+    records: "pd.DataFrame", names: Sequence[str] = (), columns: Columns = SHIPPED_COLUMNS
+) -> tuple[str, ...]:
+    """Names of columns of metrics: those named, or all that the records have.
+
+    Args:
+        records: As from `ResultStore.frame`.
+        names: Columns of numbers; all metrics if empty.
+        columns: All metrics, as from `ResultStore.columns`; by default those of this package.
+
+    Returns:
+        Names, in the order of `names` or of `columns`.
 
     Raises:
         UnknownName: The records have no such column of numbers.
@@ -58,7 +73,7 @@ def measured(records: "pd.DataFrame", names: Sequence[str] = ()) -> tuple[str, .
             raise UnknownName(
                 f"the records have no column {name!r} of numbers; they have {', '.join(numbers)}"
             )
-    return tuple(names) or tuple(metric.name for metric in ALL_METRICS if metric.name in records.columns)
+    return tuple(names) or tuple(name for name in columns if name in numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +101,16 @@ class Gap:
         )
 
 
-def gaps(records: "pd.DataFrame", names: Sequence[str] = ()) -> list[Gap]:
+def gaps(records: "pd.DataFrame", names: Sequence[str] = (), columns: Columns = SHIPPED_COLUMNS) -> list[Gap]:
     """Where metrics are measured in part.
 
     Args:
         records: As from `ResultStore.frame`.
         names: Columns of metrics; all if empty.
+        columns: All metrics, as from `ResultStore.columns`; by default those of this package.
     """
     found: list[Gap] = []
-    for name in measured(records, names):
+    for name in measured(records, names, columns):
         rows = list(zip(records["scheme"], records["channel"], records["item"], strict=True))
         present = list(zip(rows, records[name].notna(), strict=True))
         partial = {row for row, has in present if has} & {row for row, has in present if not has}
@@ -102,32 +118,57 @@ def gaps(records: "pd.DataFrame", names: Sequence[str] = ()) -> list[Gap]:
     return found
 
 
-def table(records: "pd.DataFrame", names: Sequence[str] = (), brief: bool = False) -> "pd.DataFrame":
-    """One row per channel, rho, SNR and scheme: mean metrics, channel uses spent, share of lost pictures.
+def table(
+    records: "pd.DataFrame",
+    names: Sequence[str] = (),
+    brief: bool = False,
+    columns: Columns = SHIPPED_COLUMNS,
+) -> "pd.DataFrame":
+    """One row per channel, rho, SNR and scheme: mean metrics, channel uses spent, share of lost items.
 
     Args:
         records: As from `ResultStore.frame`.
         names: Columns of metrics; all if empty.
-        brief: Without the 95 % bootstrap intervals over pictures, which one picture has not, and under short
-            headings.
+        brief: Without the 95 % bootstrap intervals over items, which one item has not, and under short
+            headings without arrows to the better side.
+        columns: Unit and direction of all metrics, as from `ResultStore.columns`; by default those of this
+            package.
+
+    Returns:
+        Texts, empty where a scheme lacks a metric.
     """
+    return _tabulated(records, names, brief, columns)[0]
+
+
+def _tabulated(
+    records: "pd.DataFrame", names: Sequence[str], brief: bool, columns: Columns
+) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """The table, and truth values of its shape that tell the best mean of every metric at a point."""
     import pandas as pd
 
     point = ["channel", "rho", "snr_db", "scheme"]
-    records, metrics = _without(records, gaps(records, names)), measured(records, names)
-    cells = {name: _cells(records, name, point, not brief) for name in metrics if _points(records, name)}
+    there = measured(records, names, columns)
+    records = _without(records, gaps(records, names, columns))
+    cells: dict[str, dict[object, tuple[str, bool]]] = {}
+    for name in there:
+        if _points(records, name):
+            column = column_named(name, columns)
+            heading = _brief(column) if brief else column_label(column) + ARROWS[column.higher_is_better]
+            cells[heading] = _cells(records, column, point, not brief)
     rows: list[dict[str, str]] = []
+    best: list[dict[str, bool]] = []
     key: Any
     for key, group in records.groupby(point, sort=True):
         channel, rho, snr_db, scheme = key
         row = {"channel": channel, "rho": shown_rho(rho), "SNR dB": f"{snr_db:g}", "scheme": scheme}
-        labels = BRIEF if brief else LABELS
-        row |= {labels.get(name, name): column.get(key, "") for name, column in cells.items()}
+        found = {heading: column.get(key, ("", False)) for heading, column in cells.items()}
+        row |= {heading: text for heading, (text, _) in found.items()}
         spent, share = f"{group['channel_uses'].mean():.0f}", f" ({group['rho_used'].mean() / rho:.0%})"
         row |= {"uses" if brief else "channel uses": spent if brief else spent + share}
         row |= {"outage": f"{group['outage'].mean():.0%}"}
         rows.append(row)
-    return pd.DataFrame(rows)
+        best.append({heading: found[heading][1] if heading in found else False for heading in row})
+    return pd.DataFrame(rows), pd.DataFrame(best)
 
 
 def figures(
@@ -135,6 +176,7 @@ def figures(
     names: Sequence[str] = (),
     snr_db: Sequence[float] = (),
     models: Sequence[GaussianModel] = (),
+    columns: Columns = SHIPPED_COLUMNS,
 ) -> "dict[str, Figure]":
     """Every figure that the records are enough for, by file name.
 
@@ -146,13 +188,15 @@ def figures(
         names: Columns of metrics; all if empty.
         snr_db: Of figures at one SNR; the middle one if empty.
         models: Gaussian models of the pictures, whose limits are drawn beside PSNR on AWGN.
+        columns: Unit and direction of all metrics, as from `ResultStore.columns`; by default those of this
+            package.
 
     Raises:
         UnknownName: The records have no such column of numbers.
         StoreError: There are no records.
         InvalidOption: No record has one of the SNRs.
     """
-    metrics, left_out = measured(records, names), gaps(records, names)
+    metrics, left_out = measured(records, names, columns), gaps(records, names, columns)
     for gap in left_out:
         logger.warning(gap.sentence)
     records = _without(records, left_out)
@@ -168,12 +212,12 @@ def figures(
                 if len(snrs) > 1:
                     name = _file_name(metric, channel, shown_rho(rho))
                     limits = _limits(models, metric, channel, rho, snrs)
-                    drawn[name] = metric_vs_snr(records, metric, rho, channel, limits)
+                    drawn[name] = metric_vs_snr(records, metric, rho, channel, limits, columns)
         for metric in metrics:
             ratios = _grouped((snr, rho) for rho, snr in _points(here, metric))
             for snr in _chosen([snr for snr in ratios if len(ratios[snr]) > 1], snr_db):
                 name = _file_name(metric, "vs-rho", channel, f"{snr:g}dB")
-                drawn[name] = metric_vs_rho(records, metric, snr, channel)
+                drawn[name] = metric_vs_rho(records, metric, snr, channel, columns=columns)
         for metric in PERCEPTION:
             both = _points(here, "psnr_db", metric) if {"psnr_db", metric} <= set(metrics) else set()
             chosen = [(rho, snr) for rho, snrs in _grouped(both).items() for snr in _chosen(snrs, snr_db)]
@@ -181,7 +225,7 @@ def figures(
                 name = _file_name("psnr_db", metric, channel, shown_rho(rho), f"{snr:g}dB")
                 lines = _upright(_limits(models, "psnr_db", channel, rho, (snr,)), np.asarray(here[metric]))
                 drawn[name] = perception_distortion(
-                    records, rho, snr, channel, perception=metric, references=lines
+                    records, rho, snr, channel, perception=metric, references=lines, columns=columns
                 )
     return drawn
 
@@ -292,30 +336,52 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
         OSError: The report cannot be written.
     """
     with ResultStore(folder / RECORDS, read_only=True) as store:
-        records, runs = store.frame(), store.runs()
+        records, runs, columns = store.frame(), store.runs(), store.columns()
     path.parent.mkdir(parents=True, exist_ok=True)  # an error now, and not after minutes of drawing
+    means, best = _tabulated(records, (), False, columns)
+    caption = (
+        "Means over items and seeds, lost ones included; 95 % bootstrap intervals; bold: best of a point"
+    )
+    lacking = (gap.sentence for gap in gaps(records, columns=columns))
     return write_report(
         path,
         title,
-        tables={
-            "Means over pictures and seeds, lost ones included; 95 % bootstrap intervals": table(records)
-        },
-        figures=figures(records),
+        tables={caption: means},
+        figures=figures(records, columns=columns),
         strips=strips(records, folder),
-        notes=[*notes, *(gap.sentence for gap in gaps(records)), *dict.fromkeys(map(_provenance, runs))],
+        notes=[*notes, *lacking, *dict.fromkeys(map(_provenance, runs))],
         summary=summary,
+        best={caption: best},
     )
 
 
-def _cells(records: "pd.DataFrame", name: str, point: Sequence[str], intervals: bool) -> dict[object, str]:
-    digits = DIGITS.get(name, 3)
-    cells: dict[object, str] = {}
-    there = records.dropna(subset=[name])
-    for row in summarise(there, name, by=point).to_dict("records"):
-        mean, low, high = (f"{row[column]:.{digits}f}" for column in ("mean", "low", "high"))
+def _cells(
+    records: "pd.DataFrame", column: Column, point: Sequence[str], intervals: bool
+) -> dict[object, tuple[str, bool]]:
+    """Per point and scheme the mean as text, and whether it is the best one."""
+    points = summarise(records.dropna(subset=[column.name]), column.name, by=point)
+    digits = _digits(column, float(points["mean"].abs().to_numpy().max()))
+    cells: dict[object, tuple[str, bool]] = {}
+    best = best_points(points, column.higher_is_better)
+    for row, is_best in zip(points.to_dict("records"), best, strict=True):
+        mean, low, high = (f"{row[name]:.{digits}f}" for name in ("mean", "low", "high"))
         shown = intervals and row["items"] > 1
-        cells[tuple(row[column] for column in point)] = f"{mean} [{low}, {high}]" if shown else mean
+        text = f"{mean} [{low}, {high}]" if shown else mean
+        cells[tuple(row[name] for name in point)] = text, bool(is_best)
     return cells
+
+
+def _digits(column: Column, largest: float) -> int:
+    """Decimals: as usual for the metric, else such that the largest mean has four significant digits."""
+    if column.name in DIGITS:
+        return DIGITS[column.name]
+    if column.name in SHIPPED_COLUMNS or largest == 0:
+        return 3
+    return max(0, 3 - math.floor(math.log10(largest)))
+
+
+def _brief(column: Column) -> str:
+    return BRIEF.get(column.name, f"{column.name} {column.unit}".strip())
 
 
 def _provenance(run: dict[str, str]) -> str:

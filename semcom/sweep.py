@@ -21,8 +21,8 @@ from channels.errors import ChannelError
 from semcom.budget import Budget, parse_rho
 from semcom.data import Item
 from semcom.engine import Engine, InProcess, Things
-from semcom.errors import InvalidOption, SemcomError, StoreError, SweepError
-from semcom.metrics.metric import Metric
+from semcom.errors import FaultyMetric, InvalidOption, SemcomError, StoreError, SweepError
+from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
 from semcom.provenance import canonical, environment, fingerprint
 from semcom.results import Key, Record, ResultStore
@@ -272,7 +272,8 @@ def run(
         The new records, as they come.
 
     Raises:
-        SweepError: A metric is not finite, a scheme raised something untyped, or a worker died.
+        FaultyMetric: A metric returned NaN, infinity or no number.
+        SweepError: A scheme raised something untyped, or a worker died.
         SemcomError: Whatever else a scheme raised, with the batch named in front.
         StoreError: The store cannot be written.
     """
@@ -282,7 +283,7 @@ def run(
     held = store.schemes()
     changed = any(name not in held or held[name]["fingerprint"] != schemes[name][0] for name in schemes)
     if batches or changed:
-        store.begin(environment(), schemes, channels, metrics)
+        store.begin(environment(), schemes, channels, metrics, map(column_of, sweep.metrics))
     done, total = 0, sum(len(batch.snr_db) for batch in batches)
     if progress is not None:
         progress(done, total)
@@ -388,10 +389,10 @@ def _numbers(
     """Metrics of what is shown, and what the scheme says of it."""
     digest = hashlib.blake2b(pickle.dumps(outcome.x_hat), digest_size=16).digest()
     if digest not in known:
-        known[digest] = {metric.name: float(metric(outcome.x_hat, item.x)) for metric in batch.metrics}
-    for name, value in known[digest].items():
-        if not math.isfinite(value):
-            raise SweepError(f"{name} is {value} at {snr_db:g} dB; leave {name} out, or mend the metric")
+        try:
+            known[digest] = {m.name: measure(m, outcome.x_hat, item.x) for m in batch.metrics}
+        except FaultyMetric as error:
+            raise FaultyMetric(f"at {snr_db:g} dB, {error}") from None
     info = dict(outcome.info)
     if isinstance(scheme.receiver, CallsNetwork):
         info["peak_memory_mb"] = peak_memory_mb()

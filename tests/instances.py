@@ -44,7 +44,7 @@ from semcom.jscc.bank import Bank
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.jscc import DeepJSCC
 from semcom.jscc.softcast import SoftCast
-from semcom.metrics.catalogue import ALL_METRICS
+from semcom.metrics import metrics_of
 from semcom.operators import (
     BlockMean,
     Composed,
@@ -120,7 +120,7 @@ LINKS = (
 
 CODECS = (*codecs.CODECS, LearnedCodec(zoo.load("learned")))
 
-METRICS = ALL_METRICS
+METRICS = tuple((modality, m) for modality in ("image", "video", "text") for m in metrics_of(modality))
 
 
 class Shrinking(torch.nn.Module):

@@ -16,6 +16,7 @@ from channels.symbols import average_power, pack, unpack
 from semcom.budget import Budget
 from semcom.data import Item
 from semcom.errors import StoreError
+from semcom.metrics.metric import fits_picture
 from semcom.receivers import Direct
 from semcom.results import ResultStore
 from semcom.scheme import Scheme
@@ -80,12 +81,15 @@ class MeanSquaredError:
     """mean (x_hat - x)^2."""
 
     name: str = "mse"
+    unit: str = ""
     higher_is_better: bool = False
-    needs: str = ""
     min_side: int = 1
 
-    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        return (x_hat - x).square().mean((1, 2, 3))
+    def fits(self, shape: object) -> bool:
+        return fits_picture(shape, self.min_side)
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> float:
+        return (x_hat - x).square().mean().item()
 
 
 UNCODED = Scheme("uncoded", Uncoded(), Direct())

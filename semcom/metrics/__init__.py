@@ -1,12 +1,32 @@
-"""Figures of merit: distortion and perception of one item, realism of a set."""
+"""Figures of merit: of one picture, clip or text against its original, and of sets of pictures.
 
-from semcom.metrics.catalogue import Availability, available_metrics, metric_named, unavailable_set_metrics
-from semcom.metrics.distortion import MSSSIM, PSNR, SSIM
-from semcom.metrics.metric import Metric, SetMetric
-from semcom.metrics.perceptual import LPIPS, SetSlicedWasserstein, SlicedWasserstein
+A metric is a class with name, unit and direction; beside it stands the batched function that it evaluates.
+"""
+
+from semcom.metrics.catalogue import (
+    Availability,
+    available_metrics,
+    default_metrics,
+    metric_named,
+    metrics_of,
+    on_device,
+    unavailable_set_metrics,
+)
+from semcom.metrics.clip import PerFrame
+from semcom.metrics.distortion import MSSSIM, PSNR, SSIM, ms_ssim, psnr_db, ssim
+from semcom.metrics.metric import BatchMetric, Metric, SetMetric, column_of, measure
+from semcom.metrics.perceptual import (
+    LPIPS,
+    SetSlicedWasserstein,
+    SlicedWasserstein,
+    lpips,
+    sliced_wasserstein,
+)
 from semcom.metrics.realism import FID, KID
+from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate, bleu, cer, wer
 
 __all__ = [
+    "BLEU",
     "FID",
     "KID",
     "LPIPS",
@@ -14,11 +34,28 @@ __all__ = [
     "PSNR",
     "SSIM",
     "Availability",
+    "BatchMetric",
+    "CharacterErrorRate",
     "Metric",
+    "PerFrame",
     "SetMetric",
     "SetSlicedWasserstein",
     "SlicedWasserstein",
+    "WordErrorRate",
     "available_metrics",
+    "bleu",
+    "cer",
+    "column_of",
+    "default_metrics",
+    "lpips",
+    "measure",
     "metric_named",
+    "metrics_of",
+    "ms_ssim",
+    "on_device",
+    "psnr_db",
+    "sliced_wasserstein",
+    "ssim",
     "unavailable_set_metrics",
+    "wer",
 ]

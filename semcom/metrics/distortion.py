@@ -1,4 +1,4 @@
-"""Distortion, and structural similarity: PSNR, SSIM, MS-SSIM."""
+"""Distortion and structural similarity of pictures: PSNR, SSIM, MS-SSIM."""
 
 from dataclasses import dataclass
 
@@ -7,67 +7,160 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from semcom.metrics.metric import Reference, check_pair
+from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
 from semcom.sources import Image
 
 WINDOW, WINDOW_STD = 11, 1.5  # Wang et al. 2004, III.B
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with L = 1, ibid. III.C
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, 3.2
+CAP_DB = 100.0  # of PSNR; above one wrong level in one pixel value of 150 000
+
+
+def psnr_db(x_hat: Image, x: Reference, cap_db: float = CAP_DB) -> Float[Tensor, " batch"]:
+    """Peak signal-to-noise ratio of each picture, at a peak of 1.
+
+    PSNR = -10 log10(mean (x_hat - x)^2) dB over all pixels and colours, at most `cap_db`. Values are compared
+    as they are given, without rounding to 8 bits.
+
+    Args:
+        x_hat: Received pictures [batch, 3, height, width] in [0, 1].
+        x: Originals of the same shape, or one original for all.
+        cap_db: Value for identical pictures, in dB.
+
+    Returns:
+        PSNR in dB, one value per picture.
+
+    Raises:
+        InvalidSource: Not pictures in [0, 1], or not of one shape.
+
+    Example:
+        >>> psnr_db(torch.full((1, 3, 8, 8), 0.6), torch.full((1, 3, 8, 8), 0.5)).round(decimals=2)
+        tensor([20.])
+    """
+    x_hat, x = check_pair(x_hat, x, name="psnr_db")
+    mse = (x_hat - x).square().mean(dim=(1, 2, 3))
+    return -10 * mse.clamp(min=10 ** (-cap_db / 10)).log10()
+
+
+def ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
+    """Structural similarity of each picture: mean over colours and all places of the window.
+
+    SSIM = (2 m_x m_y + C1)(2 s_xy + C2) / ((m_x^2 + m_y^2 + C1)(s_x^2 + s_y^2 + C2)), from local moments in
+    an 11x11 Gaussian window of standard deviation 1.5 that lies inside the picture, C1 = 0.01^2,
+    C2 = 0.03^2. Where a side is below 11 the window shrinks to the largest odd length that fits.
+
+    Args:
+        x_hat: Received pictures [batch, 3, height, width] in [0, 1].
+        x: Originals of the same shape, or one original for all.
+
+    Returns:
+        SSIM in [-1, 1], one value per picture; 1 for identical pictures.
+
+    Raises:
+        InvalidSource: Not pictures in [0, 1], or not of one shape.
+
+    Reference:
+        Wang, Bovik, Sheikh and Simoncelli, Image quality assessment, IEEE Trans. Image Processing 13(4),
+        2004.
+
+    Example:
+        >>> x = torch.linspace(0, 1, 3 * 16 * 16).reshape(1, 3, 16, 16)
+        >>> ssim(0.5 * x, x).round(decimals=4)
+        tensor([0.7080])
+    """
+    x_hat, x = check_pair(x_hat, x, name="ssim")
+    similarity, _ = _similarity_per_color(x_hat, x)
+    return similarity.mean(dim=1)
+
+
+def ms_ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
+    """Multi-scale structural similarity of each picture.
+
+    MS-SSIM = l_M^w_M prod_j (cs_j)^w_j per colour, then the mean over colours; contrast and structure cs_j at
+    scale j, luminance l_M at the coarsest scale M, negative factors count as 0. From scale to scale the
+    picture is halved by 2x2 means; an odd last row or column is dropped. Five scales with the weights of the
+    paper need sides of 176. A smaller picture gets as many scales as keep its shorter side at 11 or more (88:
+    four, 44: three, 22: two, else one), their weights scaled to the sum 1; such values compare with each
+    other only.
+
+    Args:
+        x_hat: Received pictures [batch, 3, height, width] in [0, 1].
+        x: Originals of the same shape, or one original for all.
+
+    Returns:
+        MS-SSIM in [0, 1], one value per picture; 1 for identical pictures.
+
+    Raises:
+        InvalidSource: Not pictures in [0, 1], or not of one shape.
+
+    Reference:
+        Wang, Simoncelli and Bovik, Multi-scale structural similarity for image quality assessment, Asilomar
+        2003.
+
+    Example:
+        >>> x = torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)
+        >>> ms_ssim(0.5 * x, x).round(decimals=4)
+        tensor([0.7369])
+    """
+    x_hat, x = check_pair(x_hat, x, name="ms_ssim")
+    weights = scale_weights(min(x.shape[2:]))
+    product = torch.ones((), dtype=x_hat.dtype, device=x_hat.device)
+    for weight in weights[:-1]:
+        _, contrast_structure = _similarity_per_color(x_hat, x)
+        product = product * contrast_structure.relu() ** weight
+        x_hat, x = functional.avg_pool2d(x_hat, 2), functional.avg_pool2d(x, 2)
+    similarity, _ = _similarity_per_color(x_hat, x)
+    return (product * similarity.relu() ** weights[-1]).mean(dim=1)
 
 
 @dataclass(frozen=True)
 class PSNR:
-    """Peak signal-to-noise ratio per item, at a peak of 1.
+    """Peak signal-to-noise ratio of one picture, at a peak of 1; see `psnr_db` for the equation.
 
-    PSNR = -10 log10(mean (x_hat - x)^2) dB over all pixels and colours, at most `cap_db`.
-
-    The PSNR of a set is the mean of these, not the PSNR of the mean squared error. Values are compared as
-    they are given, without rounding to 8 bits.
+    The PSNR of a set is the mean of its pictures' PSNRs, not the PSNR of the mean squared error.
 
     Args:
-        cap_db: Value for identical images; 100 dB lies above one wrong level in one pixel value of 150 000.
+        cap_db: Value for identical pictures, in dB.
 
     Example:
-        >>> PSNR()(torch.full((1, 3, 8, 8), 0.6), torch.full((1, 3, 8, 8), 0.5)).round(decimals=2)
-        tensor([20.])
+        >>> PSNR()(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+        100.0
     """
 
-    cap_db: float = 100.0
+    cap_db: float = CAP_DB
 
     @property
     def name(self) -> str:
-        """Column of the records."""
+        """Name of the column in the records."""
         return "psnr_db"
 
     @property
+    def unit(self) -> str:
+        """Decibel."""
+        return "dB"
+
+    @property
     def higher_is_better(self) -> bool:
-        """A similarity."""
+        """True: a similarity, `cap_db` for identical pictures."""
         return True
 
-    @property
-    def needs(self) -> str:
-        """Nothing."""
-        return ""
+    def fits(self, shape: object) -> bool:
+        """Whether a shape is that of a picture, of any size."""
+        return fits_picture(shape)
 
-    @property
-    def min_side(self) -> int:
-        """Any size."""
-        return 1
+    def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
+        """Values of several pictures at once; see `psnr_db`."""
+        return psnr_db(x_hat, x, self.cap_db)
 
-    def __call__(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """PSNR in dB."""
-        check_pair(x_hat, x, self.min_side, self.name)
-        mse = (x_hat - x).square().mean(dim=(1, 2, 3))
-        return -10 * mse.clamp(min=10 ** (-self.cap_db / 10)).log10()
+    def __call__(self, x_hat: Picture, x: Picture) -> float:
+        """Value of one picture; see `psnr_db`."""
+        check_one(x_hat, x, self.name)
+        return self.batch(x_hat, x).item()
 
 
 @dataclass(frozen=True)
 class SSIM:
-    """Structural similarity: mean over colours and over all places where the window lies inside the image.
-
-    SSIM = (2 m_x m_y + C1)(2 s_xy + C2) / ((m_x^2 + m_y^2 + C1)(s_x^2 + s_y^2 + C2)), from local moments in
-    an 11x11 Gaussian window of standard deviation 1.5, C1 = 0.01^2, C2 = 0.03^2. Where a side is below 11 the
-    window shrinks to the largest odd length that fits.
+    """Structural similarity of one picture; see `ssim` for the equation.
 
     Reference:
         Wang, Bovik, Sheikh and Simoncelli, Image quality assessment, IEEE Trans. Image Processing 13(4),
@@ -76,40 +169,36 @@ class SSIM:
 
     @property
     def name(self) -> str:
-        """Column of the records."""
+        """Name of the column in the records."""
         return "ssim"
 
     @property
-    def higher_is_better(self) -> bool:
-        """A similarity; 1 for identical images."""
-        return True
-
-    @property
-    def needs(self) -> str:
-        """Nothing."""
+    def unit(self) -> str:
+        """No unit."""
         return ""
 
     @property
-    def min_side(self) -> int:
-        """Any size."""
-        return 1
+    def higher_is_better(self) -> bool:
+        """True: a similarity, 1 for identical pictures."""
+        return True
 
-    def __call__(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """SSIM in [-1, 1]."""
-        check_pair(x_hat, x, self.min_side, self.name)
-        similarity, _ = _similarity_per_color(x_hat, x)
-        return similarity.mean(dim=1)
+    def fits(self, shape: object) -> bool:
+        """Whether a shape is that of a picture, of any size."""
+        return fits_picture(shape)
+
+    def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
+        """Values of several pictures at once; see `ssim`."""
+        return ssim(x_hat, x)
+
+    def __call__(self, x_hat: Picture, x: Picture) -> float:
+        """Value of one picture; see `ssim`."""
+        check_one(x_hat, x, self.name)
+        return self.batch(x_hat, x).item()
 
 
 @dataclass(frozen=True)
 class MSSSIM:
-    """Multi-scale structural similarity: contrast and structure at several scales, luminance at the coarsest.
-
-    MS-SSIM = l_M^w_M prod_j (cs_j)^w_j per colour, then the mean over colours; negative factors count as 0.
-    From scale to scale the image is halved by 2x2 means; an odd last row or column is dropped. Five scales
-    with the weights of the paper need sides of 176. A smaller image gets as many scales as keep its shorter
-    side at 11 or more (88: four, 44: three, 22: two, else one), their weights scaled to the sum 1; such
-    values compare with each other only.
+    """Multi-scale structural similarity of one picture; see `ms_ssim` for the equation.
 
     Reference:
         Wang, Simoncelli and Bovik, Multi-scale structural similarity for image quality assessment, Asilomar
@@ -118,39 +207,42 @@ class MSSSIM:
 
     @property
     def name(self) -> str:
-        """Column of the records."""
+        """Name of the column in the records."""
         return "ms_ssim"
 
     @property
-    def higher_is_better(self) -> bool:
-        """A similarity; 1 for identical images."""
-        return True
-
-    @property
-    def needs(self) -> str:
-        """Nothing."""
+    def unit(self) -> str:
+        """No unit."""
         return ""
 
     @property
-    def min_side(self) -> int:
-        """Any size."""
-        return 1
+    def higher_is_better(self) -> bool:
+        """True: a similarity, 1 for identical pictures."""
+        return True
 
-    def __call__(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """MS-SSIM in [0, 1]."""
-        check_pair(x_hat, x, self.min_side, self.name)
-        weights = scale_weights(min(x.shape[2:]))
-        product = torch.ones((), dtype=x_hat.dtype, device=x_hat.device)
-        for weight in weights[:-1]:
-            _, contrast_structure = _similarity_per_color(x_hat, x)
-            product = product * contrast_structure.relu() ** weight
-            x_hat, x = functional.avg_pool2d(x_hat, 2), functional.avg_pool2d(x, 2)
-        similarity, _ = _similarity_per_color(x_hat, x)
-        return (product * similarity.relu() ** weights[-1]).mean(dim=1)
+    def fits(self, shape: object) -> bool:
+        """Whether a shape is that of a picture, of any size."""
+        return fits_picture(shape)
+
+    def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
+        """Values of several pictures at once; see `ms_ssim`."""
+        return ms_ssim(x_hat, x)
+
+    def __call__(self, x_hat: Picture, x: Picture) -> float:
+        """Value of one picture; see `ms_ssim`."""
+        check_one(x_hat, x, self.name)
+        return self.batch(x_hat, x).item()
 
 
 def scale_weights(side: int) -> tuple[float, ...]:
-    """Exponents of MS-SSIM for an image whose shorter side is this long; they sum to 1."""
+    """Exponents of MS-SSIM, finest scale first.
+
+    Args:
+        side: Shorter side of the picture in pixels.
+
+    Returns:
+        One exponent per scale; they sum to 1.
+    """
     scales = max(m for m in range(1, 6) if m == 1 or side // 2 ** (m - 1) >= WINDOW)
     kept = SCALE_WEIGHTS[:scales]
     return tuple(w / sum(kept) for w in kept)

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Literal
@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semcom.errors import InvalidOption, InvalidSource, MissingWeights
-from semcom.metrics.metric import Reference, check_pair
+from semcom.errors import InvalidOption, InvalidSource, MissingWeights, reason_of
+from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
 from semcom.sources import Image
 
 Backbone = Literal["squeeze", "alex", "vgg"]
@@ -27,22 +27,51 @@ BACKBONE_FILES = {  # the names torchvision looks for
     "alex": "alexnet-owt-7be5be79.pth",
     "vgg": "vgg16-397923af.pth",
 }
+LPIPS_SIDE = 32  # pixels; below it the backbones' pooling layers have nothing left to pool
+
+
+def lpips(x_hat: Image, x: Reference, backbone: Backbone) -> Float[Tensor, " batch"]:
+    """Learned perceptual image patch similarity of each picture, version 0.1, linear heads included.
+
+    d = sum over layers of the mean over places of w_l . (f_l(x_hat) - f_l(x))^2, f_l unit-normalised
+    features. Pictures go in as [0, 1] and are scaled to [-1, 1] here. The network runs where `x_hat` is, and
+    gradients reach `x_hat`. Nothing is downloaded: the backbone must lie in the torch cache,
+    `$TORCH_HOME/hub/checkpoints`; it is loaded once per process.
+
+    Args:
+        x_hat: Received pictures [batch, 3, height, width] in [0, 1], sides of at least 32 pixels.
+        x: Originals of the same shape, or one original for all.
+        backbone: "squeeze" (SqueezeNet 1.1, fastest), "alex" (AlexNet, the authors' choice for evaluation) or
+            "vgg" (VGG-16, slow on a CPU).
+
+    Returns:
+        LPIPS, at least 0, one value per picture; 0 for identical pictures.
+
+    Raises:
+        MissingWeights: The backbone's file is absent or damaged.
+        InvalidSource: Not pictures in [0, 1], not of one shape, or too small.
+
+    Reference:
+        Zhang, Isola, Efros, Shechtman and Wang, The unreasonable effectiveness of deep features as a
+        perceptual metric, CVPR 2018.
+    """
+    x_hat, x = check_pair(x_hat, x, LPIPS_SIDE, f"lpips_{backbone}")
+    network = lpips_network(backbone, x_hat.device)
+    return network(x_hat.float() * 2 - 1, x.float() * 2 - 1).flatten()
 
 
 @dataclass(frozen=True)
 class LPIPS:
-    """Learned perceptual image patch similarity, version 0.1, linear heads included.
-
-    d = sum over layers of the mean over places of w_l . (f_l(x_hat) - f_l(x))^2, f_l unit-normalised
-    features. Images go in as [0, 1] and are scaled to [-1, 1] here. Nothing is downloaded: the backbone must
-    lie in the torch cache, `$TORCH_HOME/hub/checkpoints`; it is loaded once per process.
+    """Learned perceptual image patch similarity of one picture; see `lpips` for the equation.
 
     Args:
         backbone: "squeeze" (SqueezeNet 1.1, fastest), "alex" (AlexNet, the authors' choice for evaluation) or
             "vgg" (VGG-16, slow on a CPU).
+        device: Where the network runs, such as "cpu" or "cuda"; pictures are moved there. No part of the
+            definition of the metric.
 
     Raises:
-        MissingWeights: At the first call, where the backbone's file is absent or damaged.
+        InvalidOption: An unknown backbone, or a device that is not there.
 
     Reference:
         Zhang, Isola, Efros, Shechtman and Wang, The unreasonable effectiveness of deep features as a
@@ -50,39 +79,48 @@ class LPIPS:
     """
 
     backbone: Backbone
+    device: str = field(default="cpu", compare=False)
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONE_FILES:
             raise InvalidOption(
                 f"LPIPS backbone {self.backbone!r}: choose one of {', '.join(BACKBONE_FILES)}"
             )
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise InvalidOption(f"{self.name} on device {self.device!r}: {reason_of(error)}") from None
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise InvalidOption(f"{self.name} on device {self.device}: there is no GPU here; choose cpu")
 
     @property
     def name(self) -> str:
-        """Column of the records."""
+        """Name of the column in the records."""
         return f"lpips_{self.backbone}"
 
     @property
+    def unit(self) -> str:
+        """No unit."""
+        return ""
+
+    @property
     def higher_is_better(self) -> bool:
-        """A distance; 0 for identical images."""
+        """False: a distance, 0 for identical pictures."""
         return False
 
-    @property
-    def needs(self) -> str:
-        """The backbone's file in the torch cache."""
-        return f"{BACKBONE_FILES[self.backbone]} in {checkpoint_folder()}"
+    def fits(self, shape: object) -> bool:
+        """Whether a shape is that of a picture with sides of at least 32 pixels."""
+        return fits_picture(shape, LPIPS_SIDE)
 
-    @property
-    def min_side(self) -> int:
-        """Below it the backbones' pooling layers have nothing left to pool."""
-        return 32
+    @torch.no_grad()
+    def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
+        """Values of several pictures at once, on `device`; see `lpips`."""
+        return lpips(x_hat.to(self.device), x.to(self.device), self.backbone)
 
-    def __call__(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """LPIPS, at least 0."""
-        check_pair(x_hat, x, self.min_side, self.name)
-        network = lpips_network(self.backbone, x_hat.device)
-        with torch.no_grad():
-            return network(x_hat.float() * 2 - 1, x.float() * 2 - 1).flatten()
+    def __call__(self, x_hat: Picture, x: Picture) -> float:
+        """Value of one picture; see `lpips`."""
+        check_one(x_hat, x, self.name)
+        return self.batch(x_hat, x).item()
 
 
 def checkpoint_folder() -> Path:
@@ -137,35 +175,74 @@ BAND_STD, REST_STD = (
 SEED = 2018  # of places and directions: part of the definition, so never taken from an experiment
 
 
-@dataclass(frozen=True)
-class SlicedWasserstein:
-    """Sliced Wasserstein distance between the multi-scale patch distributions of an image and its original.
+PATCHES, DIRECTIONS = 512, 128
+
+
+def sliced_wasserstein(
+    x_hat: Image, x: Reference, patches: int = PATCHES, directions: int = DIRECTIONS
+) -> Float[Tensor, " batch"]:
+    """Sliced Wasserstein distance between the multi-scale patches of each picture and of its original.
 
     swd = 1000 mean over levels and directions u of W1({u . p_hat}, {u . p}), where p runs over 7x7x3 patches
     of one level of the Laplacian pyramid (5-tap binomial filter, halved down to sides of 16, low-pass rest
     last) and u over random unit vectors. Bands are divided by 0.05 and the rest by 0.2, their strength in
     photographs.
 
-    It asks whether the received image is made of the right textures and colours, at any place; it does not
+    It asks whether the received picture is made of the right textures and colours, at any place; it does not
     ask whether they are where they were, so it is a perception measure to be read beside a distortion
     measure. Another choice of places moves a value by about 3 %.
 
-    Departures from the paper, where whole sets are compared: patches of one image are compared with patches
+    Departures from the paper, where whole sets are compared: patches of one picture are compared with patches
     of its original at the same places, the places and directions are fixed (seed 2018), and levels are
     divided by constants instead of the sets' own mean and deviation, which would divide away a uniform loss
     of detail.
 
     Args:
+        x_hat: Received pictures [batch, 3, height, width] in [0, 1], sides of at least 7 pixels.
+        x: Originals of the same shape, or one original for all.
         patches: Patches per level, drawn with replacement.
         directions: Random directions.
+
+    Returns:
+        Distance times 1000, at least 0, one value per picture; 0 for identical pictures.
+
+    Raises:
+        InvalidSource: Not pictures in [0, 1], not of one shape, or too small.
+
+    Reference:
+        Karras, Aila, Laine and Lehtinen, Progressive growing of GANs, ICLR 2018, section 5. Rabin, Peyre,
+        Delon and Bernot, Wasserstein barycenter and its application to texture mixing, SSVM 2011.
+
+    Example:
+        >>> x = torch.linspace(0, 1, 3 * 16 * 16).reshape(1, 3, 16, 16)
+        >>> sliced_wasserstein(0.5 * x, x).round()
+        tensor([1098.])
+    """
+    x_hat, x = check_pair(x_hat, x, PATCH, "swd")
+    levels = zip(
+        project_patches(x_hat, patches, directions), project_patches(x, patches, directions), strict=True
+    )
+    return 1000 * torch.stack([wasserstein_1d(a, b).mean(dim=-1) for a, b in levels]).mean(dim=0)
+
+
+@dataclass(frozen=True)
+class SlicedWasserstein:
+    """Sliced Wasserstein distance of one picture; see `sliced_wasserstein` for the equation.
+
+    Args:
+        patches: Patches per level, drawn with replacement.
+        directions: Random directions.
+
+    Raises:
+        InvalidOption: No patches, or no directions.
 
     Reference:
         Karras, Aila, Laine and Lehtinen, Progressive growing of GANs, ICLR 2018, section 5. Rabin, Peyre,
         Delon and Bernot, Wasserstein barycenter and its application to texture mixing, SSVM 2011.
     """
 
-    patches: int = 512
-    directions: int = 128
+    patches: int = PATCHES
+    directions: int = DIRECTIONS
 
     def __post_init__(self) -> None:
         if min(self.patches, self.directions) < 1:
@@ -175,39 +252,31 @@ class SlicedWasserstein:
 
     @property
     def name(self) -> str:
-        """Column of the records."""
+        """Name of the column in the records."""
         return "swd"
 
     @property
-    def higher_is_better(self) -> bool:
-        """A distance; 0 for identical images."""
-        return False
-
-    @property
-    def needs(self) -> str:
-        """Nothing."""
+    def unit(self) -> str:
+        """No unit; values are multiplied by 1000."""
         return ""
 
     @property
-    def min_side(self) -> int:
-        """One patch."""
-        return PATCH
+    def higher_is_better(self) -> bool:
+        """False: a distance, 0 for identical pictures."""
+        return False
 
-    def __call__(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Distance of each item, times 1000."""
-        check_pair(x_hat, x, self.min_side, self.name)
-        levels = zip(self.project(x_hat), self.project(x), strict=True)
-        return 1000 * torch.stack([wasserstein_1d(a, b).mean(dim=-1) for a, b in levels]).mean(dim=0)
+    def fits(self, shape: object) -> bool:
+        """Whether a shape is that of a picture with room for one patch, 7x7 pixels."""
+        return fits_picture(shape, PATCH)
 
-    def project(self, x: Image) -> list[Float[Tensor, "b patches directions"]]:
-        """Patches of every level, finest first, seen along the random directions."""
-        u = unit_vectors(self.directions, 3 * PATCH**2, x.dtype, x.device)
-        levels = laplacian_pyramid(x)
-        scales = [BAND_STD] * (len(levels) - 1) + [REST_STD]
-        return [
-            take_patches(level, self.patches) @ u.T / scale
-            for level, scale in zip(levels, scales, strict=True)
-        ]
+    def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
+        """Values of several pictures at once; see `sliced_wasserstein`."""
+        return sliced_wasserstein(x_hat, x, self.patches, self.directions)
+
+    def __call__(self, x_hat: Picture, x: Picture) -> float:
+        """Value of one picture; see `sliced_wasserstein`."""
+        check_one(x_hat, x, self.name)
+        return self.batch(x_hat, x).item()
 
 
 class SetSlicedWasserstein:
@@ -237,15 +306,13 @@ class SetSlicedWasserstein:
         """A distance; 0 for identical sets."""
         return False
 
-    @property
-    def needs(self) -> str:
-        """Nothing."""
-        return ""
-
     def update(self, x_hat: Image, x: Image) -> None:
         """Add received images and their originals; images of one set must have equally many levels."""
-        check_pair(x_hat, x, self._item.min_side, self.name)
-        received, originals = self._item.project(x_hat), self._item.project(x.expand_as(x_hat))
+        x_hat, x = check_pair(x_hat, x, PATCH, self.name)
+        received, originals = (
+            project_patches(each, self._item.patches, self._item.directions)
+            for each in (x_hat, x.expand_as(x_hat))
+        )
         if self._received and len(received) != len(self._received[0]):
             raise InvalidSource(
                 f"{self.name}: image of {x.shape[3]}x{x.shape[2]} has {len(received)} levels, the set has "
@@ -262,6 +329,23 @@ class SetSlicedWasserstein:
         originals = [torch.cat(level) for level in zip(*self._originals, strict=True)]
         distances = [wasserstein_1d(a, b).mean() for a, b in zip(received, originals, strict=True)]
         return 1000 * torch.stack(distances).mean().item()
+
+
+def project_patches(x: Image, patches: int, directions: int) -> list[Float[Tensor, "b patches directions"]]:
+    """Patches of every level of a Laplacian pyramid, seen along random directions.
+
+    Args:
+        x: Pictures [batch, 3, height, width], sides of at least 7 pixels.
+        patches: Patches per level.
+        directions: Random directions, the same ones for every picture.
+
+    Returns:
+        Projections of every level, finest first, in units of that level's strength in photographs.
+    """
+    u = unit_vectors(directions, 3 * PATCH**2, x.dtype, x.device)
+    levels = laplacian_pyramid(x)
+    scales = [BAND_STD] * (len(levels) - 1) + [REST_STD]
+    return [take_patches(level, patches) @ u.T / scale for level, scale in zip(levels, scales, strict=True)]
 
 
 def wasserstein_1d(a: Float[Tensor, "*b n d"], b: Float[Tensor, "*#b n d"]) -> Float[Tensor, "*b d"]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.metric import check_pair
-from semcom.metrics.perceptual import DAMAGE, checkpoint_folder, require_checkpoint
+from semcom.metrics.perceptual import DAMAGE, require_checkpoint
 from semcom.sources import Image
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the name torch-fidelity looks for
@@ -55,11 +55,6 @@ class FID:
     def higher_is_better(self) -> bool:
         """A distance."""
         return False
-
-    @property
-    def needs(self) -> str:
-        """Inception's file in the torch cache."""
-        return f"{INCEPTION_FILE} in {checkpoint_folder()}"
 
     def update(self, x_hat: Image, x: Image) -> None:
         """Add received images and their originals."""
@@ -116,11 +111,6 @@ class KID:
     def higher_is_better(self) -> bool:
         """A distance."""
         return False
-
-    @property
-    def needs(self) -> str:
-        """Inception's file in the torch cache."""
-        return f"{INCEPTION_FILE} in {checkpoint_folder()}"
 
     def update(self, x_hat: Image, x: Image) -> None:
         """Add received images and their originals."""

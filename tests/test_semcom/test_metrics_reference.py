@@ -9,7 +9,19 @@ import torch
 from torch import nn
 
 from semcom.errors import InvalidOption, MissingWeights
-from semcom.metrics import FID, KID, LPIPS, MSSSIM, PSNR, SSIM, SetSlicedWasserstein, SlicedWasserstein
+from semcom.metrics import (
+    BLEU,
+    FID,
+    KID,
+    LPIPS,
+    MSSSIM,
+    PSNR,
+    SSIM,
+    CharacterErrorRate,
+    SetSlicedWasserstein,
+    SlicedWasserstein,
+    WordErrorRate,
+)
 from semcom.metrics import available_metrics as available
 from semcom.metrics.distortion import SCALE_WEIGHTS, scale_weights
 from semcom.metrics.perceptual import laplacian_pyramid, take_patches, unit_vectors, wasserstein_1d
@@ -41,13 +53,13 @@ def test_psnr_equals_scikit_image(photo, kind):
 
     x_hat = damaged(photo, kind)
     expected = peak_signal_noise_ratio(photo.double().numpy(), x_hat.double().numpy(), data_range=1)
-    assert PSNR()(x_hat, photo).item() == pytest.approx(expected, abs=1e-4)
+    assert PSNR()(x_hat, photo) == pytest.approx(expected, abs=1e-4)
 
 
 def test_psnr_of_a_set_is_the_mean_of_psnrs():
     x = torch.full((2, 3, 4, 4), 0.5)
     x_hat = x + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)
-    assert PSNR()(x_hat, x).mean().item() == pytest.approx(30.0, abs=1e-3)
+    assert PSNR().batch(x_hat, x).mean().item() == pytest.approx(30.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,7 +77,7 @@ def test_ssim_equals_scikit_image(photo, kind, height, width):
         data_range=1,
         channel_axis=0,
     )
-    assert SSIM()(x_hat, x).item() == pytest.approx(expected, abs=1e-4)
+    assert SSIM()(x_hat, x) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,7 +86,7 @@ def test_ms_ssim_equals_pytorch_msssim(photo, kind):
 
     x_hat = damaged(photo, kind)
     expected = ms_ssim(x_hat, photo, data_range=1.0).item()
-    assert MSSSIM()(x_hat, photo).item() == pytest.approx(expected, abs=1e-4)
+    assert MSSSIM()(x_hat, photo) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,7 +96,7 @@ def test_ms_ssim_of_odd_sizes_drops_the_odd_line(photo, kind):
 
     x = photo[:, :, :237, :351]
     x_hat = damaged(x, kind)
-    ours = MSSSIM()(x_hat, x).item()
+    ours = MSSSIM()(x_hat, x)
     window = _fspecial_gauss_1d(11, 1.5).repeat(3, 1, 1, 1)
     product = torch.ones(1, 3)
     for scale, weight in enumerate(SCALE_WEIGHTS):
@@ -111,14 +123,12 @@ def test_ms_ssim_scales_of_small_images(side, scales):
 def test_ms_ssim_of_one_scale_is_ssim_and_one_pixel_has_a_value(photo):
     x = photo[:, :, :21, :40]
     per_color = [SSIM()(damaged(x, "noise")[:, [c] * 3], x[:, [c] * 3]) for c in range(3)]
-    assert MSSSIM()(damaged(x, "noise"), x).item() == pytest.approx(
-        torch.stack(per_color).mean().item(), abs=1e-6
-    )
+    assert MSSSIM()(damaged(x, "noise"), x) == pytest.approx(np.mean(per_color), abs=1e-6)
     # One pixel: no contrast, so what is left is luminance, (2ab + C1) / (a^2 + b^2 + C1).
     a, b = 0.5, 0.25
     ones = torch.ones(1, 3, 1, 1)
     expected = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
-    assert MSSSIM()(a * ones, b * ones).item() == pytest.approx(expected, abs=1e-6)
+    assert MSSSIM()(a * ones, b * ones) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -131,7 +141,63 @@ def test_lpips_equals_torchmetrics(photo, kind):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = learned_perceptual_image_patch_similarity(x_hat, photo, net_type="squeeze", normalize=True)
-    assert LPIPS("squeeze")(x_hat, photo).item() == pytest.approx(expected.item(), abs=1e-4)
+    assert LPIPS("squeeze")(x_hat, photo) == pytest.approx(expected.item(), abs=1e-4)
+
+
+# Texts
+
+SENTENCE = (
+    'The "quick" brown fox - it jumped over 12.5 lazy dogs, and then over 3,000 more; '
+    "nobody (not even the dogs) objected: they slept. Größe 7, 20 % faster than A/B tests!"
+)
+
+
+def altered(text, share, seed):
+    """Some characters become others, some words go, some come twice."""
+    rng = np.random.default_rng(seed)
+    characters = [rng.choice(list("etaoin .,9")) if rng.random() < share else c for c in text]
+    words = "".join(characters).split(" ")
+    kept = [word for word in words for _ in range(rng.choice(3, p=[share / 2, 1 - share, share / 2]))]
+    return " ".join(kept)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_error_rates_equal_torchmetrics(share, seed):
+    from torchmetrics.functional.text import char_error_rate, word_error_rate
+
+    x_hat = altered(SENTENCE, share, seed).strip()  # around the text white space does not count here
+    assert WordErrorRate()(x_hat, SENTENCE) == pytest.approx(
+        word_error_rate(x_hat, SENTENCE).item(), abs=1e-6
+    )
+    assert CharacterErrorRate()(x_hat, SENTENCE) == pytest.approx(
+        char_error_rate(x_hat, SENTENCE).item(), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.03])
+@pytest.mark.parametrize("seed", range(4))
+def test_bleu_equals_torchmetrics(share, seed):
+    """Where n-grams of every length are common to both, so that nothing is smoothed."""
+    from torchmetrics.functional.text import sacre_bleu_score
+
+    x_hat = altered(SENTENCE, share, seed)
+    expected = 100 * sacre_bleu_score([x_hat], [[SENTENCE]]).item()
+    assert expected > 0
+    assert BLEU()(x_hat, SENTENCE) == pytest.approx(expected, abs=1e-3)
+
+
+def test_short_texts_are_compared_by_the_n_grams_they_have():
+    """Two of three words, one of two pairs, no triple of one, which smoothing counts as half a one."""
+    expected = 100 * (2 / 3 * 1 / 2 * 1 / 2) ** (1 / 3)
+    assert BLEU()("a b d", "a b c") == pytest.approx(expected)
+    assert BLEU()("a b", "a b c d") == pytest.approx(100 * math.exp(1 - 4 / 2))
+
+
+def test_error_rates_count_edits():
+    """kitten, sitting: two substitutions and an insertion, the usual example of Levenshtein distance."""
+    assert CharacterErrorRate()("sitting", "kitten") == pytest.approx(3 / 6)
+    assert WordErrorRate()("sitting in a box", "kitten in the box") == pytest.approx(2 / 4)
 
 
 # Sliced Wasserstein
@@ -209,7 +275,7 @@ def test_swd_of_constant_images_is_that_of_points():
     u = unit_vectors(metric.directions, 147, torch.float32, torch.device("cpu"))
     expected = 1000 * c * u.sum(dim=1).abs().mean().item() / 0.2 / 3  # three levels of a 64x64 image
     x = torch.full((1, 3, 64, 64), 0.4)
-    assert metric(x + c, x).item() == pytest.approx(expected, rel=1e-4)
+    assert metric(x + c, x) == pytest.approx(expected, rel=1e-4)
 
 
 def test_swd_grows_with_blur_and_forgives_a_shift(photo):
@@ -218,16 +284,16 @@ def test_swd_grows_with_blur_and_forgives_a_shift(photo):
         nn.functional.avg_pool2d(nn.functional.pad(photo, (r, r, r, r), mode="reflect"), 2 * r + 1, 1)
         for r in (1, 2, 4, 8)
     ]
-    values = [metric(x_hat.clamp(0, 1), photo).item() for x_hat in box]
+    values = [metric(x_hat.clamp(0, 1), photo) for x_hat in box]
     assert values == sorted(values)
     shifted = photo.roll((5, 5), dims=(2, 3))
     assert PSNR()(shifted, photo) < PSNR()(box[1].clamp(0, 1), photo)
-    assert metric(shifted, photo).item() < values[1]
+    assert metric(shifted, photo) < values[1]
 
 
 def test_swd_is_symmetric(photo):
     metric, x_hat = SlicedWasserstein(), damaged(photo, "blur")
-    assert metric(photo, x_hat).item() == pytest.approx(metric(x_hat, photo).item(), rel=1e-5)
+    assert metric(photo, x_hat) == pytest.approx(metric(x_hat, photo), rel=1e-5)
 
 
 def test_set_form_pools_patches_over_images(photo):
@@ -236,11 +302,11 @@ def test_set_form_pools_patches_over_images(photo):
     swapped = SetSlicedWasserstein()
     swapped.update(torch.cat((a, b)), torch.cat((b, a)))
     assert swapped.compute() == pytest.approx(0, abs=1e-4)
-    assert SlicedWasserstein()(a, b).item() > 10
+    assert SlicedWasserstein()(a, b) > 10
 
     one = SetSlicedWasserstein(patches=512)
     one.update(damaged(a, "noise"), a)
-    assert one.compute() == pytest.approx(SlicedWasserstein()(damaged(a, "noise"), a).item(), rel=1e-5)
+    assert one.compute() == pytest.approx(SlicedWasserstein()(damaged(a, "noise"), a), rel=1e-5)
 
     with pytest.raises(InvalidOption, match="empty"):
         SetSlicedWasserstein().compute()
