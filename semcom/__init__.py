@@ -8,25 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semcom.budget import Budget
-    from semcom.data import Item, load_folder, load_image, sample_photos
+    from semcom.data import load, load_folder, load_image, sample_photos
+    from semcom.modalities import Item
+    from semcom.observation import Observation
     from semcom.results import Record, ResultStore
     from semcom.scheme import Outcome, Scheme
+    from semcom.sending import Sending, send
     from semcom.sweep import Sweep, run
-    from semcom.transmission import Observation
 
 _HOMES = {
     "Budget": "semcom.budget",
-    "Item": "semcom.data",
-    "Observation": "semcom.transmission",
+    "Item": "semcom.modalities",
+    "Observation": "semcom.observation",
     "Outcome": "semcom.scheme",
     "Record": "semcom.results",
     "ResultStore": "semcom.results",
     "Scheme": "semcom.scheme",
+    "Sending": "semcom.sending",
     "Sweep": "semcom.sweep",
+    "load": "semcom.data",
     "load_folder": "semcom.data",
     "load_image": "semcom.data",
     "run": "semcom.sweep",
     "sample_photos": "semcom.data",
+    "send": "semcom.sending",
 }
 
 __all__ = [
@@ -37,11 +42,14 @@ __all__ = [
     "Record",
     "ResultStore",
     "Scheme",
+    "Sending",
     "Sweep",
+    "load",
     "load_folder",
     "load_image",
     "run",
     "sample_photos",
+    "send",
 ]
 
 

@@ -6,6 +6,8 @@ from fractions import Fraction
 
 from semcom.errors import InvalidOption
 
+MAX_RHO = 1000  # a text has some 20 to 40 channel uses per word; more is a typing error
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -50,7 +52,7 @@ def parse_rho(rho: float | int | str | Fraction) -> Fraction:
     A number that differs from that fraction by more than a millionth part is taken as it is.
 
     Raises:
-        InvalidOption: Not a finite number above 0 and at most 10.
+        InvalidOption: Not a finite number above 0 and at most 1000.
     """
     try:
         # by way of float: the exact value of 1e99999999 has as many digits
@@ -59,8 +61,8 @@ def parse_rho(rho: float | int | str | Fraction) -> Fraction:
         raise InvalidOption(f"rho of {rho!r} is not a number; write it like 1/48 or 0.02") from None
     simple = given.limit_denominator(10**6)
     value = simple if "/" not in str(rho) and abs(simple - given) < given / 10**6 else given
-    if not 0 < value <= 10:
-        raise InvalidOption(f"rho of {rho} is outside (0, 10]; write it like 1/48 or 0.02")
+    if not 0 < value <= MAX_RHO:
+        raise InvalidOption(f"rho of {rho} is outside (0, {MAX_RHO}]; write it like 1/48 or 0.02")
     return value
 
 

@@ -83,13 +83,13 @@ class Sweep:
         for item, scheme in product(self.items, self.schemes):
             if scheme.modality.name != item.modality.name:
                 raise InvalidOption(
-                    f"{scheme.name} sends {scheme.modality.name} items, and {item.id} is a {item.modality.name}; "
-                    "sweep items of one modality with schemes for it"
+                    f"{scheme.name} sends {scheme.modality.name} items, and {item.id} is a "
+                    f"{item.modality.name}; sweep items of one modality with schemes for it"
                 )
         for item in self.items:
             first: dict[Budget, Rho] = {}
             for rho in self.rho:
-                budget = _budget(item, rho)
+                _, budget = budget_of(item, rho)
                 if budget in first:
                     raise InvalidOption(
                         f"rho {first[budget]} and {rho} both give {item.id} {budget.channel_uses} channel "
@@ -238,7 +238,7 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
         shape = item.modality.shape(item.x)
         metrics = tuple(metric for metric in sweep.metrics if metric.fits(shape))
         for scheme, channel, rho, seed in product(sweep.schemes, sweep.channels, sweep.rho, sweep.seeds):
-            ratio, budget = float(parse_rho(rho)), _budget(item, rho)
+            ratio, budget = budget_of(item, rho)
             point = (scheme.name, prints[scheme.name], channel, item.id, item.modality, ratio, budget, seed)
             batch = Batch(*point, snr_db=(), metrics=metrics)
             todo = tuple(snr for snr in map(float, sweep.snr_db) if missing(batch, snr))
@@ -305,12 +305,12 @@ def _jobs(batches: Sequence[Batch], workers: int) -> tuple[Job, ...]:
     return tuple(Job(tuple(group)) for _, group in groupby(batches, lambda b: (b.item, b.scheme)))
 
 
-_Measured = dict[bytes, dict[str, float]]
+Measured = dict[bytes, dict[str, float]]
 """Metrics of one item by the digest of what is shown: digital schemes deliver few different pictures."""
 
 
 def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record, ...]]:
-    known: _Measured = {}
+    known: Measured = {}
     item: Item[Any] = things[job.passing[0]]
     for _, group in groupby(job.batches, lambda b: (b.scheme, b.channel.name, b.budget)):
         batches = tuple(group)
@@ -318,17 +318,37 @@ def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record,
         preparations = Preparations()
         for batch in batches:
             with _named(batch):
-                yield _transmit(batch, scheme, item, preparations, known, keep)
+                sent = send_batch(batch, scheme, item, preparations, known)
+                if keep is not None:
+                    for outcome, record in sent:
+                        path = kept_path(keep, record.scheme, record.key, item.modality.saved_suffix)
+                        _keep(item.modality, outcome.x_hat, path)
+                yield tuple(record for _, record in sent)
 
 
-def _transmit(
+def send_batch(
     batch: Batch,
     scheme: Scheme[Any],
     item: Item[Any],
     preparations: Preparations,
-    known: _Measured,
-    keep: Path | None,
-) -> tuple[Record, ...]:
+    known: Measured,
+) -> list[tuple[Outcome[Any], Record]]:
+    """Send an item at all SNRs of a batch, and measure what is shown.
+
+    Args:
+        batch: What to do.
+        scheme: The scheme of that name.
+        item: The item of that id.
+        preparations: What the transmitter has made of this item for this channel and budget before.
+        known: Metrics of this item that are known already; new ones are added.
+
+    Returns:
+        Outcome and record per SNR.
+
+    Raises:
+        FaultyMetric: A metric returned NaN, infinity or no number.
+        SemcomError: What the scheme raised.
+    """
     before, start = preparations.total_seconds(), time.perf_counter()
     outcomes = scheme.transmit(
         item.x,
@@ -339,18 +359,12 @@ def _transmit(
         preparations,
     )
     delivering = time.perf_counter() - start - (preparations.total_seconds() - before)
-    records: list[Record] = []
+    sent: list[tuple[Outcome[Any], Record]] = []
     for snr_db, outcome in zip(batch.snr_db, outcomes, strict=True):
         seconds = preparations.seconds(snr_db), delivering / len(outcomes)
         numbers = _numbers(batch, scheme, item, snr_db, outcome, known)
-        records.append(_record(batch, snr_db, outcome, seconds, numbers))
-        if keep is not None:
-            _keep(
-                item.modality,
-                outcome.x_hat,
-                kept_path(keep, batch.scheme, batch.key(snr_db), item.modality.saved_suffix),
-            )
-    return tuple(records)
+        sent.append((outcome, _record(batch, snr_db, outcome, seconds, numbers)))
+    return sent
 
 
 def _record(
@@ -384,7 +398,7 @@ def _record(
 
 @torch.no_grad()
 def _numbers(
-    batch: Batch, scheme: Scheme[Any], item: Item[Any], snr_db: float, outcome: Outcome[Any], known: _Measured
+    batch: Batch, scheme: Scheme[Any], item: Item[Any], snr_db: float, outcome: Outcome[Any], known: Measured
 ) -> dict[str, float]:
     """Metrics of what is shown, and what the scheme says of it."""
     digest = hashlib.blake2b(pickle.dumps(outcome.x_hat), digest_size=16).digest()
@@ -431,9 +445,21 @@ def _named(batch: Batch) -> Iterator[None]:
         raise SweepError(f"{batch.label}: {reason}") from error
 
 
-def _budget(item: Item[Any], rho: Rho) -> Budget:
+def budget_of(item: Item[Any], rho: Rho) -> tuple[float, Budget]:
+    """Channel uses that a bandwidth ratio gives an item.
+
+    Args:
+        item: The item.
+        rho: Channel uses per source value.
+
+    Returns:
+        The ratio as a number, and the budget.
+
+    Raises:
+        InvalidOption: No number, out of range, or less than one channel use.
+    """
     try:
-        return Budget.from_rho(rho, item.modality.dims(item.x))
+        return float(parse_rho(rho)), Budget.from_rho(rho, item.modality.dims(item.x))
     except InvalidOption as error:
         raise InvalidOption(f"{item.id} at rho {rho}: {error}") from None
 

@@ -1,0 +1,28 @@
+"""Names to objects: the only place where a string becomes a channel, a codec, a scheme, a receiver or a metric.
+
+One grammar per module. `package.module:NAME` stands for a ready object wherever a name does.
+"""
+
+from semcom.names.channels import channel, channels
+from semcom.names.codecs import codec
+from semcom.names.metrics import default_metrics, metric
+from semcom.names.parser import Listed
+from semcom.names.receivers import prior, receiver
+from semcom.names.schemes import DEFAULT_SCHEMES, plain, refined, scheme, schemes, with_codec
+
+__all__ = [
+    "DEFAULT_SCHEMES",
+    "Listed",
+    "channel",
+    "channels",
+    "codec",
+    "default_metrics",
+    "metric",
+    "plain",
+    "prior",
+    "receiver",
+    "refined",
+    "scheme",
+    "schemes",
+    "with_codec",
+]

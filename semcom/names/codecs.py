@@ -1,0 +1,64 @@
+"""Grammar of source codecs: elementary streams ("avif", "x265", "zlib"), whole files ("avif-file"), and imported ones."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
+
+from semcom import zoo
+from semcom.codecs import CODECS, Memo, SourceCodec
+from semcom.codecs.clip import FrameByFrame
+from semcom.codecs.hyperprior import MeanScaleHyperprior
+from semcom.codecs.learned import LearnedCodec
+from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
+from semcom.errors import UnknownName
+from semcom.names.parser import IMPORTED, closest, imported
+
+MEMBERS = ("name", "encode", "decode")
+
+STILL: dict[str, Callable[[], SourceCodec[Any]]] = {
+    **{codec.name: lambda codec=codec: codec for codec in CODECS},
+    "learned": lambda: LearnedCodec(cast(MeanScaleHyperprior, zoo.load("learned"))),
+}
+"""Codecs of pictures, by name."""
+
+BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
+    "image": STILL,
+    "video": {
+        **{codec.name: lambda codec=codec: codec for codec in CLIP_CODECS},
+        **{name: lambda make=make: FrameByFrame(make()) for name, make in STILL.items()},
+    },
+    "text": {codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},
+}
+"""Codecs by modality and name; those of pictures code clips frame by frame."""
+
+
+@cache
+def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
+    """The codec of a name: elementary stream ("avif", "learned"), whole file ("avif-file"), or imported.
+
+    Codecs of pictures come in a `Memo` that all schemes of this process share, so that each image is encoded
+    once for all.
+
+    Args:
+        name: The name, or `package.module:NAME`.
+        modality: What is coded: "image", "video", "text", or the name of a modality of yours.
+
+    Returns:
+        The codec.
+
+    Raises:
+        UnknownName: No such codec of that modality.
+        InvalidOption: The imported object is not a codec.
+        MissingWeights: The network of the learned codec is absent or damaged.
+    """
+    if IMPORTED.fullmatch(name):
+        found: SourceCodec[Any] = imported(name, "codec", MEMBERS)
+    else:
+        known = BY_MODALITY.get(modality, {})
+        if name not in known:
+            others = [other for other, codecs in BY_MODALITY.items() if name in codecs]
+            why = f"; it codes {' and '.join(others)}" if others else closest(name, known)
+            there = ", ".join(known) or "only imported ones, package.module:NAME"
+            raise UnknownName(f"no codec called {name!r} for {modality}{why}; there are {there}")
+        found = known[name]()
+    return Memo(found) if modality == "image" else found

@@ -1,0 +1,293 @@
+"""Grammar of schemes: `source+link[+receiver]` ("avif+ldpc:csit-average+ddrm:8"), joint codes, hybrids.
+
+The transmitter's channel knowledge stands behind a colon; joint codes have no link, and without a receiver
+what arrives is shown. The parts of a hybrid stand behind colons ("hybrid:avif:mcs9:softcast:0.4").
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+from channels.link import IdealLink
+from channels.mcs import MCS_TABLE
+from semcom import zoo
+from semcom.analog import Analog
+from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
+from semcom.errors import InvalidOption, UnknownName
+from semcom.hybrid import Hybrid
+from semcom.jscc.bank import Bank
+from semcom.jscc.adaptive import AdaptiveDeepJSCC
+from semcom.jscc.jscc import DeepJSCC
+from semcom.jscc.refinement import DecoderRefinement
+from semcom.jscc.softcast import SoftCast
+from semcom.modalities import IMAGE, Modality
+from semcom.names.codecs import BY_MODALITY, STILL, codec
+from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
+from semcom.names.receivers import METHODS, NEEDS, UNSHIPPED, receiver
+from semcom.receivers import Direct
+from semcom.reduced import Reduced, ReducedAtLowRate
+from semcom.scheme import Receiver, Scheme
+from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
+from semcom.transmission import Genie, Transmission
+
+MEMBERS = ("name", "transmission", "receiver", "modality", "transmit")
+DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
+ALIASES = {"envelope": "envelope:csit-average"}
+DEFAULT_SCHEMES = {"image": "avif+ldpc", "video": "x265+ldpc", "text": "zlib+ldpc"}
+"""The scheme that is taken if none is named, by modality."""
+
+ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")  # of a hybrid
+HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
+HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # defaults
+
+SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any] | Genie[Any]]]] = {
+    "envelope:csit-average": (
+        "best codec, modulation and code rate per SNR and rho, frozen on validation photographs",
+        lambda device: Envelope(
+            tuple(map(codec, sorted({choice.codec for choice in shipped_choices()}))), shipped_choices()
+        ),
+    ),
+    "genie-envelope": (
+        "the same chosen per image after the fact: a bound",
+        lambda device: GenieEnvelope((codec("hevc-intra"),)),
+    ),
+    "softcast": (
+        "DCT coefficients with allotted power, straight to symbols, LMMSE at the receiver",
+        lambda device: SoftCast(),
+    ),
+    "softcast:csit-average": (
+        "softcast whose power allocation knows the average SNR",
+        lambda device: SoftCast(csit="average"),
+    ),
+    "deepjscc": (
+        "one DeepJSCC for all SNRs and bandwidths, nested, that starts where linear coding ends",
+        lambda device: _deepjscc(device),
+    ),
+    "deepjscc:csit-average": (
+        "deepjscc whose encoder knows the average SNR",
+        lambda device: replace(_deepjscc(device), csit="average"),
+    ),
+    "deepjscc-perceptual": (
+        "deepjscc, the same symbols, whose receiver is tuned to look like the picture (LPIPS)",
+        lambda device: Analog(_perceptual(device), device=device),
+    ),
+    "deepjscc-range": (
+        "deepjscc of the means of 2x2 pixels, for a receiver that fills in the rest (Yilmaz et al.)",
+        lambda device: Reduced(_deepjscc(device)),
+    ),
+    "deepjscc-range4": (
+        "the same of 4x4 pixels",
+        lambda device: Reduced(_deepjscc(device), 4),
+    ),
+    "deepjscc-range-by-rho": (
+        "the same of 4x4 pixels up to rho = 1/384, the whole picture above, for a receiver with a prior",
+        lambda device: ReducedAtLowRate(_deepjscc(device)),
+    ),
+    "deepjscc-2019": (
+        "the reference DeepJSCC of Bourtsoulatze et al.",
+        lambda device: Analog(_bank("deepjscc-2019", DEEPJSCC_2019, device), device=device),
+    ),
+}
+"""Transmissions of pictures that have a name of their own, made for a device."""
+
+
+def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> Scheme[Any]:
+    """The scheme of a name, under its canonical name: "avif+ldpc" is "avif+ldpc:csit-average".
+
+    Args:
+        name: The name, or `package.module:NAME`.
+        modality: What is sent.
+        device: Where its networks run ("cpu", "cuda").
+
+    Returns:
+        The scheme.
+
+    Raises:
+        UnknownName: No such scheme of that modality, no such codec, link, module or attribute.
+        InvalidOption: A parameter out of range, an imported object that is not a scheme, or one that has the
+            name of a scheme of this package.
+        MissingWeights: The network of a learned scheme is absent or damaged.
+    """
+    if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
+        return _checked(imported(name, "scheme", MEMBERS), name)
+    source, plus, last = name.rpartition("+")
+    if plus and last.split(":")[0] in METHODS:
+        if source.rpartition("+")[2].split(":")[0] in METHODS:
+            raise InvalidOption(f"scheme {name!r} has two receivers; name one, behind the last +")
+        return refined(scheme(source, modality, device), receiver(last, device=device))
+    transmission = _transmission(ALIASES.get(name, name), modality, device)
+    return Scheme(transmission.name, transmission, Direct(), modality)
+
+
+def refined(plain: Scheme[Any], receiver: Receiver[Any]) -> Scheme[Any]:
+    """The same transmission with another receiver.
+
+    Args:
+        plain: Any scheme.
+        receiver: The other receiver.
+
+    Returns:
+        A scheme named "transmission+receiver".
+    """
+    return replace(plain, name=f"{plain.transmission.name}+{receiver.name}", receiver=receiver)
+
+
+def plain(refined: Scheme[Any]) -> Scheme[Any]:
+    """The same transmission, of which what arrived is shown.
+
+    Args:
+        refined: Any scheme.
+
+    Returns:
+        A scheme with the name of the transmission.
+    """
+    return replace(refined, name=refined.transmission.name, receiver=Direct())
+
+
+def with_codec(name: str, codec: str) -> str:
+    """The name of a scheme with another codec in place of its own.
+
+    Args:
+        name: A name like "avif+ldpc".
+        codec: Name of the other codec; empty leaves the scheme as it is.
+
+    Returns:
+        The other name.
+
+    Raises:
+        InvalidOption: The scheme has no codec.
+    """
+    if not codec:
+        return name
+    _, _, link = name.partition("+")
+    if not link.startswith(("ldpc", "ideal")):
+        raise InvalidOption(
+            f"codec {codec}: scheme {name!r} has no codec to replace; take one like avif+ldpc"
+        )
+    return f"{codec}+{link}"
+
+
+def schemes() -> tuple[Listed, ...]:
+    """Names that work as they are, with one line each; more follow from the patterns."""
+    digital = [
+        Listed(
+            f"{name}+ldpc:csit-average", f"{name}, LDPC and QAM, modulation and code rate by the average SNR"
+        )
+        for name in STILL
+    ]
+    fixed = [
+        Listed(
+            f"avif+ldpc:mcs{row.index}",
+            f"avif, LDPC, {row.constellation.name}, code rate {row.code_rate:.2f}",
+        )
+        for row in MCS_TABLE
+    ]
+    ideal = [Listed("avif+ideal:csit-average", "avif over an error-free link at channel capacity: a bound")]
+    single = [Listed(name, about) for name, (about, _) in SCHEMES.items()]
+    generative = [
+        *(
+            Listed(f"{NEEDS.get(name, 'deepjscc')}+{name}:{usual}", about)
+            for name, (about, usual, _) in METHODS.items()
+            if name not in UNSHIPPED
+        ),
+        Listed("deepjscc-range+ddnm:100", "the system of Yilmaz et al.: block means by deepjscc, then ddnm"),
+        Listed("avif+ldpc:csit-average+ddrm:8", "a decoded AVIF picture, then ddrm"),
+        Listed("softcast+ddrm:8", "the symbols of softcast as evidence for ddrm"),
+    ]
+    hybrid = [
+        Listed(
+            ":".join(("hybrid", *HYBRID[:3])),
+            "bits for a coarse picture, analog symbols for what it lacks; hybrid for short",
+        ),
+        Listed("hybrid:avif:mcs9:softcast-residual:0.6", "softcast of what 60 % of the channel uses leave"),
+        Listed("hybrid:avif:mcs9:deepjscc", "deepjscc of the picture itself, fused by precision"),
+        Listed("hybrid:avif:mcs9:deepjscc:0.5:0:0.1", "deepjscc of the picture with noise (Niu et al.)"),
+    ]
+    return (*single, *hybrid, *generative, *digital, *ideal, *fixed)
+
+
+def _transmission(name: str, modality: Modality[Any], device: str) -> Transmission[Any] | Genie[Any]:
+    source, plus, link = name.partition("+")
+    pictures_only = name in SCHEMES or name.split(":")[0] == "hybrid"
+    if pictures_only and modality.name != IMAGE.name:
+        known = ", ".join(f"{codec}+ldpc" for codec in BY_MODALITY.get(modality.name, {}))
+        raise UnknownName(f"scheme {name!r} sends image items, not {modality.name}; for those there are {known}")
+    if name in SCHEMES:
+        return SCHEMES[name][1](device)
+    if pictures_only:
+        return _hybrid(name, device)
+    if plus:
+        return _separate(source, link, name, modality)
+    if name in BY_MODALITY.get(modality.name, {}):
+        raise UnknownName(f"scheme {name!r} is a codec without a link; did you mean {name}+ldpc?")
+    raise UnknownName(unknown("scheme", name, [listed.name for listed in schemes()]))
+
+
+def _checked(scheme: Scheme[Any], spec: str) -> Scheme[Any]:
+    """A scheme of the user's, unless it goes by the name of one of ours."""
+    known = {listed.name for listed in schemes()} | set(SCHEMES)
+    codecs = tuple(f"{codec}+" for codecs in BY_MODALITY.values() for codec in codecs)
+    if scheme.name in known or scheme.name.startswith((*codecs, "hybrid:")):
+        raise InvalidOption(
+            f"scheme {spec!r} calls itself {scheme.name}, which is a scheme of this package; "
+            "give it a name of its own"
+        )
+    return scheme
+
+
+def _deepjscc(device: str) -> Analog:
+    return Analog(cast(DeepJSCC, zoo.load("deepjscc", device)), device=device)
+
+
+def _perceptual(device: str) -> AdaptiveDeepJSCC:
+    network = cast(AdaptiveDeepJSCC, zoo.load("deepjscc", device))
+    network.decoder = cast(DecoderRefinement, zoo.load("deepjscc-perceptual", device))
+    return network
+
+
+def _bank(name: str, networks: tuple[str, ...], device: str) -> Bank:
+    return Bank(name, tuple(cast(DeepJSCC, zoo.load(network, device)) for network in networks))
+
+
+def _separate(
+    source: str, link: str, name: str, modality: Modality[Any]
+) -> Separate[Any] | GenieSeparate[Any]:
+    if link in ("ldpc", "ldpc:csit-average"):
+        return Separate(codec(source, modality.name), Adapted())
+    if link in ("ideal", "ideal:csit-average"):
+        return GenieSeparate(codec(source, modality.name), IdealLink())
+    fixed = re.fullmatch(r"ldpc:mcs(\d{1,4})", link)
+    if fixed:
+        return Separate(codec(source, modality.name), FixedMcs(int(fixed[1])))
+    raise UnknownName(
+        f"no link called {link!r} in scheme {name!r}; "
+        "there are ldpc:csit-average, ldpc:mcs<N>, ideal:csit-average"
+    )
+
+
+def _hybrid(name: str, device: str) -> Hybrid:
+    given = name.split(":")[1:]
+    spelled = (
+        f"scheme {name!r}: it is spelled {optional('hybrid', HYBRID_PARTS)}, "
+        "for instance hybrid:avif:mcs9:deepjscc:0.5"
+    )
+    if len(given) > len(HYBRID_PARTS):
+        raise InvalidOption(spelled)
+    source, link, analog, *numbers = (
+        part or usual for part, usual in zip((*given, *HYBRID[len(given) :]), HYBRID, strict=True)
+    )
+    try:
+        share, power_db, noise = map(float, numbers)
+    except ValueError:
+        raise InvalidOption(spelled) from None
+    if analog not in ANALOG_PARTS:
+        raise UnknownName(
+            f"no analog part called {analog!r} of {name!r}; there are {', '.join(ANALOG_PARTS)}"
+        )
+    digital = _separate(source, f"ldpc:{link}", name, IMAGE)
+    if not isinstance(digital, Separate):
+        raise InvalidOption(f"{spelled}; its link is csit-average or mcs<N>")
+    target = "residual" if analog.endswith("-residual") else "picture"
+    transmission = cast(Transmission[Any], SCHEMES[analog.removesuffix("-residual")][1](device))
+    return Hybrid(digital, transmission, share, power_db, noise, target)
