@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from semcom.checkpoints import require_checkpoint
 from semcom.errors import MissingWeights, UnknownName
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM
 from semcom.metrics.metric import Metric
-from semcom.metrics.perceptual import BACKBONE_FILES, LPIPS, SlicedWasserstein, require_checkpoint
+from semcom.metrics.perceptual import BACKBONE_FILES, LPIPS, SlicedWasserstein
 from semcom.metrics.realism import INCEPTION_FILE
 
 ALL_METRICS: tuple[Metric, ...] = (
@@ -52,7 +53,7 @@ def available_metrics(side: int | None = None) -> Availability:
 
 
 def unavailable_set_metrics() -> tuple[str, ...]:
-    """One line for each of FID and KID if Inception's weights are not in the torch cache."""
+    """One line for each of FID and KID if Inception's weights are absent, damaged or another file."""
     try:
         require_checkpoint(INCEPTION_FILE, "fid_inception, kid_inception")
     except MissingWeights as error:
