@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import re
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -128,7 +129,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> Any:
         ValueError: The file is damaged, or holds other objects, whose loading would run code of its choice.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():  # of pickles that torch would not write
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise
     except UnpicklingError:  # its message advises to run whatever code the file holds
