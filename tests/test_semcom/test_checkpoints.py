@@ -410,8 +410,9 @@ def test_a_model_of_diffusers_without_some_of_its_weights_is_refused(tmp_path: P
     """diffusers fills them up by random numbers and says so in its log."""
     small_unet().save_pretrained(tmp_path)
     (tmp_path / SAFE).unlink()
-    weights = {key: value for key, value in small_unet().state_dict().items() if key != "conv_in.weight"}
-    (tmp_path / PICKLED).write_bytes(saved(weights))
+    weights = small_unet().state_dict()
+    assert weights.pop("conv_in.weight").shape == (4, 3, 3, 3)
+    (tmp_path / PICKLED).write_bytes(saved(dict(weights)))
     with pytest.raises(MissingWeights, match=r"1 weights are missing, conv_in\.weight first"):
         presets.prior(str(tmp_path))
 
