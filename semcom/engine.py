@@ -215,7 +215,8 @@ class _Team:
             parcel = pickle.dumps(content)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise SweepError(
-                f"{label}: cannot be handed to another process ({error}); make it importable, or take 1 worker"
+                f"{label}: cannot be handed to another process ({error}); make it importable, "
+                "or take 1 worker"
             ) from None
         try:
             pipe.send_bytes(parcel)

@@ -30,7 +30,7 @@ class BudgetExceeded(SemcomError):
 
 
 class FaultyTransmission(SemcomError):
-    """A transmission whose symbols or observations are not what they must be: a defect of the transmission."""
+    """A transmission whose symbols or observations are not what they must be."""
 
 
 class CorruptPayload(SemcomError):

@@ -5,13 +5,14 @@ import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from semcom import checkpoints
 from semcom.errors import MissingWeights, reason_of
 from semcom.guided_diffusion import Checkpoint
 from semcom.tiles import Tiled
@@ -26,6 +27,9 @@ SCHEDULERS = (
 )
 """Of diffusers, without the word Scheduler; they sample from networks like that of `VariancePreserving`."""
 LATENT = ("vae", "vqvae", "movq")  # parts of pipelines whose networks see codes, not pixels
+SAFE_WEIGHTS = "diffusion_pytorch_model.safetensors"
+SAFE_INDEX = f"{SAFE_WEIGHTS}.index.json"
+PICKLED_WEIGHTS = "diffusion_pytorch_model.bin"
 GUIDED_SIZE = 256  # pixels, of pictures that most checkpoints of guided-diffusion were trained on
 
 
@@ -84,7 +88,7 @@ def from_diffusers(source: str) -> Tiled:
         source: Like "google/ddpm-celebahq-256", or a folder that was written by `save_pretrained`.
 
     Raises:
-        MissingWeights: Not there, not reachable, damaged, or a network of another kind.
+        MissingWeights: Not there, not reachable, damaged, more than weights, or a network of another kind.
     """
     folder = Path(source)
     if not folder.is_dir() and source.count("/") != 1:
@@ -119,13 +123,13 @@ def from_guided_diffusion(path: Path) -> Tiled:
     were trained with its code (FFHQ of Choi et al. 2022, for instance); the file does not tell.
 
     Raises:
-        MissingWeights: Not there, damaged, or a network of another kind.
+        MissingWeights: Not there, damaged, more than weights, or a network of another kind.
     """
     from diffusers.models.unets.unet_2d import UNet2DModel
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     try:
-        weights = _read(path)
+        weights = checkpoints.load(path)
         checkpoint = Checkpoint(weights)
         config: Any = checkpoint.config
         network = UNet2DModel(sample_size=GUIDED_SIZE, **config)
@@ -145,14 +149,12 @@ def _loaded(source: str) -> tuple[Any, Any, str]:
 
     What the hub tells of its attempts is not shown. A network alone has the scheduler of DDPM.
     """
-    from diffusers.models.unets.unet_2d import UNet2DModel
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        subfolder = "unet" if _settings(source, "unet/config.json") else None
-        network = UNet2DModel.from_pretrained(source, subfolder=subfolder)
+        network = _network(source, "unet" if _settings(source, "unet/config.json") else "")
         name = "scheduler_config.json"
         schedule = _settings(source, f"scheduler/{name}") or _settings(source, name)
         if not schedule and not Path(source).is_dir():
@@ -162,17 +164,57 @@ def _loaded(source: str) -> tuple[Any, Any, str]:
     return network, scheduler, kind
 
 
+def _network(source: str, subfolder: str) -> Any:
+    """The network, from safetensors, or from a pickled file that holds tensors alone.
+
+    Raises:
+        ValueError: Some of its weights are not in the files, or a file holds more than weights.
+    """
+    from diffusers.models.unets.unet_2d import UNet2DModel
+    from safetensors.torch import save_file
+
+    at = f"{subfolder}/" if subfolder else ""
+    parts = _settings(source, at + SAFE_INDEX).get("weight_map", {}).values()
+    if not all(str(part).endswith(".safetensors") for part in parts):
+        raise ValueError(f"{at}{SAFE_INDEX} names files that are not safetensors")
+    pickled = None if parts or _file(source, at + SAFE_WEIGHTS) else _file(source, at + PICKLED_WEIGHTS)
+    if pickled is None:
+        return _from_safetensors(UNet2DModel, source, subfolder or None)
+    weights = checkpoints.load_tensors(pickled, PICKLED_WEIGHTS)
+    with TemporaryDirectory() as folder:  # diffusers knows the older names of weights, and reads files alone
+        (Path(folder) / "config.json").write_text(json.dumps(_settings(source, at + "config.json")))
+        copies = {key: value.clone().contiguous() for key, value in weights.items()}
+        save_file(copies, Path(folder) / SAFE_WEIGHTS)
+        return _from_safetensors(UNet2DModel, folder, None)
+
+
+def _from_safetensors(network: Any, source: str, subfolder: str | None) -> Any:
+    """A network of diffusers, from safetensors alone; it would fill up missing weights by random ones."""
+    found, told = network.from_pretrained(
+        source, subfolder=subfolder, use_safetensors=True, disable_mmap=True, output_loading_info=True
+    )
+    if told["missing_keys"]:
+        raise ValueError(f"{len(told['missing_keys'])} weights are missing, {told['missing_keys'][0]} first")
+    return found
+
+
 def _settings(source: str, name: str) -> dict[str, Any]:
     """A JSON file of a folder or of the hub; empty where there is none."""
+    path = _file(source, name)
+    return {} if path is None else dict(json.loads(path.read_text()))
+
+
+def _file(source: str, name: str) -> Path | None:
+    """Where a file of a folder or of the hub is, if there is one; that of the hub is downloaded."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     folder = Path(source)
     try:
         path = folder / name if folder.is_dir() else Path(hf_hub_download(source, name))
-        return dict(json.loads(path.read_text()))
-    except (FileNotFoundError, EntryNotFoundError):
-        return {}
+    except EntryNotFoundError:
+        return None
+    return path if path.is_file() else None
 
 
 def _kind(pipeline: dict[str, Any], schedule: dict[str, Any]) -> str:
@@ -192,10 +234,3 @@ def _not_told_alone(network: dict[str, Any]) -> str:
         return f"{time} embedding of noise levels, not positional of steps"
     classes = network.get("num_class_embeds") or network.get("class_embed_type")
     return f"told classes ({classes})" if classes else ""
-
-
-def _read(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:  # its message advises to run whatever code the file holds
-        raise ValueError("damaged, or more than weights") from None

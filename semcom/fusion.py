@@ -1,4 +1,4 @@
-"""Several pieces of evidence of one picture made into one: coefficients weighed by how well each was heard."""
+"""Several pieces of evidence of one picture made into one, coefficient by coefficient."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -164,8 +164,8 @@ class Hybrid:
         """Evidence of x + noise e as evidence of x.
 
         Where nobody has measured decoded pictures with as much noise, they count as decoded from a picture
-        without, with all of the noise on top. Networks take out a part of the noise, the less the more channel
-        uses they have, so that this claims less than it could, never more.
+        without, with all of the noise on top. Networks take out a part of the noise, the less the more
+        channel uses they have, so that this claims less than it could, never more.
         """
         if isinstance(evidence, Symbols):
             error_std = math.hypot(evidence.error_std, self.noise)

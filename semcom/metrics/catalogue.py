@@ -6,12 +6,13 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
+from semcom.checkpoints import require_checkpoint
 from semcom.columns import Column, Columns
 from semcom.errors import MissingWeights, UnknownName
 from semcom.metrics.clip import PerFrame
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM
 from semcom.metrics.metric import Metric, column_of
-from semcom.metrics.perceptual import BACKBONE_FILES, LPIPS, SlicedWasserstein, require_checkpoint
+from semcom.metrics.perceptual import BACKBONE_FILES, LPIPS, SlicedWasserstein
 from semcom.metrics.realism import INCEPTION_FILE
 from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate
 
@@ -163,7 +164,7 @@ def on_device(metric: Metric[Any], device: str) -> Metric[Any]:
 
 
 def unavailable_set_metrics() -> tuple[str, ...]:
-    """Why the metrics of sets that need Inception's weights do not work here.
+    """Why the metrics of sets that need Inception's weights do not work: absent, damaged or another file.
 
     Returns:
         One line for both FID and KID if the file is not in the torch cache; nothing if it is.

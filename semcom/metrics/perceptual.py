@@ -4,8 +4,7 @@ import functools
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,19 +12,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semcom.errors import InvalidOption, InvalidSource, MissingWeights, reason_of
+from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint, load_tensors, require_digest
+from semcom.errors import InvalidOption, InvalidSource, MissingWeights
 from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
 from semcom.sources import Image
 
 Backbone = Literal["squeeze", "alex", "vgg"]
 
-DAMAGE = (RuntimeError, OSError, EOFError, LookupError, ValueError, UnpicklingError)
-"""What loading a file that is no checkpoint, or one of another network, raises."""
-
 BACKBONE_FILES = {  # the names torchvision looks for
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
     "alex": "alexnet-owt-7be5be79.pth",
     "vgg": "vgg16-397923af.pth",
+}
+HEAD_DIGESTS = {  # SHA-256 of the linear heads, version 0.1, that the package lpips brings
+    "squeeze": "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
+    "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
 }
 LPIPS_SIDE = 32  # pixels; below it the backbones' pooling layers have nothing left to pool
 
@@ -72,6 +74,7 @@ class LPIPS:
 
     Raises:
         InvalidOption: An unknown backbone, or a device that is not there.
+        MissingWeights: At the first call, where the backbone's file is absent, damaged or another one.
 
     Reference:
         Zhang, Isola, Efros, Shechtman and Wang, The unreasonable effectiveness of deep features as a
@@ -123,45 +126,41 @@ class LPIPS:
         return self.batch(x_hat, x).item()
 
 
-def checkpoint_folder() -> Path:
-    """Where torch keeps downloaded weights; `TORCH_HOME` moves it."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def require_checkpoint(name: str, needed_by: str) -> Path:
-    """Path of a file in the torch cache.
-
-    Raises:
-        MissingWeights: It is not there.
-    """
-    path = checkpoint_folder() / name
-    if not path.is_file():
-        raise MissingWeights(f"{needed_by}: {name} is not in {path.parent}; put it there or set TORCH_HOME")
-    return path
-
-
 def lpips_network(backbone: Backbone, device: torch.device) -> nn.Module:
     """The authors' network, of two pictures in [-1, 1]; one per process, without gradients for its weights.
 
     Raises:
-        MissingWeights: The backbone's file is absent or damaged.
+        MissingWeights: The backbone's file is absent, damaged or another one.
     """
     return _cached_network(backbone, device, str(checkpoint_folder()))
 
 
 @functools.cache
 def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn.Module:
-    """`folder` is a key of the cache only."""
-    path = require_checkpoint(BACKBONE_FILES[backbone], f"lpips_{backbone}")
+    """`folder` is a key of the cache only.
+
+    The modules are those of lpips; neither it nor torchvision opens a file, since both would run code in it.
+    """
+    name = f"lpips_{backbone}"
+    trunk = load_checkpoint(BACKBONE_FILES[backbone], name)
     import lpips
 
+    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{backbone}.pth"
+    require_digest(path, (HEAD_DIGESTS[backbone],), name)
+    heads = load_tensors(path, name)
+    with warnings.catch_warnings(), torch.device("meta"):  # no time is spent on random weights
+        warnings.simplefilter("ignore")  # lpips calls torchvision by arguments that torchvision warns about
+        network: Any = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
+    network.scaling_layer = lpips.ScalingLayer()  # its constants are not in the files
     try:
-        with warnings.catch_warnings():  # lpips calls torchvision by arguments that torchvision warns about
-            warnings.simplefilter("ignore")
-            network = lpips.LPIPS(net=backbone, verbose=False)
+        # net.slice2.3.weight of lpips is features.3.weight of torchvision, lins.0 is lin0 of the heads' file
+        slices = {key: trunk[f"features.{key.split('.', 1)[1]}"].float() for key in network.net.state_dict()}
+        network.net.load_state_dict(slices, assign=True)
+        linear = {key.removeprefix("lin"): head.float() for key, head in heads.items()}
+        network.lins.load_state_dict(linear, assign=True)
     except DAMAGE:
         raise MissingWeights(
-            f"lpips_{backbone}: {path} is damaged or of another network; replace it"
+            f"{name}: {BACKBONE_FILES[backbone]} in {folder} is of another network; replace it"
         ) from None
     return network.eval().requires_grad_(False).to(device)
 

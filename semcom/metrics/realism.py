@@ -1,19 +1,20 @@
 """Realism of a set: distances between the Inception features of received images and of originals."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from io import BytesIO
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.metric import check_pair
-from semcom.metrics.perceptual import DAMAGE, require_checkpoint
 from semcom.sources import Image
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the name torch-fidelity looks for
+DIMS = 2048  # of its last layer before the classes
 ROWS_AT_ONCE = 256  # of the kernel's matrix: 50 000 items take 0.3 GB
 
 
@@ -41,10 +42,10 @@ class FID:
 
     def __init__(self, min_items: int = 10_000, features: nn.Module | None = None) -> None:
         self._min_items, self._items = max(min_items, 2), 0
-        with _inception_checked(self.name, features):
-            from torchmetrics.image.fid import FrechetInceptionDistance
+        network = inception(self.name) if features is None else features
+        from torchmetrics.image.fid import FrechetInceptionDistance
 
-            self._distance = FrechetInceptionDistance(2048 if features is None else features)
+        self._distance = FrechetInceptionDistance(network)
 
     @property
     def name(self) -> str:
@@ -96,11 +97,12 @@ class KID:
 
     def __init__(self, min_items: int = 50, features: nn.Module | None = None) -> None:
         self._min_items, self._items = max(min_items, 2), 0
-        with _inception_checked(self.name, features), warnings.catch_warnings():
-            from torchmetrics.image.kid import KernelInceptionDistance
+        network = inception(self.name) if features is None else features
+        from torchmetrics.image.kid import KernelInceptionDistance
 
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it announces that it keeps all features
-            self._distance = KernelInceptionDistance(2048 if features is None else features)
+            self._distance = KernelInceptionDistance(network)
 
     @property
     def name(self) -> str:
@@ -127,17 +129,32 @@ class KID:
         return _paired_discrepancy(torch.cat(received).double(), torch.cat(originals).double())
 
 
-@contextmanager
-def _inception_checked(needed_by: str, features: nn.Module | None) -> Iterator[None]:
-    """Of its file, where no other network is given, before and while it is loaded."""
-    if features is not None:
-        yield
-        return
-    path = require_checkpoint(INCEPTION_FILE, needed_by)
+def inception(needed_by: str) -> nn.Module:
+    """Inception v3 as FID is defined with it, from uint8 RGB [batch, 3, height, width] to [batch, 2048].
+
+    Args:
+        needed_by: First word of the error.
+
+    Returns:
+        The network in evaluation mode, without gradients for its weights.
+
+    Raises:
+        MissingWeights: The file is not in the torch cache, is damaged or is another one.
+    """
+    # torch-fidelity would run code in the file that it opens, so it is given one that was written here
+    checked = BytesIO()
+    torch.save(load_checkpoint(INCEPTION_FILE, needed_by), checked)
+    checked.seek(0)
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
     try:
-        yield
+        network: Any = NoTrainInceptionV3("inception-v3-compat", [str(DIMS)], cast(Any, checked))
     except DAMAGE:
-        raise MissingWeights(f"{needed_by}: {path} is damaged or of another network; replace it") from None
+        raise MissingWeights(
+            f"{needed_by}: {INCEPTION_FILE} in {checkpoint_folder()} is of another network; replace it"
+        ) from None
+    network.num_features = DIMS  # or torchmetrics would find it by a random picture
+    return network
 
 
 def _paired_discrepancy(x: Float[Tensor, "n dims"], y: Float[Tensor, "n dims"]) -> float:

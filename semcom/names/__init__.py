@@ -1,4 +1,4 @@
-"""Names to objects: the only place where a string becomes a channel, a codec, a scheme, a receiver or a metric.
+"""Names to objects: the only place where a string becomes a channel, codec, scheme, receiver or metric.
 
 One grammar per module. `package.module:NAME` stands for a ready object wherever a name does.
 """

@@ -16,8 +16,8 @@ from semcom.analog import Analog
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, UnknownName
 from semcom.hybrid import Hybrid
-from semcom.jscc.bank import Bank
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
+from semcom.jscc.bank import Bank
 from semcom.jscc.jscc import DeepJSCC
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
@@ -212,7 +212,9 @@ def _transmission(name: str, modality: Modality[Any], device: str) -> Transmissi
     pictures_only = name in SCHEMES or name.split(":")[0] == "hybrid"
     if pictures_only and modality.name != IMAGE.name:
         known = ", ".join(f"{codec}+ldpc" for codec in BY_MODALITY.get(modality.name, {}))
-        raise UnknownName(f"scheme {name!r} sends image items, not {modality.name}; for those there are {known}")
+        raise UnknownName(
+            f"scheme {name!r} sends image items, not {modality.name}; for those there are {known}"
+        )
     if name in SCHEMES:
         return SCHEMES[name][1](device)
     if pictures_only:

@@ -12,13 +12,13 @@ from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from channels.streams import SharedStreams
+from semcom import checkpoints
 from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged, reason_of
 from semcom.training.muon import Muon
 from semcom.training.processes import Processes
@@ -28,7 +28,7 @@ Sampler = Callable[[int, torch.Generator], Tensor]
 Scorer = Callable[[Any], float]
 
 MAX_SKIPPED = 50  # steps in a row; a loss that is not finite so often does not recover
-UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
+UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError)
 logger = logging.getLogger(__name__)
 
 
@@ -314,7 +314,7 @@ class Training:
     def _load(self) -> None:
         device = self.generator.device
         try:
-            state = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            state = checkpoints.load(self.checkpoint, device)
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self._load_optimizer(state["optimizer"], state.get("optimizer_name", "adam"))

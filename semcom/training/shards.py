@@ -78,7 +78,7 @@ def read(shard: Path) -> UInt8[Tensor, "count side side 3"]:
         InvalidSource: No such file, or a damaged one.
     """
     try:
-        with np.load(shard) as file:
+        with np.load(shard, allow_pickle=False) as file:
             count, side = map(int, file["shape"])
             step, coded, large = float(file["step"]), file["coded"], file["large"]
         small = np.frombuffer(lzma.decompress(coded.tobytes(), lzma.FORMAT_RAW, filters=LZMA), np.uint8)

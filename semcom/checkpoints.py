@@ -1,0 +1,147 @@
+"""Weights files made by others: identified by SHA-256 first, then read without running code in them."""
+
+import functools
+import hashlib
+import re
+import warnings
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semcom.errors import MissingWeights, reason_of
+
+DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, UnpicklingError)
+"""What loading a file that is no checkpoint, or one of another network, raises."""
+
+DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # torchvision's and torch-fidelity's convention
+ROUNDED_TO_FP16 = {
+    "squeezenet1_1-b8a52dc0.pth": "d9638681eb86d742861fd91c20b8be1d36fabd87108bf20d03f29ae36f3261d4",
+}
+"""SHA-256 of torchvision's files whose convolutions were rounded to fp16, accepted under the same names."""
+
+
+def checkpoint_folder() -> Path:
+    """Where torch keeps downloaded weights; `TORCH_HOME` moves it."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def require_checkpoint(name: str, needed_by: str) -> Path:
+    """Path of a file in the torch cache whose content is the published one; the file is not loaded.
+
+    Args:
+        name: File name that ends in the first digits of the file's SHA-256, like "vgg16-397923af.pth".
+        needed_by: First word of the error.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingWeights: The file is absent, cannot be read, or has another SHA-256.
+    """
+    path = checkpoint_folder() / name
+    if not path.is_file():
+        raise MissingWeights(f"{needed_by}: {name} is not in {path.parent}; put it there or set TORCH_HOME")
+    published = DIGEST_IN_NAME.search(name)
+    if published is None:
+        raise ValueError(f"{name} does not end in the first 8 digits of its SHA-256")
+    rounded = (ROUNDED_TO_FP16[name],) if name in ROUNDED_TO_FP16 else ()
+    require_digest(path, (published[1], *rounded), needed_by)
+    return path
+
+
+def require_digest(path: Path, accepted: tuple[str, ...], needed_by: str) -> None:
+    """Check that a file is a known one. It is hashed once per process, and again if its time or size changes.
+
+    Args:
+        path: The file.
+        accepted: SHA-256 of each known file in hexadecimal digits, or its first digits.
+        needed_by: First word of the error.
+
+    Raises:
+        MissingWeights: The file cannot be read, or has another SHA-256.
+    """
+    try:
+        status = path.stat()
+        found = _sha256(path, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise MissingWeights(f"{needed_by}: {path} cannot be read ({error.strerror}); replace it") from None
+    if not found.startswith(accepted):
+        raise MissingWeights(
+            f"{needed_by}: {path} is damaged or another file, its SHA-256 begins with {found[:8]}, expected "
+            f"{accepted[0][:8]}; replace it by the published file of this name"
+        )
+
+
+def load_checkpoint(name: str, needed_by: str) -> dict[str, Tensor]:
+    """Tensors of a file in the torch cache, checked by `require_checkpoint` first.
+
+    Args:
+        name: File name that ends in the first digits of the file's SHA-256.
+        needed_by: First word of the error.
+
+    Returns:
+        Tensors on the CPU by name.
+
+    Raises:
+        MissingWeights: The file is absent, has another SHA-256, or holds anything else than tensors.
+    """
+    return load_tensors(require_checkpoint(name, needed_by), needed_by)
+
+
+def load_tensors(path: Path, needed_by: str) -> dict[str, Tensor]:
+    """Tensors of a file that `torch.save` wrote, a state dict for instance. No code in the file is run.
+
+    Args:
+        path: The file.
+        needed_by: First word of the error.
+
+    Returns:
+        Tensors on the CPU by name.
+
+    Raises:
+        MissingWeights: The file is absent or damaged, or holds anything else than tensors by name.
+    """
+    try:
+        content = load(path)
+    except (OSError, ValueError) as error:
+        raise MissingWeights(f"{needed_by}: {path}: {reason_of(error)}; replace it") from None
+    tensors = isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
+    if not tensors or not all(isinstance(key, str) for key in content):
+        raise MissingWeights(f"{needed_by}: {path} holds more than tensors by name; replace it")
+    return dict(content)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Content of a file that `torch.save` wrote: tensors, numbers, strings and containers of these.
+
+    Args:
+        path: The file.
+        device: Where its tensors are put.
+
+    Returns:
+        The content.
+
+    Raises:
+        OSError: The file is absent or cannot be opened.
+        ValueError: The file is damaged, or holds other objects, whose loading would run code of its choice.
+    """
+    try:
+        with warnings.catch_warnings():  # of pickles that torch would not write
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location=device, weights_only=True)
+    except OSError:
+        raise
+    except UnpicklingError:  # its message advises to run whatever code the file holds
+        raise ValueError("damaged, or more than weights") from None
+    except Exception as error:  # damage can raise anything
+        raise ValueError(reason_of(error)) from None
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    """Time and size of the file are keys of the memo only."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
