@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from semcom import presets
+from semcom import names
 from semcom.budget import Budget
 from semcom.data import Item, load_image, sample_photos
 from semcom.engine import process
@@ -62,7 +62,7 @@ class Run:
 
 def timed(run: Run) -> Iterator[dict[str, object]]:
     """One row; the network is loaded and warm before the clock runs."""
-    scheme, channel = presets.scheme(run.scheme), presets.channel(CHANNEL)
+    scheme, channel = names.scheme(run.scheme), names.channel(CHANNEL)
     budget = Budget.from_rho(run.rho, run.item.x.numel())
     sent = scheme.transmission.prepare(run.item.x, budget, channel, run.snr_db)
     rng = noise_streams(run.item.id, 0)
@@ -72,7 +72,7 @@ def timed(run: Run) -> Iterator[dict[str, object]]:
     x_hat = scheme.receiver(observation, rng.fork("receiver"))
     seconds = time.perf_counter() - start
     try:
-        lpips = presets.metric("lpips_squeeze")(x_hat, run.item.x)
+        lpips = names.metric("lpips_squeeze")(x_hat, run.item.x)
     except MissingWeights:
         lpips = None
     yield {
@@ -80,7 +80,7 @@ def timed(run: Run) -> Iterator[dict[str, object]]:
         "calls": scheme.receiver.nfe if isinstance(scheme.receiver, CallsNetwork) else 0,
         "seconds": round(seconds, 3),
         "lpips_squeeze": None if lpips is None else round(lpips, 4),
-        "psnr_db": round(presets.metric("psnr_db")(x_hat, run.item.x), 3),
+        "psnr_db": round(names.metric("psnr_db")(x_hat, run.item.x), 3),
         "peak_memory_mb": round(peak_memory_mb()),
     }
 

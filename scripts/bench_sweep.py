@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from channels import Channel, SnrDb, Streams
-from semcom import presets
+from semcom import names
 from semcom.budget import Budget
 from semcom.data import Item, sample_photos
 from semcom.metrics import Metric
@@ -138,12 +138,12 @@ def sweep(schemes: Sequence[str], photos: int | None = None, side: int | None = 
     """What is measured."""
     items = tuple(Item(item.id, item.x[:, :, :side, :side]) for item in sample_photos()[:photos])
     return Sweep(
-        tuple(timed(presets.scheme(name)) for name in schemes),
-        (presets.channel("awgn"), presets.channel("rayleigh:64")),
+        tuple(timed(names.scheme(name)) for name in schemes),
+        (names.channel("awgn"), names.channel("rayleigh:64")),
         items,
         SNR_DB,
         RHO,
-        tuple(TimedMetric(metric) for metric in presets.default_metrics().metrics),
+        tuple(TimedMetric(metric) for metric in names.default_metrics().metrics),
     )
 
 

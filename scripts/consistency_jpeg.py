@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from semcom import presets
+from semcom import names
 from semcom.budget import Budget
 from semcom.cells import Cells
 from semcom.codecs import Jpeg, Quality, StreamCodec
@@ -50,7 +50,7 @@ def measure(
 ) -> Iterator[dict[str, object]]:
     """One row per receiver of the same delivery."""
     budget, rng = Budget.from_rho(rho, item.x.numel()), noise_streams(item.id, 0)
-    channel = presets.channel(CHANNEL)
+    channel = names.channel(CHANNEL)
     sent = schemes[0].transmission.prepare(item.x, budget, channel, SNR_DB)
     observation = schemes[0].transmission.deliver(sent, channel, torch.tensor([SNR_DB]), rng)
     for scheme in schemes:
@@ -64,7 +64,7 @@ def measure(
             "outage": float(observation.info["outage"]),
             "bpp": float(observation.info["payload_bits"]) / (item.x.shape[2] * item.x.shape[3]),
             "scale": float(observation.info["scale"]),
-            **{name: presets.metric(name)(x_hat, item.x) for name in metrics},
+            **{name: names.metric(name)(x_hat, item.x) for name in metrics},
             **shares(x_hat, observation),
         }
 
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     a = parser.parse_args(arguments)
     torch.set_num_threads(1)
     items = [centre(item, SIDE) for item in load_folder(a.data)[: a.items]]
-    schemes, metrics = [presets.scheme(name) for name in a.schemes.split(",")], a.metrics.split(",")
+    schemes, metrics = [names.scheme(name) for name in a.schemes.split(",")], a.metrics.split(",")
     frame = pd.DataFrame(row for item in items for rho in RHO for row in measure(item, rho, schemes, metrics))
     write(a.out / "items.csv", frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     rates = frame.groupby("rho")[["bpp", "scale"]].mean()

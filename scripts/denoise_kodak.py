@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from channels import NamedStreams
-from semcom import presets
+from semcom import names
 from semcom.data import load_folder, to_picture
 from semcom.experiment import run_script, write
 from semcom.samplers import karras_sigmas, sample_ddim
@@ -44,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    prior = presets.prior(arguments.prior or presets.PRIOR)
+    prior = names.prior(arguments.prior or names.PRIOR)
     items = load_folder(arguments.data)
     whole = {level: 0.0 for level in LEVELS}
     half = {level: 0.0 for level in HALF_SIZE_LEVELS}
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def denoised_psnr_db(prior: presets.Denoiser, x: torch.Tensor, level: float, name: str) -> float:
+def denoised_psnr_db(prior: names.Denoiser, x: torch.Tensor, level: float, name: str) -> float:
     """Of one picture; clipped."""
     sigma = 2 * level / 255
     noise = NamedStreams(0, (name,)).normal(f"noise {level}", tuple(x.shape[1:]))
@@ -76,7 +76,7 @@ def denoised_psnr_db(prior: presets.Denoiser, x: torch.Tensor, level: float, nam
 
 
 @torch.no_grad()
-def sheet(prior: presets.Denoiser, rows: int = 2, columns: int = 4, side: int = 128):
+def sheet(prior: names.Denoiser, rows: int = 2, columns: int = 4, side: int = 128):
     """Unconditional samples side by side."""
     rng = NamedStreams(0, tuple(f"sample-{i}" for i in range(rows * columns)))
     sigmas = karras_sigmas(SAMPLE_STEPS)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from rich.progress import Progress
 
-from semcom import presets
+from semcom import names
 from semcom.data import load_image
 from semcom.envelope import freeze
 
@@ -41,8 +41,8 @@ def main() -> None:
     with Progress() as bar:
         task = bar.add_task("freezing", total=1.0)
         choices = freeze(
-            [presets.codec(name) for name in arguments.codecs.split(",")],
-            [presets.channel(name) for name in arguments.channels.split(",")],
+            [names.codec(name) for name in arguments.codecs.split(",")],
+            [names.channel(name) for name in arguments.channels.split(",")],
             [float(snr) for snr in arguments.snr.split(",")],
             arguments.rho.split(","),
             [load_image(file) for file in files],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from semcom import presets
+from semcom import names
 from semcom.codecs import FORMATS, FileCodec, Quality, SourceCodec
 from semcom.data import Item, load_folder
 from semcom.errors import SemcomError
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in names:
         path = a.out / f"{name}.csv"
         if not path.is_file():
-            codec = presets.CODECS_BY_NAME[name]()
+            codec = names.CODECS_BY_NAME[name]()
             items = load_folder(a.data)[: a.items]
             rows = [row for item in items for row in measure(codec, item, LADDERS[name])]
             write(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.5g", lineterminator="\n"))

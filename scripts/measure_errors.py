@@ -22,7 +22,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from channels import AWGN, NamedStreams, transmit
-from semcom import presets
+from semcom import names
 from semcom.analog import Analog
 from semcom.calibration import TABLE, ErrorModel, ErrorTable, write_tables
 from semcom.codecs.codec import SourceCodec, fit
@@ -85,14 +85,14 @@ def measured(code: str, pictures: Sequence[Item]) -> ErrorTable:
     """The table of one code."""
     name, _, size = code.partition("/")
     name, noised, _ = name.partition("-noised")
-    if name in presets.SCHEMES:
-        transmission = presets.scheme(name).transmission
+    if name in names.SCHEMES:
+        transmission = names.scheme(name).transmission
         if not isinstance(transmission, Analog):
             raise SemcomError(f"{name} is no joint code; choose among {', '.join(JOINT)}")
         if noised:
             return measured_noised(transmission.network, pictures)
         return measured_joint(transmission.network, pictures, int(size or 1))
-    return measured_codec(presets.codec(name), pictures)
+    return measured_codec(names.codec(name), pictures)
 
 
 def measured_joint(network: DeepJSCC, pictures: Sequence[Item], size: int) -> ErrorTable:

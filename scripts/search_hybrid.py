@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semcom import presets
+from semcom import names
 from semcom.data import centres
 from semcom.experiment import conduct, item_means, run_script, write
 from semcom.sweep import Sweep
@@ -49,18 +49,18 @@ def main() -> None:
         getattr(arguments, name).split(",")
         for name in ("codecs", "links", "analogs", "shares", "powers", "noises")
     ]
-    hybrids = [presets.scheme(":".join(("hybrid", *combination))) for combination in product(*parts)]
+    hybrids = [names.scheme(":".join(("hybrid", *combination))) for combination in product(*parts)]
     alone = dict.fromkeys(
         [f"{codec}+ldpc:{link}" for codec, link in product(*parts[:2])]
         + [analog.removesuffix("-residual") for analog in parts[2]]
     )
     sweep = Sweep(
-        (*map(presets.scheme, alone), *hybrids),
-        (presets.channel(CHANNEL),),
+        (*map(names.scheme, alone), *hybrids),
+        (names.channel(CHANNEL),),
         centres(arguments.data, arguments.photos, arguments.side),
         tuple(map(float, arguments.snr.split(","))),
         tuple(arguments.rho.split(",")),
-        (presets.metric("psnr_db"),),
+        (names.metric("psnr_db"),),
     )
     records = conduct(sweep, arguments.out, arguments.workers)
     table = best(records)

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semcom import presets
+from semcom import names
 from semcom.data import centres
 from semcom.experiment import conduct, item_means, run_script, write
 from semcom.sweep import Sweep
@@ -42,14 +42,14 @@ def main() -> None:
     parser.add_argument("--snr", default="-5,0,5,10", help="dB")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
-    schemes = {size: presets.scheme(f"{source}+{arguments.receiver}") for size, source in SOURCES.items()}
+    schemes = {size: names.scheme(f"{source}+{arguments.receiver}") for size, source in SOURCES.items()}
     sweep = Sweep(
         tuple(schemes.values()),
-        (presets.channel(CHANNEL),),
+        (names.channel(CHANNEL),),
         centres(arguments.data, arguments.photos, arguments.side),
         tuple(map(float, arguments.snr.split(","))),
         tuple(arguments.rho.split(",")),
-        (presets.metric("psnr_db"), presets.metric("lpips_squeeze")),
+        (names.metric("psnr_db"), names.metric("lpips_squeeze")),
     )
     records = conduct(sweep, arguments.out, arguments.workers)
     table = chosen(records, {scheme.name: size for size, scheme in schemes.items()})

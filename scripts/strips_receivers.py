@@ -12,7 +12,7 @@ import argparse
 from io import BytesIO
 from pathlib import Path
 
-from semcom import presets
+from semcom import names
 from semcom.budget import Budget
 from semcom.data import centre, load_folder
 from semcom.experiment import run_script, write
@@ -35,14 +35,14 @@ def main() -> None:
     parser.add_argument("--rho", default="1/192")
     parser.add_argument("--snr", type=float, default=5.0, help="dB")
     arguments = parser.parse_args()
-    schemes = [presets.scheme(name) for name in arguments.schemes.split(",")]
-    metrics = presets.default_metrics().metrics
+    schemes = [names.scheme(name) for name in arguments.schemes.split(",")]
+    metrics = names.default_metrics().metrics
     shown = [metric for metric in metrics if metric.name in ("psnr_db", "lpips_squeeze")]
     for whole in load_folder(arguments.data):
         item = centre(whole, SIDE)
         budget = Budget.from_rho(arguments.rho, item.x.numel())
         rng = noise_streams(item.id, 0)
-        channel = presets.channel(CHANNEL)
+        channel = names.channel(CHANNEL)
         pictures = {s.name: s.transmit(item.x, budget, channel, arguments.snr, rng).x_hat for s in schemes}
         captions = {
             name: ", ".join(f"{metric.name} {metric(x, item.x):.3g}" for metric in shown)

@@ -12,7 +12,7 @@ they are no test.
 import argparse
 from pathlib import Path
 
-from semcom import presets
+from semcom import names
 from semcom.budget import parse_rho
 from semcom.data import load_folder
 from semcom.experiment import conduct, difference_table, markdown_tables, run_script, write
@@ -53,12 +53,12 @@ def main() -> None:
     ):
         for rho, snr_db in points:
             sweep = Sweep(
-                tuple(map(presets.scheme, arguments.schemes.split(","))),
-                (presets.channel(CHANNEL),),
+                tuple(map(names.scheme, arguments.schemes.split(","))),
+                (names.channel(CHANNEL),),
                 items,
                 (snr_db,),
                 (rho,),
-                tuple(map(presets.metric, METRICS)),
+                tuple(map(names.metric, METRICS)),
             )
             records = conduct(sweep, arguments.out / name, arguments.workers)
             here = records[(records["rho"] == float(parse_rho(rho))) & (records["snr_db"] == snr_db)]

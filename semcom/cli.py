@@ -17,14 +17,16 @@ from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
 from semcom.options import (
     LOSSLESS,
     MAX_GRID,
+    check_device,
     check_outputs,
     check_picture_name,
+    check_strip_name,
     chosen_metrics,
     make_folder,
+    modalities_of,
     names_of,
     one_snr,
     snr_grid,
-    with_codec,
 )
 from semcom.terminal import (
     complain,
@@ -34,6 +36,7 @@ from semcom.terminal import (
     print_plan,
     print_row,
     print_summary,
+    progress_bar,
     receiver_progress,
     shown_sets,
     silence_stdout,
@@ -54,7 +57,7 @@ def _examples(*commands: str) -> str:
 
 app = typer.Typer(
     name="semcom",
-    help="Images over noisy channels, digital and by joint source-channel coding, at equal channel uses.",
+    help="Pictures, clips and texts over noisy channels, by every way the field knows, at equal channel uses.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -65,22 +68,29 @@ app = typer.Typer(
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 MAX_BATCH = 2**16  # crops; more is one, too
 
-SchemeOption = Annotated[
-    str, typer.Option("--scheme", help="A name from `semcom schemes`, or package.module:NAME.")
-]
 ChannelOption = Annotated[
     str, typer.Option("--channel", help="A name from `semcom channels`, or package.module:NAME.")
 ]
 CodecOption = Annotated[
     str, typer.Option("--codec", help="Codec in place of the scheme's own: a name, or package.module:NAME.")
 ]
-RhoOption = Annotated[str, typer.Option("--rho", help="Channel uses per source value, like 1/12 or 0.02.")]
 MetricsOption = Annotated[
     str,
     typer.Option(
-        "--metrics", help="Columns, separated by commas.", show_default="psnr_db,ms_ssim,swd,lpips_squeeze"
+        "--metrics",
+        help="Columns, separated by commas.",
+        show_default="psnr_db,ms_ssim,swd,lpips_squeeze; of a text wer,cer,bleu",
     ),
 ]
+ModalityOption = Annotated[
+    str,
+    typer.Option(
+        "--modality",
+        help="What is sent: image, video, text, or package.module:NAME of a modality of yours.",
+        show_default="by the file",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where networks run: cpu or cuda.")]
 ResultsArgument = Annotated[Path, typer.Argument(help="Folder of a sweep.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout; all else goes to stderr.")]
 
@@ -131,17 +141,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @app.command(
     epilog=_examples(
         "semcom send photo.png --scheme avif+ldpc --channel rayleigh:64 --snr 10 --rho 1/12 --out out.png",
+        "semcom send clip.mkv --scheme x265+ldpc --channel lossy:512:0.1/awgn --snr 10 --out out.mkv",
+        "semcom send letter.txt --snr 5 --rho 30 --out received.txt",
         "semcom send photo.png --scheme softcast --snr -5 --strip strip.png --json > record.json",
         "semcom send photo.png --scheme deepjscc --rho 1/192 --snr 5 --receiver ddrm --steps 8 --knob 0.7 "
         "--strip strip.png",
     )
 )
 def send(
-    image: Annotated[Path, typer.Argument(help="A picture file.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="A picture, a clip or a text.", show_default=False)],
     snr: Annotated[str, typer.Option("--snr", help="Average received Es/N0 in dB.", show_default=False)],
-    scheme: SchemeOption = "avif+ldpc",
+    scheme: Annotated[
+        str,
+        typer.Option(
+            "--scheme",
+            help="A name from `semcom schemes`, or package.module:NAME.",
+            show_default="avif+ldpc, x265+ldpc, zlib+ldpc",
+        ),
+    ] = "",
     channel: ChannelOption = "awgn",
-    rho: RhoOption = "1/12",
+    rho: Annotated[
+        str,
+        typer.Option(
+            "--rho",
+            help="Channel uses per source value, like 1/12 or 0.02; of a text per word.",
+            show_default="1/12, of a text 20",
+        ),
+    ] = "",
     codec: CodecOption = "",
     receiver: Annotated[
         str,
@@ -159,123 +185,143 @@ def send(
     ] = 1.0,
     samples: Annotated[int, typer.Option(help="Samples that the receiver averages.", min=1)] = 1,
     prior: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Prior of the receiver: a weights file, folder or hub name of diffusers, checkpoint (.pt) "
             "of guided-diffusion, or package.module:NAME.",
             show_default="shipped",
         ),
-    ] = "",
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of noise and fading.")] = 0,
     metrics: MetricsOption = "",
-    out: Annotated[Path | None, typer.Option(help="Write the received picture.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Write what was received.", show_default=False)] = None,
     strip: Annotated[
         Path | None,
         typer.Option(help="Write original, received, refined and errors side by side.", show_default=False),
     ] = None,
+    modality: ModalityOption = "",
+    device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Send one picture once: what arrives, what it cost, and how good it is.
+    """Send one picture, clip or text once: what arrives, what it cost, and how good it is.
 
-    A lost picture is no error: the record says outage=1, and the picture shown is the scheme's concealment.
+    What is lost is no error: the record says outage=1, and what is shown is the cover of lost items.
     """
-    from tempfile import TemporaryDirectory
+    from semcom import names
+    from semcom.data import load
+    from semcom.modalities.modality import check_writable
+    from semcom.names.receivers import spelled
+    from semcom.sending import send
 
-    from semcom import presets
-    from semcom.data import load_image, to_picture
-    from semcom.results import ResultStore
-    from semcom.sweep import Sweep, kept_path, run
-
-    for path in (out, strip):
-        check_picture_name(path)
-    snrs_db = (one_snr(snr),)
-    item = load_image(image)
-    check_outputs(*filter(None, (out, strip)), inputs=[image])
-    chosen = presets.scheme(with_codec(scheme, codec))
-    if ":" in receiver:
-        raise InvalidOption(
-            f"--receiver {receiver}: a name alone; --steps, --knob and --samples tell the rest"
-        )
+    check_device(device)
+    snr_db = one_snr(snr)
+    known = modalities_of(modality)
+    item = load(source, known)
+    if out is not None:
+        check_writable(out, item.modality)
+    check_strip_name(strip, item.modality)
+    check_outputs(*filter(None, (out, strip)), inputs=[source])
+    name = scheme or names.DEFAULT_SCHEMES.get(item.modality.name, "")
+    chosen = names.scheme(names.with_codec(name, codec), item.modality, device)
     if receiver:
-        spec = f"{receiver}:{'' if steps is None else steps}:{knob!r}:{samples}"
-        chosen = presets.refined(chosen, presets.receiver(spec, presets.prior(prior) if prior else None))
-    elif steps is not None or knob != 1 or samples != 1 or prior:
+        denoiser = None if prior is None else names.prior(prior, device)
+        refining = names.receiver(spelled(receiver, steps, knob, samples), denoiser, device)
+        chosen = names.refined(chosen, refining)
+    elif steps is not None or knob != 1 or samples != 1 or prior is not None:
         raise InvalidOption("--steps, --knob, --samples, --prior belong to --receiver; name one, like ddrm")
-    plain = presets.plain(chosen)
+    measures = chosen_metrics(metrics, (item,), device)
+    plain = names.plain(chosen)
     shown = (chosen,) if strip is None or plain.name == chosen.name else (plain, chosen)
     with receiver_progress(shown) as schemes:
-        point = Sweep(
-            schemes,
-            (presets.channel(channel),),
-            (item,),
-            snrs_db,
-            (rho,),
-            chosen_metrics(metrics, (item,)),
-            (seed,),
-        )
-        with TemporaryDirectory() as folder, ResultStore(Path(folder) / "records.sqlite") as store:
-            records = tuple(run(point, store, keep=Path(folder)))
-            pictures = {r.scheme: load_image(kept_path(Path(folder), r.scheme, r.key)).x for r in records}
-    record = records[-1]
+        sendings = {
+            s.name: send(item, s, channel, snr_db, rho or None, seed, measures, known, device)
+            for s in schemes
+        }
+    sending = sendings[chosen.name]
+    record = sending.record
     if out is not None:
-        _write_picture(out, to_picture(pictures[record.scheme]))
+        item.modality.write(sending.outcome.x_hat, out)
     if strip is not None:
-        from semcom.strips import image_strip
+        from semcom.strips import write_strip
 
-        _write_picture(strip, image_strip(item.x, pictures))
+        write_strip(strip, item, {name: s.outcome.x_hat for name, s in sendings.items()})
     if as_json:
         print(json.dumps(finite(record.row()), indent=1))
     else:
         print_row(record.row())
     if record.outage:
-        note(f"outage: {record.cause or 'the payload was lost'}; the picture shown is the concealment")
+        cause = record.cause or "the payload was lost"
+        instead = "a sample of the prior" if receiver else "the cover of lost items"
+        note(f"outage: {cause}; what is shown is {instead}")
 
 
 @app.command(
     epilog=_examples(
         "semcom sweep --schemes avif+ldpc,softcast --channels awgn,rayleigh:64 --snr 0:20:5 --rho 1/12,1/48 "
         "--data photos/ --seeds 3 --workers 2 --out results/first",
+        "semcom sweep --schemes x265+ldpc,avif+ldpc --data clips/ --snr 0:20:5 --rho 1/48 --out results/clips",
+        "semcom sweep --schemes zlib+ldpc,utf8+ldpc --data letters/ --snr 0:20:5 --rho 20 --out results/texts",
         "semcom sweep --out results/first --dry-run",
     )
 )
 def sweep(
     out: Annotated[Path, typer.Option(help="Folder of records.sqlite.", show_default=False)],
-    schemes: Annotated[str, typer.Option(help="Names, separated by commas.")] = "avif+ldpc,softcast",
+    schemes: Annotated[
+        str,
+        typer.Option(
+            help="Names, separated by commas.",
+            show_default="avif+ldpc,softcast; of clips x265+ldpc, of texts zlib+ldpc",
+        ),
+    ] = "",
     channels: Annotated[str, typer.Option(help="Names, separated by commas.")] = "awgn",
     snr: Annotated[str, typer.Option("--snr", help="In dB: first:last:step, or a list.")] = "0:20:5",
-    rho: Annotated[str, typer.Option(help="Channel uses per source value, separated by commas.")] = "1/12",
+    rho: Annotated[
+        str,
+        typer.Option(
+            help="Channel uses per source value (of a text per word), separated by commas.",
+            show_default="1/12, of texts 20",
+        ),
+    ] = "",
     data: Annotated[
-        Path | None, typer.Option(help="Folder of pictures; without it, photographs of scikit-image.")
+        Path | None,
+        typer.Option(help="Folder of pictures, clips or texts; without it, photographs of scikit-image."),
     ] = None,
     codec: CodecOption = "",
     metrics: MetricsOption = "",
-    seeds: Annotated[int, typer.Option(help="Noise realisations per picture.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Noise realisations per item.")] = 1,
     workers: Annotated[int, typer.Option(help="Local processes.")] = 1,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the received pictures.")] = False,
+    modality: ModalityOption = "",
+    device: DeviceOption = "cpu",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep what is received.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
-    """Send a folder of pictures by several schemes over several channels, at every SNR and rho.
+    """Send a folder of pictures, clips or texts by several schemes over several channels.
 
-    The same command resumes a run that was stopped, in whatever way.
+    At every SNR and rho. The same command resumes a run that was stopped, in whatever way.
     """
-    from semcom import presets
+    from semcom import names
     from semcom.data import load_folder, sample_photos
-    from semcom.engine import check_workers
+    from semcom.engine import local_engine
     from semcom.results import ResultStore
+    from semcom.sending import DEFAULT_RHO
     from semcom.summary import PICTURES, RECORDS, keep_originals
-    from semcom.sweep import Sweep, progress_bar, run
+    from semcom.sweep import Sweep, run
 
-    items = load_folder(data) if data is not None else sample_photos()
+    check_device(device)
+    items = load_folder(data, modalities_of(modality)) if data is not None else sample_photos()
+    kind = items[0].modality
     if not 1 <= seeds <= MAX_GRID:
         raise InvalidOption(f"--seeds {seeds}: choose 1..{MAX_GRID}")
-    check_workers(workers)
+    engine = local_engine(workers)
+    default = "avif+ldpc,softcast" if kind.name == "image" else names.DEFAULT_SCHEMES.get(kind.name, "")
+    spelled = names_of("--schemes", schemes or default)
     design = Sweep(
-        tuple(presets.scheme(with_codec(name, codec)) for name in names_of("--schemes", schemes)),
-        tuple(presets.channel(name) for name in names_of("--channels", channels)),
+        tuple(names.scheme(names.with_codec(name, codec), kind, device) for name in spelled),
+        tuple(names.channel(name) for name in names_of("--channels", channels)),
         items,
         snr_grid(snr),
-        tuple(names_of("--rho", rho)),
-        chosen_metrics(metrics, items),
+        tuple(names_of("--rho", rho or DEFAULT_RHO.get(kind.name, "1/12"))),
+        chosen_metrics(metrics, items, device),
         tuple(range(seeds)),
     )
     path, pictures = out / RECORDS, out / PICTURES if keep else None
@@ -285,7 +331,7 @@ def sweep(
     with ResultStore(path) as store, progress_bar() as progress:
         if keep:
             keep_originals(items, out)
-        done = sum(1 for _ in run(design, store, workers, progress, pictures))
+        done = sum(1 for _ in run(design, store, engine, progress, pictures))
     print(f"{done} new records in {path}; next: semcom report {out}")
 
 
@@ -461,7 +507,6 @@ def score_realism(
     """Compare all pictures of an operating point (of `sweep --keep`) with all originals, as sets."""
     from semcom.metrics import unavailable_set_metrics
     from semcom.realism import SET_METRICS, realism
-    from semcom.sweep import progress_bar
 
     path = out if out is not None else results / "realism.csv"
     if path.suffix != ".csv":
@@ -517,7 +562,6 @@ def quickstart(
     from semcom.quickstart import quickstart
     from semcom.results import ResultStore
     from semcom.summary import RECORDS, table
-    from semcom.sweep import progress_bar
 
     with progress_bar("quickstart") as progress:
         path = quickstart(out, workers, progress)
@@ -587,8 +631,6 @@ def train(
 
     Ctrl-C ends a run after its step; the same command goes on.
     """
-    import torch
-
     from semcom import zoo
     from semcom.data import picture_files
     from semcom.training.crops import SHARDS
@@ -607,8 +649,7 @@ def train(
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise InvalidOption(f"--learning-rate {learning_rate:g}: above 0, and finite, like 1e-3")
     trained = recipe(name, {option: value for option, value in options.items() if value is not None})
-    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
-        raise InvalidOption(f"--device {device}: not here; choose cpu{', cuda' * torch.cuda.is_available()}")
+    check_device(device)
     for pictures in (data, validation):
         if pictures.suffix not in SHARDS:
             picture_files(pictures)
@@ -663,17 +704,17 @@ def list_schemes() -> None:
     More follow from the patterns CODEC+ldpc:mcsN, CODEC+ldpc:csit-average and CODEC+ideal:csit-average, where
     CODEC may be package.module:NAME.
     """
-    from semcom import presets
+    from semcom import names
 
-    print_listing(presets.schemes())
+    print_listing(names.schemes())
 
 
 @app.command(name="channels", epilog=_examples("semcom channels"))
 def list_channels() -> None:
     """List the channels, one a line, name first; wrappers stand before a slash and can be nested."""
-    from semcom import presets
+    from semcom import names
 
-    print_listing(presets.channels())
+    print_listing(names.channels())
 
 
 def _lossless_pixels(path: Path) -> "np.ndarray":

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from semcom import presets
+from semcom import names
 from semcom.budget import parse_rho
 from semcom.columns import Columns
 from semcom.data import Item, load_folder
+from semcom.engine import local_engine
 from semcom.errors import SemcomError, StoreError
 from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.plots import figure_bytes
 from semcom.results import ResultStore
 from semcom.statistics import bootstrap_mean, summarise
-from semcom.sweep import Sweep, progress_bar, run
+from semcom.sweep import Sweep, run
+from semcom.terminal import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,7 @@ Axis = Literal["snr_db", "rho"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Options:
-    """What the command line of an experiment says; names are those of `semcom.presets`.
+    """What the command line of an experiment says; names are those of `semcom.names`.
 
     Args:
         items: To send.
@@ -55,12 +57,12 @@ class Options:
             SemcomError: A name that is unknown, or what `Sweep` refuses.
         """
         return Sweep(
-            tuple(map(presets.scheme, self.schemes)),
-            tuple(map(presets.channel, channels)),
+            tuple(map(names.scheme, self.schemes)),
+            tuple(map(names.channel, channels)),
             self.items,
             tuple(snr_db),
             tuple(rho),
-            tuple(map(presets.metric, self.metrics)),
+            tuple(map(names.metric, self.metrics)),
             tuple(range(self.seeds)),
         )
 
@@ -129,7 +131,7 @@ def conduct(sweep: Sweep, out: Path, workers: int = 1) -> "pd.DataFrame":
     """
     with ResultStore(out / "records.sqlite") as store:
         with progress_bar() as progress:
-            for _ in run(sweep, store, workers, progress):
+            for _ in run(sweep, store, local_engine(workers), progress):
                 pass
         store.export(out / "records.parquet")
         about = {"runs": store.runs(), "schemes": store.schemes()}

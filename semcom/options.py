@@ -4,14 +4,14 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from semcom.errors import InvalidOption
+from semcom.errors import InvalidOption, UnknownName
 from semcom.terminal import note
 
 if TYPE_CHECKING:
-    from semcom.data import Item
     from semcom.metrics import Metric
+    from semcom.modalities import Item, Modality
 
 LOSSLESS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
 MAX_GRID = 1000  # values of one option; more is a typing error
@@ -60,35 +60,65 @@ def one_snr(text: str) -> float:
     return snrs_db[0]
 
 
-def with_codec(scheme: str, codec: str) -> str:
-    """The name of a scheme with another codec in place of its own."""
-    if not codec:
-        return scheme
-    _, _, link = scheme.partition("+")
-    if not link.startswith(("ldpc", "ideal")):
-        raise InvalidOption(
-            f"--codec {codec}: scheme {scheme!r} has no codec to replace; take one like avif+ldpc"
-        )
-    return f"{codec}+{link}"
+def modalities_of(name: str) -> "tuple[Modality[Any], ...]":
+    """Those that a file may be of: all of this package, or the one that an option names."""
+    from semcom.modalities import MODALITIES
+    from semcom.names.parser import IMPORTED, imported
+
+    if not name:
+        return MODALITIES
+    if IMPORTED.fullmatch(name):
+        members = ("name", "suffixes", "read", "write", "check", "dims", "shape", "cover", "digest")
+        return (imported(name, "modality", members),)
+    chosen = tuple(modality for modality in MODALITIES if modality.name == name)
+    if not chosen:
+        known = ", ".join(modality.name for modality in MODALITIES)
+        raise UnknownName(f"no modality called {name!r}; there are {known}, and package.module:NAME")
+    return chosen
 
 
-def chosen_metrics(names: str, items: "Sequence[Item]") -> "tuple[Metric, ...]":
+def check_device(device: str) -> None:
+    """Before any network is loaded."""
+    if device == "cpu":
+        return
+    import torch
+
+    here = torch.cuda.is_available()
+    if not (device.partition(":")[0] == "cuda" and here):
+        raise InvalidOption(f"--device {device}: not here; choose cpu{', cuda' * here}")
+
+
+def chosen_metrics(
+    names: str, items: "Sequence[Item[Any]]", device: str = "cpu"
+) -> "tuple[Metric[Any], ...]":
     """Those named, or those of the default that work here; what is left out is said on stderr."""
-    from semcom import presets
+    from semcom import names as grammar
 
+    kind = items[0].modality
     if names:
-        metrics = tuple(presets.metric(name) for name in names_of("--metrics", names))
+        metrics = tuple(grammar.metric(n, kind.name, device) for n in names_of("--metrics", names))
     else:
-        available = presets.default_metrics()
+        available = grammar.default_metrics(kind.name, device)
         metrics = available.metrics
         for line in available.left_out:
             note(f"without {line}")
     for metric in metrics:
-        small = [item.id for item in items if not metric.fits(tuple(item.x.shape))]
+        small = [item.id for item in items if not metric.fits(kind.shape(item.x))]
         if small:
             example = small[0] if len(small) == 1 else f"{small[0]} and others"
             note(f"without {metric.name} for {example}: too small for it")
     return metrics
+
+
+def check_strip_name(path: Path | None, modality: "Modality[Any]") -> None:
+    """A page for texts, a picture for everything else."""
+    if path is None:
+        return
+    if modality.name == "text":
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise InvalidOption(f"{path}: differences of texts are shown as a page; name it .html")
+    else:
+        check_picture_name(path)
 
 
 def check_picture_name(path: Path | None) -> None:

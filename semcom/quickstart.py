@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from semcom import presets
+from semcom import names
 from semcom.data import sample_photos
+from semcom.engine import local_engine
 from semcom.results import ResultStore
 from semcom.summary import PICTURES, RECORDS, keep_originals, report
 from semcom.sweep import Progress, Sweep, run
@@ -18,12 +19,12 @@ SIZE = (448, 304)  # 2^17 pixels, from which on `Avif` codes at full speed
 def design() -> Sweep:
     """Four photographs, cut and reduced to 448x304, by five schemes over two channels at four SNRs."""
     return Sweep(
-        tuple(map(presets.scheme, SCHEMES)),
-        tuple(map(presets.channel, CHANNELS)),
+        tuple(map(names.scheme, SCHEMES)),
+        tuple(map(names.channel, CHANNELS)),
         sample_photos(SIZE),
         SNR_DB,
         (RHO,),
-        presets.default_metrics().metrics,
+        names.default_metrics().metrics,
     )
 
 
@@ -61,6 +62,6 @@ def quickstart(out: Path, workers: int = 1, progress: Progress | None = None) ->
     sweep = design()
     with ResultStore(out / RECORDS) as store:
         keep_originals(sweep.items, out)
-        for _ in run(sweep, store, workers, progress, out / PICTURES):
+        for _ in run(sweep, store, local_engine(workers), progress, out / PICTURES):
             pass
     return report(out, out / "report.html", "semcom quickstart", SUMMARY, NOTES)

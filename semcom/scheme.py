@@ -150,9 +150,9 @@ class Scheme(Generic[X]):
     ) -> list[Outcome[X]]:
         """Send one item to every element of `rng`, each at its SNR, and measure what crosses the channel.
 
-        The transmitter works on a copy of the item and knows neither `rng` nor, without CSIT, the channel. The
-        symbols cross the channel once; channel uses and energy are measured on them. The receiver side sees
-        the received symbols, the item's shape and the channel uses allowed, and nothing else.
+        The transmitter works on a copy of the item and knows neither `rng` nor, without CSIT, the channel.
+        The symbols cross the channel once; channel uses and energy are measured on them. The receiver side
+        sees the received symbols, the item's shape and the channel uses allowed, and nothing else.
 
         Args:
             x: One item of the scheme's modality.

@@ -12,7 +12,7 @@ import numpy as np
 
 from semcom.budget import shown_rho
 from semcom.columns import Column, Columns
-from semcom.data import Item, load_image, to_picture
+from semcom.data import Item, load_image
 from semcom.errors import InvalidOption, StoreError, UnknownName
 from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.plots import (
@@ -280,19 +280,33 @@ def _upright(limits: Sequence[ReferenceLine], heights: np.ndarray) -> list[Refer
     return [ReferenceLine(line.label, [line.y[0]] * 2, span) for line in limits]
 
 
-def keep_originals(items: Sequence[Item], folder: Path) -> None:
-    """Write the pictures that were sent beside those that are received, for strips."""
+def keep_originals(items: Sequence[Item[Any]], folder: Path) -> None:
+    """Write the items that were sent beside those that are received.
+
+    Args:
+        items: What was sent.
+        folder: Of the results.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
     (folder / PICTURES / ORIGINALS).mkdir(parents=True, exist_ok=True)
     for item in items:
-        path = original_path(folder, item.id)
-        part = path.with_suffix(".part")
-        to_picture(item.x).save(part, format="PNG")
-        part.replace(path)
+        item.modality.write(item.x, original_path(folder, item.id, item.modality.saved_suffix))
 
 
-def original_path(folder: Path, item: str) -> Path:
-    """Where `keep_originals` puts the picture of an item."""
-    return folder / PICTURES / ORIGINALS / file_name(item, ".png")
+def original_path(folder: Path, item: str, suffix: str = ".png") -> Path:
+    """Where `keep_originals` puts an item.
+
+    Args:
+        folder: Of the results.
+        item: Id of the item.
+        suffix: Ending of kept files of the modality, its `saved_suffix`.
+
+    Returns:
+        The path.
+    """
+    return folder / PICTURES / ORIGINALS / file_name(item, suffix)
 
 
 def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[str, Picture]":

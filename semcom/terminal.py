@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from semcom.presets import Listed
+    from semcom.names import Listed
     from semcom.scheme import Scheme
-    from semcom.sweep import Sweep
+    from semcom.sweep import Progress, Sweep
 
 
 @contextmanager
@@ -43,6 +43,19 @@ def receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, 
             return replace(scheme, receiver=replace(scheme.receiver, progress=progress))
 
         yield tuple(map(told, schemes))
+
+
+@contextmanager
+def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
+    """A bar on standard error with the time left, as the `progress` of `run`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager
@@ -96,7 +109,7 @@ def print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:
         {
             "schemes": "\n".join(scheme.name for scheme in design.schemes),
             "channels": "\n".join(channel.name for channel in design.channels),
-            "pictures": str(len(design.items)),
+            f"{design.items[0].modality.name} items": str(len(design.items)),
             "SNR in dB": ", ".join(f"{snr_db:g}" for snr_db in design.snr_db),
             "rho": ", ".join(map(str, design.rho)),
             "seeds": str(len(design.seeds)),

@@ -1,4 +1,4 @@
-"""From an item to channel symbols, and from received symbols to what is known of it: the two halves of a transmission."""
+"""The two halves of a transmission: items to channel symbols, and received symbols to what is known of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -151,7 +151,7 @@ class Whispered:
 
 @runtime_checkable
 class Genie(Protocol[X]):
-    """A bound that no system reaches: its receiver side looks at what was sent, or tries several transmissions.
+    """A bound that no system reaches: its receiver side knows what was sent, or tries several transmissions.
 
     Everything that a genie sends crosses the channel and is measured like any other transmission; only the
     comparison afterwards is unreal. Classes of this kind have Genie in their names.

@@ -38,8 +38,8 @@ class PriorEvidence:
         noise_std: Standard deviation of the noise per real value of y, finite and at least 0.
         observed: False for an item of which nothing arrived: A lets nothing through.
         guess: Estimate of x from the evidence alone; None if there is no good one.
-        spread: Standard deviation of the guess's error per value, of an interpolation where it is largest over
-            frequencies; None without a guess.
+        spread: Standard deviation of the guess's error per value, of an interpolation where it is largest
+            over frequencies; None without a guess.
         cells: What the bytes that arrived say of x for certain; None if they say nothing.
         symbols: The symbols from which a network decoded the guess, as a function of x.
     """
@@ -73,11 +73,11 @@ def in_prior_units(
     noise: Noise,
     tables: Mapping[str, ErrorTable],
 ) -> PriorEvidence:
-    """Turn the evidence of a picture in [0, 1] into linear evidence of x in [-1, 1]: 2 y - A 1, twice the noise.
+    """Turn the evidence of a picture in [0, 1] into linear evidence of x in [-1, 1].
 
-    Several pieces are fused to one. A decoded picture gets the error that was measured for its code, and
-    symbols of known noise stand in for the picture that was made of them. With cells, the guess is the decoded
-    picture moved into them; of block means it is their interpolation.
+    2 y - A 1 with twice the noise. Several pieces are fused to one. A decoded picture gets the error that was
+    measured for its code, and symbols of known noise stand in for the picture that was made of them. With
+    cells, the guess is the decoded picture moved into them; of block means it is their interpolation.
 
     Args:
         observation: What arrived.
@@ -139,14 +139,14 @@ def _scaled(linear: Linear, shape: tuple[int, ...]) -> PriorEvidence:
     level = operator.A(torch.ones(shape, dtype=y.dtype, device=y.device))
     if level.shape != y.shape:
         raise UnsuitableEvidence(
-            f"evidence of shape {list(y.shape)}, but {type(operator).__name__} makes {list(level.shape)} of a "
-            f"picture of shape {list(shape)}; an observation is of one picture"
+            f"evidence of shape {list(y.shape)}, but {type(operator).__name__} makes {list(level.shape)} of "
+            f"a picture of shape {list(shape)}; an observation is of one picture"
         )
     return PriorEvidence(2 * y - level, operator, 2 * linear.noise_std)
 
 
 def _of_symbols(evidence: Symbols, shape: tuple[int, ...], noise: Noise) -> PriorEvidence:
-    """Analog symbols: what they say of the picture, or for methods that know white noise only, the estimate."""
+    """Analog symbols: what they say of the picture, or where white noise is asked for, the estimate."""
     whole = noise in ("white", "symbols")
     linear = Linear(evidence.estimate, Identity(), evidence.error_std) if whole else evidence.linear
     return replace(_scaled(linear, shape), guess=2 * evidence.estimate - 1, spread=2 * evidence.error_std)

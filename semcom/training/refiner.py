@@ -147,9 +147,9 @@ class Sender:
             assert isinstance(network, AdaptiveDeepJSCC)
             self.network, self.codec = network, None
         else:  # needs more than training machines may have
-            from semcom import presets
+            from semcom import names
 
-            self.network, self.codec = None, presets.codec(code)
+            self.network, self.codec = None, names.codec(code)
 
     def __call__(
         self, x: Float[Tensor, "1 3 side side"], place: np.ndarray, seed: int
