@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from semcom import names
 from semcom.codecs import FORMATS, FileCodec, Quality, SourceCodec
 from semcom.data import Item, load_folder
 from semcom.errors import SemcomError
 from semcom.experiment import write, write_figure
+from semcom.names.codecs import STILL
 from semcom.plots import COLORS, FIGURE_STYLE, HEIGHT, MARKERS, WIDTH
 from semcom.provenance import codec_versions
 from semcom.statistics import bd_rate
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in names:
         path = a.out / f"{name}.csv"
         if not path.is_file():
-            codec = names.CODECS_BY_NAME[name]()
+            codec = STILL[name]()
             items = load_folder(a.data)[: a.items]
             rows = [row for item in items for row in measure(codec, item, LADDERS[name])]
             write(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.5g", lineterminator="\n"))

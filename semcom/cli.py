@@ -57,7 +57,7 @@ def _examples(*commands: str) -> str:
 
 app = typer.Typer(
     name="semcom",
-    help="Pictures, clips and texts over noisy channels, by every way the field knows, at equal channel uses.",
+    help="Pictures, clips and texts over noisy channels, by every way the field knows, at equal uses.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -259,8 +259,8 @@ def send(
     epilog=_examples(
         "semcom sweep --schemes avif+ldpc,softcast --channels awgn,rayleigh:64 --snr 0:20:5 --rho 1/12,1/48 "
         "--data photos/ --seeds 3 --workers 2 --out results/first",
-        "semcom sweep --schemes x265+ldpc,avif+ldpc --data clips/ --snr 0:20:5 --rho 1/48 --out results/clips",
-        "semcom sweep --schemes zlib+ldpc,utf8+ldpc --data letters/ --snr 0:20:5 --rho 20 --out results/texts",
+        "semcom sweep --schemes x265+ldpc,avif+ldpc --data clips/ --snr 0:20:5 --rho 1/48 --out out/clips",
+        "semcom sweep --schemes zlib+ldpc,utf8+ldpc --data letters/ --snr 0:20:5 --rho 20 --out out/texts",
         "semcom sweep --out results/first --dry-run",
     )
 )

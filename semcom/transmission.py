@@ -1,4 +1,4 @@
-"""The two halves of a transmission: items to channel symbols, and received symbols to what is known of them."""
+"""The two halves of a transmission: items to channel symbols, and received symbols to observations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

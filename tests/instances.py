@@ -30,7 +30,7 @@ from channels import (
 )
 from channels.fec import NRLDPC, ChannelCode, SmallBlock
 from channels.link import IdealLink
-from semcom import codecs, presets, zoo
+from semcom import codecs, names, zoo
 from semcom.analog import Analog
 from semcom.calibration import CosineGain
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
@@ -70,7 +70,7 @@ from semcom.receivers.refiner import Refiner
 from semcom.reduced import Reduced
 from semcom.samplers import FromNoise, Matched
 from semcom.scheme import Scheme
-from semcom.separate import Adapted, FixedMcs, IdealSeparate, Separate
+from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
 from semcom.transmission import Transmission
 
 CHANNELS = (
@@ -158,21 +158,21 @@ JPEG, AVIF = Memo(StreamCodec(Jpeg())), Memo(StreamCodec(Avif()))
 
 TRANSMISSIONS: tuple[Transmission, ...] = (
     Separate(JPEG, FixedMcs(3)),
-    Separate(AVIF, FixedMcs(9), concealment="grey"),
+    Separate(AVIF, FixedMcs(9)),
     Separate(FileCodec(WebP()), FixedMcs(17)),
     Separate(JPEG, Adapted()),
     Separate(Memo(FileCodec(Jpeg2000())), Adapted(0.1)),
     Separate(Memo(StreamCodec(HevcIntra())), FixedMcs(5)),
-    IdealSeparate(AVIF, IdealLink()),
+    GenieSeparate(AVIF, IdealLink()),
     Envelope((JPEG, AVIF), tuple(Choice(c.name, "1/2", 0.0, "jpeg", 2, 0, 30.0, 0.0) for c in CHANNELS)),
     GenieEnvelope((JPEG, AVIF)),
     SoftCast(),
     SoftCast(csit="average"),
     *(Analog(network) for network in NETWORKS),
-    presets.scheme("deepjscc-perceptual").transmission,
+    names.scheme("deepjscc-perceptual").transmission,
     Hybrid(Separate(JPEG, FixedMcs(3)), SoftCast(), 0.7, target="residual"),
-    Hybrid(Separate(AVIF, FixedMcs(9), concealment="grey"), SoftCast(), 0.5, -2.0, 0.1),
-    Hybrid(Separate(JPEG, Adapted()), presets.scheme("deepjscc").transmission, 0.4, 3.0),
+    Hybrid(Separate(AVIF, FixedMcs(9)), SoftCast(), 0.5, -2.0, 0.1),
+    Hybrid(Separate(JPEG, Adapted()), names.scheme("deepjscc").transmission, 0.4, 3.0),
 )
 
 SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)
@@ -186,16 +186,16 @@ METHODS: tuple[Method, ...] = (
     Posterior(SHRINKING, Matched(2)),
 )
 REFINED: tuple[tuple[Transmission, Generative], ...] = (
-    *((presets.scheme("deepjscc").transmission, Generative(method)) for method in METHODS),
-    (presets.scheme("deepjscc").transmission, Generative(METHODS[1], 0.3, 2)),
-    (Reduced(presets.scheme("deepjscc").transmission), Generative(METHODS[0])),
-    (presets.scheme("deepjscc-range-by-rho").transmission, Generative(METHODS[2])),
-    (presets.scheme("deepjscc").transmission, Generative(Refiner(a_conditional_prior(), Matched(2)))),
+    *((names.scheme("deepjscc").transmission, Generative(method)) for method in METHODS),
+    (names.scheme("deepjscc").transmission, Generative(METHODS[1], 0.3, 2)),
+    (Reduced(names.scheme("deepjscc").transmission), Generative(METHODS[0])),
+    (names.scheme("deepjscc-range-by-rho").transmission, Generative(METHODS[2])),
+    (names.scheme("deepjscc").transmission, Generative(Refiner(a_conditional_prior(), Matched(2)))),
     (Separate(JPEG, FixedMcs(3)), Generative(METHODS[1])),
     (Separate(JPEG, FixedMcs(3)), Generative(Consistency(SHRINKING, Matched(3)))),
-    (IdealSeparate(JPEG, IdealLink()), Generative(Consistency(SHRINKING, Matched(2)), 0.5, 2)),
+    (GenieSeparate(JPEG, IdealLink()), Generative(Consistency(SHRINKING, Matched(2)), 0.5, 2)),
     (SoftCast(), Generative(METHODS[2])),
-    (presets.scheme("deepjscc").transmission, Generative(EncoderInTheLoop(SHRINKING, Matched(2)))),
+    (names.scheme("deepjscc").transmission, Generative(EncoderInTheLoop(SHRINKING, Matched(2)))),
     (Hybrid(Separate(JPEG, FixedMcs(3)), SoftCast(), noise=0.05), Generative(METHODS[1])),
     (TRANSMISSIONS[-1], Generative(METHODS[0])),
 )

@@ -1,5 +1,6 @@
 """A scheme that anyone can check by hand, and items to send: importable by worker processes."""
 
+import math
 import os
 import signal
 import time
@@ -11,52 +12,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from channels import Channel, SnrDb, Streams, transmit
-from channels.symbols import average_power, pack, unpack
-from semcom.budget import Budget
+from channels import Received
+from channels.symbols import pack, unpack
 from semcom.data import Item
 from semcom.errors import StoreError
-from semcom.metrics.metric import fits_picture
+from semcom.observation import Observation
 from semcom.receivers import Direct
 from semcom.results import ResultStore
 from semcom.scheme import Scheme
 from semcom.sweep import Sweep, run
-from semcom.transmission import Csit, Observation, Sent, lost, nothing_sent, observe_images
+from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
 
 
 @dataclass(frozen=True)
 class Uncoded:
     """Two pixel values per channel use, x -> (2x - 1)/sqrt(2): at most unit energy, and no side information.
 
-    Received: x + n/sqrt(2) per value with n of variance N0/2, so the mean squared error is N0/4 before
-    clipping.
+    Args:
+        csit: With "average" it encodes anew for every SNR, to the same symbols.
+        seconds: Spent in every receiver, so that there is time to kill it.
     """
 
     csit: Csit = "none"
-    seconds: float = 0.0  # slept in every delivery
+    seconds: float = 0.0
+    name: str = "uncoded"
 
-    @property
-    def name(self) -> str:
-        return "uncoded"
-
-    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
+    def send(self, x: Tensor, uses: int, known: ChannelKnowledge | None) -> Sent:
         symbols = pack((2 * x.flatten(1) - 1) / 2**0.5)
-        uses = symbols.shape[1] + channel.overhead(symbols.shape[1])
-        if uses > budget.channel_uses:
-            return nothing_sent(tuple(x.shape), f"{uses} uses needed, {budget.channel_uses} allowed")
-        return Sent(symbols, uses, tuple(x.shape), info={"values": float(x.numel())})
+        if symbols.shape[1] > uses:
+            return nothing_sent(f"{symbols.shape[1]} uses needed, {uses} allowed")
+        return Sent(symbols, info={"values": float(x.numel())})
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Tensor]]:
         time.sleep(self.seconds)
-        if sent.cause:
-            return lost(sent, "grey", rng.batch)
-        received = transmit(channel, sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
-        dims = sent.shape[1] * sent.shape[2] * sent.shape[3]
-        values = (unpack(received.y / received.h)[:, :dims] * 2**0.5 + 1) / 2
-        images: list[Tensor | None] = [image.reshape(sent.shape) for image in values]
-        uses = sent.symbols.shape[1]
-        energy = average_power(sent.symbols) * uses + channel.overhead(uses)
-        return observe_images(sent, images, energy.expand(rng.batch), "grey")
+        values = (unpack(received.y / received.h)[:, : math.prod(shape)] * 2**0.5 + 1) / 2
+        return [Observation(image.reshape(shape).clamp(0, 1)) for image in values]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +57,13 @@ class Deadly:
     csit: Csit = "none"
     name: str = "deadly"
 
-    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
+    def send(self, x: Tensor, uses: int, known: ChannelKnowledge | None) -> Sent:
         if torch.equal(x, self.victim):
             os.kill(os.getpid(), signal.SIGKILL)
-        return Uncoded().prepare(x, budget, channel, csit_snr_db)
+        return Uncoded().send(x, uses, known)
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
-        return Uncoded().deliver(sent, channel, snr_db, rng)
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Tensor]]:
+        return Uncoded().receive(received, shape, uses)
 
 
 @dataclass(frozen=True)
