@@ -23,6 +23,7 @@ from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading
 from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, PhaseNoise
 from channels.interleave import Interleaved
 from channels.link import IdealLink
+from channels.lossy import GilbertElliott, IndependentLoss, Lossy
 from channels.mcs import MCS_TABLE
 from channels.ofdm import OFDM, Pilots
 from channels.tdl import PROFILES, TDL
@@ -219,6 +220,22 @@ CHANNELS = {
     ),
 }
 
+
+def _lossy(channel: Channel, packet_uses: int, *numbers: float) -> Lossy:
+    if len(numbers) == 1:
+        return Lossy(channel, packet_uses, IndependentLoss(*numbers))
+    if len(numbers) == 3:
+        raise ChannelError(
+            f"3 numbers of losses; give 1, 2 or 4, as in {LOSSY_SPELLING}, for instance {LOSSY_EXAMPLE}"
+        )
+    return Lossy(channel, packet_uses, GilbertElliott(*numbers))
+
+
+LOSSY_EXAMPLE = "lossy:256:0.1/awgn"
+LOSSY_SPELLING = (
+    "lossy:<packet uses>:<loss>/<channel> or, in bursts, "
+    "lossy:<packet uses>:<good to bad>:<bad to good>[:<loss good>:<loss bad>]/<channel>"
+)
 FLAT = ("correlation", "flat channels")
 WRAPPERS = {
     "interleaved": _family(
@@ -226,6 +243,14 @@ WRAPPERS = {
         "neighbouring symbols meet different fades",
         Interleaved,
         example="interleaved/rayleigh:64",
+    ),
+    "lossy": Family(
+        LOSSY_SPELLING,
+        "packets of so many channel uses are lost, each or in bursts (Gilbert-Elliott)",
+        _lossy,
+        (int, float, float, float, float),
+        2,
+        LOSSY_EXAMPLE,
     ),
     "pilots": _family(
         "pilots:<spacing>[:linear]/<channel>",
