@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Complex, UInt8
 from torch import Tensor
 
 from channels.channel import Received
 from channels.errors import ChannelError
-from channels.link import FRAME_BITS, DigitalLink, frame
+from channels.link import FRAME_BITS, DigitalLink, frame, unframe
 from channels.mcs import Mcs
 
 
@@ -26,6 +26,9 @@ class PacketLink:
     `mcs` at its last one. The receiver knows this configuration and the number of channel uses, so a fixed
     MCS costs nothing. With `adapted` the header of every packet announces its MCS (11 bits instead of 6), and
     the receiver does not use `mcs`: the transmitter may choose it per transmission.
+
+    Bits are whitened differently in every place, so that packets of equal content, empty ones for instance,
+    do not repeat the same symbols and the average power stays near 1.
 
     A last place too short for even an empty packet has room for 0 bytes; nothing is sent in it, and its
     packet is never received.
@@ -116,7 +119,10 @@ class PacketLink:
                 )
             if link.payload_bits(uses):
                 start = i * self.packet_uses
-                x[:, start : start + uses] = link.send(frame(packet), uses)
+                bits = frame(packet)
+                size = min(size for size in link.sizes(uses) if size >= bits.numel())
+                padded = torch.nn.functional.pad(bits, (0, size - bits.numel()))
+                x[:, start : start + uses] = link.send(padded ^ _whitening(i, size), uses)
         return x
 
     def receive(self, received: Received) -> tuple[tuple[bytes | None, ...], ...]:
@@ -136,9 +142,10 @@ class PacketLink:
                 alike.setdefault((listening, uses), []).append(i)
         arrived: list[list[bytes | None]] = [[None] * self.packets(data_uses) for _ in range(batch)]
         for (link, uses), places in alike.items():
-            payloads = link.receive(self._cut(received, places, uses)).payloads()
-            for row, payload in enumerate(payloads):
-                arrived[row // len(places)][places[row % len(places)]] = payload
+            delivery = link.receive(self._cut(received, places, uses))
+            for row, (bits, ok) in enumerate(zip(delivery.bits, delivery.ok.tolist(), strict=True)):
+                item, i = row // len(places), places[row % len(places)]
+                arrived[item][i] = unframe(bits ^ _whitening(i, bits.numel())) if ok else None
         return tuple(map(tuple, arrived))
 
     def _link(self, mcs: Mcs) -> DigitalLink:
@@ -164,3 +171,8 @@ class PacketLink:
             for part in (received.y, received.h, noise_var)
         )
         return Received(y, h, noise_var)
+
+
+def _whitening(place: int, bits: int) -> UInt8[Tensor, " n"]:
+    """A fixed pseudorandom word for the packet at this place."""
+    return torch.randint(0, 2, (bits,), generator=torch.Generator().manual_seed(place), dtype=torch.uint8)

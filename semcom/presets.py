@@ -221,21 +221,20 @@ CHANNELS = {
 }
 
 
+LOSSY = (
+    "lossy:<packet uses>:<loss>/<channel> or, in bursts, "
+    "lossy:<packet uses>:<good to bad>:<bad to good>[:<loss good>:<loss bad>]/<channel>"
+)
+
+
 def _lossy(channel: Channel, packet_uses: int, *numbers: float) -> Lossy:
     if len(numbers) == 1:
         return Lossy(channel, packet_uses, IndependentLoss(*numbers))
     if len(numbers) == 3:
-        raise ChannelError(
-            f"3 numbers of losses; give 1, 2 or 4, as in {LOSSY_SPELLING}, for instance {LOSSY_EXAMPLE}"
-        )
+        raise ChannelError(f"losses take 1, 2 or 4 numbers, not 3; it is spelled {LOSSY}")
     return Lossy(channel, packet_uses, GilbertElliott(*numbers))
 
 
-LOSSY_EXAMPLE = "lossy:256:0.1/awgn"
-LOSSY_SPELLING = (
-    "lossy:<packet uses>:<loss>/<channel> or, in bursts, "
-    "lossy:<packet uses>:<good to bad>:<bad to good>[:<loss good>:<loss bad>]/<channel>"
-)
 FLAT = ("correlation", "flat channels")
 WRAPPERS = {
     "interleaved": _family(
@@ -245,12 +244,12 @@ WRAPPERS = {
         example="interleaved/rayleigh:64",
     ),
     "lossy": Family(
-        LOSSY_SPELLING,
+        LOSSY,
         "packets of so many channel uses are lost, each or in bursts (Gilbert-Elliott)",
         _lossy,
         (int, float, float, float, float),
         2,
-        LOSSY_EXAMPLE,
+        "lossy:256:0.1/awgn",
     ),
     "pilots": _family(
         "pilots:<spacing>[:linear]/<channel>",

@@ -54,7 +54,7 @@ def assert_mean(values: list[float] | torch.Tensor, expected: float) -> None:
 
 def assert_share(count: int, trials: int, p: float) -> None:
     """Within four standard deviations of the binomial distribution."""
-    assert abs(count / trials - p) < 4 * math.sqrt(p * (1 - p) / trials)
+    assert abs(count / trials - p) <= 4 * math.sqrt(p * (1 - p) / trials)
 
 
 def random_symbols(items: int, uses: int, seed: int = 0) -> torch.Tensor:
@@ -186,7 +186,8 @@ def test_nothing_of_a_lost_symbol_is_received(inner: Channel) -> None:
     received = channel.apply(random_symbols(5, 700), state)
     lost = received.h == 0
     other = channel.apply(torch.where(lost, random_symbols(5, 700, seed=1), random_symbols(5, 700)), state)
-    assert torch.equal(received.y, other.y)
+    assert torch.equal(received.y[lost], other.y[lost])
+    assert torch.allclose(received.y, other.y, atol=1e-5)  # rounding in the Fourier transform of OFDM
 
 
 def test_noise_alone_is_heard_in_a_lost_packet() -> None:
@@ -261,9 +262,29 @@ def test_one_packet_per_message_is_lost_as_often_as_the_packet() -> None:
     assert_share(int((~link.receive(transmit(channel, x, 20.0, streams(400))).ok).sum()), 400, 0.25)
 
 
-@pytest.mark.parametrize("index", [6, 12, 20])
-def test_a_message_over_many_packets_is_a_message_over_fading_blocks(index: int) -> None:
-    """With a tenth of them lost, a rate that capacity allows arrives, and is lost when too few arrive."""
+@pytest.mark.parametrize(
+    ("index", "channel", "snr_db"),
+    [
+        (6, Lossy(AWGN(), 64, IndependentLoss(0.1)), 1.0),
+        (9, Lossy(AWGN(), 64, GilbertElliott(0.05, 0.4)), 8.0),
+        (12, Interleaved(Lossy(AWGN(), 64, IndependentLoss(0.3))), 20.0),
+        (6, Lossy(RayleighBlockFading(64), 128, IndependentLoss(0.1)), 6.0),
+        (6, Lossy(PilotAided(RayleighBlockFading(64), 15), 60, IndependentLoss(0.1)), 7.0),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_predicted_failure_over_packets_is_measured(index: int, channel: Channel, snr_db: float) -> None:
+    """Four standard errors of 200 realisations that predict, and of 300 others that are sent."""
+    link, data_uses, batch = DigitalLink(MCS_TABLE[index]), 2048, 300
+    bits = link.payload_bits(data_uses)
+    message = torch.randint(0, 2, (bits,), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    received = transmit(channel, link.send(message, data_uses).expand(batch, -1), snr_db, streams(batch))
+    measured = 1 - link.receive(received).ok.double().mean().item()
+    predicted = predicted_failure(link.mcs, channel, snr_db, bits, data_uses)
+    assert 0.05 < measured < 0.95
+    error = math.sqrt(predicted * (1 - predicted) * (1 / COUNT + 1 / batch))
+    assert abs(measured - predicted) < 4 * error
+    assert measured - predicted_failure(link.mcs, AWGN(), snr_db, bits, data_uses) > 4 * error
 
 
 def test_the_choice_of_mcs_reckons_with_losses() -> None:
