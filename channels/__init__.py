@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from channels.constellation import Constellation
     from channels.csi import GenieCSI, NoCSI, PilotAided
     from channels.equalize import mmse, zero_forcing
-    from channels.erasure import GilbertElliott, IndependentErasure, PacketChannel
     from channels.errors import ChannelError
     from channels.fading import FlatChannel, JakesFading, RayleighBlockFading, RicianBlockFading
     from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, PhaseNoise
     from channels.interleave import Interleaved
     from channels.link import DigitalLink, IdealLink
+    from channels.lossy import GilbertElliott, IndependentLoss, Lossy
     from channels.mcs import MCS_TABLE, Mcs, choose_mcs, predicted_failure
     from channels.ofdm import OFDM, Pilots
+    from channels.packets import PacketLink
     from channels.streams import NamedStreams, SharedStreams, Streams
     from channels.tdl import TDL
     from channels.waveform import Numerology, Stage
@@ -38,17 +39,18 @@ _HOMES = {
     "DigitalLink": "channels.link",
     "FlatChannel": "channels.fading",
     "GenieCSI": "channels.csi",
-    "GilbertElliott": "channels.erasure",
+    "GilbertElliott": "channels.lossy",
     "IdealLink": "channels.link",
     "Impaired": "channels.impairments",
-    "IndependentErasure": "channels.erasure",
+    "IndependentLoss": "channels.lossy",
     "Interleaved": "channels.interleave",
     "JakesFading": "channels.fading",
+    "Lossy": "channels.lossy",
     "Mcs": "channels.mcs",
     "NamedStreams": "channels.streams",
     "NoCSI": "channels.csi",
     "Numerology": "channels.waveform",
-    "PacketChannel": "channels.erasure",
+    "PacketLink": "channels.packets",
     "PhaseNoise": "channels.impairments",
     "PilotAided": "channels.csi",
     "Pilots": "channels.ofdm",
@@ -82,14 +84,15 @@ __all__ = [
     "GilbertElliott",
     "IdealLink",
     "Impaired",
-    "IndependentErasure",
+    "IndependentLoss",
     "Interleaved",
     "JakesFading",
+    "Lossy",
     "Mcs",
     "NamedStreams",
     "NoCSI",
     "Numerology",
-    "PacketChannel",
+    "PacketLink",
     "PhaseNoise",
     "PilotAided",
     "Pilots",

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from channels.streams import Streams
 JAKES_SINUSOIDS = 256
 
 
+@runtime_checkable
 class FlatChannel(Channel, Protocol):
     """A channel whose gain is one complex number per use, with known second moments."""
 

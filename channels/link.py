@@ -73,8 +73,10 @@ class DigitalLink:
 
     The budget holds a control header and one transport block, rate-matched to the rest. The header announces
     the length of the block, in 64ths of the longest the MCS allows, so that a shorter message goes out at a
-    lower code rate. A link that adapts also announces its MCS. The message is whitened: constellations then
-    have their average power, and an erased block cannot pass for a message of zeros.
+    lower code rate. A link that adapts also announces its MCS. The message is whitened, so that an erased
+    block cannot pass for a message of zeros. Coded bits are scrambled: a message far shorter than the budget
+    repeats its coded bits, which may then fall on all bits of a symbol, and constellations keep their average
+    power all the same.
 
     The receiver knows this configuration and the number of channel uses, and nothing of the message; with
     `adapted` it does not use `mcs` either.
@@ -85,7 +87,7 @@ class DigitalLink:
         adapted: Whether the transmitter picks the MCS per transmission, and thus has to announce it.
 
     Reference:
-        TS 38.212, 7.2; TS 38.214, 5.1.3.1.
+        TS 38.212, 7.2; TS 38.214, 5.1.3.1; TS 38.211, 7.3.1.1 for scrambling, with a sequence of ours.
 
     Example:
         >>> link = DigitalLink(MCS_TABLE[12])
@@ -136,6 +138,7 @@ class DigitalLink:
         message = torch.nn.functional.pad(bits, (0, sizes[field] - bits.numel()))
         message = message ^ _whitening(sizes[field]).to(bits.device)
         coded = self._block(self.mcs, sizes[field], data_uses).encode(message[None])
+        coded = coded ^ _scrambling(coded.shape[1]).to(bits.device)
         header = self.header(data_uses)
         announced = self.mcs.index * SIZES + field if self.adapted else field
         x = torch.empty(1, data_uses, dtype=torch.complex64, device=bits.device)
@@ -160,10 +163,11 @@ class DigitalLink:
                 continue
             size = announced_sizes(longest)[value % SIZES]
             plan = self._block(mcs, size, data_uses)
+            signs = 1.0 - 2.0 * _scrambling(plan.coded_bits)
             here = (announced == value).nonzero()[:, 0]
             for group in here.split(max(1, _MAX_LLRS // plan.coded_bits)):
                 part = Received(payload.y[group], payload.h[group], payload.noise_var[group])
-                decoded = plan.decode(mcs.constellation.exact_llr(part).cpu())
+                decoded = plan.decode(mcs.constellation.exact_llr(part).cpu() * signs)
                 message = decoded.bits ^ _whitening(size)
                 for row, item in enumerate(group.tolist()):
                     bits[item], ok[item] = message[row], decoded.ok[row]
@@ -298,3 +302,11 @@ def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:
 def _whitening(bits: int) -> UInt8[Tensor, " n"]:
     """A fixed pseudorandom word, the same for every message of a length."""
     return torch.randint(0, 2, (bits,), generator=torch.Generator().manual_seed(38212), dtype=torch.uint8)
+
+
+@functools.lru_cache(maxsize=8)
+def _scrambling(coded_bits: int) -> UInt8[Tensor, " n"]:
+    """A fixed pseudorandom word, the same for every transmission of a length."""
+    return torch.randint(
+        0, 2, (coded_bits,), generator=torch.Generator().manual_seed(38211), dtype=torch.uint8
+    )

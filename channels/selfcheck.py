@@ -17,11 +17,11 @@ from channels.awgn import AWGN
 from channels.channel import Channel, Received, transmit
 from channels.constellation import Constellation
 from channels.csi import GenieCSI
-from channels.erasure import GilbertElliott, IndependentErasure
 from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading, clarke_correlation
 from channels.fec.ldpc import NRLDPC, lifted_edges
 from channels.fec.transport import TransportBlock
 from channels.link import IdealLink
+from channels.lossy import GilbertElliott, IndependentLoss, Lossy
 from channels.mcs import MCS_TABLE, shipped_bler_counts
 from channels.ofdm import OFDM
 from channels.streams import NamedStreams
@@ -251,18 +251,26 @@ def _ofdm(seed: int) -> Iterator[Check]:
 
 
 def _packet_loss(rng: NamedStreams) -> Iterator[Check]:
-    packets = [b"x"] * 40_000
-    erasure = IndependentErasure(0.1)
-    lost = torch.tensor([p is None for p in erasure(packets, rng.fork("erasure"))])
-    yield _row(f"{erasure.name}: share lost", lost, 0.1)
-    bursts = GilbertElliott(0.05, 0.4)
-    arrived = [p is not None for p in bursts(packets, rng.fork("bursts"))]
+    packets, packet_uses = 40_000, 4
+    x = torch.ones(1, packets * packet_uses, dtype=torch.complex64)
+    independent = Lossy(AWGN(), packet_uses, IndependentLoss(0.1))
+    received = transmit(independent, x, 10.0, rng.fork("packet loss"))
+    lost = received.h[0, ::packet_uses] == 0
+    yield _row(f"{independent.name}: packets lost", lost, 0.1)
+    noise = received.y[received.h == 0]
+    yield _row(f"{independent.name}: power heard in lost packets", _power(noise), 0.1)
+    correlation = (
+        noise * (transmit(AWGN(), x, 10.0, rng.fork("packet loss")).y)[received.h == 0].conj()
+    ).real
+    yield _row(f"{independent.name}: correlation with what was lost", correlation, 0.0)
+    law = GilbertElliott(0.05, 0.4)
+    bursts = Lossy(AWGN(), packet_uses, law)
+    arrived = (transmit(bursts, x, 10.0, rng.fork("bursts")).h[0, ::packet_uses] != 0).tolist()
     # Neighbours are correlated by 1 - p - q: the mean varies by (2 - p - q) / (p + q) times more.
-    p_sum = bursts.p_good_to_bad + bursts.p_bad_to_good
-    share = bursts.p_good_to_bad / p_sum
-    error = math.sqrt(share * (1 - share) * (2 - p_sum) / p_sum / len(packets))
-    yield Check(f"{bursts.name}: share lost", 1 - sum(arrived) / len(arrived), share, error)
-    for state, mean in ((False, 1 / bursts.p_bad_to_good), (True, 1 / bursts.p_good_to_bad)):
+    p_sum = law.p_good_to_bad + law.p_bad_to_good
+    error = math.sqrt(law.bad_share * (1 - law.bad_share) * (2 - p_sum) / p_sum / packets)
+    yield Check(f"{bursts.name}: packets lost", 1 - sum(arrived) / packets, law.bad_share, error)
+    for state, mean in ((False, 1 / law.p_bad_to_good), (True, 1 / law.p_good_to_bad)):
         runs = [len(list(run)) for value, run in itertools.groupby(arrived) if value is state][1:-1]
         name = f"{bursts.name}: mean run of {'arrivals' if state else 'losses'}"
         yield _row(name, torch.tensor(runs), mean)

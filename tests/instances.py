@@ -17,9 +17,10 @@ from channels import (
     GenieCSI,
     GilbertElliott,
     Impaired,
-    IndependentErasure,
+    IndependentLoss,
     Interleaved,
     JakesFading,
+    Lossy,
     NoCSI,
     Numerology,
     PhaseNoise,
@@ -87,6 +88,11 @@ CHANNELS = (
     Interleaved(PilotAided(RayleighBlockFading(10), 9)),
     Impaired(RayleighBlockFading(24), (PhaseNoise(1000.0), CarrierOffset(0.001))),
     PilotAided(Impaired(AWGN(), (PhaseNoise(1000.0), CarrierOffset(0.001))), 7),
+    Lossy(AWGN(), 64, IndependentLoss(0.1)),
+    Lossy(RayleighBlockFading(24), 50, GilbertElliott(0.05, 0.4)),
+    Lossy(PilotAided(RayleighBlockFading(10), 9), 32, GilbertElliott(0.1, 0.3, 0.02, 0.7)),
+    Lossy(OFDM((TDL("A", 100.0, 100.0),)), 48, IndependentLoss(0.05)),
+    Interleaved(Lossy(AWGN(), 64, IndependentLoss(0.2))),
     OFDM(),
     OFDM((TDL("A", 100.0, 100.0),)),
     OFDM((TDL("C", 300.0, 1000.0),), pilots=Pilots(7, (0,), 1)),
@@ -96,7 +102,7 @@ CHANNELS = (
     OFDM((ClippedAmplifier(6.0), TDL("A", 100.0, 10.0), PhaseNoise(50.0), CarrierOffset(0.01))),
 )
 
-PACKET_CHANNELS = (IndependentErasure(0.1), GilbertElliott(0.05, 0.4), GilbertElliott(0.1, 0.3, 0.02, 0.7))
+LOSS_PROCESSES = (IndependentLoss(0.1), GilbertElliott(0.05, 0.4), GilbertElliott(0.1, 0.3, 0.02, 0.7))
 
 CONSTELLATIONS = tuple(Constellation(size) for size in (2, 4, 16, 64, 256))
 

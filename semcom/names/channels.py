@@ -5,13 +5,15 @@ from typing import Any
 
 from channels import AWGN, Channel
 from channels.csi import GenieCSI, NoCSI, PilotAided
+from channels.errors import ChannelError
 from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading
 from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, PhaseNoise
 from channels.interleave import Interleaved
+from channels.lossy import GilbertElliott, IndependentLoss, Lossy
 from channels.ofdm import OFDM, Pilots
 from channels.tdl import PROFILES, TDL
 from channels.waveform import Numerology, Stage
-from semcom.names.parser import IMPORTED, Listed, built, family, imported
+from semcom.names.parser import IMPORTED, Family, Listed, built, family, imported
 
 MEMBERS = ("name", "draw", "apply", "overhead", "data_uses")
 
@@ -122,6 +124,20 @@ CHANNELS = {
     ),
 }
 
+LOSSY = (
+    "lossy:<packet uses>:<loss>/<channel> or, in bursts, "
+    "lossy:<packet uses>:<good to bad>:<bad to good>[:<loss good>:<loss bad>]/<channel>"
+)
+
+
+def _lossy(channel: Channel, packet_uses: int, *numbers: float) -> Lossy:
+    if len(numbers) == 1:
+        return Lossy(channel, packet_uses, IndependentLoss(*numbers))
+    if len(numbers) == 3:
+        raise ChannelError(f"losses take 1, 2 or 4 numbers, not 3; it is spelled {LOSSY}")
+    return Lossy(channel, packet_uses, GilbertElliott(*numbers))
+
+
 FLAT = ("correlation", "flat channels")
 WRAPPERS = {
     "interleaved": family(
@@ -129,6 +145,14 @@ WRAPPERS = {
         "neighbouring symbols meet different fades",
         Interleaved,
         example="interleaved/rayleigh:64",
+    ),
+    "lossy": Family(
+        LOSSY,
+        "packets of so many channel uses are lost, each or in bursts (Gilbert-Elliott)",
+        _lossy,
+        (int, float, float, float, float),
+        2,
+        "lossy:256:0.1/awgn",
     ),
     "pilots": family(
         "pilots:<spacing>[:linear]/<channel>",

@@ -12,6 +12,7 @@ from channels import (
     TDL,
     Impaired,
     Interleaved,
+    Lossy,
     NamedStreams,
     NoCSI,
     Numerology,
@@ -48,6 +49,13 @@ def qpsk(items, uses, dtype=torch.complex64):
     return torch.view_as_complex((2.0 * bits - 1) * 0.5**0.5).to(dtype)
 
 
+def average_gain(channel):
+    """E|h|^2: 1, or the share of packets that arrive."""
+    if isinstance(channel, Interleaved):
+        return average_gain(channel.channel)
+    return 1 - channel.loss.mean_loss if isinstance(channel, Lossy) else 1
+
+
 def mean_and_error(per_item):
     return per_item.mean().item(), per_item.std().item() / len(per_item) ** 0.5
 
@@ -79,12 +87,12 @@ def test_an_empty_batch_stays_empty(channel, rng):
 
 
 @every_channel
-def test_average_received_power_is_one_plus_noise(channel):
-    """E|h|^2 = 1: five standard errors over independent items, at an SNR where noise does not count."""
+def test_average_received_power_is_that_of_the_gain_plus_noise(channel):
+    """E|h|^2, 1 where nothing is lost: five standard errors over items, at an SNR that hides the noise."""
     uses = uses_of(channel)
     y = transmit(channel, qpsk(ITEMS, uses), 80.0, streams()).y
     mean, error = mean_and_error(y.abs().square().mean(1))
-    assert abs(mean - 1) < 5 * error + 1e-5
+    assert abs(mean - average_gain(channel)) < 5 * error + 1e-5
 
 
 @pytest.mark.parametrize("channel", KNOWING, ids=lambda channel: channel.name)
@@ -161,12 +169,16 @@ def test_noise_is_common_to_short_and_long_transmissions(channel):
 
 @every_channel
 def test_gradient_reaches_every_symbol(channel):
+    """But for the symbols of lost packets, which nothing of y depends on."""
     x = qpsk(2, uses_of(channel, 400)).requires_grad_()
     received = transmit(channel, x, 10.0, streams(2))
     received.y.abs().square().sum().backward()
     assert x.grad is not None
     assert bool(torch.isfinite(torch.view_as_real(x.grad)).all())
-    assert bool((x.grad.abs() > 1e-4).float().mean() > 0.95)
+    lost = received.h == 0
+    assert bool((x.grad.abs()[~lost] > 1e-4).float().mean() > 0.95)
+    assert not x.grad[lost].any()
+    assert average_gain(channel) < 1 or not lost.any()
 
 
 @every_channel

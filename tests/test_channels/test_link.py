@@ -71,10 +71,16 @@ def test_any_length_arrives_in_exactly_the_budget(data_uses: int, adapted: bool)
 
 @pytest.mark.parametrize("mcs", MCS_TABLE[::5], ids=lambda mcs: mcs.name)
 def test_average_power_is_one_whatever_the_payload(mcs: Mcs) -> None:
-    data_uses = 20000
-    x = DigitalLink(mcs).send(torch.zeros(8, dtype=torch.uint8), data_uses)
+    """As for independent symbols, over lengths at which repeated bits fall on one symbol, too."""
     kurtosis = mcs.constellation.points.abs().pow(4).mean().item()
-    assert abs(x.abs().square().mean().item() - 1) < 5 * math.sqrt((kurtosis - 1) / data_uses) + 1e-6
+    for data_uses in (200, 288, 2628, 20_000):
+        link = DigitalLink(mcs)
+        for count in {8, 64, 8000} if link.payload_bits(data_uses) else ():
+            if count <= link.payload_bits(data_uses):
+                power = (
+                    link.send(torch.zeros(count, dtype=torch.uint8), data_uses).abs().square().mean().item()
+                )
+                assert abs(power - 1) < 5 * math.sqrt((kurtosis - 1) / data_uses) + 1e-6
 
 
 def test_a_shorter_message_survives_more_noise() -> None:
