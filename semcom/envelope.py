@@ -23,6 +23,9 @@ from semcom.observation import Decoded, Observation
 from semcom.separate import message_bits, receive_coded, send_coded
 from semcom.transmission import ChannelKnowledge, Csit, Sent, Whispered, nothing_sent
 
+SAFE = 0.01
+"""Predicted failure that is accepted on channels that the table does not know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -83,31 +86,47 @@ class Envelope:
         """The law of the channel and its average SNR."""
         return "average"
 
-    def choose(self, channel: Channel, csit_snr_db: float, rho: float) -> Choice | None:
-        """The table's entry for an operating point.
+    def choose(self, channel: Channel, csit_snr_db: float, rho: float, uses: int) -> Choice | None:
+        """What to send at an operating point.
+
+        On a channel that the table does not know the codec is that of AWGN at this SNR, and the message the
+        longest that is predicted to be lost with at most `SAFE`.
 
         Args:
             channel: The medium.
             csit_snr_db: Average SNR in dB.
             rho: Channel uses allowed per source value.
+            uses: Data symbols allowed.
 
         Returns:
-            The entry; None below the lowest SNR of the table.
+            The choice; None if there is none, as below the lowest SNR of the table.
 
         Raises:
-            InvalidOption: The table does not know the channel.
+            InvalidOption: The table knows neither the channel nor AWGN.
         """
-        rows = [row for row in self.choices if row.channel == channel.name]
-        if not rows:
-            known = ", ".join(sorted({row.channel for row in self.choices}))
+        known = {row.channel for row in self.choices}
+        if channel.name in known:
+            return self._nearest(channel.name, csit_snr_db, rho)
+        if "awgn" not in known:
             raise InvalidOption(
-                f"the frozen envelope knows {known}, not {channel.name}; "
+                f"the frozen envelope knows {', '.join(sorted(known))}, not {channel.name}; "
                 "use a scheme that ends in csit-average, or freeze an envelope"
             )
+        row = self._nearest("awgn", csit_snr_db, rho)
+        rates = plausible(channel, csit_snr_db, uses, worst=SAFE)
+        if row is None or not rates:
+            return None
+        fastest = rates[0]
+        choice = replace(row, channel=channel.name, mcs=fastest.mcs.index, size=fastest.size)
+        return replace(choice, outage=fastest.failure)
+
+    def _nearest(self, channel: str, csit_snr_db: float, rho: float) -> Choice | None:
+        """The row of the nearest rho (in ratio) and of the nearest SNR below."""
 
         def distance(row: Choice) -> float:
             return abs(math.log(float(parse_rho(row.rho)) / rho))
 
+        rows = [row for row in self.choices if row.channel == channel]
         nearest = min(distance(row) for row in rows)
         below = [row for row in rows if distance(row) == nearest and row.snr_db <= csit_snr_db + 1e-6]
         return max(below, key=lambda row: row.snr_db, default=None)
@@ -116,9 +135,12 @@ class Envelope:
         """Look the operating point up, fit that codec to that MCS and size, encode, map to symbols."""
         if known is None:
             raise InvalidOption("the envelope needs the average SNR at the transmitter")
-        choice = self.choose(known.law, known.snr_db, (uses + known.law.overhead(uses)) / x.numel())
+        rho = (uses + known.law.overhead(uses)) / x.numel()
+        choice = self.choose(known.law, known.snr_db, rho, uses) if uses else None
         if choice is None:
-            return nothing_sent(f"{known.snr_db:g} dB is below the envelope's table; raise the SNR")
+            return nothing_sent(
+                f"{known.snr_db:g} dB and {uses} data symbols have no safe choice; raise them"
+            )
         number = next(i for i, codec in enumerate(self.codecs) if codec.name == choice.codec)
         link = DigitalLink(MCS_TABLE[choice.mcs], adapted=True)
         return send_coded(self.codecs[number], link, x, uses, choice.size, tag=number).sent
