@@ -94,7 +94,7 @@ def test_snr_that_no_record_has_is_refused(tmp_path: Path) -> None:
 def test_one_picture_has_a_mean_and_no_interval(tmp_path: Path) -> None:
     records = conducted((replace(SWEEP, items=pictures(1)),), tmp_path)
     shown = table(records)
-    assert all(float(mean) >= 0 for mean in shown["PSNR (dB)"])
+    assert all(float(mean) >= 0 for mean in shown["PSNR (dB) ↑"])
     assert (
         "nan"
         not in report(tmp_path, tmp_path / "report.html", "One picture").read_text().split("data:image")[0]

@@ -12,7 +12,8 @@ from toys import UNCODED, Deadly, MeanSquaredError, Uncoded, picture, pictures
 from channels import AWGN, Channel, Received, SnrDb, Streams
 from channels.awgn import AWGNState
 from semcom.budget import Budget
-from semcom.errors import BudgetExceeded, BudgetTooSmall, InvalidOption, SemcomError, SweepError
+from semcom.columns import Column
+from semcom.errors import BudgetExceeded, BudgetTooSmall, FaultyMetric, InvalidOption, SemcomError, SweepError
 from semcom.results import TIMING, Record, ResultStore
 from semcom.scheme import Scheme
 from semcom.sweep import Sweep, file_name, kept_path, noise_streams, plan, run
@@ -238,7 +239,7 @@ def test_run_log_has_what_made_records_or_made_them_valid(path: Path) -> None:
     ("changed", "message"),
     [
         ({"channels": (Mine(2.0),)}, "channel mine is not the one"),
-        ({"metrics": (MeanSquaredError(needs="patience"),)}, "metric mse is not the one"),
+        ({"metrics": (MeanSquaredError(min_side=2),)}, "metric mse is not the one"),
     ],
 )
 def test_changed_channel_or_metric_of_an_old_name_is_refused(
@@ -259,10 +260,13 @@ def test_changed_channel_or_metric_of_an_old_name_is_refused(
 class Plain:
     """A metric that is no dataclass."""
 
-    name, higher_is_better, needs, min_side = "plain", False, "", 1
+    name, unit, higher_is_better = "plain", "levels", False
 
-    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        return (x_hat - x).abs().mean((1, 2, 3))
+    def fits(self, shape: object) -> bool:
+        return True
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> float:
+        return 255 * (x_hat - x).abs().mean().item()
 
 
 def test_a_metric_without_a_canonical_form_is_known_by_its_name(path: Path) -> None:
@@ -271,6 +275,7 @@ def test_a_metric_without_a_canonical_form_is_known_by_its_name(path: Path) -> N
     with ResultStore(path) as store:
         assert plan(sweep, store) == ()
         assert store.metrics() == {}
+        assert store.columns() == {"plain": Column("plain", "levels", False)}
 
 
 def test_late_metric_is_added_to_what_is_there(path: Path) -> None:
@@ -384,15 +389,17 @@ def test_fault_of_a_scheme_names_its_batch(path: Path, transmission: Spy, kind: 
         assert len(store) >= 4
 
 
-def test_nan_is_an_error_not_a_record(path: Path) -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_an_error_not_a_record(path: Path, value: float) -> None:
     @dataclass(frozen=True)
     class Broken(MeanSquaredError):
-        def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        def __call__(self, x_hat: Tensor, x: Tensor) -> float:
             mse = super().__call__(x_hat, x)
-            return torch.where(mse > 0.05, mse, math.nan)  # N0/4 is 0.025 at 10 dB
+            return mse if mse > 0.05 else value  # N0/4 is 0.025 at 10 dB
 
+    message = rf"^uncoded on toy00-\w+, .*: at 10 dB, metric mse is {value}; give it a finite .*$"
     with ResultStore(path) as store:
-        with pytest.raises(SweepError, match=r"^uncoded on toy00-\w+, .*: mse is NaN at 10 dB$"):
+        with pytest.raises(FaultyMetric, match=message):
             list(run(replace(SWEEP, metrics=(Broken(),)), store))
         assert len(store) == 0
 
