@@ -14,7 +14,7 @@ from channels.estimation import estimation_error, linear_weights, wiener_weights
 from channels.fading import FlatChannel
 from channels.streams import Streams
 
-# Pilots that the Wiener filter looks at, half of them on each side; more lower the error little.
+# Number of pilots used by the Wiener filter, half of them on each side; more would hardly lower the error.
 WINDOW = 8
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from channels.channel import Received
 
-# A gain of power below -200 dB is none: keeps quotients finite in float32.
+# Gains of power below -200 dB count as -200 dB, which keeps quotients finite in float32.
 SMALLEST_GAIN_POWER = 1e-20
 
 

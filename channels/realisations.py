@@ -16,10 +16,10 @@ from channels.header import QPSK
 from channels.streams import NamedStreams
 
 COUNT = 200
-"""Realisations of a channel that fades."""
+"""Number of realisations simulated for a fading channel."""
 
 _AT_ONCE = 2**21  # channel uses drawn in one call
-_TO_JUDGE = 2**14  # channel uses that show the noise variance to 1 %
+_TO_JUDGE = 2**14  # channel uses that measure the noise variance to 1 %
 
 
 def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Received]:
