@@ -362,7 +362,7 @@ class _NewtonStep:
         return step, self._reach(step, TO_BOUNDARY)
 
     def _violations(self) -> State:
-        """Violations of the linear conditions and of the slacks' definitions; exact conditions are left out."""
+        """Violations of the linear conditions and of the slacks' definitions, inexact ones only."""
         source, measure, state = self.source, self.measure, self.state
         r = state["r"]
         wrong = {
