@@ -12,7 +12,12 @@ from channels.streams import Streams
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AWGNState:
-    """Noise samples, and their variance N0."""
+    """Noise of one transmission over AWGN.
+
+    Args:
+        noise: Noise samples, complex [batch, uses], of variance N0.
+        noise_var: N0 per complex channel use, [batch, 1].
+    """
 
     noise: Complex[Tensor, "batch uses"]
     noise_var: Float[Tensor, "batch 1"]
@@ -20,7 +25,7 @@ class AWGNState:
 
 @dataclass(frozen=True)
 class AWGN:
-    """Additive white Gaussian noise, circular.
+    """Additive white Gaussian noise channel, circularly symmetric.
 
     y = x + n,  n ~ CN(0, N0),  N0 = 10^(-snr_db/10), half of it in each real part.
 
@@ -38,28 +43,28 @@ class AWGN:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the AWGN channel: "awgn"."""
         return "awgn"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> AWGNState:
-        """Noise for `uses` symbols of each item."""
+        """Draw noise of variance N0 = 10^(-snr_db/10) for `uses` symbols of each item."""
         noise = rng.complex_normal("noise", (uses,))
         noise_var = noise_var_column(snr_db, rng.batch).to(noise.device)
         return AWGNState(noise * noise_var.sqrt(), noise_var)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: AWGNState) -> Received:
-        """Add the noise."""
+        """Add the drawn noise; the receiver is told h = 1 and N0."""
         check_state(x, state.noise)
         return Received(x + state.noise.to(x), torch.ones_like(x), state.noise_var.to(x.device))
 
     def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """1 everywhere: the gain is one constant."""
+        """Autocorrelation E[h(first) conj(h(second))] of the gain: 1 everywhere, because h = 1."""
         return torch.ones_like(first - second, dtype=torch.float64)
 
     def overhead(self, uses: int) -> int:
-        """None."""
+        """Channel uses added to `uses` data symbols: 0, since AWGN needs no pilots."""
         return 0
 
     def data_uses(self, total: int) -> int:
-        """All of them."""
+        """Data symbols that fit `total` channel uses: all `total`, since AWGN needs no pilots."""
         return total

@@ -49,17 +49,17 @@ class Constellation:
 
     @property
     def name(self) -> str:
-        """Textbook name."""
+        """Usual name of the constellation: "bpsk", "qpsk", "16-qam", "64-qam" or "256-qam"."""
         return {2: "bpsk", 4: "qpsk"}.get(self.size, f"{self.size}-qam")
 
     @property
     def bits_per_symbol(self) -> int:
-        """log2 M."""
+        """Number of bits per symbol, log2 M: 1, 2, 4, 6 or 8."""
         return self.size.bit_length() - 1
 
     @property
     def levels(self) -> Float[Tensor, " levels"]:
-        """Amplitudes of one real dimension by label, first bit most significant."""
+        """Amplitudes of one real dimension, indexed by the label whose first bit is the most significant."""
         dimensions = 1 if self.size == 2 else 2
         bits = self.bits_per_symbol // dimensions
         label = torch.arange(2**bits)
@@ -71,16 +71,22 @@ class Constellation:
 
     @property
     def points(self) -> Complex[Tensor, " size"]:
-        """All symbols by label, first bit most significant."""
+        """All M symbols, complex [M], indexed by the label whose first bit is the most significant."""
         shifts = torch.arange(self.bits_per_symbol - 1, -1, -1)
         labels = torch.arange(self.size)[:, None] >> shifts & 1
         return self.modulate(labels.to(torch.uint8).reshape(1, -1))[0]
 
     def modulate(self, bits: UInt8[Tensor, "batch bits"]) -> Complex[Tensor, "batch uses"]:
-        """Map neighbouring groups of log2 M bits to symbols.
+        """Map each group of log2 M neighbouring bits to one symbol of average power 1.
+
+        Args:
+            bits: Bits 0 or 1, uint8 [batch, uses * log2 M].
+
+        Returns:
+            Symbols, complex64 [batch, uses].
 
         Raises:
-            ChannelError: The number of bits is no multiple of log2 M.
+            ChannelError: The number of bits is not a multiple of log2 M.
         """
         if bits.shape[1] % self.bits_per_symbol:
             raise ChannelError(
@@ -99,15 +105,41 @@ class Constellation:
         return torch.view_as_complex(levels[label])
 
     def exact_llr(self, received: Received) -> Float[Tensor, "batch bits"]:
-        """LLR = log P(b=0 | y) / P(b=1 | y) of every bit, for equally likely points; positive means 0."""
+        """Log-likelihood ratios of all bits, for equally likely symbols.
+
+        LLR = log P(b=0 | y) / P(b=1 | y); positive means 0.
+
+        Args:
+            received: Received symbols [batch, uses] with gain and noise variance.
+
+        Returns:
+            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`.
+        """
         return self._llr(received, _log_add)
 
     def max_log_llr(self, received: Received) -> Float[Tensor, "batch bits"]:
-        """As `exact_llr`, but only the nearest point of either kind counts."""
+        """Max-log approximation of the log-likelihood ratios of all bits.
+
+        LLR = max over points with b=0 of -|y - h x|^2 / N0, less the maximum over points with b=1; positive
+        means 0.
+
+        Args:
+            received: Received symbols [batch, uses] with gain and noise variance.
+
+        Returns:
+            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`.
+        """
         return self._llr(received, torch.maximum)
 
     def hard_decision(self, received: Received) -> UInt8[Tensor, "batch bits"]:
-        """Bits of the nearest point."""
+        """Bits of the nearest constellation point of each received symbol.
+
+        Args:
+            received: Received symbols [batch, uses] with gain and noise variance.
+
+        Returns:
+            Bits, uint8 [batch, uses * log2 M].
+        """
         return (self.max_log_llr(received) < 0).to(torch.uint8)
 
     def _llr(self, received: Received, combine: Combine) -> Float[Tensor, "batch bits"]:

@@ -1,4 +1,4 @@
-"""What the receiver knows of the gain: estimates from pilots, the truth, or nothing."""
+"""Channel state information at the receiver: estimated from pilots, known exactly, or absent."""
 
 import math
 from dataclasses import dataclass
@@ -14,33 +14,46 @@ from channels.estimation import estimation_error, linear_weights, wiener_weights
 from channels.fading import FlatChannel
 from channels.streams import Streams
 
-# Pilots that the Wiener filter looks at, half of them on each side; more lower the error little.
+# Number of pilots used by the Wiener filter, half of them on each side; more would hardly lower the error.
 WINDOW = 8
 
 
 class EstimatedChannel(Channel, Protocol):
-    """A channel whose receiver estimates the gain, and that can tell it."""
+    """A channel whose receiver estimates the gain from pilots, and which can also report the true gain."""
 
     def apply_genie(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
-        """As `apply`, with true gains and the noise variance without estimation error."""
+        """Send data symbols as `apply` does, but report true gains and N0 without estimation error.
+
+        Args:
+            x: Data symbols, complex [batch, uses], average power 1 per item.
+            state: State from `draw` for as many items and data symbols.
+
+        Returns:
+            The received symbols that `apply` returns for the same state, with true gains [batch, uses] and N0
+            [batch, 1] or [batch, uses].
+
+        Raises:
+            ChannelError: The state was drawn for another number of items or uses.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class PilotAided:
-    """Pilots between the data symbols of a flat channel, from which the receiver estimates the gain.
+    """A flat-fading channel whose receiver estimates the gain from pilots between the data symbols.
 
-    A pilot of power 1 stands before every `spacing` data symbols and after the last. The gain seen there is
-    h_p + n_p, n_p ~ CN(0, N0) (least squares); in between it is interpolated by the Wiener filter over the 8
-    nearest pilots ("wiener", linear minimum mean square error), or by straight lines ("linear", which fails
-    across independent fading blocks). `noise_var` is N0 plus the mean square error of the estimate, in closed
-    form from the autocorrelation of the fading, which the receiver knows, as it does N0.
+    A pilot of power 1 precedes every `spacing` data symbols, and one follows the last data symbol. The
+    least-squares estimate at a pilot is h_p + n_p, n_p ~ CN(0, N0). Between pilots, the gain is interpolated
+    by the Wiener filter over the 8 nearest pilots ("wiener", linear minimum mean square error) or linearly
+    between two pilots ("linear", which fails across independent fading blocks). `noise_var` is N0 plus the
+    mean square error of the estimate, in closed form from the autocorrelation of the fading. The receiver
+    knows this autocorrelation and N0.
 
-    Pilots look ahead: the estimates of the last symbols depend on where the transmission ends; gains and
-    noise of the channel do not.
+    The estimate of a symbol also uses later pilots, so the estimates of the last symbols depend on the length
+    of the transmission; gains and noise of the channel do not.
 
     Args:
-        channel: A flat channel.
+        channel: A flat-fading channel.
         spacing: Data symbols between two pilots, at least 1.
         interpolation: "wiener" or "linear".
 
@@ -63,16 +76,16 @@ class PilotAided:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "pilots:15/jakes:0.01", or "pilots:15:linear/jakes:0.01"."""
+        """Canonical name, for instance "pilots:15/jakes:0.01", or "pilots:15:linear/jakes:0.01"."""
         suffix = "" if self.interpolation == "wiener" else f":{self.interpolation}"
         return f"pilots:{self.spacing}{suffix}/{self.channel.name}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
-        """What the channel draws, for pilots as well."""
+        """Draw the wrapped channel's fades and noise for data symbols and pilots together."""
         return self.channel.draw(uses + self._pilots(uses), snr_db, rng)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
-        """Insert pilots, send, estimate."""
+        """Insert pilots, send all symbols through the wrapped channel, and estimate the gains."""
         received, data, pilot = self._send(x, state)
         if not x.shape[1]:
             return received[0:0]
@@ -81,18 +94,18 @@ class PilotAided:
         return Received(received.y[:, data], h, noise_var + error)
 
     def apply_genie(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
-        """The same transmission, with the gains that the channel itself reports."""
+        """Send data and pilots as `apply` does, but report the wrapped channel's own gain and N0."""
         received, data, _ = self._send(x, state)
         noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
         return Received(received.y[:, data], received.h[:, data], noise_var)
 
     def overhead(self, uses: int) -> int:
-        """The pilots, and what the channel adds to all symbols."""
+        """Channel uses added to `uses` data symbols: pilots, and overhead of the wrapped channel."""
         total = uses + self._pilots(uses)
         return total - uses + self.channel.overhead(total)
 
     def data_uses(self, total: int) -> int:
-        """What fits between pilots."""
+        """Data symbols that fit `total` channel uses beside pilots and the wrapped channel's overhead."""
         whole, rest = divmod(max(self.channel.data_uses(total) - 1, 0), self.spacing + 1)
         return whole * self.spacing + max(rest - 1, 0)
 
@@ -143,68 +156,69 @@ class PilotAided:
 
 @dataclass(frozen=True)
 class GenieCSI:
-    """A channel with pilots whose receiver is told the gain all the same: what estimation costs.
+    """A channel with pilots whose receiver is told the true gain, to measure the cost of estimation.
 
-    Pilots are sent and counted. Flat channels without pilots report their true gain already.
+    Pilots are sent and counted as before. Flat channels without pilots already report their true gain and
+    need no wrapper.
 
     Args:
-        channel: `PilotAided` or `OFDM`.
+        channel: A channel that estimates its gain: `PilotAided` or `OFDM`.
     """
 
     channel: EstimatedChannel
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "genie/ofdm:tdl-a:100:10"."""
+        """Canonical name, for instance "genie/ofdm:tdl-a:100:10"."""
         return f"genie/{self.channel.name}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
-        """What the channel draws."""
+        """Draw the fades and noise of the wrapped channel, pilots included."""
         return self.channel.draw(uses, snr_db, rng)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
-        """Tell the truth."""
+        """Send x through the wrapped channel and report true gains and noise variance (`apply_genie`)."""
         return self.channel.apply_genie(x, state)
 
     def overhead(self, uses: int) -> int:
-        """That of the channel."""
+        """Channel uses added to `uses` data symbols by the wrapped channel, pilots included."""
         return self.channel.overhead(uses)
 
     def data_uses(self, total: int) -> int:
-        """That of the channel."""
+        """Data symbols that fit `total` channel uses of the wrapped channel, pilots included."""
         return self.channel.data_uses(total)
 
 
 @dataclass(frozen=True)
 class NoCSI:
-    """A channel whose receiver knows nothing of the gain: it believes h = 1, and the average noise variance.
+    """A channel whose receiver does not know the gain: it assumes h = 1 and the average noise variance.
 
-    The belief is wrong on purpose; y is what the channel made of it, phase included.
+    The assumption is wrong on purpose: y still contains amplitude and phase of the true gain.
 
     Args:
-        channel: Any.
+        channel: Any channel.
     """
 
     channel: Channel
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "no-csi/rayleigh:64"."""
+        """Canonical name, for instance "no-csi/rayleigh:64"."""
         return f"no-csi/{self.channel.name}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
-        """What the channel draws."""
+        """Draw the fades and noise of the wrapped channel."""
         return self.channel.draw(uses, snr_db, rng)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
-        """Forget the gain."""
+        """Send x through the wrapped channel; report h = 1 and the average noise variance."""
         received = self.channel.apply(x, state)
         return Received(received.y, torch.ones_like(received.h), received.noise_var.mean(1, keepdim=True))
 
     def overhead(self, uses: int) -> int:
-        """That of the channel."""
+        """Channel uses added to `uses` data symbols by the wrapped channel."""
         return self.channel.overhead(uses)
 
     def data_uses(self, total: int) -> int:
-        """That of the channel."""
+        """Data symbols that fit `total` channel uses of the wrapped channel."""
         return self.channel.data_uses(total)

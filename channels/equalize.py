@@ -6,19 +6,25 @@ from torch import Tensor
 
 from channels.channel import Received
 
-# A gain of power below -200 dB is none: keeps quotients finite in float32.
+# Gains of power below -200 dB count as -200 dB, which keeps quotients finite in float32.
 SMALLEST_GAIN_POWER = 1e-20
 
 
 def zero_forcing(
     received: Received,
 ) -> tuple[Complex[Tensor, "batch uses"], Float[Tensor, "batch uses"]]:
-    """Unbiased estimate x + noise, and the variance of its noise.
+    """Zero-forcing equaliser: unbiased estimates x + noise, and the variance of their noise.
 
     x_hat = y / h,  variance = N0 / |h|^2.
 
-    For demapping: log-likelihood ratios made from it are exact. Where h = 0, x_hat is 0 and the variance very
-    large but finite.
+    Suited to demapping: log-likelihood ratios computed from it are exact. Where h = 0, x_hat is 0 and the
+    variance is very large but finite.
+
+    Args:
+        received: Received symbols [batch, uses] with gain and noise variance.
+
+    Returns:
+        Estimated symbols, complex [batch, uses], and noise variance, real [batch, uses].
 
     Reference:
         Proakis and Salehi, Digital Communications, 5th ed., 9.4.
@@ -28,11 +34,18 @@ def zero_forcing(
 
 
 def mmse(received: Received) -> tuple[Complex[Tensor, "batch uses"], Float[Tensor, "batch uses"]]:
-    """Linear estimate of least mean square error for E|x|^2 = 1, and that error.
+    """Linear minimum-mean-square-error equaliser for E|x|^2 = 1, and its error.
 
     x_hat = conj(h) y / (|h|^2 + N0),  E|x_hat - x|^2 = N0 / (|h|^2 + N0).
 
-    For analog symbols. Biased towards 0, which it is where h = 0; do not demap it as if it were x plus noise.
+    Suited to analog symbols. The estimate is biased towards 0, and 0 where h = 0; do not demap it as if it
+    were x plus noise.
+
+    Args:
+        received: Received symbols [batch, uses] with gain and noise variance.
+
+    Returns:
+        Estimated symbols, complex [batch, uses], and mean square error in 0..1, real [batch, uses].
 
     Reference:
         Proakis and Salehi, Digital Communications, 5th ed., 9.4.

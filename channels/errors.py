@@ -1,5 +1,5 @@
-"""The one error of this package that a user can cause."""
+"""The exception of this package for values that a user can correct."""
 
 
 class ChannelError(ValueError):
-    """A value outside what a channel, code or link can do; the message names value, limit and cure."""
+    """A value that a channel, code or link does not support; the message names limit and cure."""

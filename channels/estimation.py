@@ -1,4 +1,4 @@
-"""From the gain seen at pilots to the gain in between: linear interpolation and Wiener filters."""
+"""Channel estimation from pilots: linear interpolation and Wiener filters."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,15 @@ SMALLEST_NOISE_VAR = 1e-10
 def linear_weights(
     at: Float[Tensor, "*n data"], knots: Float[Tensor, "*n pilots"]
 ) -> Float[Tensor, "*n data pilots"]:
-    """Weights of straight lines between neighbouring knots (ascending), constant outside of them."""
+    """Weights of linear interpolation between knots, constant beyond the outermost knots.
+
+    Args:
+        at: Positions of the data, [*n, data].
+        knots: Positions of the pilots, ascending, [*n, pilots].
+
+    Returns:
+        Weights [*n, data, pilots], which add up to 1 over the pilots.
+    """
     right = torch.searchsorted(knots.contiguous(), at.contiguous()).clamp(max=knots.shape[-1] - 1)
     left = (right - 1).clamp(min=0)
     begin, end = knots.gather(-1, left), knots.gather(-1, right)
@@ -27,12 +35,15 @@ def wiener_weights(
     covariance: Float[Tensor, "*n pilots pilots"] | Complex[Tensor, "*n pilots pilots"],
     noise_var: float,
 ) -> Float[Tensor, "*n data pilots"] | Complex[Tensor, "*n data pilots"]:
-    """Weights of least mean square error, W = C_dp (C_pp + N0 I)^-1.
+    """Weights of the Wiener filter, W = C_dp (C_pp + N0 I)^-1.
 
     Args:
-        cross: C_dp = E[h_d conj(h_p)] between data and pilots.
-        covariance: C_pp between pilots.
-        noise_var: N0 of the gain seen at a pilot.
+        cross: C_dp = E[h_d conj(h_p)] between data and pilots, [*n, data, pilots].
+        covariance: C_pp between pilots, [*n, pilots, pilots].
+        noise_var: N0 of the gain seen at a pilot; values below 1e-10 count as 1e-10.
+
+    Returns:
+        Weights W, [*n, data, pilots].
 
     Reference:
         Kay, Fundamentals of Statistical Signal Processing: Estimation Theory, 12.5.
@@ -49,14 +60,19 @@ def estimation_error(
     noise_var: float,
     power: float,
 ) -> Float[Tensor, "*n data"]:
-    """Mean square error of any linear estimate, E|h|^2 - 2 Re(w c^H) + w (C_pp + N0 I) w^H, per data symbol.
+    """Mean square error of any linear channel estimate, per data symbol.
+
+    E|h|^2 - 2 Re(w c^H) + w (C_pp + N0 I) w^H.
 
     Args:
-        weights: w, from the gains seen at pilots to the gain of a data symbol.
-        cross: c = E[h_d conj(h_p)].
-        covariance: C_pp.
+        weights: w, from the gains seen at pilots to the gain of a data symbol, [*n, data, pilots].
+        cross: c = E[h_d conj(h_p)], [*n, data, pilots].
+        covariance: C_pp between pilots, [*n, pilots, pilots].
         noise_var: N0 of the gain seen at a pilot.
         power: E|h|^2 of a data symbol.
+
+    Returns:
+        Mean square error >= 0, [*n, data].
     """
     joint = (weights * cross.conj()).sum(-1).real
     spread = ((weights @ covariance) * weights.conj()).sum(-1).real
@@ -68,20 +84,28 @@ class Taps:
     """Second moments of the gain H(s, k) = sum_l steering(k, l) g_l(s) over the OFDM symbols s of a slot.
 
     Args:
-        steering: Amplitude and phase of each tap on each subcarrier.
-        in_time: E[g_l(s) conj(g_l(t))] between OFDM symbols; taps are independent.
+        steering: Amplitude and phase of each tap on each subcarrier, complex [subcarriers, taps].
+        in_time: E[g_l(s) conj(g_l(t))] between OFDM symbols, complex [taps, symbols, symbols]; taps are
+            independent.
     """
 
     steering: Complex[Tensor, "subcarriers taps"]
     in_time: Complex[Tensor, "taps symbols symbols"]
 
     def to(self, device: torch.device) -> "Taps":
-        """On another device."""
+        """Copy these moments to another device.
+
+        Args:
+            device: The device.
+
+        Returns:
+            Equal moments on that device.
+        """
         return Taps(self.steering.to(device), self.in_time.to(device))
 
     @property
     def power(self) -> Float[Tensor, " subcarriers"]:
-        """E|H|^2."""
+        """Average power E|H|^2 of every subcarrier, [subcarriers]."""
         return self.steering.abs().square() @ self.in_time[:, 0, 0].real
 
 
@@ -92,12 +116,22 @@ def wiener_gains(
     every: int,
     noise_var: float,
 ) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "symbols subcarriers"]]:
-    """Linear minimum mean square error estimate of a slot, and its error.
+    """Linear minimum mean square error estimate of the gains of a slot, and its error.
 
     With g = F z, z ~ CN(0, I), F F^H = C over taps and OFDM symbols, pilots = A g + noise and H = B g, the
-    Wiener filter B C A^H (A C A^H + N0 I)^-1 equals B F (F^H A^H A F + N0 I)^-1 F^H A^H, and its error is
-    N0 B F (F^H A^H A F + N0 I)^-1 F^H B^H: nothing cancels at high SNR, and the system is as large as the
-    ways in which the taps can change, not as there are pilots.
+    Wiener filter B C A^H (A C A^H + N0 I)^-1 equals B F (F^H A^H A F + N0 I)^-1 F^H A^H, and its error is N0
+    B F (F^H A^H A F + N0 I)^-1 F^H B^H. This form does not cancel at high SNR, and its linear system has the
+    rank of F instead of the number of pilots.
+
+    Args:
+        seen: Least-squares gains at the pilots, complex [batch, slots, rows, pilots].
+        taps: Second moments of the gain.
+        rows: OFDM symbols of a slot that carry pilots.
+        every: Distance of the pilots in subcarriers.
+        noise_var: N0 of the gain seen at a pilot; values below 1e-10 count as 1e-10.
+
+    Returns:
+        Gains [batch, slots, symbols, subcarriers], and mean square error [symbols, subcarriers].
     """
     at_pilots = taps.steering[::every]
     gram = at_pilots.mH @ at_pilots
@@ -123,7 +157,18 @@ def linear_gains(
     every: int,
     noise_var: float,
 ) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "symbols subcarriers"]]:
-    """Straight lines in time and in frequency between the pilots of a slot, and their mean square error."""
+    """Linear interpolation of the gain of a slot in time and in frequency, and its mean square error.
+
+    Args:
+        seen: Least-squares gains at the pilots, complex [batch, slots, rows, pilots].
+        taps: Second moments of the gain, for the error.
+        rows: OFDM symbols of a slot that carry pilots.
+        every: Distance of the pilots in subcarriers.
+        noise_var: N0 of the gain seen at a pilot.
+
+    Returns:
+        Gains [batch, slots, symbols, subcarriers], and mean square error [symbols, subcarriers].
+    """
     device, at_pilots = seen.device, taps.steering[::every]
     k = torch.arange(len(taps.steering), dtype=torch.float64, device=device)
     s = torch.arange(taps.in_time.shape[1], dtype=torch.float64, device=device)
@@ -141,7 +186,7 @@ def linear_gains(
 
 
 def _square_roots(covariance: Tensor) -> Tensor:
-    """F [taps, symbols, ways] with F F^H = C; ways without power in any tap are left out."""
+    """Factor F [taps, symbols, modes] with F F^H = C; modes without power in any tap are left out."""
     power, ways = torch.linalg.eigh(covariance)  # pyright: ignore
     kept = power.amax(0) > 1e-15 * power.max()  # pyright: ignore
     return (ways * power.clamp_min(0.0).sqrt()[:, None])[..., kept]  # pyright: ignore

@@ -1,4 +1,4 @@
-"""Flat fading: Rayleigh and Rician in blocks, and Rayleigh correlated in time by the Doppler effect."""
+"""Flat fading: Rayleigh and Rician block fading, and Rayleigh fading with a Doppler spectrum."""
 
 import math
 from dataclasses import dataclass
@@ -19,18 +19,33 @@ JAKES_SINUSOIDS = 256
 
 @runtime_checkable
 class FlatChannel(Channel, Protocol):
-    """A channel whose gain is one complex number per use, with known second moments."""
+    """A channel whose gain is one complex number per channel use, with known autocorrelation."""
 
     def correlation(
         self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]
     ) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
-        """E[h(first) conj(h(second))] between channel uses, double precision; shapes broadcast."""
+        """Autocorrelation of the gain between channel uses, E[h(first) conj(h(second))].
+
+        Args:
+            first: Indices of channel uses, integers >= 0, any shape.
+            second: Indices of channel uses, of a shape that broadcasts with `first`.
+
+        Returns:
+            Autocorrelation, float64 or complex128, of the broadcast shape; 1 where both indices are equal, or
+            the useful share of the power if the transmitter distorts.
+        """
         ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FlatFadingState:
-    """Gain and noise of each use, and the noise variance N0."""
+    """Gains and noise of one transmission over flat fading.
+
+    Args:
+        h: Gain of each channel use, complex [batch, uses].
+        noise: Noise samples, complex [batch, uses], of variance N0.
+        noise_var: N0 per complex channel use, [batch, 1].
+    """
 
     h: Complex[Tensor, "batch uses"]
     noise: Complex[Tensor, "batch uses"]
@@ -39,13 +54,13 @@ class FlatFadingState:
 
 @dataclass(frozen=True)
 class RayleighBlockFading:
-    """Flat Rayleigh fading, constant over blocks of symbols, with additive white Gaussian noise.
+    """Flat Rayleigh fading, constant over blocks of channel uses, with additive white Gaussian noise.
 
     y = h x + n,  h ~ CN(0, 1) per block,  n ~ CN(0, N0),  N0 = 10^(-snr_db/10).
 
-    `snr_db` is the average over fading; one block sees |h|^2 times it. The receiver is given the true h (wrap
-    in `PilotAided` or `NoCSI` to take it away). The last block may be cut short. Not correlated between
-    blocks; `block_length=1` is fast fading.
+    `snr_db` is the average over fading; the SNR within a block is |h|^2 times as large. The receiver is given
+    the true h (wrap the channel in `PilotAided` or `NoCSI` to change that). The last block may be cut short.
+    Blocks fade independently; `block_length=1` is fast fading.
 
     Args:
         block_length: Coherence length in channel uses, at least 1.
@@ -64,47 +79,47 @@ class RayleighBlockFading:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "rayleigh:64"."""
+        """Canonical name, for instance "rayleigh:64" for blocks of 64 channel uses."""
         return f"rayleigh:{self.block_length}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
-        """One gain per block, and the noise of every use."""
+        """Draw one gain h ~ CN(0, 1) per block, and the noise of every channel use."""
         gains = rng.complex_normal("gain", (math.ceil(uses / self.block_length),))
         return _state(_per_use(gains, self.block_length, uses), snr_db, rng)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
-        """Scale by the gain, add the noise, and tell the receiver the gain."""
+        """Multiply by the gain and add the noise; the receiver is told the true gain and N0."""
         return _apply(x, state)
 
     def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """1 within a block, 0 between blocks."""
+        """Autocorrelation of the gain: 1 within a block, 0 between blocks."""
         return _same_block(first, second, self.block_length)
 
     def overhead(self, uses: int) -> int:
-        """None."""
+        """Channel uses added to `uses` data symbols: 0, since this channel has no pilots."""
         return 0
 
     def data_uses(self, total: int) -> int:
-        """All of them."""
+        """Data symbols that fit `total` channel uses: all `total`, since this channel has no pilots."""
         return total
 
 
 @dataclass(frozen=True)
 class RicianBlockFading:
-    """Flat Rician fading, constant over blocks of symbols, with additive white Gaussian noise.
+    """Flat Rician fading, constant over blocks of channel uses, with additive white Gaussian noise.
 
     y = h x + n,  h = sqrt(K/(K+1)) e^(j theta) + sqrt(1/(K+1)) g,  g ~ CN(0, 1),  theta uniform, per block.
 
     E|h|^2 = 1 for every K, so `snr_db` is the average received Es/N0. The phase of the line of sight is
-    random in each block: without channel knowledge nothing coherent is left. The receiver is given the
-    true h.
+    random in each block, so the mean of h is 0: without channel knowledge, coherent detection is impossible.
+    The receiver is given the true h.
 
     Args:
         block_length: Coherence length in channel uses, at least 1.
-        k_factor_db: Power of the line of sight over that of the scattered part, -100..100 dB.
+        k_factor_db: Power ratio of line of sight and scattered part in dB, -100 to 100.
 
     Raises:
-        ChannelError: `block_length` is smaller than 1, or `k_factor_db` outside its range.
+        ChannelError: `block_length` is smaller than 1, or `k_factor_db` is outside its range.
 
     Reference:
         Tse and Viswanath, Fundamentals of Wireless Communication, 2.4.2, eq. (2.55).
@@ -123,11 +138,11 @@ class RicianBlockFading:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "rician:64:6", the K factor in dB."""
+        """Canonical name, for instance "rician:64:6" for blocks of 64 channel uses and K = 6 dB."""
         return f"rician:{self.block_length}:{spell(self.k_factor_db)}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
-        """One gain per block, and the noise of every use."""
+        """Draw line of sight and scattered part of one gain per block, and the noise of every channel use."""
         blocks = math.ceil(uses / self.block_length)
         k_factor = 10.0 ** (self.k_factor_db / 10.0)
         phase = 2 * math.pi * rng.uniform("line of sight", (blocks,))
@@ -136,39 +151,40 @@ class RicianBlockFading:
         return _state(_per_use(line_of_sight + scattered, self.block_length, uses), snr_db, rng)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
-        """Scale by the gain, add the noise, and tell the receiver the gain."""
+        """Multiply by the gain and add the noise; the receiver is told the true gain and N0."""
         return _apply(x, state)
 
     def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """1 within a block, 0 between blocks: the phase of the line of sight is random."""
+        """Autocorrelation of the gain: 1 within a block, 0 between blocks, whose phases are independent."""
         return _same_block(first, second, self.block_length)
 
     def overhead(self, uses: int) -> int:
-        """None."""
+        """Channel uses added to `uses` data symbols: 0, since this channel has no pilots."""
         return 0
 
     def data_uses(self, total: int) -> int:
-        """All of them."""
+        """Data symbols that fit `total` channel uses: all `total`, since this channel has no pilots."""
         return total
 
 
 @dataclass(frozen=True)
 class JakesFading:
-    """Flat Rayleigh fading, correlated in time as in isotropic scattering, with white Gaussian noise.
+    """Flat Rayleigh fading with the Doppler spectrum of isotropic scattering, and white Gaussian noise.
 
     y_t = h_t x_t + n_t,  E|h_t|^2 = 1,  E[h_(t+s) conj(h_t)] = J0(2 pi f_D T s).
 
-    The gain is a sum of 256 sinusoids of random phase, whose angles of arrival are drawn one from each of
-    256 equal sectors of the circle. Power and autocorrelation of the ensemble are exact at every lag, and
-    the first uses do not depend on how many are drawn. Known limits: E|h|^4 is 2 - 1/256 instead of 2;
-    within one item the spectrum is a line spectrum, seen in transmissions longer than about 256 / f_D T uses.
+    The gain is a sum of 256 sinusoids of random phase, whose angles of arrival are drawn one from each of 256
+    equal sectors of the circle. Power and autocorrelation of the ensemble are exact at every lag, and the
+    first gains do not depend on how many are drawn. Known limits: E|h|^4 is 2 - 1/256 instead of 2; the
+    spectrum of a single item consists of lines, which shows in transmissions longer than about 256 / f_D T
+    channel uses.
 
     Args:
-        normalized_doppler: f_D T, largest Doppler shift times the duration of a channel use, 0..0.5; at 0 the
-            gain is constant over the item. One coherence time is about 0.4 / f_D T uses.
+        normalized_doppler: f_D T, maximum Doppler shift times the duration of a channel use, 0 to 0.5; at 0
+            the gain is constant over the item. One coherence time is about 0.4 / f_D T channel uses.
 
     Raises:
-        ChannelError: `normalized_doppler` outside 0..0.5, where the fading would alias.
+        ChannelError: `normalized_doppler` is outside 0..0.5, where the fading would alias.
 
     Reference:
         Clarke, A Statistical Theory of Mobile-Radio Reception, 1968; Xiao, Zheng and Beaulieu, Novel
@@ -186,29 +202,29 @@ class JakesFading:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "jakes:0.01"."""
+        """Canonical name, for instance "jakes:0.01" for f_D T = 0.01."""
         return f"jakes:{spell(self.normalized_doppler)}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
-        """Angles and phases of the sinusoids, the gain they make, and the noise."""
+        """Draw the sinusoids whose sum is the gain, and the noise of every channel use."""
         angle = rng.uniform("angle", (JAKES_SINUSOIDS,))
         phase = rng.uniform("phase", (JAKES_SINUSOIDS,))
         return _state(sum_of_sinusoids(angle, phase, self.normalized_doppler, uses), snr_db, rng)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
-        """Scale by the gain, add the noise, and tell the receiver the gain."""
+        """Multiply by the gain and add the noise; the receiver is told the true gain and N0."""
         return _apply(x, state)
 
     def correlation(self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """J0(2 pi f_D T s) at a distance of s uses."""
+        """Autocorrelation of the gain: J0(2 pi f_D T s) at a lag of s channel uses."""
         return clarke_correlation(self.normalized_doppler * (first - second).double())
 
     def overhead(self, uses: int) -> int:
-        """None."""
+        """Channel uses added to `uses` data symbols: 0, since this channel has no pilots."""
         return 0
 
     def data_uses(self, total: int) -> int:
-        """All of them."""
+        """Data symbols that fit `total` channel uses: all `total`, since this channel has no pilots."""
         return total
 
 
@@ -221,10 +237,14 @@ def sum_of_sinusoids(
     """Rayleigh gains h_t = M^(-1/2) sum_m exp(2 pi j (f t cos(alpha_m) + phase_m)), t = 0, 1, ...
 
     Args:
-        angle: Place of each arrival within its sector, uniform on [0, 1): alpha_m = 2 pi (m + angle_m) / M.
-        phase: In cycles, uniform on [0, 1).
-        doppler: f, in cycles per sample.
-        samples: How many gains.
+        angle: Position of each arrival within its sector, uniform on [0, 1), [*batch, M]: alpha_m = 2 pi (m +
+            angle_m) / M.
+        phase: Phases in cycles, uniform on [0, 1), [*batch, M].
+        doppler: f, maximum Doppler shift in cycles per sample, 0 to 0.5.
+        samples: Number of gains.
+
+    Returns:
+        Gains, complex64 [*batch, samples], with E|h|^2 = 1.
     """
     count = angle.shape[-1]
     alpha = 2 * math.pi * (torch.arange(count, device=angle.device) + angle.double()) / count
@@ -240,7 +260,17 @@ def sum_of_sinusoids(
 
 
 def clarke_correlation(turns: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """J0(2 pi f t) in double precision, isotropic scattering at a distance of f t turns."""
+    """Autocorrelation of Rayleigh fading under isotropic scattering, J0(2 pi f t).
+
+    Args:
+        turns: f t, Doppler shift times lag in cycles, any shape.
+
+    Returns:
+        Autocorrelation in -0.41..1, float64, same shape.
+
+    Reference:
+        Clarke, A Statistical Theory of Mobile-Radio Reception, 1968.
+    """
     from scipy.special import j0  # pyright: ignore  # networks are trained where there is no SciPy
 
     # torch.special.bessel_j0 is off by up to 4e-7 where its argument is 5 to 10, in double precision too

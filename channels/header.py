@@ -1,4 +1,4 @@
-"""The control header of a digital link: a few bits that tell the receiver what it is about to decode."""
+"""Control header of a digital link: a few bits that tell the receiver how to decode the payload."""
 
 # torch's and numpy's stubs leave types open
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -24,18 +24,18 @@ QPSK = Constellation(4)
 
 @dataclass(frozen=True)
 class ControlHeader:
-    """A number of 3 to 11 bits in the (32, K) code, QPSK, repeated over channel uses spread over the budget.
+    """Control header: a number of 3 to 11 bits in the (32, K) code, sent as QPSK and repeated.
 
-    The header stands at uses floor(i data_uses / uses), i = 0, 1, ..., so that it sees as many fading blocks
-    as the payload does.
+    The header occupies the channel uses floor(i data_uses / uses), i = 0, 1, ..., so that it sees as many
+    fading blocks as the payload does.
 
     Args:
-        bits: K.
-        uses: Channel uses spent on it, at least 16 for the whole word once.
+        bits: K, size of the number in bits, 3 to 11.
+        uses: Channel uses of the header; at least 16 to send the whole code word once.
         data_uses: Channel uses of header and payload together.
 
     Reference:
-        TS 38.212, 5.3.3.3 for the code; place and repetition are ours.
+        TS 38.212, 5.3.3.3 for the code; placement and repetition are our own.
     """
 
     bits: int
@@ -43,52 +43,85 @@ class ControlHeader:
     data_uses: int
 
     def positions(self) -> Int[Tensor, " uses"]:
-        """Channel uses of the header, rising."""
+        """Channel uses of the header in ascending order, int64 [uses]."""
         return torch.arange(self.uses) * self.data_uses // self.uses
 
     def payload_positions(self) -> Int[Tensor, " payload_uses"]:
-        """All other channel uses, rising."""
+        """Channel uses of the payload, all but the header's, ascending, int64 [data_uses - uses]."""
         free = torch.ones(self.data_uses, dtype=torch.bool)
         free[self.positions()] = False
         return free.nonzero()[:, 0]
 
     def encode(self, value: int) -> Complex[Tensor, "1 uses"]:
-        """Symbols of a number in 0 .. 2^bits - 1."""
+        """Encode a number as QPSK symbols.
+
+        Args:
+            value: Number in 0 .. 2^bits - 1.
+
+        Returns:
+            Symbols, complex64 [1, uses].
+        """
         word = torch.tensor([[value >> j & 1 for j in range(self.bits - 1, -1, -1)]], dtype=torch.uint8)
         return QPSK.modulate(SmallBlock().encode(word, 2 * self.uses))
 
     def decode(self, received: Received) -> Int[Tensor, " batch"]:
-        """Most likely number, given the header's uses alone."""
+        """Maximum-likelihood decision on the number.
+
+        Args:
+            received: The header's channel uses alone, [batch, uses].
+
+        Returns:
+            Decoded numbers in 0 .. 2^bits - 1, int64 [batch].
+        """
         decoded = SmallBlock().decode(QPSK.exact_llr(received), self.bits)
         weights = 2 ** torch.arange(self.bits - 1, -1, -1, device=decoded.bits.device)
         return (decoded.bits * weights).sum(1)
 
     def error_bound(self, energy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Union bound on P(wrong number), given the sum of |h|^2 / N0 over the header's uses.
+        """Union bound on the probability that the number is decoded wrongly.
 
         sum over nonzero words of Q(sqrt(weight energy / 16)), as if all 32 bits got equal energy.
+
+        Args:
+            energy: Sum of |h|^2 / N0 over the header's channel uses, any shape.
+
+        Returns:
+            Upper bound on the error probability in 0..1, same shape.
         """
         terms = [count * np.asarray(q_function(np.sqrt(energy * w / 16))) for w, count in _weights(self.bits)]
         return np.minimum(np.sum(terms, axis=0), 1.0)
 
 
 def uses_for_snr(snr: float) -> int:
-    """Header length for 6 bits at this linear SNR: the union bound is then below 1e-4 on AWGN."""
+    """Header length for 6 bits at a given SNR: the union bound on the error is then below 1e-4 on AWGN.
+
+    Args:
+        snr: Linear Es/N0 > 0.
+
+    Returns:
+        Channel uses, at least 16.
+    """
     return max(16, math.ceil(24 / snr))
 
 
 def uses_for_budget(data_uses: int) -> int:
-    """Header length when the SNR is not known: 2 sqrt(data_uses), 0.6 % of 100 000 and 6 % of 1000 uses.
+    """Header length when the SNR is unknown: 2 sqrt(data_uses), 0.6 % of 100 000 uses and 6 % of 1000 uses.
 
-    A number of 11 bits is lost once in 100 where uses * snr is 23: at -7.4 dB in 4096 uses, at -11.3 dB in
-    24 576.
+    A number of 11 bits is decoded wrongly once in 100 where uses * snr = 23: at -7.4 dB in 4096 uses, at
+    -11.3 dB in 24 576.
+
+    Args:
+        data_uses: Channel uses of header and payload together.
+
+    Returns:
+        Channel uses of the header, at least 16.
     """
     return max(16, 2 * math.isqrt(data_uses))
 
 
 @functools.cache
 def _weights(bits: int) -> tuple[tuple[int, int], ...]:
-    """Hamming weights of the nonzero words, and how many have each."""
+    """Hamming weights of the nonzero code words, each with the number of words that have it."""
     messages = (torch.arange(1, 2**bits)[:, None] >> torch.arange(bits) & 1).to(torch.uint8)
     weights = SmallBlock().encode(messages, 32).sum(1, dtype=torch.int64)
     return tuple((w, count) for w, count in enumerate(torch.bincount(weights).tolist()) if count)

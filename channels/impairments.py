@@ -1,4 +1,4 @@
-"""What imperfect radios do to a waveform: clipping, phase noise, carrier offset."""
+"""Impairments of a radio that act on the waveform: clipping, phase noise, carrier frequency offset."""
 
 import math
 from collections.abc import Iterator
@@ -25,18 +25,18 @@ TINY_POWER = 1e-30
 
 @dataclass(frozen=True)
 class ClippedAmplifier:
-    """An amplifier that limits the envelope and keeps the average power: a stage of a waveform.
+    """Waveform stage: an amplifier that clips the envelope and restores the average power.
 
     y = c x min(1, A / |x|),  max |y|^2 / mean |y|^2 = papr_db,  mean |y|^2 = mean |x|^2.
 
     Peaks are those of the samples, not of the continuous signal between them. A waveform whose peaks are
-    lower already passes unchanged. A and c are those of the whole item, not of its beginning.
+    already lower passes unchanged. A and c are computed from the whole item.
 
     Args:
-        papr_db: Largest peak-to-average power ratio after clipping, above 0 dB and at most 100.
+        papr_db: Peak-to-average power ratio after clipping in dB, above 0 and at most 100.
 
     Raises:
-        ChannelError: `papr_db` outside its range.
+        ChannelError: `papr_db` is outside its range.
 
     Reference:
         Ochiai and Imai, Performance Analysis of Deliberately Clipped OFDM Signals, 2002.
@@ -52,14 +52,14 @@ class ClippedAmplifier:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "clip:6"."""
+        """Canonical name, for instance "clip:6" for a peak-to-average power ratio of 6 dB."""
         return f"clip:{spell(self.papr_db)}"
 
     def draw(self, samples: int, numerology: Numerology, rng: Streams) -> None:
-        """Nothing is random."""
+        """Return no state, because clipping is deterministic."""
 
     def apply(self, x: Complex[Tensor, "batch samples"], state: None) -> Complex[Tensor, "batch samples"]:
-        """Clip and scale back to the power of the input."""
+        """Clip the envelope and scale each item back to its average power before clipping."""
         if not x.shape[1]:
             return x
         power = torch.view_as_real(x.resolve_conj()).square().sum(-1)
@@ -69,22 +69,22 @@ class ClippedAmplifier:
         return clipped * ((power.mean(1, keepdim=True) + TINY_POWER) / (left + TINY_POWER)).sqrt()
 
     def gains(self, state: None, samples: int) -> Iterator[tuple[int, Complex[Tensor, "1 1"]]]:
-        """The constant gain of a clipped Gaussian waveform."""
+        """Constant gain of a clipped Gaussian waveform at delay 0, without the distortion (Bussgang)."""
         yield 0, torch.full((1, 1), self._useful() ** 0.5, dtype=torch.complex64)
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
-        """The part in proportion to the input."""
+        """One path with the undistorted share of the power of a clipped Gaussian waveform."""
         return (Paths((0,), (self._useful(),), torch.ones_like),)
 
     def _useful(self) -> float:
-        """Share of the power of a clipped Gaussian waveform that is in proportion to the input (Bussgang)."""
+        """Share of the power of a clipped Gaussian waveform that is proportional to the input (Bussgang)."""
         ratio = max(10 ** (self.papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
         limit = float((ratio + lambertw(-ratio * math.exp(-ratio))).real)  # A^2 = ratio (1 - exp(-A^2))
         scale = 1 - math.exp(-limit) + 0.5 * math.sqrt(math.pi * limit) * math.erfc(math.sqrt(limit))
         return scale**2 / (1 - math.exp(-limit))
 
     def _limit(self, power: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch 1"]:
-        """A^2 = papr mean(min(|x|^2, A^2)), by bisection."""
+        """Squared clipping amplitude A^2 = papr mean(min(|x|^2, A^2)), by bisection."""
         ratio = 10 ** (self.papr_db / 10)
         low, high = torch.zeros_like(power[:, :1]), power.amax(1, keepdim=True)
         for _ in range(40):  # the interval ends below the resolution of float32
@@ -96,13 +96,13 @@ class ClippedAmplifier:
 
 @dataclass(frozen=True)
 class PhaseNoise:
-    """Wiener phase noise of a free-running oscillator: a stage of a waveform.
+    """Waveform stage: Wiener phase noise of a free-running oscillator.
 
-    y(t) = x(t) e^(j phi(t)),  phi(t) - phi(t-1) ~ N(0, 2 pi linewidth T),  E[e^(j(phi(t+s) - phi(t)))] =
-    e^(-pi linewidth T |s|).
+    y(t) = x(t) e^(j phi(t)),  phi(t) - phi(t-1) ~ N(0, 2 pi linewidth T),
+    E[e^(j(phi(t+s) - phi(t)))] = e^(-pi linewidth T |s|).
 
     Args:
-        linewidth_hz: Two-sided 3 dB width of the oscillator's line, at least 0.
+        linewidth_hz: Two-sided 3 dB linewidth of the oscillator in Hz, at least 0.
 
     Raises:
         ChannelError: `linewidth_hz` is negative or not finite.
@@ -120,47 +120,47 @@ class PhaseNoise:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "phase-noise:100", the linewidth in Hz."""
+        """Canonical name, for instance "phase-noise:100" for a linewidth of 100 Hz."""
         return f"phase-noise:{spell(self.linewidth_hz)}"
 
     def draw(self, samples: int, numerology: Numerology, rng: Streams) -> Float[Tensor, "batch samples"]:
-        """The phase in radian."""
+        """Draw the phase of every sample in radians, a random walk with N(0, 2 pi linewidth T) steps."""
         variance = 2 * math.pi * self.linewidth_hz / numerology.sample_rate_hz
         return (rng.normal("phase noise", (samples,)).double() * math.sqrt(variance)).cumsum(1)
 
     def apply(
         self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "_ _"]
     ) -> Complex[Tensor, "batch samples"]:
-        """Rotate."""
+        """Rotate every sample by its phase."""
         check_state(x, state)
         return x * torch.polar(torch.ones_like(state), state).to(x)
 
     def gains(
         self, state: Float[Tensor, "batch samples"], samples: int
     ) -> Iterator[tuple[int, Complex[Tensor, "batch samples"]]]:
-        """The rotation."""
+        """Rotation e^(j phi(t)) of every sample, as a gain at delay 0."""
         yield 0, torch.polar(torch.ones_like(state), state)
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
-        """One path that loses its phase exponentially."""
+        """One path of power 1 whose autocorrelation decays as e^(-pi linewidth T |s|)."""
         decay = math.pi * self.linewidth_hz / numerology.sample_rate_hz
         return (Paths((0,), (1.0,), lambda lags: torch.exp(-decay * lags.abs().double())),)
 
 
 @dataclass(frozen=True)
 class CarrierOffset:
-    """Carrier frequency offset that synchronisation left over: a stage of a waveform.
+    """Waveform stage: residual carrier frequency offset after synchronisation.
 
     y(t) = x(t) e^(2 pi j e t / N),  e uniform on -subcarrier_fraction..subcarrier_fraction, per item.
 
-    The receiver knows the bound, not the offset. On a single carrier N is 1: the offset is a fraction of the
-    symbol rate.
+    The receiver knows the bound, not the offset. For a single carrier N is 1, and the offset is a fraction of
+    the symbol rate.
 
     Args:
-        subcarrier_fraction: Largest offset over the subcarrier spacing, 0..0.5.
+        subcarrier_fraction: Largest offset as a fraction of the subcarrier spacing, 0 to 0.5.
 
     Raises:
-        ChannelError: `subcarrier_fraction` outside 0..0.5, where the nearest subcarrier is another one.
+        ChannelError: `subcarrier_fraction` is outside 0..0.5, beyond which another subcarrier is nearer.
 
     Reference:
         Moose, A Technique for Orthogonal Frequency Division Multiplexing Frequency Offset Correction, 1994.
@@ -177,11 +177,11 @@ class CarrierOffset:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "offset:0.02"."""
+        """Canonical name, for instance "offset:0.02" for at most 0.02 subcarrier spacings."""
         return f"offset:{spell(self.subcarrier_fraction)}"
 
     def draw(self, samples: int, numerology: Numerology, rng: Streams) -> Float[Tensor, "batch samples"]:
-        """The phase in radian."""
+        """Draw one frequency offset per item and return the phase of every sample in radians."""
         offset = self.subcarrier_fraction * (2 * rng.uniform("carrier offset", (1,)).double() - 1)
         time = torch.arange(samples, device=offset.device) / numerology.fft_size
         return 2 * math.pi * offset * time
@@ -189,25 +189,30 @@ class CarrierOffset:
     def apply(
         self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "_ _"]
     ) -> Complex[Tensor, "batch samples"]:
-        """Rotate."""
+        """Rotate every sample by its phase."""
         check_state(x, state)
         return x * torch.polar(torch.ones_like(state), state).to(x)
 
     def gains(
         self, state: Float[Tensor, "batch samples"], samples: int
     ) -> Iterator[tuple[int, Complex[Tensor, "batch samples"]]]:
-        """The rotation."""
+        """Rotation e^(2 pi j e t / N) of every sample, as a gain at delay 0."""
         yield 0, torch.polar(torch.ones_like(state), state)
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
-        """The mean of e^(2 pi j e s / N) over the offsets."""
+        """One path of power 1 with a sinc autocorrelation, the mean of e^(2 pi j e s / N) over e."""
         rate = 2 * self.subcarrier_fraction / numerology.fft_size
         return (Paths((0,), (1.0,), lambda lags: torch.sinc(rate * lags.double())),)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImpairedState:
-    """States of the stages and of the medium."""
+    """States of the stages and of the channel behind them, for one transmission.
+
+    Args:
+        stages: One state per stage, in the order in which they act.
+        medium: State of the flat channel.
+    """
 
     stages: tuple[Any, ...]
     medium: Any
@@ -215,21 +220,21 @@ class ImpairedState:
 
 @dataclass(frozen=True)
 class Impaired:
-    """A single carrier from an imperfect transmitter: the stages act on the symbols, then the channel.
+    """A single carrier with impairments: the stages act on the symbols, then the flat channel does.
 
     y = h g c x + distortion + n;  g the rotation, and c the gain of clipped Gaussian symbols.
 
-    As on other flat channels, the receiver is given the true gain h g c, so that rotations cost nothing; wrap
-    in `PilotAided` or `NoCSI` to take it away. Clipping is described by what it does to Gaussian
-    symbols, its distortion by the average over fading.
+    The receiver is given the true gain h g c, so that rotations cost nothing; wrap the channel in
+    `PilotAided` or `NoCSI` to change that. Clipping is described by its effect on Gaussian symbols, its
+    distortion by the average over fading.
 
     Args:
-        channel: The medium behind the stages, flat.
-        stages: `ClippedAmplifier`, `PhaseNoise` or `CarrierOffset`, in the order in which they act; there are
-            10^6 symbols per second, to which frequencies in Hz refer.
+        channel: The flat channel behind the stages.
+        stages: `ClippedAmplifier`, `PhaseNoise` or `CarrierOffset`, in the order in which they act.
+            Frequencies in Hz refer to 10^6 symbols per second.
 
     Raises:
-        ChannelError: A stage spreads the symbols in time, or there is none.
+        ChannelError: A stage spreads the symbols in time, or there is no stage.
     """
 
     channel: FlatChannel
@@ -245,17 +250,17 @@ class Impaired:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "impaired:clip:3+phase-noise:100/awgn"."""
+        """Canonical name, for instance "impaired:clip:3+phase-noise:100/awgn"."""
         return f"impaired:{'+'.join(stage.name for stage in self.stages)}/{self.channel.name}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> ImpairedState:
-        """Each stage from streams of its own; the medium draws what it draws without them."""
+        """Draw the states of all stages, and what the flat channel draws without stages."""
         return ImpairedState(
             draw_stages(self.stages, uses, SINGLE_CARRIER, rng), self.channel.draw(uses, snr_db, rng)
         )
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: ImpairedState) -> Received:
-        """Stages, then the medium."""
+        """Apply stages and flat channel; the receiver is told the true gain, and N0 plus distortion."""
         received = self.channel.apply(apply_stages(self.stages, x, state.stages), state.medium)
         ((_, gain),) = gains_of_stages(self.stages, state.stages, x.shape[1], x.device)
         useful = sum(sum(paths.powers) for paths in compose(self.stages, SINGLE_CARRIER))
@@ -265,15 +270,15 @@ class Impaired:
     def correlation(
         self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]
     ) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
-        """That of the medium times those of the stages."""
+        """Autocorrelation of the gain: that of the flat channel times those of all stages."""
         lag = (first - second).double()
         parts = (p.correlation(lag) * sum(p.powers) for p in compose(self.stages, SINGLE_CARRIER))
         return self.channel.correlation(first, second) * sum(parts, torch.zeros_like(lag))
 
     def overhead(self, uses: int) -> int:
-        """That of the medium."""
+        """Channel uses added to `uses` data symbols by the flat channel; stages add none."""
         return self.channel.overhead(uses)
 
     def data_uses(self, total: int) -> int:
-        """That of the medium."""
+        """Data symbols that fit `total` channel uses of the flat channel; stages cost none."""
         return self.channel.data_uses(total)

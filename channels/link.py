@@ -1,4 +1,4 @@
-"""Links: bits in, bits out. They never own a channel."""
+"""Digital links: bits in, bits out. A link maps bits to symbols and back; it does not own a channel."""
 
 # torch's and numpy's stubs leave types open
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -28,14 +28,14 @@ TAGS = 128
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Delivery:
-    """What a link hands over for each reception of a batch.
+    """Decoder output of a link for each reception of a batch.
 
     Args:
-        bits: Information bits, right or wrong; as many as the header that was read announces, and none if
-            that is not possible.
-        ok: Verdict on the whole message: all its CRCs and parity checks hold.
-        block_ok: Verdict per code block.
-        iterations: Decoder iterations per code block.
+        bits: Information bits, right or wrong, uint8, one tensor per reception; as many as the decoded header
+            announces, or none if that length is impossible.
+        ok: Whether all CRCs and parity checks of the message hold, bool [batch].
+        block_ok: Whether each code block was decoded, one bool tensor per reception.
+        iterations: Decoder iterations of each code block, one tensor per reception.
     """
 
     bits: tuple[UInt8[Tensor, "_"], ...]
@@ -45,7 +45,7 @@ class Delivery:
 
     @property
     def bler(self) -> Float[Tensor, " batch"]:
-        """Share of code blocks that failed; 1 if the header was not readable."""
+        """Share of code blocks that failed, in 0..1, [batch]; 1 if the header could not be read."""
         return torch.tensor([1 - ok.float().mean().item() if len(ok) else 1.0 for ok in self.block_ok])
 
     def frames(self) -> tuple[tuple[bytes, int] | None, ...]:
@@ -69,7 +69,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class DigitalLink:
-    """5G NR coding and modulation over any number of channel uses, all of which are spent.
+    """5G NR coding and modulation over a given number of channel uses, all of which are spent.
 
     The budget holds a control header and one transport block, rate-matched to the rest. The header announces
     the length of the block, in 64ths of the longest the MCS allows, so that a shorter message goes out at a
@@ -78,13 +78,16 @@ class DigitalLink:
     repeats its coded bits, which may then fall on all bits of a symbol, and constellations keep their average
     power all the same.
 
-    The receiver knows this configuration and the number of channel uses, and nothing of the message; with
+    The receiver knows this configuration and the number of channel uses, but nothing about the message; with
     `adapted` it does not use `mcs` either.
 
     Args:
         mcs: Constellation and highest code rate.
-        max_iterations: Limit of the LDPC decoder, at least 1.
-        adapted: Whether the transmitter picks the MCS per transmission, and thus has to announce it.
+        max_iterations: Iteration limit of the LDPC decoder, at least 1.
+        adapted: Whether the transmitter chooses the MCS per transmission and has to announce it.
+
+    Raises:
+        ChannelError: `max_iterations` is smaller than 1.
 
     Reference:
         TS 38.212, 7.2; TS 38.214, 5.1.3.1; TS 38.211, 7.3.1.1 for scrambling, with a sequence of ours.
@@ -106,26 +109,54 @@ class DigitalLink:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name, for instance "ldpc:mcs8", or "ldpc:adapted-mcs8"."""
         return f"ldpc:{'adapted-' if self.adapted else ''}mcs{self.mcs.index}"
 
     def header(self, data_uses: int) -> ControlHeader:
-        """The control header of such a budget."""
+        """Control header for a number of channel uses.
+
+        Args:
+            data_uses: Channel uses of header and payload together.
+
+        Returns:
+            The header; its length depends on `data_uses` and, unless `adapted`, on the MCS.
+        """
         return header_of(self.mcs, self.adapted, data_uses)
 
     def payload_bits(self, data_uses: int) -> int:
-        """The most information bits at this MCS, header and CRCs paid for; 0 if the budget is too small."""
+        """The longest message at this MCS, after header and CRCs.
+
+        Args:
+            data_uses: Channel uses of header and payload together.
+
+        Returns:
+            Information bits, a multiple of 8; 0 if `data_uses` are too few.
+        """
         return largest_message(self.mcs, self.header(data_uses), data_uses)
 
     def sizes(self, data_uses: int) -> tuple[int, ...]:
-        """Message lengths that the header can announce, longest first, in whole bytes."""
+        """Message lengths that the header can announce.
+
+        Args:
+            data_uses: Channel uses of header and payload together.
+
+        Returns:
+            Lengths in bits, longest first, whole bytes; empty if nothing fits.
+        """
         return announced_sizes(self.payload_bits(data_uses))
 
     def send(self, bits: UInt8[Tensor, " n"], data_uses: int) -> Complex[Tensor, "1 uses"]:
-        """Symbols of a message of at most `payload_bits(data_uses)` bits; zeros pad it to the next size.
+        """Encode and modulate one message; zeros pad it to the next length that the header can announce.
+
+        Args:
+            bits: Message, uint8 [n], 1 to `payload_bits(data_uses)` bits.
+            data_uses: Channel uses of header and payload together.
+
+        Returns:
+            Symbols, complex64 [1, data_uses].
 
         Raises:
-            ChannelError: The message is too long.
+            ChannelError: The message is empty or too long.
         """
         longest = self.payload_bits(data_uses)
         if not 0 < bits.numel() <= longest:
@@ -147,7 +178,14 @@ class DigitalLink:
         return x
 
     def receive(self, received: Received) -> Delivery:
-        """Read the header, then demap and decode; receptions with equal headers are decoded together."""
+        """Decode the header, then demap and decode the payload of every reception.
+
+        Args:
+            received: Receptions of `data_uses` channel uses, [batch, data_uses].
+
+        Returns:
+            Decoded bits and verdicts of every reception.
+        """
         batch, data_uses = received.y.shape
         header = self.header(data_uses)
         announced = header.decode(_at(received, header.positions()))
@@ -187,13 +225,14 @@ class DigitalLink:
 
 @dataclass(frozen=True)
 class IdealLink:
-    """No real code: what arrives is decided by information theory.
+    """Ideal code: whether a message arrives is decided by information theory.
 
-    Without a target error the link is error-free up to the Gaussian capacity. With one, it follows the normal
-    approximation of the best code of that length: shorter than capacity, but still decided by h alone.
+    Without a target error, the link is error-free up to the Gaussian capacity of the realised gains. With
+    one, it follows the normal approximation of the best code of that length, which carries fewer bits; the
+    outcome still depends on the gains alone.
 
     Args:
-        target_error: Block error rate the code is designed for, None for capacity.
+        target_error: Block error rate the code is designed for, in (0, 1/2), or None for capacity.
 
     Raises:
         ChannelError: The error rate is outside (0, 1/2).
@@ -210,14 +249,23 @@ class IdealLink:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name: "ideal", or for instance "ideal:0.01" with a target error."""
         return "ideal" if self.target_error is None else f"ideal:{spell(self.target_error)}"
 
     def payload_bits(self, channel: Channel, snr_db: float, data_uses: int, outage: float = 0.01) -> int:
         """The most bits that all but a share `outage` of 200 realisations of the channel carry.
 
-        On AWGN this is the capacity (or the normal approximation) of so many uses; with fading it is the
-        outage capacity of the budget.
+        On AWGN this is the capacity (or the normal approximation) of `data_uses` channel uses; with fading it
+        is the outage capacity.
+
+        Args:
+            channel: Any channel.
+            snr_db: Average received Es/N0 in dB.
+            data_uses: Data symbols, at least 0.
+            outage: Share of realisations that may fail, in [0, 1).
+
+        Returns:
+            Information bits, at least 0.
 
         Raises:
             ChannelError: `outage` is outside [0, 1), or what the receiver believes of the channel is wrong,
@@ -230,10 +278,16 @@ class IdealLink:
         return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
 
     def carried_bits(self, received: Received) -> Float[Tensor, " batch"]:
-        """Bits that the gains and noise of each reception carry; y itself is not looked at.
+        """Information that the gains and noise of each reception carry; the received symbols are not used.
 
-        sum over uses of log2(1 + |h|^2 / N0); with a target error, the sum less
-        sqrt(sum of V(|h|^2 / N0)) Qinv(error) - log2(2k) / 2, but no more than the sum.
+        sum over uses of log2(1 + |h|^2 / N0); with a target error, the sum less sqrt(sum of V(|h|^2 / N0))
+        Qinv(error) - log2(2k) / 2, but no more than the sum.
+
+        Args:
+            received: Receptions [batch, uses].
+
+        Returns:
+            Bits, float64 [batch]; negative if the code is too short for its target error.
         """
         uses = received.y.shape[1]
         snr = (received.h.abs().square() / received.noise_var).double()
@@ -246,7 +300,15 @@ class IdealLink:
         return carried
 
     def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
-        """Whether each reception carries so many bits; 1e-6 is forgiven, since N0 is a float32."""
+        """Whether each reception carries a number of bits.
+
+        Args:
+            received: Receptions [batch, uses].
+            bits: Information bits.
+
+        Returns:
+            Verdicts, bool [batch]; a relative shortfall of 1e-6 is allowed, because N0 is a float32.
+        """
         return self.carried_bits(received) * (1 + 1e-6) >= bits
 
 
@@ -300,7 +362,7 @@ def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:
 
 @functools.lru_cache(maxsize=8)
 def _whitening(bits: int) -> UInt8[Tensor, " n"]:
-    """A fixed pseudorandom word, the same for every message of a length."""
+    """Fixed pseudorandom scrambling sequence, equal for all messages of a length."""
     return torch.randint(0, 2, (bits,), generator=torch.Generator().manual_seed(38212), dtype=torch.uint8)
 
 

@@ -24,12 +24,12 @@ from channels.theory import bicm_capacity, inverse_q_function, q_function
 
 @dataclass(frozen=True, slots=True)
 class Mcs:
-    """A constellation and the code rate it is used with.
+    """Modulation and coding scheme: a constellation and its code rate.
 
     Args:
-        index: Place in `MCS_TABLE`; not an index of the standard.
-        bits_per_symbol: log2 M of the constellation.
-        code_rate: R, information bits (CRCs included) per coded bit.
+        index: Position in `MCS_TABLE`; not an index of the standard.
+        bits_per_symbol: log2 M of the constellation: 2, 4, 6 or 8.
+        code_rate: Information bits (CRCs included) per coded bit, in (0, 1).
 
     Example:
         >>> MCS_TABLE[3]
@@ -42,17 +42,17 @@ class Mcs:
 
     @property
     def name(self) -> str:
-        """Constellation and code rate in 1024ths, as the standard writes it ("16-qam-378")."""
+        """Constellation and code rate in 1024ths, as the standard writes it, for instance "16-qam-378"."""
         return f"{self.constellation.name}-{self.code_rate * 1024:g}"
 
     @property
     def constellation(self) -> Constellation:
-        """The constellation."""
+        """Constellation with 2^bits_per_symbol points."""
         return Constellation(2**self.bits_per_symbol)
 
     @property
     def bits_per_use(self) -> float:
-        """R log2 M, CRCs included."""
+        """Spectral efficiency R log2 M in bits per channel use, CRCs included."""
         return self.code_rate * self.bits_per_symbol
 
 
@@ -69,21 +69,30 @@ _ROWS = [(m, r / 1024) for table in (_LOW_RATES, _RATES) for m, rates in table.i
 MCS_TABLE: tuple[Mcs, ...] = tuple(Mcs(i, m, r) for i, (m, r) in enumerate(_ROWS))
 """31 schemes in rising order of bits per use, from 0.06 to 7.41.
 
-Rows 3 to 30 are rows 0 to 27 of TS 38.214, Table 5.1.3.1-2, which reaches 256-QAM. Before them stand three
-rows of Table 5.1.3.1-3 in steps of about 2 dB; an index still fits five bits. On AWGN the longest message of
-row 0 is lost once in 100 at -11.4 dB in 4096 uses and at -12.1 dB in 24 576. A link that adapts ends earlier,
-where its header does: at -7.4 dB in 4096 uses and at -11.2 dB in 24 576.
+Rows 3 to 30 are rows 0 to 27 of TS 38.214, Table 5.1.3.1-2, which reaches 256-QAM. Rows 0 to 2 are from
+Table 5.1.3.1-3, in steps of about 2 dB; the index fits five bits. On AWGN the longest message of row 0 is
+lost once in 100 at -11.4 dB in 4096 channel uses and at -12.1 dB in 24 576. A link that adapts is limited
+by its header: to -7.4 dB in 4096 channel uses and -11.2 dB in 24 576.
 """
 
 SIZES = 64
-"""Message lengths that the size field of a header can announce: 64ths of the longest."""
+"""Number of message lengths that a header can announce, 64ths of the longest message."""
 
 
 def header_of(mcs: Mcs, adapted: bool, data_uses: int) -> ControlHeader:
-    """The control header of a link.
+    """Control header of a digital link.
 
-    A fixed MCS announces a size of 6 bits, with the energy it takes at the lowest SNR the MCS is good for; an
-    adapted one also announces its row, at a length that must not depend on it.
+    With a fixed MCS, the header announces the size in 6 bits, with the energy it needs at the lowest SNR for
+    which the MCS is suited. With an adapted MCS, it announces row and size in 11 bits, and its length must
+    not depend on the MCS.
+
+    Args:
+        mcs: Constellation and code rate.
+        adapted: Whether the header announces the MCS.
+        data_uses: Channel uses of header and payload together.
+
+    Returns:
+        The header, of at most `data_uses` channel uses.
     """
     if adapted:
         return ControlHeader(11, min(uses_for_budget(data_uses), data_uses), data_uses)
@@ -92,7 +101,16 @@ def header_of(mcs: Mcs, adapted: bool, data_uses: int) -> ControlHeader:
 
 @functools.lru_cache(maxsize=4096)
 def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
-    """The most information bits, in whole bytes, whose code blocks with their CRCs keep to the code rate."""
+    """The longest message whose code blocks, with their CRCs, do not exceed the code rate.
+
+    Args:
+        mcs: Constellation and highest code rate.
+        header: Control header of the link.
+        data_uses: Channel uses of header and payload together.
+
+    Returns:
+        Information bits, a multiple of 8; 0 if nothing fits.
+    """
     coded_bits = (data_uses - header.uses) * mcs.bits_per_symbol
     room = math.floor(mcs.code_rate * coded_bits)
     bits = (room - 16) // 8 * 8  # the shortest CRC of a message
@@ -108,23 +126,30 @@ def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
 
 
 def announced_sizes(longest: int) -> tuple[int, ...]:
-    """Message lengths that a header can announce, longest first, in whole bytes; none if the longest is 0."""
+    """Message lengths that a header can announce: 64ths of the longest, in whole bytes.
+
+    Args:
+        longest: The longest message in bits, a multiple of 8.
+
+    Returns:
+        Lengths in bits, longest first; empty if `longest` is 0.
+    """
     return tuple(max(8, longest * (SIZES - q) // SIZES // 8 * 8) for q in range(SIZES)) if longest else ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class BlerTable:
-    """Block error rates on AWGN, from counts of blocks sent and lost with our own decoder.
+    """Block error rates on AWGN, fitted to counts of blocks sent and lost with this package's decoder.
 
-    Each curve is fitted with BLER = Q((snr_db - center_db) / width_db) by maximum likelihood, which carries
-    it below the lowest rate counted; center and width are interpolated over the logarithm of the block
-    length. Between the two longest lengths lie those of the largest lifting size, whose filler bits cost up
-    to 0.1 dB. An error floor is not in it.
+    Each curve is fitted with BLER = Q((snr_db - center_db) / width_db) by maximum likelihood, which
+    extrapolates below the lowest measured rate; center and width are interpolated over the logarithm of the
+    block length. Block lengths between the two longest measured ones use the largest lifting size, whose
+    filler bits cost up to 0.1 dB. An error floor is not modelled.
 
     Args:
-        log2_bits: Per MCS, log2 of the block lengths K' measured, CRC included, rising.
-        center_db: Per MCS and length, SNR at BLER 1/2.
-        width_db: Per MCS and length.
+        log2_bits: Per MCS, log2 of the measured block lengths K', CRC included, ascending.
+        center_db: Per MCS and length, SNR in dB at BLER 1/2.
+        width_db: Per MCS and length, width of the waterfall in dB.
     """
 
     log2_bits: tuple[NDArray[np.float64], ...]
@@ -133,7 +158,14 @@ class BlerTable:
 
     @classmethod
     def fit(cls, counts: NDArray[np.float64]) -> "BlerTable":
-        """From rows of MCS index, block length, SNR in dB, blocks, errors."""
+        """Fit the table to measured counts.
+
+        Args:
+            counts: Rows of MCS index, block length in bits, SNR in dB, blocks sent, blocks lost, [rows, 5].
+
+        Returns:
+            The fitted table.
+        """
         curves: list[list[NDArray[np.float64]]] = [[], [], []]
         for mcs in MCS_TABLE:
             rows = counts[counts[:, 0] == mcs.index]
@@ -144,7 +176,17 @@ class BlerTable:
         return cls(*(tuple(column) for column in curves))
 
     def bler(self, mcs: Mcs, block_bits: int, snr_db: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Block error rate at these SNRs; longer blocks than were measured are like the longest."""
+        """Block error rate on AWGN at given SNRs.
+
+        Args:
+            mcs: Constellation and code rate.
+            block_bits: Block length K' in bits, CRC included; longer blocks than measured count as the
+                longest.
+            snr_db: Es/N0 in dB, any shape.
+
+        Returns:
+            Block error rates in 0..1, same shape.
+        """
         x, i = math.log2(block_bits), mcs.index
         center = _interpolate(x, self.log2_bits[i], self.center_db[i])
         width = max(_interpolate(x, self.log2_bits[i], self.width_db[i]), 0.05)
@@ -153,8 +195,17 @@ class BlerTable:
     def efficiency(self, bits_per_symbol: int, block_bits: int, code_rate: float) -> float:
         """Code rate over the mutual information per coded bit at which half of the blocks are lost.
 
-        Linear in the logarithm of the code rate between the rows of a constellation. Below the lowest it
-        falls or rises by the factor by which that of the next smaller constellation does.
+        Interpolated linearly in the logarithm of the code rate between the rows of a constellation. Below its
+        lowest rate, the value is scaled by the ratio that the next smaller constellation has between the two
+        rates.
+
+        Args:
+            bits_per_symbol: log2 M of the constellation: 2, 4, 6 or 8.
+            block_bits: Block length K' in bits, CRC included.
+            code_rate: Information bits per coded bit, in (0, 1).
+
+        Returns:
+            Ratio of code rate and mutual information; 1 would be an ideal code.
         """
         rows = [mcs for mcs in MCS_TABLE if mcs.bits_per_symbol == bits_per_symbol]
         lowest = rows[0].code_rate
@@ -170,14 +221,22 @@ class BlerTable:
 
 @functools.cache
 def shipped_bler_counts() -> NDArray[np.float64]:
-    """Rows of MCS index, block length, SNR in dB, blocks, errors; made by `scripts/make_bler_curves.py`."""
+    """Counts from which the shipped table is fitted, made by `scripts/make_bler_curves.py`.
+
+    Returns:
+        Rows of MCS index, block length in bits, SNR in dB, blocks sent, blocks lost, [rows, 5].
+    """
     text = (files("channels") / "tables" / "bler_awgn.csv").read_text()
     return np.array([[float(x) for x in row.split(",")] for row in text.splitlines()[1:]])
 
 
 @functools.cache
 def shipped_bler_table() -> BlerTable:
-    """The table that ships with the package."""
+    """Block error rate table that ships with the package.
+
+    Returns:
+        The table fitted to `shipped_bler_counts`.
+    """
     return BlerTable.fit(shipped_bler_counts())
 
 
@@ -185,23 +244,26 @@ def shipped_bler_table() -> BlerTable:
 def predicted_failure(
     mcs: Mcs, channel: Channel, snr_db: float, info_bits: int, data_uses: int, adapted: bool = False
 ) -> float:
-    """Probability that a message of a `DigitalLink` is lost, header and all code blocks counted.
+    """Probability that a message of a `DigitalLink` is lost, header and all code blocks included.
 
     E[1 - (1 - P_header(h)) prod over code blocks of (1 - BLER(effective SNR of the block))]
 
-    The mean is over 200 realisations of the channel itself, always the same. The effective SNR is the one at
-    which AWGN carries the mutual information per bit that the uses of the block carry on average (MIESM). The
-    message is padded to the next size that the header can announce, as `DigitalLink.send` does. Shorter than
-    the link's longest it has a lower code rate, whose need for information is interpolated between the rows
-    measured. Errors that `h` and `noise_var` do not show are not in it.
+    The mean is over 200 fixed realisations of the channel. The effective SNR is the one at which AWGN carries
+    the mutual information per bit that the channel uses of the block carry on average (MIESM). The message is
+    padded to the next size that the header can announce, as `DigitalLink.send` does. A message shorter than
+    the longest has a lower code rate; the mutual information it needs is interpolated between the measured
+    rows. Errors that `h` and `noise_var` do not show are not included.
 
     Args:
         mcs: Constellation and code rate.
-        channel: Any channel; frozen, because the answer is remembered.
-        snr_db: Average SNR.
-        info_bits: Message length, as given to `DigitalLink.send`.
-        data_uses: Channel uses of the link.
+        channel: Any channel; frozen, because results are cached.
+        snr_db: Average received Es/N0 in dB.
+        info_bits: Message length in bits, as given to `DigitalLink.send`.
+        data_uses: Channel uses of header and payload together.
         adapted: Whether the header announces the MCS.
+
+    Returns:
+        Probability in 0..1; 1 if the message does not fit.
 
     Raises:
         ChannelError: What the receiver believes of the channel is wrong, as behind `NoCSI` over fading.
@@ -238,9 +300,18 @@ def predicted_failure(
 
 
 def choose_mcs(channel: Channel, snr_db: float, data_uses: int, target_failure: float = 0.01) -> Mcs | None:
-    """The MCS with most bits per use whose longest message is lost with at most this predicted probability.
+    """Choose the MCS with the most bits per channel use whose longest message is lost rarely enough.
 
-    For a link with `adapted=True`. None if there is none.
+    The choice is for a link with `adapted=True`.
+
+    Args:
+        channel: Any channel; frozen, because results are cached.
+        snr_db: Average received Es/N0 in dB.
+        data_uses: Channel uses of header and payload together.
+        target_failure: Largest predicted probability of loss, in (0, 1).
+
+    Returns:
+        The MCS, or None if no MCS meets the target.
 
     Raises:
         ChannelError: The target is outside (0, 1), or what the receiver believes of the channel is wrong.
@@ -256,12 +327,12 @@ def choose_mcs(channel: Channel, snr_db: float, data_uses: int, target_failure: 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Realisations:
-    """What the receiver sees of a channel, in equal pieces of the budget.
+    """Realisations of a channel as the receiver sees them, in equal pieces of the channel uses.
 
     Args:
-        snr: Mean |h|^2 / N0 of each piece.
-        information: Sum over the pieces so far of the mean mutual information per bit, from 0, by bits per
-            symbol.
+        snr: Mean |h|^2 / N0 of each piece, [realisations, pieces].
+        information: Per bits per symbol, cumulative mean mutual information per bit over the pieces, starting
+            at 0, [realisations, pieces + 1].
     """
 
     snr: NDArray[np.float64]
@@ -328,7 +399,7 @@ def _fit_waterfall(
 
 
 def _interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> float:
-    """Linear; the first slope is carried on below, the last value holds above."""
+    """Linear interpolation, extrapolated with the first slope below and constant above."""
     x = min(x, float(xs[-1]))
     i = int(np.clip(np.searchsorted(xs, x), 1, len(xs) - 1))
     return float(ys[i - 1] + (x - xs[i - 1]) * (ys[i] - ys[i - 1]) / (xs[i] - xs[i - 1]))

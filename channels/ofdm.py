@@ -1,4 +1,4 @@
-"""OFDM: symbols on subcarriers, a cyclic prefix, pilots, and a waveform that meets the medium in time."""
+"""OFDM: symbols on subcarriers, cyclic prefix, pilots, and a waveform that passes the medium in time."""
 
 import bisect
 import itertools
@@ -19,21 +19,22 @@ from channels.waveform import Numerology, Stage, apply_stages, compose, draw_sta
 
 @dataclass(frozen=True)
 class Pilots:
-    """Where pilots are, slot after slot, and how the gain is interpolated between them.
+    """Positions of pilots in the slots of an OFDM grid, and the interpolation of the gain between them.
 
     In the pilot symbols of a slot, every `every_subcarriers`-th subcarrier is a pilot of power 1. Block type:
     `Pilots(7, (0,), 1)`; comb type: `Pilots(1, (0,), 4)`. The gain is estimated slot by slot: least squares
-    at the pilots, then straight lines in time and frequency ("linear") or the Wiener filter of the known
-    second-order statistics ("wiener", linear minimum mean square error).
+    at the pilots, then linear interpolation in time and frequency ("linear"), or the Wiener filter of the
+    known second-order statistics ("wiener", linear minimum mean square error).
 
     Args:
-        slot_symbols: OFDM symbols of a slot.
-        symbols: Those with pilots, ascending; the first one is 0.
-        every_subcarriers: Distance of the pilots in frequency, at least 1.
+        slot_symbols: OFDM symbols per slot, at least 1.
+        symbols: OFDM symbols with pilots within a slot, ascending; the first is 0.
+        every_subcarriers: Distance of the pilots in subcarriers, at least 1.
         interpolation: "linear" or "wiener".
 
     Raises:
-        ChannelError: A slot that does not start with pilots, or that is all pilots.
+        ChannelError: The slot does not start with pilots, consists of pilots only, or the interpolation is
+            unknown.
 
     Reference:
         Hoeher, Kaiser and Robertson, Two-Dimensional Pilot-Symbol-Aided Channel Estimation by Wiener
@@ -60,14 +61,20 @@ class Pilots:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "pilots:14:0-7:2:wiener"."""
+        """Canonical name, for instance "pilots:14:0-7:2:wiener"."""
         symbols = "-".join(map(str, self.symbols))
         return f"pilots:{self.slot_symbols}:{symbols}:{self.every_subcarriers}:{self.interpolation}"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OFDMState:
-    """States of the stages, noise of every sample, and N0."""
+    """States of the waveform stages and noise, for one OFDM transmission.
+
+    Args:
+        stages: One state per stage, in the order in which the samples pass them.
+        noise: Noise of every sample, complex [batch, samples], of variance N0.
+        noise_var: N0 per sample, [batch, 1].
+    """
 
     stages: tuple[Any, ...]
     noise: Complex[Tensor, "batch samples"]
@@ -82,21 +89,21 @@ class OFDM:
     Y = DFT(r) sqrt(U/N) = H X + noise,  both transforms unitary, U of N subcarriers in use.
 
     A channel use is one sample in time: prefix, guards and pilots are counted. The waveform has average power
-    1 and `snr_db` is that of the samples; as guards carry no power, a subcarrier in use is N/U above it. The
-    receiver is synchronised, drops the prefix, and estimates the gain of each data symbol from pilots (wrap
-    in `GenieCSI` to tell it). Its `noise_var` is N0 U/N, plus the power that the second-order statistics of
-    the stages leave over as interference (Doppler, phase noise, offset, clipping, echoes longer than the
-    prefix), plus the error of the estimate. It knows N0 and these statistics; interference is taken as white
-    over the subcarriers in use.
+    1 and `snr_db` is the SNR of its samples; since guards carry no power, a used subcarrier has N/U times
+    that SNR. The receiver is synchronised, drops the prefix, and estimates the gain of each data symbol from
+    pilots (wrap the channel in `GenieCSI` to give it the true gain). Its `noise_var` is N0 U/N, plus the
+    interference power that follows from the second-order statistics of the stages (Doppler, phase noise,
+    offset, clipping, echoes longer than the prefix), plus the error of the estimate. It knows N0 and these
+    statistics; interference is taken as white over the used subcarriers.
 
-    Not a bit-exact 5G numerology: slots, pilots and prefix are those given here. The last OFDM symbol is
-    filled with zeros when the data end within it; they count.
+    This is not a bit-exact 5G numerology: slots, pilots and prefix are those given here. If the data end
+    within the last OFDM symbol, it is filled with zeros, which count.
 
     Args:
-        waveform: Stages in the order in which the samples meet them, for instance
-            `(ClippedAmplifier(6.0), TDL("A", 100.0, 10.0), PhaseNoise(100.0))`.
-        numerology: FFT size, subcarriers, prefix, spacing.
-        pilots: Where they are.
+        waveform: Stages in the order in which the samples pass them, for instance `(ClippedAmplifier(6.0),
+            TDL("A", 100.0, 10.0), PhaseNoise(100.0))`.
+        numerology: FFT size, used subcarriers, prefix and subcarrier spacing.
+        pilots: Pilot positions and interpolation.
 
     Raises:
         ChannelError: An echo is longer than a whole OFDM symbol, or the pilots leave no room for data.
@@ -126,7 +133,7 @@ class OFDM:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "ofdm:tdl-a:100:10"; numerology and pilots only where not the default."""
+        """Canonical name, for instance "ofdm:tdl-a:100:10"; default numerology and pilots are left out."""
         parts = [stage.name for stage in self.waveform]
         if self.numerology != Numerology():
             parts.append(self.numerology.name)
@@ -135,17 +142,17 @@ class OFDM:
         return "ofdm:" + "+".join(parts) if parts else "ofdm"
 
     def overhead(self, uses: int) -> int:
-        """Prefixes, guards, pilots and unused subcarriers of the last symbol."""
+        """Channel uses added to `uses` data symbols: prefixes, guards, pilots, and padding at the end."""
         return self._symbols(uses) * self.numerology.symbol_samples - uses
 
     def data_uses(self, total: int) -> int:
-        """Data symbols in as many whole OFDM symbols as fit."""
+        """Data symbols in as many whole OFDM symbols as fit `total` channel uses."""
         slots, symbols = divmod(max(total, 0) // self.numerology.symbol_samples, self.pilots.slot_symbols)
         filled = self._filled()
         return slots * filled[-1] + filled[symbols]
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> OFDMState:
-        """Stages, each from streams of its own, and the noise of every sample."""
+        """Draw the states of all stages and the noise of every sample."""
         samples = uses + self.overhead(uses)
         noise = rng.complex_normal("noise", (samples,))
         noise_var = noise_var_column(snr_db, rng.batch).to(noise.device)
@@ -153,13 +160,13 @@ class OFDM:
         return OFDMState(stages, noise * noise_var.sqrt(), noise_var)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: OFDMState) -> Received:
-        """Send data and pilots, then estimate the gains of the data from the pilots."""
+        """Send data and pilots as one waveform, and estimate the gains of the data from the pilots."""
         y, data = self._send(x, state)
         gains, error, noise_var = self._estimate(y, state.noise_var)
         return Received(y.flatten(1)[:, data], gains[:, data], noise_var + error[:, data])
 
     def apply_genie(self, x: Complex[Tensor, "batch uses"], state: OFDMState) -> Received:
-        """The same transmission; the gain of a subcarrier is the mean of the medium over the FFT window."""
+        """Send data and pilots as `apply` does, but report true gains, averaged over each FFT window."""
         y, data = self._send(x, state)
         n, symbols = self.numerology, y.shape[1]
         k = torch.arange(n.subcarriers, device=x.device) - n.subcarriers // 2
@@ -178,7 +185,7 @@ class OFDM:
         return Received(y.flatten(1)[:, data], gains.flatten(1)[:, data], noise_var)
 
     def _send(self, x: Tensor, state: OFDMState) -> tuple[Tensor, Int[Tensor, " uses"]]:
-        """The received grid [batch, symbols, subcarriers], and where in it (flattened) the data are."""
+        """Received grid [batch, symbols, subcarriers], and positions of the data in the flattened grid."""
         symbols = self._symbols(x.shape[1])
         pilot = self._pilot_mask(symbols, x.device)
         grid = torch.where(pilot, self._pilot_values(symbols, x), 0.0).expand(x.shape[0], -1, -1)
@@ -211,14 +218,14 @@ class OFDM:
         return (torch.arange(n.subcarriers, device=device) - n.subcarriers // 2) % n.fft_size
 
     def _pilot_values(self, symbols: int, like: Tensor) -> Tensor:
-        """QPSK [symbols, subcarriers], the same in every slot and known to both ends."""
+        """QPSK pilots [symbols, subcarriers], equal in every slot and known to both ends."""
         shape = (self.pilots.slot_symbols, self.numerology.subcarriers, 2)
         signs = 2.0 * NamedStreams(0, ("pilots",)).bits("signs", shape)[0] - 1.0
         values = torch.view_as_complex(signs * 0.5**0.5)
         return values[torch.arange(symbols) % self.pilots.slot_symbols].to(like)
 
     def _pilot_mask(self, symbols: int, device: torch.device) -> Tensor:
-        """[symbols, subcarriers]."""
+        """Which grid positions are pilots, bool [symbols, subcarriers]."""
         in_time = torch.zeros(self.pilots.slot_symbols, dtype=torch.bool, device=device)
         in_time[list(self.pilots.symbols)] = True
         in_time = in_time[torch.arange(symbols, device=device) % self.pilots.slot_symbols]
@@ -226,14 +233,14 @@ class OFDM:
         return in_time[:, None] & (subcarriers % self.pilots.every_subcarriers == 0)
 
     def _filled(self) -> tuple[int, ...]:
-        """Data symbols in the first 0, 1, 2, ... OFDM symbols of a slot."""
+        """Cumulative numbers of data symbols in the first 0, 1, 2, ... OFDM symbols of a slot."""
         subcarriers = self.numerology.subcarriers
         left = subcarriers - math.ceil(subcarriers / self.pilots.every_subcarriers)
         each = (left if s in self.pilots.symbols else subcarriers for s in range(self.pilots.slot_symbols))
         return tuple(itertools.accumulate(each, initial=0))
 
     def _symbols(self, uses: int) -> int:
-        """The fewest OFDM symbols that hold so many data symbols."""
+        """Smallest number of OFDM symbols that hold `uses` data symbols."""
         if uses == 0:
             return 0
         filled = self._filled()
@@ -241,17 +248,17 @@ class OFDM:
         return slots * self.pilots.slot_symbols + bisect.bisect_left(filled, uses - slots * filled[-1])
 
     def _noise_var(self, noise_var: Tensor) -> Tensor:
-        """Noise and interference on a subcarrier."""
+        """Variance of noise and interference on a used subcarrier."""
         n = self.numerology
         useful = float(self._taps(1).power[0])
         return noise_var * n.subcarriers / n.fft_size + max(0.0, 1.0 - useful)
 
     def _taps(self, symbols: int) -> Taps:
-        """What the receiver knows of the medium over so many OFDM symbols.
+        """Second-order statistics of the medium over a number of OFDM symbols, as the receiver knows them.
 
-        A gain is the mean over the FFT window of what changes within it: at a distance of d symbols its
-        correlation is 1/N^2 sum_ij R(d (N + prefix) + i - j). An echo longer than the prefix keeps the part
-        of the window in which it belongs to the same symbol.
+        The gain of a subcarrier is the mean over the FFT window of what changes within it: at a distance of d
+        symbols its correlation is 1/N^2 sum_ij R(d (N + prefix) + i - j). Of an echo longer than the prefix,
+        only the part of the window counts in which the echo belongs to the same symbol.
         """
         n = self.numerology
         inner = torch.arange(1 - n.fft_size, n.fft_size, dtype=torch.float64)
@@ -273,7 +280,7 @@ class OFDM:
         return Taps(torch.cat(steering, 1), torch.cat(in_time))
 
     def _estimate(self, y: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gain and error of every place of the grid, flattened; and the noise and interference there."""
+        """Gain and error of every grid position, flattened, and the noise and interference there."""
         noisy = self._noise_var(noise_var.cpu().double())
         whole, rest = divmod(y.shape[1], self.pilots.slot_symbols)
         gains: list[Tensor] = []
@@ -290,7 +297,7 @@ class OFDM:
         return torch.cat(gains, 1).flatten(1), torch.cat(errors, 1).flatten(1), noisy.to(y.real)
 
     def _estimate_slots(self, y: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
-        """For y [batch, slots, symbols, subcarriers] and the noise of each item."""
+        """Gain and error for y [batch, slots, symbols, subcarriers], given the noise of each item."""
         symbols, every = y.shape[2], self.pilots.every_subcarriers
         rows = [symbol for symbol in self.pilots.symbols if symbol < symbols]
         seen = (y / self._pilot_values(symbols, y))[:, :, rows, ::every]

@@ -1,4 +1,4 @@
-"""Receptions that a transmitter can imagine beforehand, because it knows the law of the channel."""
+"""Receptions that a transmitter simulates in advance, because it knows the statistics of the channel."""
 
 # torch's and numpy's stubs leave types open
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,14 +17,14 @@ from channels.header import QPSK
 from channels.streams import NamedStreams
 
 COUNT = 200
-"""Realisations of a channel that fades."""
+"""Number of realisations simulated for a fading channel."""
 
 _AT_ONCE = 2**21  # channel uses drawn in one call
-_TO_JUDGE = 2**14  # channel uses that show the noise variance to 1 %
+_TO_JUDGE = 2**14  # channel uses that measure the noise variance to 1 %
 
 
 def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Received]:
-    """200 receptions of known QPSK, always the same, in parts; without fading the first part alone.
+    """Simulate receptions of known QPSK symbols: 200 fixed realisations of the channel, in parts.
 
     That a flat channel does not fade is seen from its first part. Of any other all 200 are made: a rare
     loss of packets may well be absent from a part.
@@ -33,17 +33,20 @@ def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Re
 
         E|y - h x|^2 <= E noise_var + min(E noise_var, E|h|^2).
 
-    Estimates from pilots keep to it, and so does the gain of an amplifier that clips, which is not that of
-    every item. Five standard errors of the mean over the realisations are forgiven.
+    Estimates from pilots satisfy this, and so does the average gain of a clipping amplifier, which is not
+    exact for each item. The comparison allows five standard errors of the mean over the realisations.
 
     Args:
         channel: Any channel.
-        snr_db: Average SNR.
-        data_uses: Data symbols of each reception.
+        snr_db: Average received Es/N0 in dB.
+        data_uses: Data symbols of each reception, at least 0.
+
+    Yields:
+        Batches of receptions [part, data_uses], which together make 200, or fewer without fading.
 
     Raises:
-        ChannelError: The receiver's belief is wrong, as behind `NoCSI` over fading: nothing can be told from
-            it.
+        ChannelError: The receiver's belief is wrong, as behind `NoCSI` over fading; nothing can be predicted
+            from it.
     """
     wrong: list[Tensor] = []
     snr: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""The simulator measured against theory: what a user runs to see that it is calibrated."""
+"""Self-check of the simulator: channels, constellations and codes measured against theory."""
 
 # torch's and numpy's stubs leave types open
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -30,7 +30,7 @@ from channels.units import linear_to_db
 from channels.waveform import Numerology
 
 LARGEST_Z = 4.0
-"""A row beyond so many standard errors fails; with right code, one run in 200 has such a row."""
+"""Largest deviation that passes, in standard errors; correct code exceeds it in one run of 200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Check:
     """One line of the self-check.
 
     Args:
-        name: What was measured.
-        measured: Its value here.
+        name: Quantity measured.
+        measured: Its value in this run.
         expected: Closed form, or tabulated value of the standard.
-        standard_error: Of the measurement; 0 where it has to be exact.
+        standard_error: Standard error of the measurement; 0 where it has to be exact.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Check:
 
     @property
     def z(self) -> float:
-        """Deviation in standard errors."""
+        """Deviation from the expected value in standard errors; infinite if an exact quantity deviates."""
         deviation = self.measured - self.expected
         if self.standard_error == 0:
             return 0.0 if deviation == 0 else math.copysign(math.inf, deviation)
@@ -59,15 +59,21 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether the deviation is within `LARGEST_Z` standard errors."""
+        """Whether the deviation is at most `LARGEST_Z` standard errors."""
         return abs(self.z) <= LARGEST_Z
 
 
 def selfcheck(seed: int = 0) -> Iterator[Check]:
-    """Measure every channel, constellation and code; rows come as they are done, in some 10 s on one core.
+    """Measure every channel, constellation and code; takes some 10 s on one core.
 
-    The same seed gives the same numbers. Standard errors are those of the samples, taken over what is
-    independent: symbols on AWGN, items under fading.
+    Equal seeds give equal numbers. Standard errors are computed over independent samples: symbols on AWGN,
+    items under fading.
+
+    Args:
+        seed: Seed of all random numbers.
+
+    Yields:
+        Checks, each as soon as it is measured.
     """
     rng = NamedStreams(seed, ("selfcheck",))
     yield from _noise_and_power(rng)
@@ -82,7 +88,7 @@ def selfcheck(seed: int = 0) -> Iterator[Check]:
 
 
 def _row(name: str, samples: Tensor, expected: float) -> Check:
-    """The mean of independent samples."""
+    """Check on the mean of independent samples."""
     samples = samples.double().flatten()
     return Check(name, float(samples.mean()), expected, float(samples.std()) / math.sqrt(samples.numel()))
 
@@ -293,7 +299,7 @@ def _codes(seed: int) -> Iterator[Check]:
 
 
 def _block_error_rate(index: int, block_bits: int, seed: int) -> Check:
-    """At the point of the shipped curve that is nearest to BLER 1/5."""
+    """Check on the block error rate, at the point of the shipped curve that is nearest to BLER 1/5."""
     mcs, counts = MCS_TABLE[index], shipped_bler_counts()
     curve = counts[(counts[:, 0] == index) & (counts[:, 1] == block_bits)]
     _, _, snr_db, blocks, errors = min(curve, key=lambda row: abs(row[4] / row[3] - 0.2))

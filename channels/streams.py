@@ -1,4 +1,4 @@
-"""Named random numbers: the same item meets the same noise, whatever the batch, the order or the restart."""
+"""Named random numbers: an item sees the same noise in any batch, order of schemes, or restart."""
 
 # torch's and numpy's stubs leave types open
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -19,50 +19,97 @@ Sample = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
 
 @runtime_checkable
 class Streams(Protocol):
-    """A batch of random sources. Every draw has a name, and shape [batch, *shape]."""
+    """Random number streams for a batch of items; every draw is named by its purpose."""
 
     @property
     def batch(self) -> int:
-        """Number of items."""
+        """Number of items in the batch; the first axis of every draw."""
         ...
 
     def fork(self, name: str) -> "Streams":
-        """The sources below this one that belong to `name`; forks of different names are independent."""
+        """Derive independent streams for one part of the simulation.
+
+        Args:
+            name: Name of the part; forks with different names are independent.
+
+        Returns:
+            Streams for the same items.
+        """
         ...
 
     def select(self, index: Sequence[int]) -> "Streams":
-        """The sources of these batch elements."""
+        """Restrict the streams to some items of the batch.
+
+        Args:
+            index: Batch elements to keep, in the order wanted.
+
+        Returns:
+            Streams whose batch is `len(index)`.
+        """
         ...
 
     def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """N(0, 1), float32."""
+        """Draw standard normal numbers, N(0, 1).
+
+        Args:
+            purpose: Name of the draw.
+            shape: Shape of the draw of one item.
+
+        Returns:
+            Samples, float32 [batch, *shape].
+        """
         ...
 
     def uniform(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniform on [0, 1), float32."""
+        """Draw numbers uniform on [0, 1).
+
+        Args:
+            purpose: Name of the draw.
+            shape: Shape of the draw of one item.
+
+        Returns:
+            Samples, float32 [batch, *shape].
+        """
         ...
 
     def bits(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """Fair bits, uint8."""
+        """Draw independent bits, 0 or 1 with equal probability.
+
+        Args:
+            purpose: Name of the draw.
+            shape: Shape of the draw of one item.
+
+        Returns:
+            Bits, uint8 [batch, *shape].
+        """
         ...
 
     def complex_normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """CN(0, 1): circular, E|z|^2 = 1, complex64."""
+        """Draw circularly symmetric complex normal numbers, CN(0, 1), with E|z|^2 = 1.
+
+        Args:
+            purpose: Name of the draw.
+            shape: Shape of the draw of one item.
+
+        Returns:
+            Samples, complex64 [batch, *shape].
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class NamedStreams:
-    """Counter-based randomness (Philox) keyed by a hash of (root, item, path, purpose).
+    """Counter-based random streams (Philox), keyed by a hash of root, item, path and purpose.
 
-    Two draws of one name are equal. The first n numbers of a draw do not depend on how many are drawn, so
-    noise is common across bandwidth ratios too. Equal item ids get equal numbers: an item repeated over SNRs
-    sees one noise realisation scaled, which pairs the comparison.
+    Two draws with the same name are equal. The first n numbers of a draw do not depend on how many are drawn,
+    so transmissions at different bandwidth ratios share their noise. Items with the same id get the same
+    numbers: an item repeated over several SNRs sees one noise realisation at several scales, which pairs the
+    comparison.
 
     Args:
         root: Seed of the experiment.
         items: One id per batch element, for instance "kodim05-1f00ba7e/seed=3".
-        path: Names of the forks that lead here.
+        path: Names of the forks that lead to these streams.
 
     Example:
         >>> a = NamedStreams(0, ("x", "y")).normal("noise", (4,))
@@ -77,37 +124,45 @@ class NamedStreams:
 
     @property
     def batch(self) -> int:
-        """Number of items."""
+        """Number of items in the batch."""
         return len(self.items)
 
     def fork(self, name: str) -> "NamedStreams":
-        """The streams below this one that belong to `name`."""
+        """Streams for these items with `name` appended to the path, independent of other forks."""
         return NamedStreams(self.root, self.items, (*self.path, name))
 
     def select(self, index: Sequence[int]) -> "NamedStreams":
-        """The streams of these batch elements."""
+        """Streams of the batch elements in `index`, in that order."""
         return NamedStreams(self.root, tuple(self.items[i] for i in index), self.path)
 
     def generator(self, purpose: str, item: str) -> np.random.Generator:
-        """The NumPy generator behind one item's draw."""
+        """NumPy generator that produces the numbers of one draw of one item.
+
+        Args:
+            purpose: Name of the draw.
+            item: Id of the item.
+
+        Returns:
+            A Philox generator at the start of its stream.
+        """
         text = "\x1f".join((str(self.root), item, *self.path, purpose))
         key = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
         return np.random.Generator(np.random.Philox(key=key))
 
     def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """N(0, 1), float32 [batch, *shape]."""
+        """Draw N(0, 1) as float32 [batch, *shape], equal for equal names."""
         return self._draw(purpose, shape, lambda g, size: g.standard_normal(size, dtype=np.float32))
 
     def uniform(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniform on [0, 1), float32 [batch, *shape]."""
+        """Draw uniform numbers on [0, 1) as float32 [batch, *shape], equal for equal names."""
         return self._draw(purpose, shape, lambda g, size: g.random(size, dtype=np.float32))
 
     def bits(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """Fair bits, uint8 [batch, *shape]."""
+        """Draw fair bits as uint8 [batch, *shape], equal for equal names."""
         return self._draw(purpose, shape, lambda g, size: g.integers(0, 2, size, dtype=np.uint8))
 
     def complex_normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """CN(0, 1), complex64 [batch, *shape]; real and imaginary parts alternate in the stream."""
+        """Draw CN(0, 1) as complex64 [batch, *shape]; real and imaginary parts alternate in the stream."""
         return torch.view_as_complex(self.normal(purpose, (*shape, 2)) * 0.5**0.5)
 
     def _draw(self, purpose: str, shape: tuple[int, ...], sample: Sample) -> Tensor:
@@ -122,12 +177,12 @@ class NamedStreams:
 
 @dataclass(frozen=True, slots=True)
 class SharedStreams:
-    """One torch generator for a whole batch: fast and nameless, for training only.
+    """Random streams from one torch generator for a whole batch: fast, nameless, for training only.
 
-    Two draws of one name differ.
+    Names are ignored: two draws with the same name differ.
 
     Args:
-        generator: Source of all numbers; its device is where they are drawn.
+        generator: Source of all numbers; draws are made on its device.
         batch: Number of items.
     """
 
@@ -136,32 +191,41 @@ class SharedStreams:
 
     @classmethod
     def seeded(cls, seed: int, batch: int, device: str | torch.device = "cpu") -> "SharedStreams":
-        """Streams from a new generator with this seed."""
+        """Create streams from a new generator.
+
+        Args:
+            seed: Seed of the generator.
+            batch: Number of items.
+            device: Device on which numbers are drawn.
+
+        Returns:
+            Streams for `batch` items.
+        """
         return cls(torch.Generator(device).manual_seed(seed), batch)
 
     def fork(self, name: str) -> "SharedStreams":
-        """The same generator: names are not kept apart."""
+        """Return these streams unchanged, because names are ignored."""
         return self
 
     def select(self, index: Sequence[int]) -> "SharedStreams":
-        """The same generator for fewer items."""
+        """Streams of `len(index)` items from the same generator."""
         return SharedStreams(self.generator, len(index))
 
     def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """N(0, 1), float32 [batch, *shape]."""
+        """Draw N(0, 1) as float32 [batch, *shape] on the generator's device."""
         g = self.generator
         return torch.randn((self.batch, *shape), generator=g, device=g.device)
 
     def uniform(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniform on [0, 1), float32 [batch, *shape]."""
+        """Draw uniform numbers on [0, 1) as float32 [batch, *shape] on the generator's device."""
         g = self.generator
         return torch.rand((self.batch, *shape), generator=g, device=g.device)
 
     def bits(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """Fair bits, uint8 [batch, *shape]."""
+        """Draw fair bits as uint8 [batch, *shape] on the generator's device."""
         g = self.generator
         return torch.randint(0, 2, (self.batch, *shape), generator=g, device=g.device, dtype=torch.uint8)
 
     def complex_normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """CN(0, 1), complex64 [batch, *shape]."""
+        """Draw CN(0, 1) as complex64 [batch, *shape] on the generator's device."""
         return torch.view_as_complex(self.normal(purpose, (*shape, 2)) * 0.5**0.5)

@@ -8,31 +8,61 @@ Symbols = Complex[Tensor, "batch uses"]
 
 
 def pack(values: Float[Tensor, "batch reals"]) -> Complex[Tensor, "batch uses"]:
-    """Neighbouring real values (2i, 2i+1) become symbol i; an odd count is padded with one zero."""
+    """Pack pairs of neighbouring real values (2i, 2i+1) into complex symbols.
+
+    An odd number of values is padded with one zero.
+
+    Args:
+        values: Real values [batch, reals].
+
+    Returns:
+        Symbols, complex [batch, ceil(reals / 2)].
+    """
     if values.shape[1] % 2:
         values = torch.nn.functional.pad(values, (0, 1))
     return torch.view_as_complex(values.reshape(values.shape[0], values.shape[1] // 2, 2).contiguous())
 
 
 def unpack(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, "batch reals"]:
-    """Symbol i becomes the neighbouring real values (2i, 2i+1); inverse of `pack` for even counts."""
+    """Unpack complex symbols into pairs of real values, the inverse of `pack` for even counts.
+
+    Args:
+        x: Symbols, complex [batch, uses].
+
+    Returns:
+        Real values [batch, 2 uses]; symbol i becomes values 2i and 2i+1.
+    """
     return torch.view_as_real(x.resolve_conj()).flatten(1)
 
 
 def average_power(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, " batch"]:
-    """Mean of |x|^2 over the uses of each item."""
+    """Average power of each item, the mean of |x|^2 over its channel uses.
+
+    Args:
+        x: Symbols, complex [batch, uses].
+
+    Returns:
+        Power, linear, [batch].
+    """
     return torch.view_as_real(x.resolve_conj()).square().sum(-1).mean(-1)
 
 
 def normalize_power(x: Complex[Tensor, "batch uses"]) -> Complex[Tensor, "batch uses"]:
-    """Scale each item to average power 1; an all-zero item stays zero."""
+    """Scale each item to average power 1; an all-zero item stays zero.
+
+    Args:
+        x: Symbols, complex [batch, uses].
+
+    Returns:
+        Scaled symbols, complex [batch, uses].
+    """
     x = x * _power_of_two(x.detach())[:, None]  # exact, so that squares stay within floating point
     power = average_power(x)
     return x * torch.where(power > 0, power.clamp_min(1e-30).rsqrt(), 0.0)[:, None]
 
 
 def _power_of_two(x: Complex[Tensor, "batch uses"]) -> Float[Tensor, " batch"]:
-    """The one that brings the largest real part of each item near 1."""
+    """Power of two that brings the largest real or imaginary part of each item near 1."""
     parts = torch.view_as_real(x.resolve_conj()).flatten(1).abs()
     largest = torch.nn.functional.pad(parts, (0, 1)).amax(1)  # also where there are no uses
     return torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent.clamp(-100, 100))

@@ -1,4 +1,4 @@
-"""Tapped delay lines of 3GPP TR 38.901."""
+"""Tapped delay lines of 3GPP TR 38.901, multipath with Doppler."""
 
 import math
 from collections.abc import Iterator
@@ -56,7 +56,16 @@ PROFILES: dict[str, tuple[tuple[float, float], ...]] = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TDLState:
-    """Sinusoids of every tap, phase of the line of sight, and the taps they belong to."""
+    """Random quantities of one tapped delay line per item.
+
+    Args:
+        angle: Positions of the arrivals within their sectors, uniform on [0, 1), [batch, taps, sinusoids].
+        phase: Phases of the sinusoids in cycles, [batch, taps, sinusoids].
+        line_of_sight_phase: Phase of the line of sight in cycles, [batch, 1].
+        delays: Delay of each tap in samples.
+        powers: Average power of each Rayleigh tap.
+        doppler: Maximum Doppler shift in cycles per sample.
+    """
 
     angle: Float[Tensor, "batch taps sinusoids"]
     phase: Float[Tensor, "batch taps sinusoids"]
@@ -68,23 +77,24 @@ class TDLState:
 
 @dataclass(frozen=True)
 class TDL:
-    """Multipath of a tapped delay line: a stage of a waveform.
+    """Waveform stage: multipath fading of a tapped delay line.
 
     y(t) = sum_l g_l(t) x(t - d_l),  sum_l E|g_l|^2 = 1.
 
-    Taps are Rayleigh with the autocorrelation J0(2 pi f_D s), independent of each other; the first tap of
-    profiles D and E is Rician, its line of sight shifted by 0.7 f_D and of random phase. Delays are rounded
-    to the nearest sample, and taps that meet there are one tap of their summed power: where the sample period
-    is longer than the delay spread, the line is nearly flat. Sinusoids as in `JakesFading`, 64 per tap.
+    Taps fade independently, each Rayleigh with the autocorrelation J0(2 pi f_D s). The first tap of profiles
+    D and E is Rician: its line of sight is shifted by 0.7 f_D and has a random phase. Delays are rounded to
+    the nearest sample, and taps with equal rounded delay are merged by adding their powers: where the sample
+    period exceeds the delay spread, the line is nearly flat. Gains are sums of 64 sinusoids per tap, as in
+    `JakesFading`.
 
     Args:
-        profile: "A" to "E"; D and E have a line of sight, of K = 13.3 dB and 22 dB in the first tap.
-        delay_spread_ns: RMS delay spread that scales the tabulated delays, at least 0; 10 is very short, 100
-            nominal, 1000 very long (table 7.7.3-1).
-        doppler_hz: f_D, largest Doppler shift, at least 0.
+        profile: "A" to "E"; D and E have a line of sight, with K = 13.3 dB and 22 dB in the first tap.
+        delay_spread_ns: RMS delay spread in ns that scales the tabulated delays, at least 0; 10 is very
+            short, 100 nominal, 1000 very long (table 7.7.3-1).
+        doppler_hz: f_D, maximum Doppler shift in Hz, at least 0.
 
     Raises:
-        ChannelError: No such profile, or a number outside its range.
+        ChannelError: The profile does not exist, or a number is outside its range.
 
     Reference:
         3GPP TR 38.901, 7.7.2 and 7.7.3.
@@ -104,16 +114,23 @@ class TDL:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "tdl-a:100:10", delay spread in ns and Doppler shift in Hz."""
+        """Canonical name, for instance "tdl-a:100:10": profile, delay spread in ns, Doppler shift in Hz."""
         return f"tdl-{self.profile.lower()}:{spell(self.delay_spread_ns)}:{spell(self.doppler_hz)}"
 
     @property
     def line_of_sight_power(self) -> float:
-        """Share of the total power in the line of sight; 0 for profiles A to C."""
+        """Share of the total power in the line of sight, 0..1; 0 for profiles A to C."""
         return self._powers()[0] if self._has_line_of_sight else 0.0
 
     def taps(self, sample_rate_hz: float) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Delays in samples and average powers of the Rayleigh taps; power 1 with the line of sight."""
+        """Rayleigh taps of the delay line at a given sample rate.
+
+        Args:
+            sample_rate_hz: Samples per second.
+
+        Returns:
+            Delays in samples, ascending, and average powers; with the line of sight the powers add up to 1.
+        """
         first = 1 if self._has_line_of_sight else 0
         merged: dict[int, float] = {}
         for (delay, _), power in list(zip(PROFILES[self.profile], self._powers(), strict=True))[first:]:
@@ -122,7 +139,7 @@ class TDL:
         return tuple(sorted(merged)), tuple(merged[delay] for delay in sorted(merged))
 
     def draw(self, samples: int, numerology: Numerology, rng: Streams) -> TDLState:
-        """Angles and phases; they do not depend on the number of samples."""
+        """Draw angles and phases of all taps; they do not depend on the number of samples."""
         delays, powers = self.taps(numerology.sample_rate_hz)
         shape = (len(delays), TAP_SINUSOIDS)
         return TDLState(
@@ -135,14 +152,14 @@ class TDL:
         )
 
     def apply(self, x: Complex[Tensor, "batch samples"], state: TDLState) -> Complex[Tensor, "batch samples"]:
-        """Convolve with the taps as they change; before the first sample nothing was sent."""
+        """Convolve with the time-varying taps; before the first sample nothing was sent."""
         y = torch.zeros_like(x)
         for delay, gain in self.gains(state, x.shape[1]):
             y = y + gain.to(x) * torch.nn.functional.pad(x, (delay, 0))[:, : x.shape[1]]
         return y
 
     def gains(self, state: TDLState, samples: int) -> Iterator[tuple[int, Complex[Tensor, "batch #samples"]]]:
-        """Delay of each tap and its gain over time; a single column if nothing moves."""
+        """Delay of each tap in samples and its gain over time, a single column if nothing moves."""
         changing = samples if state.doppler else 1
         for tap, delay in enumerate(state.delays):
             h = sum_of_sinusoids(state.angle[:, tap], state.phase[:, tap], state.doppler, changing)
@@ -155,7 +172,7 @@ class TDL:
             yield delay, h
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
-        """The Rayleigh taps, and the line of sight."""
+        """Second moments of the medium: the Rayleigh taps and, for profiles D and E, the line of sight."""
         doppler = self.doppler_hz / numerology.sample_rate_hz
         rayleigh = Paths(
             *self.taps(numerology.sample_rate_hz), lambda lags: clarke_correlation(doppler * lags)

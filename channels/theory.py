@@ -1,6 +1,6 @@
-"""What the links are measured against: error rates, capacities, outage, finite block length.
+"""Closed forms against which links are measured: error rates, capacities, outage, finite block length.
 
-SNR is Es/N0 in dB, average received (transmit power 1, E|h|^2 = 1); one number or an array.
+SNR is average received Es/N0 in dB (transmit power 1, E|h|^2 = 1), a number or an array.
 """
 
 import functools
@@ -19,17 +19,41 @@ Values = float | NDArray[np.floating[Any]]
 
 
 def q_function(x: Values) -> Values:
-    """Q(x) = P(N(0, 1) > x)."""
+    """Gaussian tail probability, Q(x) = P(N(0, 1) > x).
+
+    Args:
+        x: Real argument, a number or an array.
+
+    Returns:
+        Probability in 0..1, same shape.
+    """
     return special.ndtr(-np.asarray(x))
 
 
 def inverse_q_function(p: Values) -> Values:
-    """The x with Q(x) = p, 0 < p < 1."""
+    """Inverse of the Gaussian tail probability: the x with Q(x) = p.
+
+    Args:
+        p: Probability in (0, 1), a number or an array.
+
+    Returns:
+        Real x, same shape.
+    """
     return -special.ndtri(np.asarray(p))
 
 
 def ber(constellation_size: int, snr_db: Values) -> Values:
-    """Bit error rate on AWGN of BPSK, QPSK or square QAM, Gray labels, nearest-point decisions; exact.
+    """Bit error rate of BPSK, QPSK or square QAM on AWGN, Gray labels, nearest-point decisions; exact.
+
+    Args:
+        constellation_size: M: 2, 4, 16, 64 or 256.
+        snr_db: Es/N0 in dB, a number or an array.
+
+    Returns:
+        Bit error rate in 0..1/2, same shape as `snr_db`.
+
+    Raises:
+        ChannelError: There is no constellation of this size.
 
     Reference:
         Cho and Yoon, IEEE Trans. Commun. 50(7), 2002, eq. (14) and (16).
@@ -47,9 +71,20 @@ def ber(constellation_size: int, snr_db: Values) -> Values:
 
 
 def ber_rayleigh(constellation_size: int, snr_db: Values) -> Values:
-    """Bit error rate over Rayleigh fading with h known at the receiver: `ber` averaged over |h|^2 ~ Exp(1).
+    """Bit error rate of BPSK, QPSK or square QAM over Rayleigh fading known at the receiver; exact.
 
+    The bit error rate on AWGN, averaged over |h|^2 ~ Exp(1):
     E Q(a |h| sqrt(snr)) = (1 - sqrt(s / (1 + s))) / 2,  s = a^2 snr / 2.
+
+    Args:
+        constellation_size: M: 2, 4, 16, 64 or 256.
+        snr_db: Average received Es/N0 in dB, a number or an array.
+
+    Returns:
+        Bit error rate in 0..1/2, same shape as `snr_db`.
+
+    Raises:
+        ChannelError: There is no constellation of this size.
 
     Reference:
         Proakis and Salehi, Digital Communications, 5th ed., eq. (13.3-7).
@@ -65,9 +100,19 @@ def ber_rayleigh(constellation_size: int, snr_db: Values) -> Values:
 
 
 def ser(constellation_size: int, snr_db: Values) -> Values:
-    """Symbol error rate on AWGN of BPSK, QPSK or square QAM, nearest-point decisions; exact.
+    """Symbol error rate of BPSK, QPSK or square QAM on AWGN, nearest-point decisions; exact.
 
     1 - (1 - p)^2 with p = 2 (1 - 1/sqrt(M)) Q(sqrt(3 snr / (M - 1))).
+
+    Args:
+        constellation_size: M: 2, 4, 16, 64 or 256.
+        snr_db: Es/N0 in dB, a number or an array.
+
+    Returns:
+        Symbol error rate in 0..1, same shape as `snr_db`.
+
+    Raises:
+        ChannelError: There is no constellation of this size.
 
     Reference:
         Proakis and Salehi, Digital Communications, 5th ed., 4.3-3.
@@ -81,7 +126,17 @@ def ser(constellation_size: int, snr_db: Values) -> Values:
 
 
 def ser_rayleigh(constellation_size: int, snr_db: Values) -> Values:
-    """Symbol error rate over Rayleigh fading with h known at the receiver.
+    """Symbol error rate of BPSK, QPSK or square QAM over Rayleigh fading known at the receiver; exact.
+
+    Args:
+        constellation_size: M: 2, 4, 16, 64 or 256.
+        snr_db: Average received Es/N0 in dB, a number or an array.
+
+    Returns:
+        Symbol error rate in 0..1, same shape as `snr_db`.
+
+    Raises:
+        ChannelError: There is no constellation of this size.
 
     Reference:
         Simon and Alouini, Digital Communication over Fading Channels, 2nd ed., eq. (8.106).
@@ -99,12 +154,27 @@ def ser_rayleigh(constellation_size: int, snr_db: Values) -> Values:
 
 
 def capacity(snr_db: Values) -> Values:
-    """Shannon: log2(1 + snr) bits per complex channel use."""
+    """Shannon capacity of complex AWGN, log2(1 + snr) bits per channel use.
+
+    Args:
+        snr_db: Es/N0 in dB, a number or an array.
+
+    Returns:
+        Bits per channel use, same shape.
+    """
     return np.log2(1 + _linear(snr_db))
 
 
 def ergodic_capacity_rayleigh(snr_db: Values) -> Values:
-    """E log2(1 + |h|^2 snr) = e^(1/snr) E1(1/snr) / ln 2, |h|^2 ~ Exp(1), h known at the receiver only.
+    """Ergodic capacity of Rayleigh fading known at the receiver only, in bits per channel use.
+
+    E log2(1 + |h|^2 snr) = e^(1/snr) E1(1/snr) / ln 2,  |h|^2 ~ Exp(1).
+
+    Args:
+        snr_db: Average received Es/N0 in dB, a number or an array.
+
+    Returns:
+        Bits per channel use, same shape.
 
     Reference:
         Lee, IEEE Trans. Veh. Technol. 39(3), 1990, eq. (5).
@@ -115,8 +185,17 @@ def ergodic_capacity_rayleigh(snr_db: Values) -> Values:
 def constellation_capacity(constellation_size: int, snr_db: Values) -> Values:
     """Mutual information of equally likely points on AWGN, in bits per channel use ("CM capacity").
 
-    log2 M - E log2 sum_x' exp((|n|^2 - |x - x' + n|^2) / N0),
-    per real dimension by Gauss-Hermite quadrature.
+    log2 M - E log2 sum_x' exp((|n|^2 - |x - x' + n|^2) / N0), per real dimension by Gauss-Hermite quadrature.
+
+    Args:
+        constellation_size: M: 2, 4, 16, 64 or 256.
+        snr_db: Es/N0 in dB, a number or an array.
+
+    Returns:
+        Bits per channel use in 0..log2 M, same shape as `snr_db`.
+
+    Raises:
+        ChannelError: There is no constellation of this size.
 
     Reference:
         Ungerboeck, IEEE Trans. Inf. Theory 28(1), 1982, eq. (5).
@@ -130,10 +209,20 @@ def constellation_capacity(constellation_size: int, snr_db: Values) -> Values:
 
 
 def bicm_capacity(constellation_size: int, snr_db: Values) -> Values:
-    """Sum over the bits of I(bit; y) on AWGN, in bits per channel use: the limit for bitwise decoding.
+    """Mutual information of bitwise decoding (BICM) on AWGN, sum over the bits of I(bit; y), per channel use.
 
-    sum_j 1 - E log2(1 + exp(-(1 - 2 b_j) LLR_j)), Gray labels,
-    per real dimension by Gauss-Hermite quadrature.
+    sum_j 1 - E log2(1 + exp(-(1 - 2 b_j) LLR_j)), Gray labels, per real dimension by Gauss-Hermite
+    quadrature.
+
+    Args:
+        constellation_size: M: 2, 4, 16, 64 or 256.
+        snr_db: Es/N0 in dB, a number or an array.
+
+    Returns:
+        Bits per channel use in 0..log2 M, same shape as `snr_db`.
+
+    Raises:
+        ChannelError: There is no constellation of this size.
 
     Reference:
         Caire, Taricco and Biglieri, IEEE Trans. Inf. Theory 44(3), 1998, eq. (15).
@@ -151,14 +240,24 @@ def bicm_capacity(constellation_size: int, snr_db: Values) -> Values:
 
 
 def outage_rayleigh(bits_per_use: float, snr_db: Values, fading_blocks: int = 1) -> Values:
-    """P(mean over the fading blocks of log2(1 + |h|^2 snr) < bits_per_use), |h|^2 ~ Exp(1) per block.
+    """Outage probability of block Rayleigh fading at a given rate.
 
-    One block: 1 - exp(-(2^R - 1) / snr), exact. More: the distribution of one term on a grid of 2^14 steps,
-    more of them for more than 64 blocks, convolved; the error is below 0.1 % of the result as long as that is
-    above 1e-9, up to 4096 blocks.
+    P(mean over the fading blocks of log2(1 + |h|^2 snr) < bits_per_use),  |h|^2 ~ Exp(1) per block.
+
+    One block: 1 - exp(-(2^R - 1) / snr), exact. More blocks: the distribution of one term on a grid of 2^14
+    steps (finer for more than 64 blocks) is convolved; the relative error is below 0.1 % for results above
+    1e-9, up to 4096 blocks.
+
+    Args:
+        bits_per_use: Rate R in bits per channel use, finite and above 0.
+        snr_db: Average received Es/N0 in dB, a number or an array.
+        fading_blocks: Number of independent fading blocks, at least 1.
+
+    Returns:
+        Probability in 0..1, same shape as `snr_db`.
 
     Raises:
-        ChannelError: No fading block, no bits, or a number of them that is not finite.
+        ChannelError: There is no fading block, or the rate is not finite and positive.
 
     Reference:
         Ozarow, Shamai and Wyner, IEEE Trans. Veh. Technol. 43(2), 1994.
@@ -176,16 +275,34 @@ def outage_rayleigh(bits_per_use: float, snr_db: Values, fading_blocks: int = 1)
 
 
 def dispersion(snr_db: Values) -> Values:
-    """Channel dispersion of complex AWGN, V = snr (snr + 2) / (snr + 1)^2 log2(e)^2, bits^2 per use."""
+    """Channel dispersion of complex AWGN, V = snr (snr + 2) / (snr + 1)^2 log2(e)^2, in bits^2 per use.
+
+    Args:
+        snr_db: Es/N0 in dB, a number or an array.
+
+    Returns:
+        Dispersion V, same shape.
+
+    Reference:
+        Polyanskiy, Poor and Verdu, IEEE Trans. Inf. Theory 56(5), 2010.
+    """
     snr = _linear(snr_db)
     return snr * (snr + 2) / (snr + 1) ** 2 / math.log(2) ** 2
 
 
 def normal_approximation_bits(channel_uses: Values, snr_db: Values, error: Values) -> Values:
-    """The most bits a code of so many complex channel uses carries on AWGN with this block error rate.
+    """Bits that the best code of finite length carries on AWGN at a given block error rate.
 
-    k C - sqrt(k V) Qinv(error) + log2(2k) / 2: 2k real uses. An approximation, good from about 100 uses; cut
-    to 0..k C, since at very low SNR the logarithm outweighs the rest.
+    k C - sqrt(k V) Qinv(error) + log2(2k) / 2, for 2k real dimensions. The approximation is good from about
+    100 channel uses; the result is limited to 0..k C, because at very low SNR the logarithm dominates.
+
+    Args:
+        channel_uses: k, complex channel uses.
+        snr_db: Es/N0 in dB.
+        error: Block error rate in (0, 1).
+
+    Returns:
+        Information bits, of the broadcast shape of the arguments.
 
     Reference:
         Polyanskiy, Poor and Verdu, IEEE Trans. Inf. Theory 56(5), 2010, eq. (291) to (296).
@@ -196,10 +313,22 @@ def normal_approximation_bits(channel_uses: Values, snr_db: Values, error: Value
 
 
 def normal_approximation_error(bits: Values, channel_uses: Values, snr_db: Values) -> Values:
-    """The lowest block error rate of a code with so many bits and channel uses: inverse of the former.
+    """Lowest block error rate of a code of finite length, the inverse of `normal_approximation_bits`.
 
-    Q((k C + log2(2k) / 2 - bits) / sqrt(k V)). Void where the former is cut: for more than k C bits, and far
-    too low for any where sqrt(k V) is not above log2(2k) / 2, as in 1000 uses below some -20 dB.
+    Q((k C + log2(2k) / 2 - bits) / sqrt(k V)). Invalid where `normal_approximation_bits` is limited: above k
+    C bits, and where sqrt(k V) is not above log2(2k) / 2 (in 1000 channel uses below some -20 dB), where it
+    is far too low.
+
+    Args:
+        bits: Information bits.
+        channel_uses: k, complex channel uses.
+        snr_db: Es/N0 in dB.
+
+    Returns:
+        Block error rate in 0..1, of the broadcast shape of the arguments.
+
+    Reference:
+        Polyanskiy, Poor and Verdu, IEEE Trans. Inf. Theory 56(5), 2010.
     """
     k = np.asarray(channel_uses)
     margin = k * capacity(snr_db) + np.log2(2 * k) / 2 - bits
@@ -265,12 +394,12 @@ def _outage_of_blocks(bits_per_use: float, snr: float, blocks: int) -> float:
 
 
 def _least(bits: Values) -> Values:
-    """|h|^2 snr that carries so many bits, 2^bits - 1: exact where that is small, kept finite where large."""
+    """Smallest |h|^2 snr that carries a number of bits, 2^bits - 1; finite for large arguments."""
     return np.expm1(np.minimum(np.asarray(bits) * math.log(2), 700.0))
 
 
 def _sum_law(one: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Law of the sum of so many terms of this law on 0, 1, ..., as far as that of one is given."""
+    """Distribution of the sum of `count` independent terms distributed on 0, 1, ..., truncated."""
     size = one.size
     power, total = one, np.ones(1)
     while count:

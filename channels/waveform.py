@@ -1,4 +1,4 @@
-"""Waveforms as samples in time: the grid they are sent on, and what a stage of the medium does to them."""
+"""Waveforms as samples in time: their OFDM grid, and the stages of the medium that act on them."""
 
 import itertools
 import math
@@ -17,16 +17,16 @@ from channels.streams import Streams
 
 @dataclass(frozen=True)
 class Numerology:
-    """How OFDM symbols sit in time and frequency.
+    """Layout of OFDM symbols in time and frequency.
 
     Args:
-        fft_size: Samples of an OFDM symbol without its prefix.
-        subcarriers: Those that carry symbols, around the carrier; the rest are guards.
-        prefix: Samples of the cyclic prefix, 0..fft_size.
-        spacing_hz: Distance of the subcarriers; the sample rate is `fft_size` times it.
+        fft_size: Samples of an OFDM symbol without prefix, at least 1.
+        subcarriers: Used subcarriers around the carrier, 1 to `fft_size`; the others are guards.
+        prefix: Samples of the cyclic prefix, 0 to `fft_size`.
+        spacing_hz: Subcarrier spacing in Hz, above 0; the sample rate is `fft_size` times it.
 
     Raises:
-        ChannelError: A count or frequency outside its range.
+        ChannelError: A count or a frequency is outside its range.
     """
 
     fft_size: int = 64
@@ -48,28 +48,29 @@ class Numerology:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "grid:64:64:16:60000"."""
+        """Canonical name, for instance "grid:64:64:16:60000"."""
         return f"grid:{self.fft_size}:{self.subcarriers}:{self.prefix}:{spell(self.spacing_hz)}"
 
     @property
     def sample_rate_hz(self) -> float:
-        """Samples per second, which are channel uses per second."""
+        """Sample rate in Hz, equal to channel uses per second."""
         return self.fft_size * self.spacing_hz
 
     @property
     def symbol_samples(self) -> int:
-        """Samples of an OFDM symbol with its prefix."""
+        """Samples of an OFDM symbol, prefix included."""
         return self.fft_size + self.prefix
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Paths:
-    """Ways through the medium that fade alike in time and independently of each other.
+    """Propagation paths with a common autocorrelation in time, fading independently of each other.
 
     Args:
-        delays: In samples.
-        powers: Average power of each.
-        correlation: E[g(t+s) conj(g(t))] / power at a lag of s samples.
+        delays: Delay of each path in samples, at least 0.
+        powers: Average power of each path.
+        correlation: Normalised autocorrelation E[g(t+s) conj(g(t))] / power as a function of the lag s in
+            samples, [lags] to [lags].
     """
 
     delays: tuple[int, ...]
@@ -79,34 +80,83 @@ class Paths:
 
 @runtime_checkable
 class Stage(Protocol):
-    """Something that happens to the samples of a waveform; average power 1 in, average power 1 out."""
+    """One step of a waveform's way, such as an amplifier or multipath; it keeps the average power at 1."""
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("tdl-a:100:10")."""
+        """Canonical name, for instance "tdl-a:100:10"."""
         ...
 
     def draw(self, samples: int, numerology: Numerology, rng: Streams) -> Any:
-        """What is random about it, for so many samples of each item."""
+        """Draw the randomness of the stage for one waveform of each item.
+
+        Args:
+            samples: Samples of the waveform, at least 0.
+            numerology: Sample rate and FFT size to which times and frequencies refer.
+            rng: Random streams, one per item.
+
+        Returns:
+            State for `apply` and `gains`.
+        """
         ...
 
     def apply(self, x: Complex[Tensor, "batch samples"], state: Any) -> Complex[Tensor, "batch samples"]:
-        """The samples after it; differentiable in x."""
+        """Pass samples through the stage; differentiable in x.
+
+        Args:
+            x: Samples, complex [batch, samples], average power 1 per item.
+            state: State from `draw` for as many items and samples.
+
+        Returns:
+            Samples behind the stage, complex [batch, samples].
+
+        Raises:
+            ChannelError: The state was drawn for another number of items or samples.
+        """
         ...
 
     def gains(self, state: Any, samples: int) -> Iterator[tuple[int, Complex[Tensor, "#batch #samples"]]]:
-        """The truth, as delays and gains over time: y(t) = sum g_d(t) x(t - d), plus distortion."""
+        """True impulse response of the stage over time: y(t) = sum_d g_d(t) x(t - d), plus distortion.
+
+        Args:
+            state: State from `draw`.
+            samples: Number of samples for which gains are wanted.
+
+        Returns:
+            Pairs of a delay in samples and its gain g_d, complex [batch or 1, samples]; a single column if it
+            is constant.
+        """
         ...
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
-        """Second moments, known to the receiver; power missing from them is self-interference."""
+        """Second moments of the stage, as the receiver knows them.
+
+        Args:
+            numerology: Sample rate and FFT size to which times and frequencies refer.
+
+        Returns:
+            Groups of paths; power that their sum lacks to 1 is self-interference.
+        """
         ...
 
 
 def draw_stages(
     stages: Sequence[Stage], samples: int, numerology: Numerology, rng: Streams
 ) -> tuple[Any, ...]:
-    """States of the stages; adding one of another kind, or changing its numbers, leaves the others' draws."""
+    """Draw the states of all stages, each from random streams of its own.
+
+    Adding a stage of another kind, or changing the parameters of one, leaves the draws of the others
+    unchanged.
+
+    Args:
+        stages: Stages in the order in which the samples pass them.
+        samples: Samples of the waveform.
+        numerology: Sample rate and FFT size.
+        rng: Random streams, one per item.
+
+    Returns:
+        One state per stage.
+    """
     states: list[Any] = []
     for index, stage in enumerate(stages):
         earlier = sum(type(other) is type(stage) for other in stages[:index])
@@ -117,7 +167,16 @@ def draw_stages(
 def apply_stages(
     stages: Sequence[Stage], x: Complex[Tensor, "batch samples"], states: Sequence[Any]
 ) -> Complex[Tensor, "batch samples"]:
-    """One after the other."""
+    """Pass samples through all stages in order.
+
+    Args:
+        stages: Stages in the order in which the samples pass them.
+        x: Samples, complex [batch, samples].
+        states: One state per stage, from `draw_stages`.
+
+    Returns:
+        Samples behind the last stage, complex [batch, samples].
+    """
     for stage, state in zip(stages, states, strict=True):
         x = stage.apply(x, state)
     return x
@@ -126,7 +185,17 @@ def apply_stages(
 def gains_of_stages(
     stages: Sequence[Stage], states: Sequence[Any], samples: int, device: torch.device
 ) -> Iterator[tuple[int, Complex[Tensor, "#batch #samples"]]]:
-    """Delay and gain over time of every way through all stages: later gains times earlier ones, delayed."""
+    """True impulse response of several stages in a row, by multiplying gains and adding delays.
+
+    Args:
+        stages: Stages in the order in which the samples pass them.
+        states: One state per stage, from `draw_stages`.
+        samples: Number of samples for which gains are wanted.
+        device: Device of the result.
+
+    Yields:
+        A delay in samples and its gain, complex [batch or 1, samples or 1], for every combination of paths.
+    """
     if not stages:
         yield 0, torch.ones(1, 1, dtype=torch.complex64, device=device)
         return
@@ -136,14 +205,30 @@ def gains_of_stages(
 
 
 def delayed(x: Complex[Tensor, "batch samples"], delay: int) -> Complex[Tensor, "batch samples"]:
-    """x(t - delay), with 0 before the beginning; a single column stands for a constant and stays."""
+    """Delay samples in time, x(t - delay), with zeros before the beginning.
+
+    Args:
+        x: Samples, complex [batch, samples]; a single column stands for a constant and stays.
+        delay: Delay in samples, at least 0.
+
+    Returns:
+        Delayed samples of the same shape.
+    """
     if delay == 0 or x.shape[1] == 1:
         return x
     return torch.nn.functional.pad(x, (delay, 0))[:, : x.shape[1]]
 
 
 def compose(stages: Sequence[Stage], numerology: Numerology) -> tuple[Paths, ...]:
-    """Paths through all stages in a row: delays add, powers and correlations multiply."""
+    """Second moments of several stages in a row: delays add, powers and autocorrelations multiply.
+
+    Args:
+        stages: Stages in the order in which the samples pass them.
+        numerology: Sample rate and FFT size.
+
+    Returns:
+        Paths for every combination of the stages' path groups.
+    """
     routes = itertools.product(*(stage.paths(numerology) for stage in stages))
     return tuple(_chain(route) for route in routes)
 

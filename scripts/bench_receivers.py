@@ -3,7 +3,7 @@
 Run:     TORCH_HOME=../shared/torch-home python scripts/bench_receivers.py
          python scripts/bench_receivers.py --image photo.jpg --schemes deepjscc+ddrm:8,deepjscc+ddrm:100
 Cost:    about 10 minutes of one core
-Expect:  see results/README.md; calls times the time of one call, whatever the receiver
+Expect:  see results/bench_receivers/README.md; calls times the time of one call, whatever the receiver
 
 One JSON row per scheme: `receiver`, `calls` of the network (vector-Jacobian products count), `seconds` from
 what arrived to the picture, `lpips_squeeze`, `psnr_db`, and `peak_memory_mb` of a process of its own. Among

@@ -1,8 +1,8 @@
 """Kodak at the operating points at which SwinJSCC has been run by others, its figures beside ours.
 
 Run:     python scripts/compare_swinjscc.py --workers 2
-Cost:    see results/README.md; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Cost:    see results/swinjscc/README.md; killed or interrupted, the same command resumes
+Expect:  see results/swinjscc/README.md
 
 The published figures are those of a user's run of the authors' weights (SwinJSCC w/ SA&RA, base model: Swin
 transformers, trained on DIV2K for days of GPU time), as in issue 14 of github.com/semcomm/SwinJSCC: PSNR of

@@ -1,7 +1,7 @@
 """Pictures that code to the very bytes that arrived: receivers behind JPEG, centre crops of Kodak.
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/consistency_jpeg.py
-Cost:    see results/README.md; results are written at the end
+Cost:    see results/consistency/README.md; results are written at the end
 Expect:  see results/consistency/README.md
 
 JPEG's elementary stream over an error-free link at the capacity of AWGN at 10 dB, at three bandwidths. Beside

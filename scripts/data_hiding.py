@@ -2,7 +2,7 @@
 
 Run:     python scripts/data_hiding.py
 Cost:    about 20 minutes of one core; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Expect:  see results/data_hiding/README.md
 
 Every method hides the same random bytes; everything that the extractor needs is inside the picture, and the
 rate is what is left for the payload. Host and payload are extracted again, and compared. A payload that a

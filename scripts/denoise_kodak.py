@@ -2,7 +2,7 @@
 
 Run:     python scripts/denoise_kodak.py
 Cost:    about a minute of one core
-Expect:  see results/README.md
+Expect:  see results/prior/README.md
 
 White Gaussian noise on all three colours, one realisation per picture. The prior serves all levels with one
 network of some 37 kMAC per pixel; FFDNet takes about 6 times and CDnCNN-B 18 times as much.

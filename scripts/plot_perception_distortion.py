@@ -2,7 +2,8 @@
 
 Run:     python scripts/plot_perception_distortion.py            (from records of a sweep; seconds)
          python scripts/plot_perception_distortion.py --toy      (about 4 minutes of one core)
-Expect:  results/README.md; --toy: within 3.5 standard errors of theory, but for DDRM, no posterior sampler
+Expect:  see results/perception_distortion/README.md; --toy: within 3.5 standard errors of theory, except
+         DDRM, which does not sample the posterior
 
 From records: PSNR against LPIPS and the sliced Wasserstein distance for all schemes, at every point of the
 sweep; the settings of one receiver's knob are connected, and so are the schemes that no mixture of others

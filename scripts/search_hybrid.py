@@ -3,7 +3,7 @@
 Run:     python scripts/search_hybrid.py --codecs avif --links csit-average --analogs softcast-residual
          python scripts/search_hybrid.py --links mcs6 --analogs deepjscc --noises 0,0.1 --rho 1/48
 Cost:    about 1 second per point, photograph and hybrid; killed, the same command resumes
-Expect:  see results/README.md
+Expect:  see results/search_hybrid/README.md
 
 Every combination of codec, link, analog part, share, power and transmit noise that is named becomes a scheme;
 all are swept over AWGN, and the table has the best of each (rho, SNR) by mean PSNR, outages included, beside

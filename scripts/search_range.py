@@ -3,7 +3,7 @@
 Run:     TORCH_HOME=../shared/torch-home python scripts/search_range.py
          TORCH_HOME=../shared/torch-home python scripts/search_range.py --receiver ddnm:100 --rho 1/768
 Cost:    about 2 seconds per point, photograph and size; killed, the same command resumes
-Expect:  see results/README.md
+Expect:  see results/search_range/README.md
 
 All channel uses carry the means of blocks of s x s pixels, s = 1 being the picture itself; the receiver draws
 the rest. For centre crops of validation photographs, AWGN, the table has the mean PSNR and LPIPS of every s,

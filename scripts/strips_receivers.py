@@ -2,7 +2,7 @@
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/strips_receivers.py
 Cost:    about 4 minutes of one core
-Expect:  see results/README.md, which says what is wrong with them
+Expect:  see results/strips_receivers/README.md, which says what is wrong with them
 
 One strip per picture: the centre crop of 256x256, what DeepJSCC shows of it at rho = 1/192 and 5 dB (AWGN),
 what its decoder tuned to LPIPS shows, and refined pictures; below each the magnified error.

@@ -1,8 +1,8 @@
 """Kodak, distortion and perception against bandwidth at 0, 5, 10 and 20 dB on AWGN.
 
 Run:     python scripts/sweep_bandwidth.py --workers 2
-Cost:    see results/README.md; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Cost:    see results/sweep_bandwidth/README.md; killed or interrupted, the same command resumes
+Expect:  see results/sweep_bandwidth/README.md
 
 The schemes are those of sweep_snr.py but the genie. Every point lies at the rho that was used, which may be
 less than allowed. Below some rho no codec fits at low SNR: these are outages, shown by the mean colour, and

@@ -1,8 +1,8 @@
 """What the adaptive DeepJSCC bears on Kodak at rho = 1/48: wrong SNRs, fading, estimated channels.
 
 Run:     python scripts/sweep_deepjscc.py
-Cost:    see results/README.md; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Cost:    see results/sweep_deepjscc/README.md; killed or interrupted, the same command resumes
+Expect:  see results/sweep_deepjscc/README.md
 
 Mismatch: the transmitter's SNR, or the noise variance in which the receiver believes, is 5 dB too high or too
 low. Channels: Rayleigh fading known to the receiver, Rayleigh fading estimated from pilots, OFDM over a

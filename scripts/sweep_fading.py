@@ -1,8 +1,8 @@
 """Kodak on Rayleigh fading at rho = 1/48 with 20 noise and fading realisations per image.
 
 Run:     python scripts/sweep_fading.py
-Cost:    see results/README.md; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Cost:    see results/sweep_fading/README.md; killed or interrupted, the same command resumes
+Expect:  see results/sweep_fading/README.md
 
 Fading is constant over 64 channel uses and known to the receiver: 384 fades per image and realisation. Means
 are over realisations first, and intervals over images, which are the independent units; the interval of an

@@ -1,8 +1,8 @@
 """Hybrids beside their parts, on centre crops of Kodak over AWGN: cliff and grace, gain, bandwidth saved.
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/sweep_hybrid.py --workers 2
-Cost:    see results/README.md; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Cost:    see results/sweep_hybrid/README.md; killed or interrupted, the same command resumes
+Expect:  see results/sweep_hybrid/README.md
 
 All hybrids have one modulation and code rate (QPSK, 0.44, lost below about 0 dB) and half of the channel uses
 for bits. Three tables: quality over SNR at equal channel uses; each hybrid less the better of its parts, both

@@ -1,7 +1,7 @@
 """Both Kodak experiments, sweep_snr.py and sweep_bandwidth.py, in one pass: each image is encoded once.
 
 Run:     python scripts/sweep_kodak.py
-Cost:    see results/README.md; killed or interrupted, the same command resumes
+Cost:    see results/sweep_snr/README.md; killed or interrupted, the same command resumes
 Expect:  the records that the two scripts make by themselves
 
 What costs most is fitting codecs to many numbers of bits. Here the images take turns: the points of one

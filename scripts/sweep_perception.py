@@ -1,8 +1,8 @@
 """Kodak, perception against distortion on AWGN: the DeepJSCC with either decoder, SoftCast, digital envelope.
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/sweep_perception.py --workers 2
-Cost:    see results/README.md; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Cost:    see results/sweep_perception/README.md; killed or interrupted, the same command resumes
+Expect:  see results/sweep_perception/README.md
 
 With LPIPS, which needs SqueezeNet in the torch cache. Beside curves and planes, one picture as it arrives at
 several SNRs.

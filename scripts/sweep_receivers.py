@@ -1,8 +1,8 @@
 """What a prior adds to what arrived, on centre crops of Kodak: perception against distortion, AWGN.
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/sweep_receivers.py --workers 2
-Cost:    see results/README.md; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Cost:    see results/sweep_receivers/README.md; killed or interrupted, the same command resumes
+Expect:  see results/sweep_receivers/README.md
 
 The twelve points of low rate: DeepJSCC received by its own decoder, by the one tuned to LPIPS, and refined by
 DiffPIR with the natural-image prior, the knob between mean and sample at several settings; the same receiver

@@ -1,8 +1,8 @@
 """Kodak, distortion and perception against SNR at rho = 1/12, 1/48 and 1/192, on AWGN and Rayleigh fading.
 
 Run:     python scripts/sweep_snr.py --workers 2
-Cost:    see results/README.md; killed or interrupted, the same command resumes
-Expect:  see results/README.md
+Cost:    see results/sweep_snr/README.md; killed or interrupted, the same command resumes
+Expect:  see results/sweep_snr/README.md
 
 Digital: the envelope frozen on other photographs, two fixed MCS with their cliffs, and two bounds (a genie
 that chooses per image after the fact; HEVC intra over an error-free link at capacity). Joint: SoftCast, our

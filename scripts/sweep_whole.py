@@ -2,7 +2,7 @@
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/sweep_whole.py
 Cost:    about 25 minutes of one core; killed, the same command resumes
-Expect:  see results/README.md
+Expect:  see results/sweep_whole/README.md
 
 As scripts/sweep_receivers.py, but not on centre crops. The photographs of photos/val are those on which
 errors of decoders were measured and knobs chosen: their figures show that the crops of Kodak are no luck,

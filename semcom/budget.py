@@ -1,4 +1,4 @@
-"""Channel uses allowed, and the ratio they stand for."""
+"""Budget of channel uses, and the bandwidth ratio rho = k / n."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MAX_RHO = 1000  # a text has some 20 to 40 channel uses per word; more is a typi
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """k complex channel uses, everything included, for n real source values.
+    """Number k of complex channel uses, everything included, for n real source values.
 
     Args:
         channel_uses: k, at least 1.
@@ -37,19 +37,37 @@ class Budget:
 
     @classmethod
     def from_rho(cls, rho: float | int | str | Fraction, source_dims: int) -> "Budget":
-        """The budget of floor(rho * n) uses; rho is a number or a text like "1/48"."""
+        """Budget of floor(rho * n) channel uses.
+
+        Args:
+            rho: Bandwidth ratio in (0, 10], a number or a text like "1/48".
+            source_dims: n, at least 1.
+
+        Returns:
+            The budget.
+
+        Raises:
+            InvalidOption: `rho` is invalid, or the budget has no channel use.
+        """
         return cls(math.floor(parse_rho(rho) * source_dims), source_dims)
 
     @property
     def rho(self) -> float:
-        """Bandwidth compression ratio k / n, complex uses per real source value."""
+        """Bandwidth ratio k / n, complex channel uses per real source value."""
         return self.channel_uses / self.source_dims
 
 
 def parse_rho(rho: float | int | str | Fraction) -> Fraction:
-    """An exact ratio: "1/48" as it is, a number as the nearest fraction of denominator up to 10^6.
+    """Parse a bandwidth ratio exactly: "1/48" as it is, a number as the nearest simple fraction.
 
-    A number that differs from that fraction by more than a millionth part is taken as it is.
+    A number becomes the nearest fraction with denominator up to 10^6, unless it differs from it by more than
+    a millionth part.
+
+    Args:
+        rho: Ratio as number, fraction or text.
+
+    Returns:
+        The ratio.
 
     Raises:
         InvalidOption: Not a finite number above 0 and at most 1000.
@@ -67,6 +85,13 @@ def parse_rho(rho: float | int | str | Fraction) -> Fraction:
 
 
 def shown_rho(rho: float | int | str | Fraction) -> str:
-    """A ratio for readers: "1/48" or "1/1536", but "0.08333" where no simple one is meant."""
+    """Format a bandwidth ratio for readers: "1/48" or "1/1536", but "0.08333" if no simple fraction is meant.
+
+    Args:
+        rho: Ratio as number, fraction or text.
+
+    Returns:
+        The text.
+    """
     exact = parse_rho(rho)
     return str(exact) if exact.numerator == 1 or exact.denominator <= 1000 else f"{float(exact):.6g}"

@@ -1,4 +1,4 @@
-"""What a receiver knows for certain: linear functions of the picture, each within an interval."""
+"""Interval constraints on linear functions of a picture, such as the quantisation cells of a codec."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,17 @@ MAX_STEPS = 100
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cells:
-    """low <= A x <= high, value by value: a convex set, like all pictures that code to the same bytes.
+    """Set of pictures x with low <= A x <= high, value by value.
+
+    The set is convex, as is the set of all pictures that code to given bytes.
 
     Args:
-        operator: A.
-        low: Bounds of A x, of its shape or one that fits it; infinite where nothing is known.
-        high: Above them or equal.
+        operator: Linear operator A.
+        low: Lower bounds of A x, of a shape that broadcasts with it; -inf where nothing is known.
+        high: Upper bounds, at least `low`; inf where nothing is known.
 
     Raises:
-        InvalidOption: An interval whose ends are in the wrong order.
+        InvalidOption: A lower bound exceeds its upper bound.
     """
 
     operator: Operator
@@ -36,35 +38,58 @@ class Cells:
             raise InvalidOption("cells with a lower bound above the upper one: low <= high, value by value")
 
     def outside(self, x: Tensor) -> Tensor:
-        """How far outside of its interval every value of A x is, in its units; 0 inside."""
+        """Distance of every value of A x to its interval, in units of A x; 0 inside.
+
+        Args:
+            x: Pictures, [batch, ...].
+
+        Returns:
+            Distances >= 0, of the shape of A x.
+        """
         return self._missing(x, 0.0).abs()
 
     def misfit(self, x: Tensor) -> Float[Tensor, " batch"]:
-        """The same of the worst value."""
+        """Largest distance of a value of A x to its interval.
+
+        Args:
+            x: Pictures, [batch, ...].
+
+        Returns:
+            Distance >= 0 in units of A x, [batch].
+        """
         return self.outside(x).flatten(1).amax(1)
 
     def inside(self, x: Tensor) -> Tensor:
-        """Nearest to x: x + A+ (clamp(A x, low, high) - A x).
+        """Project x towards the cells: x + A+ (clamp(A x, low, high) - A x).
 
-        Inside wherever A has full row rank; elsewhere as near as A+ gets in one step. Near
-        is meant by the distance in which A+ is the shortest answer.
+        The result lies in the cells if A has full row rank; otherwise it is as near as one step of A+ gets.
+        The projection is orthogonal in the norm in which A+ gives the least-norm solution.
+
+        Args:
+            x: Pictures, [batch, ...].
+
+        Returns:
+            Pictures of the same shape.
         """
         return x + self.operator.pinv(self._missing(x, 0.0))
 
     def settled(self, x: Tensor, lowest: float, highest: float) -> Tensor:
-        """A point near x of these cells and of the box [lowest, highest], in double precision.
+        """Find a point near x in the cells and in the box [lowest, highest], in double precision.
 
-        Steps of `inside`, each followed by clipping, with Nesterov's momentum, restarted where it turns
-        against the movement; in the box from the first step on, and finished when no value of A x is more
-        than TOLERANCE of the box's width outside. Cells and box that meet only in their ends or not at all
-        are given up after MAX_STEPS: what comes back is in the box, and `misfit` says how far from the cells.
-        No proof of convergence is known to us where A+ is not the shortest answer by the distance in which
-        the box is clipped.
+        Projected gradient steps (`inside`, then clipping) with Nesterov's momentum, restarted where it
+        opposes the movement. All iterates are in the box; the iteration ends when no value of A x is more
+        than TOLERANCE of the box's width outside. If cells and box have no common interior, the iteration
+        ends after MAX_STEPS: the result is in the box, and `misfit` gives its distance to the cells. No proof
+        of convergence is known to us if A+ is not the least-norm solution in the norm in which the box is
+        clipped.
 
         Args:
-            x: Where to begin.
-            lowest: Of every value of x; may be infinite.
-            highest: Likewise.
+            x: Starting point, [batch, ...].
+            lowest: Lower bound of every value of x; may be -inf.
+            highest: Upper bound of every value of x; may be inf.
+
+        Returns:
+            Pictures of the shape of x, float64.
 
         Reference:
             Byrne, Iterative oblique projection onto convex sets and the split feasibility problem, Inverse
@@ -89,7 +114,7 @@ class Cells:
         return x
 
     def _missing(self, x: Tensor, margin: float) -> Tensor:
-        """What takes A x into the intervals, made smaller by this share on both sides."""
+        """Change that takes A x into the intervals, shrunk by this share on both sides."""
         y = self.operator.A(x)
         low, high = self.low.to(y), self.high.to(y)
         inset = (margin / 2 * (high - low)).nan_to_num(posinf=0.0)
@@ -97,13 +122,16 @@ class Cells:
 
 
 def in_units(cells: Cells, shape: tuple[int, ...], gain: float, offset: float) -> Cells:
-    """Cells of x for cells of the picture gain x + offset.
+    """Cells of x derived from the cells of the picture gain x + offset.
 
     Args:
-        cells: Of the picture.
-        shape: Of x.
-        gain: Above 0.
-        offset: Of every value.
+        cells: Cells of the picture.
+        shape: Shape of x.
+        gain: Scale, above 0.
+        offset: Constant added to every value.
+
+    Returns:
+        Cells of x.
     """
     ones = torch.ones(shape, dtype=cells.low.dtype, device=cells.low.device)
     constant = offset * cells.operator.A(ones)

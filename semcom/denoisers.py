@@ -1,4 +1,4 @@
-"""Denoisers D(x, sigma) = E[x0 | x0 + sigma n = x], what priors are to a sampler; exact ones for tests."""
+"""Denoisers D(x, sigma) = E[x0 | x0 + sigma n = x], the samplers' view of a prior; exact ones for tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,18 +40,18 @@ class OnDevice:
 
 @dataclass(frozen=True, eq=False)
 class GaussianDenoiser:
-    """Of x0 ~ N(mean, covariance): D(x, sigma) = mean + C (C + sigma^2)^-1 (x - mean).
+    """Exact denoiser of x0 ~ N(mean, C): D(x, sigma) = mean + C (C + sigma^2)^-1 (x - mean).
 
     Args:
-        mean: Of the flattened item.
-        covariance: Symmetric, not negative.
+        mean: Mean of the flattened item, [values].
+        covariance: C, symmetric and positive semidefinite, [values, values].
     """
 
     mean: Float[Tensor, " values"]
     covariance: Float[Tensor, "values values"]
 
     def __call__(self, x: Tensor, sigma: Float[Tensor, " batch"]) -> Tensor:
-        """Posterior mean, in the shape of x."""
+        """Posterior mean of x0 given x [batch, ...] at noise level sigma [batch], in the shape of x."""
         spread, axes = torch.linalg.eigh(self.covariance)
         spread = spread.clamp_min(0)
         along = (x.flatten(1) - self.mean) @ axes
@@ -61,12 +61,14 @@ class GaussianDenoiser:
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixtureDenoiser:
-    """Of a mixture of round Gaussians: the answer of each component by its probability given x.
+    """Exact denoiser of a mixture of isotropic Gaussians.
+
+    The posterior mean of each component, weighted by the component's probability given x.
 
     Args:
-        weights: Sum 1.
-        means: Of the flattened items.
-        std: Of each component.
+        weights: Probabilities of the components, [components], sum 1.
+        means: Means of the flattened items, [components, values].
+        std: Standard deviation of each component, [components].
     """
 
     weights: Float[Tensor, " components"]
@@ -74,7 +76,7 @@ class GaussianMixtureDenoiser:
     std: Float[Tensor, " components"]
 
     def __call__(self, x: Tensor, sigma: Float[Tensor, " batch"]) -> Tensor:
-        """Posterior mean, in the shape of x."""
+        """Posterior mean of x0 given x [batch, ...] at noise level sigma [batch], in the shape of x."""
         flat = x.flatten(1)[:, None]  # [batch, 1, values]
         variance = self.std**2 + sigma[:, None] ** 2  # [batch, components]
         distance = (flat - self.means).square().sum(2)

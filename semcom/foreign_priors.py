@@ -1,4 +1,4 @@
-"""Priors trained elsewhere: unconditional pixel models of diffusers and guided-diffusion as denoisers."""
+"""Diffusion priors trained elsewhere: unconditional pixel models of diffusers and guided-diffusion."""
 
 import json
 import logging
@@ -35,17 +35,17 @@ GUIDED_SIZE = 256  # pixels, of pictures that most checkpoints of guided-diffusi
 
 @dataclass(frozen=True, eq=False)
 class VariancePreserving:
-    """A network trained on x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) n, as a denoiser of x0 + sigma n.
+    """Denoiser of x0 + sigma n from a network trained on x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) n.
 
-    x_t = x / sqrt(1 + sigma^2) at the t with (1 - abar_t) / abar_t = sigma^2, a real number between two steps
-    of training. Of networks that predict a variance as well, the first three outputs are used. Pictures are
-    repeated at their edges to a multiple of `multiple` pixels.
+    x_t = x / sqrt(1 + sigma^2) at the t with (1 - abar_t) / abar_t = sigma^2, a real number between two
+    training steps. Of networks that predict a variance as well, the first three outputs are used. Pictures
+    are extended by repeating their edges to a multiple of `multiple` pixels.
 
     Args:
-        network: Of x_t and t, its answer in `.sample`.
-        abar: Product of 1 - beta over the steps of training, falling.
-        prediction: What the network was trained to tell.
-        multiple: Of which the sides must be.
+        network: Network of x_t and t whose result has the attribute `sample`.
+        abar: Cumulative product of 1 - beta over the training steps, falling, [steps].
+        prediction: What the network predicts, "epsilon", "sample" or "v_prediction".
+        multiple: Number of pixels of which the sides must be multiples.
     """
 
     network: nn.Module
@@ -56,7 +56,10 @@ class VariancePreserving:
     def __call__(
         self, x: Float[Tensor, "batch 3 height width"], sigma: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Posterior mean, in [-1, 1] up to errors."""
+        """Posterior mean of x0 given x [batch, 3, height, width] at noise levels sigma [batch].
+
+        Values are in [-1, 1] up to errors.
+        """
         height, width = x.shape[2:]
         x = nn.functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         level = sigma[:, None, None, None]
@@ -71,7 +74,14 @@ class VariancePreserving:
         return clean[:, :, :height, :width]
 
     def step_of(self, sigma: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """t, a real number, by interpolation of ln sigma."""
+        """Training step t with (1 - abar_t) / abar_t = sigma^2, by interpolation of ln sigma.
+
+        Args:
+            sigma: Noise levels, above 0, [batch].
+
+        Returns:
+            t, real numbers, [batch].
+        """
         known = ((1 - self.abar) / self.abar).log().to(sigma) / 2
         wanted = sigma.log().clamp(float(known[0]), float(known[-1]))
         above = torch.searchsorted(known, wanted).clamp(1, len(known) - 1)
@@ -80,12 +90,16 @@ class VariancePreserving:
 
 
 def from_diffusers(source: str) -> Tiled:
-    """An unconditional pixel model: the folder of a pipeline or of a network, or a name on the hub.
+    """Load an unconditional pixel model of diffusers as a denoiser.
 
-    Pictures larger than what the network was trained on go through it in tiles of that size.
+    Pictures larger than those the network was trained on are processed in tiles of that size.
 
     Args:
-        source: Like "google/ddpm-celebahq-256", or a folder that was written by `save_pretrained`.
+        source: Name on the hub, such as "google/ddpm-celebahq-256", or a folder of a pipeline or network that
+            was written by `save_pretrained`.
+
+    Returns:
+        The denoiser.
 
     Raises:
         MissingWeights: Not there, not reachable, damaged, more than weights, or a network of another kind.
@@ -117,10 +131,17 @@ def from_diffusers(source: str) -> Tiled:
 
 
 def from_guided_diffusion(path: Path) -> Tiled:
-    """A checkpoint of guided-diffusion, .pt: an unconditional pixel model for noise that grows linearly.
+    """Load a checkpoint of guided-diffusion: an unconditional pixel model with a linear noise schedule.
 
-    That is beta from 0.0001 to 0.02 in 1000 steps, as of its models of 256x256 and of those of others that
-    were trained with its code (FFHQ of Choi et al. 2022, for instance); the file does not tell.
+    The schedule is taken to be beta from 0.0001 to 0.02 in 1000 steps, which the file does not record: that
+    of its models of 256x256 pixels, and of models of others trained with its code (FFHQ of Choi et al. 2022,
+    for instance).
+
+    Args:
+        path: Checkpoint, .pt.
+
+    Returns:
+        The denoiser.
 
     Raises:
         MissingWeights: Not there, damaged, more than weights, or a network of another kind.
@@ -145,9 +166,9 @@ def from_guided_diffusion(path: Path) -> Tiled:
 
 
 def _loaded(source: str) -> tuple[Any, Any, str]:
-    """Network, scheduler of training, and why it is no model of pixels, empty if it is one.
+    """Network, training scheduler, and the reason why it is not a model of pixels (empty if it is).
 
-    What the hub tells of its attempts is not shown. A network alone has the scheduler of DDPM.
+    Messages of the hub are not shown. A network alone gets the scheduler of DDPM.
     """
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
@@ -218,7 +239,7 @@ def _file(source: str, name: str) -> Path | None:
 
 
 def _kind(pipeline: dict[str, Any], schedule: dict[str, Any]) -> str:
-    """What it is other than a diffusion model of pixels, if it is."""
+    """Kind of the model if it is not a diffusion model of pixels, else empty."""
     latent = [part for part in LATENT if part in pipeline]
     if latent or str(pipeline.get("_class_name")).startswith("LDM"):
         return f"a latent model ({', '.join(latent) or pipeline['_class_name']})"
@@ -228,7 +249,7 @@ def _kind(pipeline: dict[str, Any], schedule: dict[str, Any]) -> str:
 
 
 def _not_told_alone(network: dict[str, Any]) -> str:
-    """What the network must be told beside x_t and the step, if anything."""
+    """Additional input that the network needs beside x_t and the step, else empty."""
     time = network.get("time_embedding_type")
     if time != "positional":
         return f"{time} embedding of noise levels, not positional of steps"

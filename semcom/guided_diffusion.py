@@ -1,4 +1,4 @@
-"""Checkpoints of guided-diffusion (Dhariwal and Nichol 2021) in the words of diffusers' UNet2DModel."""
+"""Conversion of guided-diffusion checkpoints (Dhariwal and Nichol 2021) to the UNet2DModel of diffusers."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,17 +31,17 @@ ENDS = {
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A network of guided-diffusion, read off the names and shapes of its weights.
+    """Network of guided-diffusion, identified from the names and shapes of its weights.
 
-    Levels of l = 0 (all pixels) to L - 1 have the same number n of blocks on the way down and n + 1 on the
-    way up; between levels stands a block or a convolution that changes the size.
+    Levels l = 0 (all pixels) to L - 1 have an equal number n of blocks on the way down and n + 1 on the way
+    up; between levels there is a block or a convolution that changes the size.
 
     Args:
-        weights: By name.
+        weights: Tensors by name.
 
     Raises:
-        MissingWeights: Not such a network, one for classes or for features other than RGB pixels, or one
-            whose first level is not as wide as its embedding of time.
+        MissingWeights: The weights are not such a network, or of one that is conditional on classes, works on
+            features other than RGB pixels, or has a first level whose width differs from its time embedding.
 
     Reference:
         Dhariwal and Nichol, Diffusion models beat GANs on image synthesis, NeurIPS 2021, and its code.
@@ -64,7 +64,7 @@ class Checkpoint:
 
     @property
     def config(self) -> dict[str, object]:
-        """Arguments of UNet2DModel."""
+        """Constructor arguments of the equivalent UNet2DModel."""
         levels = range(self._levels)
         attentive = [self._has_attention("input_blocks", self._down(level)) for level in levels]
         resized = "resnet" if self._resizes_by_blocks else "conv"
@@ -95,7 +95,7 @@ class Checkpoint:
         }
 
     def renamed(self) -> dict[str, Tensor]:
-        """The weights under the names of UNet2DModel."""
+        """Weights under the parameter names of UNet2DModel."""
         return dict(self._renamed())
 
     def _renamed(self) -> Iterator[tuple[str, Tensor]]:
@@ -141,7 +141,7 @@ class Checkpoint:
 
     @property
     def _per_level(self) -> int:
-        """Blocks of a level on the way up: to the first that changes the size."""
+        """Number of blocks of a level on the way up, counted to the first that changes the size."""
         blocks = self._blocks("output_blocks")
         ends = [k for k in blocks if self._resizer(k) is not None]
         return (min(ends) if ends else max(blocks)) + 1
@@ -171,13 +171,13 @@ class Checkpoint:
 
 
 def _prefixes(stem: str) -> Iterator[str]:
-    """From the longest."""
+    """Dotted prefixes of a parameter name, the longest first."""
     parts = stem.split(".")
     return (".".join(parts[:i]) for i in range(len(parts), 0, -1))
 
 
 def _by_letter(value: Tensor) -> Iterator[Tensor]:
-    """Queries, keys and values, which stand side by side in every head."""
+    """Split a tensor into queries, keys and values, which are interleaved by attention head."""
     heads = value.shape[0] // (3 * HEAD_DIM)
     parted = value.reshape(heads, 3, HEAD_DIM, *value.shape[1:2])
     return (parted[:, i].flatten(0, 1) for i in range(3))

@@ -1,4 +1,4 @@
-"""Layers that the networks share."""
+"""Network layers that several networks share."""
 
 import math
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu((1 + a) conv(x) + b)), where a and b come from the condition."""
+    """Residual block x + conv(relu((1 + a) conv(x) + b)), where a and b depend on a condition."""
 
     def __init__(self, features: int, condition: int) -> None:
         super().__init__()
@@ -16,17 +16,17 @@ class ResidualBlock(nn.Module):
         nn.init.normal_(self.second.weight, std=0.1 / math.sqrt(9 * features))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Features of the same shape."""
+        """Apply the block to features [batch, features, rows, columns] given a condition [batch, numbers]."""
         scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
         return x + self.second(nn.functional.relu((1 + scale) * self.first(x) + shift))
 
 
 class Stage(nn.ModuleList):
-    """Residual blocks one after the other.
+    """Sequence of residual blocks.
 
     Args:
-        features: Of their input and output.
-        blocks: Their number.
+        features: Features of input and output.
+        blocks: Number of blocks.
         condition: Features of the condition.
     """
 
@@ -34,19 +34,34 @@ class Stage(nn.ModuleList):
         super().__init__(ResidualBlock(features, condition) for _ in range(blocks))
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
-        """Features of the same shape."""
+        """Apply all blocks to features [batch, features, rows, columns] given a condition [batch, n]."""
         for block in self:
             features = block(features, condition)
         return features
 
 
 def condition_network(inputs: int, outputs: int) -> nn.Sequential:
-    """From numbers to the condition of residual blocks."""
+    """Create the network that maps numbers, such as an SNR, to the condition of residual blocks.
+
+    Args:
+        inputs: How many numbers.
+        outputs: Features of the condition.
+
+    Returns:
+        Two linear layers with a nonlinearity.
+    """
     return nn.Sequential(nn.Linear(inputs, outputs), nn.SiLU(), nn.Linear(outputs, outputs), nn.SiLU())
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
-    """A layer that starts as zero."""
+    """Set all parameters of a layer to zero, so that a residual branch starts without effect.
+
+    Args:
+        layer: Any layer.
+
+    Returns:
+        The same layer.
+    """
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

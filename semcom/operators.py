@@ -1,4 +1,4 @@
-"""Operators of observations, y = A x + noise: linear ones with adjoint and pseudo-inverse."""
+"""Linear operators A of observations y = A x + noise, with adjoint and pseudo-inverse."""
 
 import math
 import warnings
@@ -20,75 +20,110 @@ LUMA = (0.299, 0.587, 0.114)  # BT.601, 2.5.1
 
 @runtime_checkable
 class Operator(Protocol):
-    """A linear map with adjoint and pseudo-inverse, on batches.
+    """A linear map with adjoint and Moore-Penrose pseudo-inverse, applied to batches.
 
     The four Penrose conditions hold: A A+ A = A, A+ A A+ = A+, and A A+ and A+ A are symmetric. A+ A x is the
-    part of x that the observation determines; the rest is up to a prior.
+    part of x that the observation determines; the rest is left to a prior.
     """
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """Apply the map."""
+        """Apply the linear map.
+
+        Args:
+            x: Items, [batch, ...].
+
+        Returns:
+            A x, [batch, ...].
+        """
         ...
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """The map A* of <A x, y> = <x, A* y>."""
+        """Apply the adjoint A*, defined by <A x, y> = <x, A* y>.
+
+        Args:
+            y: Observations, of the shape of A x.
+
+        Returns:
+            A* y, of the shape of x.
+        """
         ...
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Moore-Penrose pseudo-inverse."""
+        """Apply the Moore-Penrose pseudo-inverse A+.
+
+        Args:
+            y: Observations, of the shape of A x.
+
+        Returns:
+            A+ y, of the shape of x: of all least-squares solutions of A x = y, the one of least norm.
+        """
         ...
 
 
 @runtime_checkable
 class Tight(Operator, Protocol):
-    """An operator whose singular values are all equal or 0: A A* A = gain^2 A."""
+    """An operator whose nonzero singular values are all equal: A A* A = gain^2 A."""
 
     @property
     def gain(self) -> float:
-        """That singular value."""
+        """Common value of the nonzero singular values, above 0."""
         ...
 
 
 @runtime_checkable
 class Diagonal(Operator, Protocol):
-    """An operator whose singular vectors are at hand: A x = g V* x, the columns of V orthonormal.
+    """An operator whose singular vectors are available: A x = g V* x, the columns of V orthonormal.
 
-    x - V V* x is lost, and so is what g is 0 for.
+    The part x - V V* x is lost, and so are coordinates with g = 0.
     """
 
     @property
     def gains(self) -> float | Tensor:
-        """g, not negative."""
+        """Singular values g, not negative, a number or a tensor that broadcasts with the coordinates."""
         ...
 
     def coordinates(self, x: Tensor) -> Tensor:
-        """V* x."""
+        """Coordinates V* x of items in the basis of right singular vectors.
+
+        Args:
+            x: Items, [batch, ...].
+
+        Returns:
+            V* x, [batch, ...].
+        """
         ...
 
     def from_coordinates(self, c: Tensor) -> Tensor:
-        """V c."""
+        """Items V c with given coordinates in the basis of right singular vectors.
+
+        Args:
+            c: Coordinates, of the shape of V* x.
+
+        Returns:
+            V c, of the shape of x.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A x = x."""
+    """Identity operator, A x = x."""
 
     @property
     def gain(self) -> float:
-        """1."""
+        """Singular value of the identity: 1."""
         return 1.0
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """Return x."""
+        """Return x unchanged, since A is the identity."""
         return x
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Return y."""
+        """Return y unchanged, since A is the identity."""
         return y
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Return y."""
+        """Return y unchanged, since A is the identity."""
         return y
 
 
@@ -100,11 +135,11 @@ class BlockMean:
 
     Args:
         size: Side of the blocks in pixels, at least 1.
-        height: Of the picture.
-        width: Of the picture.
+        height: Height of the picture in pixels, at least 1.
+        width: Width of the picture in pixels, at least 1.
 
     Raises:
-        InvalidOption: Size, height or width below 1.
+        InvalidOption: Size, height or width is below 1.
     """
 
     size: int
@@ -119,23 +154,23 @@ class BlockMean:
 
     @property
     def gains(self) -> Float[Tensor, "rows columns"]:
-        """1 / size, more for smaller blocks at the edge."""
+        """Singular values, 1 / sqrt(pixels in the block), [rows, columns]: 1 / size, or more at the edge."""
         return self._counts(torch.zeros((), dtype=torch.float64)).rsqrt()
 
     def coordinates(
         self, x: Float[Tensor, "batch colors height width"]
     ) -> Float[Tensor, "batch colors rows columns"]:
-        """Sums over the root of the number of pixels."""
+        """Sum of each block over the square root of its number of pixels."""
         return self.A(x) * self._counts(x).sqrt()
 
     def from_coordinates(
         self, c: Float[Tensor, "batch colors rows columns"]
     ) -> Float[Tensor, "batch colors height width"]:
-        """The adjoint of `coordinates`."""
+        """Spread each coordinate evenly over its block, the adjoint of `coordinates`."""
         return self.pinv(c * self._counts(c).rsqrt())
 
     def A(self, x: Float[Tensor, "batch colors height width"]) -> Float[Tensor, "batch colors rows columns"]:  # noqa: N802
-        """Means."""
+        """Mean of each block, [batch, colors, height, width] to [batch, colors, rows, columns]."""
         _check_size(x, self.height, self.width)
         padding = (0, -self.width % self.size, 0, -self.height % self.size)
         sums = functional.avg_pool2d(functional.pad(x, padding), self.size) * self.size**2
@@ -144,18 +179,18 @@ class BlockMean:
     def adjoint(
         self, y: Float[Tensor, "batch colors rows columns"]
     ) -> Float[Tensor, "batch colors height width"]:
-        """Each value over the size of its block, repeated."""
+        """Divide each value by the number of pixels of its block and repeat it over the block."""
         return self.pinv(y / self._counts(y))
 
     def pinv(
         self, y: Float[Tensor, "batch colors rows columns"]
     ) -> Float[Tensor, "batch colors height width"]:
-        """Each value repeated."""
+        """Repeat each value over its block."""
         repeated = y.repeat_interleave(self.size, 2).repeat_interleave(self.size, 3)
         return repeated[:, :, : self.height, : self.width]
 
     def _counts(self, like: Tensor) -> Float[Tensor, "rows columns"]:
-        """Pixels in each block."""
+        """Number of pixels in each block."""
         down, across = (
             torch.full((-(-side // self.size),), self.size, dtype=like.dtype, device=like.device)
             for side in (self.height, self.width)
@@ -167,19 +202,19 @@ class BlockMean:
 
 @dataclass(frozen=True, eq=False)
 class DecimatedBlur:
-    """Circular convolution with a kernel, then every `factor`-th pixel of every `factor`-th row.
+    """Circular convolution with a kernel, followed by decimation to every `factor`-th row and column.
 
-    A A* is diagonal in frequency: the mean of |H|^2 over the frequencies that decimation folds onto each
+    A A* is diagonal in frequency: the mean of |H|^2 over the frequencies that decimation aliases onto each
     other. A+ = A* (A A*)^-1 where that is not 0.
 
     Args:
-        kernel: Odd sides; its centre is the origin.
-        factor: At least 1, divides height and width.
-        height: Of the picture, at least that of the kernel.
-        width: Of the picture, at least that of the kernel.
+        kernel: Kernel with odd sides, [down, across]; its centre is the origin.
+        factor: Decimation factor, at least 1, which divides height and width.
+        height: Height of the picture in pixels, at least that of the kernel.
+        width: Width of the picture in pixels, at least that of the kernel.
 
     Raises:
-        InvalidOption: A kernel of even sides or larger than the picture, or a factor that does not divide it.
+        InvalidOption: The kernel has even sides or exceeds the picture, or the factor does not divide it.
     """
 
     kernel: Float[Tensor, "down across"]
@@ -200,7 +235,7 @@ class DecimatedBlur:
             )
 
     def A(self, x: Float[Tensor, "batch colors height width"]) -> Float[Tensor, "batch colors rows columns"]:  # noqa: N802
-        """Blur and decimate."""
+        """Blur and decimate, [batch, colors, height, width] to [batch, colors, rows, columns]."""
         _check_size(x, self.height, self.width)
         blurred = torch.fft.irfft2(torch.fft.rfft2(x) * self._gain(x, half=True), s=x.shape[2:])
         return blurred[:, :, :: self.factor, :: self.factor]
@@ -208,7 +243,7 @@ class DecimatedBlur:
     def adjoint(
         self, y: Float[Tensor, "batch colors rows columns"]
     ) -> Float[Tensor, "batch colors height width"]:
-        """Zeros between the values, then correlation with the kernel."""
+        """Insert zeros between the values, then correlate with the kernel."""
         spread = y.new_zeros(*y.shape[:2], self.height, self.width)
         spread[:, :, :: self.factor, :: self.factor] = y
         return torch.fft.irfft2(torch.fft.rfft2(spread) * self._gain(y, half=True).conj(), s=spread.shape[2:])
@@ -216,7 +251,7 @@ class DecimatedBlur:
     def pinv(
         self, y: Float[Tensor, "batch colors rows columns"]
     ) -> Float[Tensor, "batch colors height width"]:
-        """A* (A A*)^+ y."""
+        """Pseudo-inverse A* (A A*)^+ y, computed in the frequency domain."""
         energy = self._gain(y, half=False).abs().square()
         rows, columns = self.height // self.factor, self.width // self.factor
         folded = energy.reshape(self.factor, rows, self.factor, columns).mean((0, 2))
@@ -225,7 +260,7 @@ class DecimatedBlur:
         return self.adjoint(torch.fft.ifft2(torch.fft.fft2(y) * inverse).real)
 
     def _gain(self, like: Tensor, half: bool) -> Tensor:
-        """Transfer function."""
+        """Transfer function of the kernel."""
         down, across = self.kernel.shape
         padded = like.new_zeros(self.height, self.width)
         padded[:down, :across] = self.kernel.to(like)
@@ -235,51 +270,51 @@ class DecimatedBlur:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A x = m x with a mask of zeros and ones: what was received of a picture, an erasure elsewhere.
+    """Erasure operator A x = m x with a mask of zeros and ones: what was received of a picture.
 
     Args:
-        kept: True where received, of a shape that fits the picture's.
+        kept: True where received, of a shape that broadcasts with the picture's.
     """
 
     kept: Bool[Tensor, "..."]
 
     @property
     def gain(self) -> float:
-        """1."""
+        """Common nonzero singular value of a mask: 1."""
         return 1.0
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """Zero where nothing was received."""
+        """Set erased values to zero."""
         return x * self.kept
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """The same."""
+        """Set erased values to zero, since a mask is self-adjoint."""
         return y * self.kept
 
     def pinv(self, y: Tensor) -> Tensor:
-        """The same: a projection."""
+        """Set erased values to zero, since a mask is a projection."""
         return y * self.kept
 
 
 @dataclass(frozen=True)
 class Grey:
-    """A x = w . x over colours: luma of BT.601."""
+    """Luminance operator A x = w . x over colours, with the weights of BT.601."""
 
     @property
     def gain(self) -> float:
-        """|w|."""
+        """Singular value |w| of the luminance weights."""
         return math.hypot(*LUMA)
 
     def A(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 height width"]:  # noqa: N802
-        """Luma."""
+        """Luminance of a picture, [batch, 3, height, width] to [batch, 1, height, width]."""
         return (x * self._weights(x)).sum(1, keepdim=True)
 
     def adjoint(self, y: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        """The luma weights times y."""
+        """Luminance weights times y, for every colour."""
         return y * self._weights(y)
 
     def pinv(self, y: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        """The picture of least energy, w y / |w|^2."""
+        """Picture of least energy with luminance y, w y / |w|^2."""
         return self.adjoint(y) / self._weights(y).square().sum()
 
     def _weights(self, like: Tensor) -> Float[Tensor, "3 1 1"]:
@@ -288,67 +323,67 @@ class Grey:
 
 @dataclass(frozen=True, eq=False)
 class Fade:
-    """A x = h x on symbols, one gain per channel use: the linear channel itself.
+    """Fading operator A x = h x on symbols, with one gain per channel use.
 
     Args:
-        h: Effective gains, as in `channels.Received`.
+        h: Gains, complex [batch, uses], as in `channels.Received`.
     """
 
     h: Tensor
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """Fade."""
+        """Multiply each symbol by its gain."""
         return self.h * x
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Matched filter."""
+        """Matched filter: multiply each symbol by the conjugate of its gain."""
         return self.h.conj() * y
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Zero forcing; zero where there is no gain."""
+        """Zero forcing: divide each symbol by its gain; zero where the gain is zero."""
         heard = self.h != 0
         return torch.where(heard, y / torch.where(heard, self.h, 1.0), 0.0)
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A = outer inner.
+    """Composition of two operators, A = outer inner.
 
-    The pseudo-inverse is taken to be inner+ outer+, which holds where inner inner* or outer* outer is a
-    multiple of the identity, as with `BlockMean` of whole blocks or `Grey` for inner. Otherwise wrap in
-    `IterativePinv`.
+    The pseudo-inverse is taken to be inner+ outer+, which is exact if inner inner* or outer* outer is a
+    multiple of the identity, as with `BlockMean` of whole blocks or `Grey` for inner. Otherwise wrap the
+    composition in `IterativePinv`.
 
     Args:
-        outer: Applied second.
-        inner: Applied first.
+        outer: Operator that is applied second.
+        inner: Operator that is applied first.
     """
 
     outer: Operator
     inner: Operator
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """Inner, then outer."""
+        """Apply the inner operator, then the outer one."""
         return self.outer.A(self.inner.A(x))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Outer's adjoint, then inner's."""
+        """Apply the outer adjoint, then the inner one."""
         return self.inner.adjoint(self.outer.adjoint(y))
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Outer's pseudo-inverse, then inner's."""
+        """Apply the outer pseudo-inverse, then the inner one."""
         return self.inner.pinv(self.outer.pinv(y))
 
 
 @dataclass(frozen=True)
 class IterativePinv:
-    """An operator whose pseudo-inverse is found by conjugate gradients on A* A x = A* y, from x = 0.
+    """An operator whose pseudo-inverse is computed by conjugate gradients on A* A x = A* y, from x = 0.
 
-    The start keeps x in the range of A*, so that of all solutions it is the shortest.
+    The start keeps x in the range of A*, so that the solution has the least norm.
 
     Args:
-        operator: Of which only `A` and `adjoint` are used.
-        tolerance: |A* (y - A x)| relative to |A* y| at which to stop.
-        max_iterations: Limit.
+        operator: Operator of which only `A` and `adjoint` are used.
+        tolerance: Stop at |A* (y - A x)| <= tolerance |A* y|.
+        max_iterations: Iteration limit.
 
     Reference:
         Hestenes and Stiefel, Methods of conjugate gradients for solving linear systems, J. Res. NBS 49, 1952,
@@ -360,15 +395,15 @@ class IterativePinv:
     max_iterations: int = 500
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """Of the operator."""
+        """Apply the wrapped operator."""
         return self.operator.A(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Of the operator."""
+        """Apply the adjoint of the wrapped operator."""
         return self.operator.adjoint(y)
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Least squares of least norm."""
+        """Least-squares solution of least norm, by conjugate gradients."""
         residual = self.adjoint(y)
         x = torch.zeros_like(residual)
         direction, energy = residual, residual.abs().square().sum()
@@ -387,13 +422,13 @@ class IterativePinv:
 
 @dataclass(frozen=True, eq=False)
 class Linearised:
-    """The derivative of a measurement at a picture: A v = J v and A* u = J* u, by automatic differentiation.
+    """Derivative J of a measurement at a picture, A v = J v and A* u = J* u, by automatic differentiation.
 
     Args:
         measurement: Differentiable map of real tensors.
-        at: Where.
-        tolerance: Of the pseudo-inverse, as in `IterativePinv`.
-        max_iterations: Of the pseudo-inverse.
+        at: Picture at which the derivative is taken.
+        tolerance: Stopping criterion of the pseudo-inverse, relative to |A* y|.
+        max_iterations: Iteration limit of the pseudo-inverse.
     """
 
     measurement: Callable[[Tensor], Tensor]
@@ -409,22 +444,22 @@ class Linearised:
 
     @property
     def value(self) -> Tensor:
-        """The measurement there."""
+        """Value of the measurement at the picture."""
         return self._graph[1].detach()
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """J v, forward."""
+        """Jacobian-vector product J v, by forward differentiation."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its first forward derivative
             return torch.func.jvp(self.measurement, (self.at,), (x,))[1]
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """J* u, backward."""
+        """Vector-Jacobian product J* u, by backward differentiation."""
         at, value = self._graph
         return torch.autograd.grad(value, at, y, retain_graph=True)[0]
 
     def pinv(self, y: Tensor) -> Tensor:
-        """By conjugate gradients."""
+        """Least-squares solution of least norm of J v = y, by conjugate gradients."""
         return IterativePinv(self, self.tolerance, self.max_iterations).pinv(y)
 
 
@@ -455,7 +490,14 @@ class _DiagonalTight:
 
 
 def diagonal_form(operator: Operator) -> Diagonal | None:
-    """The operator with its singular vectors, where that costs nothing; None for any other."""
+    """Write an operator with its singular vectors, if that needs no computation.
+
+    Args:
+        operator: Any operator.
+
+    Returns:
+        The operator itself if diagonal, a diagonal view of a tight one, or None for any other.
+    """
     if isinstance(operator, Diagonal):
         return operator
     return _DiagonalTight(operator) if isinstance(operator, Tight) else None

@@ -1,4 +1,4 @@
-"""Figures made from records. Nothing is saved here and no global state is touched."""
+"""Figures made from records; functions return figures, save nothing, and touch no global state."""
 
 import math
 import re
@@ -94,8 +94,8 @@ class ReferenceLine:
     """A curve that is computed, not measured, such as the same codec over an ideal code at capacity.
 
     Args:
-        label: What it is.
-        x: SNR in dB, or rho, as the figure has it.
+        label: Text in the legend.
+        x: SNR in dB, or rho, depending on the figure.
         y: Values of the metric.
     """
 
@@ -106,12 +106,12 @@ class ReferenceLine:
 
 @dataclass(frozen=True, slots=True)
 class KnobCurve:
-    """One receiver at several settings of a knob, which a plane connects and draws alike.
+    """One receiver at several settings of a knob, connected and drawn in one style in a plane.
 
     Args:
-        label: What it is.
+        label: Text in the legend.
         schemes: Names in the records, in the order of the setting.
-        settings: Written beside the points; a scheme without one keeps its own colour and name.
+        settings: Texts beside the points, as many as schemes.
     """
 
     label: str
@@ -123,10 +123,13 @@ RECEIVER = re.compile(r"(?P<base>.+)\+(?P<method>[a-z]+:\d+)(:(?P<knob>[\d.]+)(:
 
 
 def knob_curves(schemes: Iterable[str]) -> list[KnobCurve]:
-    """What can be connected: settings of a knob from what arrived to the sample, and numbers of samples.
+    """Group schemes that differ only in their knob or in their number of samples.
 
     Args:
-        schemes: Names, of which those like "deepjscc+ddrm:8:0.5" (method, steps, knob, samples) count.
+        schemes: Names, of which those like "deepjscc+ddrm:8:0.5" (method, steps, knob, samples) are grouped.
+
+    Returns:
+        One curve per receiver, from what arrived to the sample.
     """
     there = sorted(set(schemes))
     families: dict[str, list[tuple[float, str, str]]] = {}
@@ -152,7 +155,7 @@ def knob_curves(schemes: Iterable[str]) -> list[KnobCurve]:
 
 @dataclass(frozen=True, slots=True)
 class SchemeStyle:
-    """How a scheme is drawn, in all figures of one set of records."""
+    """Colour, marker and dashes with which a scheme is drawn in all figures of one set of records."""
 
     color: str
     marker: str
@@ -160,7 +163,14 @@ class SchemeStyle:
 
 
 def scheme_styles(records: "pd.DataFrame") -> dict[str, SchemeStyle]:
-    """A style for each scheme, by all names in the records, whichever of them a figure shows."""
+    """Assign a style to each scheme, by all names in the records, so that figures of a part of them agree.
+
+    Args:
+        records: One row per delivered item.
+
+    Returns:
+        Style by name of the scheme.
+    """
     names = sorted(map(str, records["scheme"].unique()))
     dashes = ((), (5.0, 2.0), (1.5, 1.5), (6.0, 2.0, 1.5, 2.0))
     return {
@@ -177,10 +187,10 @@ def metric_vs_snr(
     references: Sequence[ReferenceLine] = (),
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
-    """A metric against SNR at one rho: means over items, 95 % bootstrap bands, outages marked.
+    """Figure of a metric against SNR at one rho: means over items, 95 % bootstrap bands, outages marked.
 
     Markers are open where an item was lost, and a second panel shows the outage rate with its Wilson
-    interval. A scheme that spends less than 99 % of the allowed channel uses says so in the legend; one that
+    interval. A scheme that uses less than 99 % of the allowed channel uses says so in the legend; one that
     lacks the metric is left out.
 
     Args:
@@ -188,12 +198,15 @@ def metric_vs_snr(
         metric: Column to draw.
         rho: Allowed channel uses per source value.
         channel: Canonical name of the channel.
-        references: Curves to lay beside the measured ones.
+        references: Computed curves to add.
         columns: Unit and direction of metrics, as from `ResultStore.columns`.
 
+    Returns:
+        The figure.
+
     Raises:
-        UnknownName: No such column.
-        InvalidOption: No records of that rho and channel, or none with the metric.
+        UnknownName: There is no such column.
+        InvalidOption: There are no records at that rho and channel, or none with the metric.
     """
     ratio = parse_rho(rho)
     chosen = _with_metrics(_select(records, metric, channel=channel, rho=float(ratio)), metric)
@@ -224,14 +237,25 @@ def metric_vs_rho(
     references: Sequence[ReferenceLine] = (),
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
-    """A metric against the bandwidth ratio at one SNR; each point lies at the rho that was used.
+    """Figure of a metric against the bandwidth ratio at one SNR; each point lies at the rho that was used.
 
-    That is the mean over what was sent, and the allowed rho where nothing was. The allowed ratios are the
-    ticks of the axis, which is logarithmic. All else is as in `metric_vs_snr`.
+    The rho of a point is the mean over what was sent, or the allowed rho where nothing was sent. The allowed
+    ratios are the ticks of the axis, which is logarithmic. Bands, markers and outage panel are as in
+    `metric_vs_snr`.
+
+    Args:
+        records: One row per delivered item; see `semcom.results.Record`.
+        metric: Column to draw.
+        snr_db: Average received Es/N0 in dB.
+        channel: Canonical name of the channel.
+        references: Computed curves to add.
+
+    Returns:
+        The figure.
 
     Raises:
-        UnknownName: No such column.
-        InvalidOption: No records of that SNR and channel, or none with the metric.
+        UnknownName: There is no such column.
+        InvalidOption: There are no records at that SNR and channel, or none with the metric.
     """
     chosen = _with_metrics(_select(records, metric, channel=channel, snr_db=snr_db), metric)
     with _style():
@@ -264,7 +288,7 @@ def perception_distortion(
     frontier: bool = False,
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
-    """The perception-distortion plane at one operating point: a scheme is a point with two 95 % intervals.
+    """Figure of the perception-distortion plane at one operating point, each scheme with two 95 % intervals.
 
     Open markers had outages, whose share is written beside the name. An arrow points to the better corner. A
     scheme that lacks one of the two metrics is left out.
@@ -272,22 +296,25 @@ def perception_distortion(
     Args:
         records: One row per delivered item; see `semcom.results.Record`.
         rho: Allowed channel uses per source value.
-        snr_db: Average received Es/N0.
+        snr_db: Average received Es/N0 in dB.
         channel: Canonical name of the channel.
         distortion: Column of the horizontal axis.
         perception: Column of the vertical axis.
-        curves: Points to connect; those that are not in the records are passed over.
-        references: Curves to lay beside the points.
+        curves: Points to connect; points that are not in the records are skipped.
+        references: Computed curves to add.
         frontier: Whether to draw the line through `frontier_schemes`.
         columns: Unit and direction of metrics, as from `ResultStore.columns`.
+
+    Returns:
+        The figure.
 
     Reference:
         Blau and Michaeli, The perception-distortion tradeoff, CVPR 2018.
 
     Raises:
-        UnknownName: No such column.
-        InvalidOption: No records at that point, no scheme with both metrics, or a frontier of a metric of
-            which no direction is better.
+        UnknownName: There is no such column.
+        InvalidOption: There are no records at that point, no scheme has both metrics, or the frontier is of a
+            metric without a better direction.
     """
     ratio = parse_rho(rho)
     chosen = _select(records, distortion, channel=channel, rho=float(ratio), snr_db=snr_db)
@@ -355,7 +382,7 @@ class ComputedCurve:
     """A curve of theory at points of its own, such as R(D, P) at one P.
 
     Args:
-        label: What it is.
+        label: Text in the legend.
         x: Abscissae.
         y: Ordinates.
     """
@@ -371,13 +398,16 @@ def computed_curves(
     curves: Sequence[ComputedCurve],
     references: Sequence[ReferenceLine] = (),
 ) -> "Figure":
-    """Points of solvers over curves of closed forms.
+    """Figure of computed points over curves of closed forms.
 
     Args:
-        title: Above the figure.
-        labels: Of the axes.
+        title: Text above the figure.
+        labels: Texts of the horizontal and the vertical axis.
         curves: Computed points, connected.
         references: Closed forms.
+
+    Returns:
+        The figure.
     """
     with _style():
         figure, axes = _figure()
@@ -399,14 +429,17 @@ def region_map(
     regions: np.ndarray,
     borders: Sequence[ReferenceLine] = (),
 ) -> "Figure":
-    """Where in the (D, P) plane which constraint binds, and closed forms of the borders.
+    """Figure of the (D, P) plane that shows which constraint binds, with closed forms of the borders.
 
     Args:
-        title: Above the figure.
+        title: Text above the figure.
         distortion: D of each column, rising.
         perception: P of each row, rising.
-        regions: As of `semcom.theory.rdp.regions`, [perceptions, distortions].
+        regions: Regions as of `semcom.theory.rdp.regions`, [perceptions, distortions].
         borders: Closed forms, D to P.
+
+    Returns:
+        The figure.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -446,27 +479,27 @@ def frontier_schemes(
     perception: str = "swd",
     columns: Columns = SHIPPED_COLUMNS,
 ) -> list[str]:
-    """The schemes that no mixture of others matches in both means, from the best distortion on.
+    """Schemes on the perception-distortion frontier: no mixture of other schemes is better in both means.
 
-    To show one scheme's picture for a share of the items and another's for the rest moves the means along the
+    Showing one scheme's picture for a share of the items and another's for the rest moves the means along the
     straight line between them.
 
     Args:
-        records: One row per delivered item; see `semcom.results.Record`.
+        records: One row per delivered item.
         rho: Allowed channel uses per source value.
-        snr_db: Average received Es/N0.
+        snr_db: Average received Es/N0 in dB.
         channel: Canonical name of the channel.
-        distortion: Column of a metric.
-        perception: Column of another metric.
+        distortion: Column of the distortion metric.
+        perception: Column of the perception metric.
         columns: Unit and direction of metrics, as from `ResultStore.columns`.
 
     Returns:
-        Names of schemes.
+        Names, from the best distortion to the best perception.
 
     Raises:
-        UnknownName: No such column.
-        InvalidOption: No records at that point, no scheme with both metrics, or a metric of which no
-            direction is better.
+        UnknownName: There is no such column.
+        InvalidOption: There are no records at that point, no scheme has both metrics, or a metric has no
+            better direction.
     """
     chosen = _select(records, distortion, channel=channel, rho=float(parse_rho(rho)), snr_db=snr_db)
     chosen = _with_metrics(chosen, distortion, perception)
@@ -489,7 +522,15 @@ def _on_frontier(points: dict[str, tuple[float, float]], distortion: Column, per
 
 
 def figure_bytes(figure: "Figure", kind: Literal["svg", "png", "pdf"]) -> bytes:
-    """The figure as a file, background left out in SVG; equal records give equal bytes."""
+    """Render a figure to a file; equal records give equal bytes, and SVG has no background.
+
+    Args:
+        figure: The figure.
+        kind: File format: "svg", "png" or "pdf".
+
+    Returns:
+        The file.
+    """
     import matplotlib
 
     buffer = BytesIO()
@@ -500,7 +541,7 @@ def figure_bytes(figure: "Figure", kind: Literal["svg", "png", "pdf"]) -> bytes:
 
 
 def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.DataFrame":
-    """Rows of one operating point."""
+    """Rows of records at one operating point."""
     require_columns(records, (metric, "scheme", "item", *point))
     chosen = records
     for column, value in point.items():
@@ -516,7 +557,7 @@ def _select(records: "pd.DataFrame", metric: str, **point: float | str) -> "pd.D
 
 
 def _rho_sent(rows: "pd.DataFrame", metric: str, curve: "pd.DataFrame") -> list[float]:
-    """Per point of a curve the mean rho of what was sent, as allowed where nothing was."""
+    """Mean rho of what was sent at each point of a curve, or the allowed rho where nothing was sent."""
     allowed = [float(rho) for rho in curve["rho"]]
     if "rho_used" not in rows:
         return allowed
@@ -526,7 +567,7 @@ def _rho_sent(rows: "pd.DataFrame", metric: str, curve: "pd.DataFrame") -> list[
 
 
 def _with_metrics(chosen: "pd.DataFrame", *metrics: str) -> "pd.DataFrame":
-    """Rows of schemes that have all of the metrics, be it for some items only."""
+    """Rows of schemes that have all of the metrics, at least for some items."""
     require_columns(chosen, metrics)
     there = set.intersection(*(set(chosen.loc[chosen[name].notna(), "scheme"]) for name in metrics))
     if not there:

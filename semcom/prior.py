@@ -1,4 +1,4 @@
-"""A prior for natural images: a small convolutional denoiser for every noise level and size of picture."""
+"""Diffusion prior for natural images: a small convolutional denoiser for all noise levels and sizes."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,24 +14,25 @@ DATA_STD = 0.5  # of pixels in [-1, 1]
 
 
 class NaturalImagePrior(nn.Module):
-    """D(x, sigma) = E[x0 | x0 + sigma n = x] of photographs in [-1, 1]: a U-Net on small patches of pixels.
+    """Denoiser D(x, sigma) = E[x0 | x0 + sigma n = x] of photographs in [-1, 1]: a U-Net on small patches.
 
         D = (x / sigma^2) / P + F / sqrt(P),  P = 1 / sigma^2 + 1 / s^2
 
-    with s = 0.5: the answer for white Gaussian pictures, and what a network F adds in units of its error, so
-    that F has a target of variance 1 at every level. A conditional one also sees a guess of x0 with an error
-    of standard deviation r, E[x0 | x, guess]:
+    with s = 0.5: the posterior mean for white Gaussian pictures, plus the output of a network F in units of
+    its error, so that F has a target of variance 1 at every level. A conditional network also takes a guess
+    of x0 with an error of standard deviation r, E[x0 | x, guess]:
 
         D = (x / sigma^2 + guess / r^2) / P + F / sqrt(P),  P = 1 / sigma^2 + 1 / r^2 + 1 / s^2
 
-    Without a guess, 1 / r = 0, it is a prior too. Fully convolutional: a picture of any size is padded to
-    multiples of the coarsest patch, by reflection or, where too small, repetition.
+    Without a guess, 1 / r = 0, it is an unconditional prior as well. The network is fully convolutional: a
+    picture of any size is padded to multiples of the coarsest patch, by reflection or, where too small,
+    repetition.
 
     Args:
         widths: Features on every grid, the finest first; each grid has half the sides of the one before.
         blocks: Residual blocks on every grid, on the way down and again on the way up, and on the coarsest.
-        patch: Pixels, the side of a place on the finest grid.
-        conditional: Whether it takes a guess.
+        patch: Side in pixels of a patch, which is one position of the finest grid.
+        conditional: Whether the network takes a guess.
 
     Reference:
         Karras, Aittala, Aila and Laine, Elucidating the design space of diffusion-based generative models,
@@ -75,7 +76,7 @@ class NaturalImagePrior(nn.Module):
 
     @property
     def name(self) -> str:
-        """That of its weights."""
+        """Name of the weights file of this network: "prior", or "refiner" if conditional."""
         return "refiner" if self.conditional else "prior"
 
     def forward(
@@ -85,16 +86,20 @@ class NaturalImagePrior(nn.Module):
         guess: Float[Tensor, "batch 3 height width"] | None = None,
         spread: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Posterior mean, in [-1, 1] up to errors.
+        """Posterior mean of x0, in [-1, 1] up to errors.
 
         Args:
-            x: x0 + sigma n.
-            sigma: Above 0.
-            guess: Of x0; only for a conditional network, which also answers without.
-            spread: r of the guess, above 0; infinite where there is none.
+            x: Noisy pictures x0 + sigma n, [batch, 3, height, width].
+            sigma: Noise level of each item, above 0, [batch].
+            guess: Guess of x0, same shape as x; only for a conditional network, which also works without.
+            spread: Standard deviation r of the guess's error, above 0, [batch]; infinite where there is no
+                guess.
+
+        Returns:
+            Denoised pictures, [batch, 3, height, width].
 
         Raises:
-            InvalidOption: A guess for a network that takes none.
+            InvalidOption: A guess was given to a network that takes none.
         """
         if guess is not None and not self.conditional:
             raise InvalidOption(f"the network {self.name} takes no guess; the receiver needs a refiner")
@@ -118,7 +123,15 @@ class NaturalImagePrior(nn.Module):
     def residual(
         self, inputs: Float[Tensor, "batch channels height width"], numbers: Float[Tensor, "batch numbers"]
     ) -> Float[Tensor, "batch 3 height width"]:
-        """F, of pictures of whole places."""
+        """Network output F for pictures whose sides are multiples of the coarsest patch.
+
+        Args:
+            inputs: Normalised pictures, [batch, channels, height, width].
+            numbers: Noise level and spread as features, [batch, numbers].
+
+        Returns:
+            F, [batch, 3, height, width].
+        """
         condition = self.condition(numbers)
         features = self.into(nn.functional.pixel_unshuffle(inputs, self.patch))
         passed = []
@@ -134,7 +147,14 @@ class NaturalImagePrior(nn.Module):
 
     @classmethod
     def conditional_from(cls, prior: "NaturalImagePrior") -> "NaturalImagePrior":
-        """A conditional network with this prior's F whatever the guess, so its D without one; to train on."""
+        """Conditional network to be trained from a prior: its F equals the prior's, whatever the guess.
+
+        Args:
+            prior: Unconditional network.
+
+        Returns:
+            A conditional network that equals the prior if no guess is given.
+        """
         network = cls(**{**prior.config, "conditional": True})
         weights = prior.state_dict()
         for key in ("into.weight", "condition.0.weight"):

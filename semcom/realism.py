@@ -1,4 +1,4 @@
-"""Realism of sets: the pictures that a sweep kept, cut into crops, against the crops of their originals."""
+"""Realism of sets of pictures: crops of the pictures a sweep kept, compared with crops of their originals."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,25 +34,25 @@ def realism(
     side: int = 128,
     progress: Callable[[int, int], None] | None = None,
 ) -> "pd.DataFrame":
-    """Distances between the crops of all kept pictures and of their originals, at every operating point.
+    """Distances between crops of all received pictures and of their originals, at every operating point.
 
     Crops are squares on a grid, and on the same grid shifted by half a side. Lost pictures count with what
     was shown for them.
 
     Args:
-        folder: Of the results of `semcom sweep --keep`.
-        metrics: By the name of their column; made anew for every point.
-        side: Of the crops in pixels, at least 16.
-        progress: Told how many points of how many are done.
+        folder: Folder with the results of `semcom sweep --keep`.
+        metrics: Factories of set metrics by the name of their column; a new metric is made for every point.
+        side: Side of the crops in pixels, at least 16.
+        progress: Called with the number of finished points and of all points.
 
     Returns:
-        One row per scheme, channel, rho and SNR: crops, lost pictures, and a column per metric; NaN where
-        the set is too small for it.
+        One row per scheme, channel, rho and SNR: number of crops, lost pictures, and a column per metric; NaN
+            where the set is too small for it.
 
     Raises:
-        StoreError: No results in the folder, or none yet.
-        InvalidOption: Crops larger than a picture, or smaller than 16 pixels.
-        InvalidSource: Pictures were not kept, or are gone or damaged.
+        StoreError: The folder has no results, or none yet.
+        InvalidOption: Crops exceed a picture, or are smaller than 16 pixels.
+        InvalidSource: Pictures were not kept, or are missing or damaged.
 
     Reference:
         Mentzer, Toderici, Tschannen and Agustsson, High-fidelity generative image compression, NeurIPS 2020,
@@ -84,7 +84,18 @@ def realism(
 
 
 def crops_of(x: Float[Tensor, "1 3 height width"], side: int) -> Float[Tensor, "crops 3 {side} {side}"]:
-    """Squares on a grid, and on the grid shifted by half a side, as one batch."""
+    """Cut a picture into squares on a grid, and on the grid shifted by half a side.
+
+    Args:
+        x: Picture, [1, 3, height, width].
+        side: Side of the squares in pixels.
+
+    Returns:
+        Crops, [crops, 3, side, side].
+
+    Raises:
+        InvalidOption: The squares exceed the picture.
+    """
     height, width = x.shape[2:]
     if min(height, width) < side:
         raise InvalidOption(f"crops of {side} pixels from a picture of {width}x{height}; choose smaller ones")

@@ -1,4 +1,4 @@
-"""From noise to data with a denoiser: samplers as plain functions of x = x0 + sigma n, sigma falling to 0.
+"""Diffusion samplers as plain functions of a denoiser: from x = x0 + sigma n, sigma falling to 0.
 
 The x_t of variance-preserving diffusion is sqrt(abar_t) x, and sigma = sqrt((1 - abar_t) / abar_t).
 """
@@ -24,10 +24,16 @@ MAX_STEPS = 10_000  # more is a typing error
 
 
 def ddpm_sigmas(steps: int) -> Float[Tensor, " levels"]:
-    """Noise levels of every (1000 / steps)-th step of the linear schedule of DDPM, falling, 0 last.
+    """Noise levels at every (1000 / steps)-th step of DDPM's linear schedule.
+
+    Args:
+        steps: Number of levels above 0, 1 to 1000.
+
+    Returns:
+        Levels sigma, falling, 0 last, [steps + 1].
 
     Raises:
-        InvalidOption: Not 1 to 1000 steps.
+        InvalidOption: `steps` is outside 1..1000.
 
     Reference:
         Ho, Jain and Abbeel, Denoising diffusion probabilistic models, NeurIPS 2020, section 4.
@@ -43,10 +49,19 @@ def ddpm_sigmas(steps: int) -> Float[Tensor, " levels"]:
 def karras_sigmas(
     steps: int, largest: float = 80.0, smallest: float = 0.002, power: float = 7.0
 ) -> Float[Tensor, " levels"]:
-    """Noise levels even in sigma^(1/power), falling, 0 last.
+    """Noise levels evenly spaced in sigma^(1/power).
+
+    Args:
+        steps: Number of levels above 0, at least 1.
+        largest: First level, in units of data in [-1, 1].
+        smallest: Last level above 0.
+        power: Exponent of the spacing; small values put fewer levels near the end.
+
+    Returns:
+        Levels sigma, falling, 0 last, [steps + 1].
 
     Raises:
-        InvalidOption: No steps, or levels that do not fall.
+        InvalidOption: There are no steps, or the levels do not fall.
 
     Reference:
         Karras, Aittala, Aila and Laine, Elucidating the design space of diffusion-based generative models,
@@ -61,32 +76,37 @@ def karras_sigmas(
 
 @runtime_checkable
 class Schedule(Protocol):
-    """The noise levels at which a receiver calls its network."""
+    """Noise levels at which a receiver calls its network, and the start of sampling."""
 
     @property
     def steps(self) -> int:
-        """Network calls of one sample, if each level takes one."""
+        """Number of levels above 0, equal to the network calls of a sample at one call per level."""
         ...
 
     def begin(self, guess: Tensor | None, spread: float | None) -> tuple[Tensor | None, Tensor]:
-        """What the noise of the first level is added to (None is 0), and all levels, falling, 0 last.
+        """Start of sampling for a given guess.
 
         Args:
-            guess: Of the data, made from the observation alone.
-            spread: Standard deviation of its error per value; None if nobody knows.
+            guess: Estimate of the data made from the observation alone, or None.
+            spread: Standard deviation of the guess's error per value, in units of data in [-1, 1]; None if
+                unknown.
+
+        Returns:
+            The tensor to which noise of the first level is added (None stands for 0), and all levels,
+            falling, 0 last.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FromNoise:
-    """The schedule of DDPM, from noise in which no data is left.
+    """DDPM's schedule, starting from pure noise.
 
     Args:
-        steps: 10 to 1000.
+        steps: Number of levels above 0, 10 to 1000.
 
     Raises:
-        InvalidOption: Another number of steps.
+        InvalidOption: `steps` is outside 10..1000.
     """
 
     steps: int = 100
@@ -99,26 +119,26 @@ class FromNoise:
             )
 
     def begin(self, guess: Tensor | None, spread: float | None) -> tuple[Tensor | None, Tensor]:
-        """No guess is needed."""
+        """Start from pure noise and return DDPM's levels; the guess is not used."""
         return None, ddpm_sigmas(self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """A start at the level that the observation deserves: guess + sigma n with sigma = margin x spread.
+    """Schedule that starts at the noise level of the observation, sigma = margin x spread.
 
-    At that level the noise hides the error of the guess, so that little is lost by not coming from above, and
-    4 to 10 levels reach 0. Levels are those of `karras_sigmas`. Without a guess of known error it starts at
-    sigma 80.
+    Sampling starts from guess + sigma n. At that level the noise hides the error of the guess, so that little
+    is lost by not starting from a higher level, and 4 to 10 levels reach 0. Levels are those of
+    `karras_sigmas`. Without a guess of known error, it starts at sigma 80.
 
     Args:
-        steps: 1 to 10 000.
-        margin: Above 0.
-        smallest: Last level above 0, of data in [-1, 1].
-        power: Of the levels; small ones crowd the end less.
+        steps: Number of levels above 0, 1 to 10 000.
+        margin: Ratio of the first level and the spread, above 0.
+        smallest: Last level above 0, in units of data in [-1, 1].
+        power: Exponent of the spacing; small values put fewer levels near the end.
 
     Raises:
-        InvalidOption: Out of range.
+        InvalidOption: An argument is out of range.
     """
 
     steps: int = 8
@@ -136,7 +156,7 @@ class Matched:
             )
 
     def begin(self, guess: Tensor | None, spread: float | None) -> tuple[Tensor | None, Tensor]:
-        """The guess, and levels from the spread down."""
+        """Start from the guess, with levels from margin x spread down to 0."""
         if guess is None or spread is None or not math.isfinite(spread):
             return None, karras_sigmas(self.steps, LARGEST_SIGMA, self.smallest, self.power)
         largest = min(max(self.margin * spread, self.smallest), LARGEST_SIGMA)
@@ -146,17 +166,20 @@ class Matched:
 def ddim_step(
     x: Tensor, x0: Tensor, sigma: Tensor, following: Tensor, eta: float, noise: Tensor | None
 ) -> Tensor:
-    """One step: x' = x0 + sqrt(sigma'^2 - s^2) eps + s z, where eps = (x - x0) / sigma.
+    """One DDIM step: x' = x0 + sqrt(sigma'^2 - s^2) eps + s z, where eps = (x - x0) / sigma.
 
-    s = eta sigma' sqrt(1 - sigma'^2 / sigma^2): eta = 0 draws no noise anew, eta = 1 as much as DDPM.
+    s = eta sigma' sqrt(1 - sigma'^2 / sigma^2): eta = 0 adds no new noise, eta = 1 as much as DDPM.
 
     Args:
-        x: At level sigma.
-        x0: Estimate of the data.
-        sigma: Level now, above 0.
-        following: Level afterwards, sigma'.
-        eta: 0 to 1.
-        noise: z; None with eta = 0.
+        x: Sample at level sigma, [batch, ...].
+        x0: Estimate of the data, same shape.
+        sigma: Present level, above 0.
+        following: Next level sigma', 0 to `sigma`.
+        eta: Share of new noise, 0 to 1.
+        noise: z ~ N(0, 1), same shape; None with eta = 0.
+
+    Returns:
+        Sample at level sigma', same shape.
 
     Reference:
         Song, Meng and Ermon, Denoising diffusion implicit models, ICLR 2021, eq. 12 and 16.
@@ -171,14 +194,20 @@ def ddim_step(
 def sample_ddim(
     denoiser: Denoiser, x: Tensor, sigmas: Float[Tensor, " levels"], eta: float, rng: Streams
 ) -> Tensor:
-    """DDIM from x at level sigmas[0] down to sigmas[-1].
+    """Sample by DDIM from level sigmas[0] down to sigmas[-1].
 
     Args:
         denoiser: D(x, sigma).
-        x: Start.
-        sigmas: Falling.
-        eta: As in `ddim_step`: 0 is DDIM, 1 DDPM.
-        rng: Of that noise.
+        x: Sample at level sigmas[0], [batch, ...].
+        sigmas: Levels, falling.
+        eta: Share of new noise in each step: 0 is DDIM, 1 DDPM.
+        rng: Random streams of the new noise.
+
+    Returns:
+        Sample at level sigmas[-1], same shape.
+
+    Reference:
+        Song, Meng and Ermon, Denoising diffusion implicit models, ICLR 2021.
     """
     for i, (sigma, following) in enumerate(pairwise(sigmas)):
         x0 = denoiser(x, sigma.expand(len(x)))
@@ -188,9 +217,17 @@ def sample_ddim(
 
 
 def sample_heun(denoiser: Denoiser, x: Tensor, sigmas: Float[Tensor, " levels"]) -> Tensor:
-    """Heun's second-order steps of the probability-flow ODE dx/dsigma = (x - D(x, sigma)) / sigma.
+    """Sample by Heun's second-order method on the probability-flow ODE dx/dsigma = (x - D(x, sigma)) / sigma.
 
-    Two network calls per step, one in the last, where sigma ends at 0.
+    Two network calls per step, one in the last step if sigma ends at 0.
+
+    Args:
+        denoiser: D(x, sigma).
+        x: Sample at level sigmas[0], [batch, ...].
+        sigmas: Levels, falling.
+
+    Returns:
+        Sample at level sigmas[-1], same shape.
 
     Reference:
         Karras, Aittala, Aila and Laine, NeurIPS 2022, algorithm 1.
@@ -206,7 +243,15 @@ def sample_heun(denoiser: Denoiser, x: Tensor, sigmas: Float[Tensor, " levels"])
 
 
 def sample_dpm_solver(denoiser: Denoiser, x: Tensor, sigmas: Float[Tensor, " levels"]) -> Tensor:
-    """DPM-Solver++(2M): second order from the estimate of the step before, one network call per step.
+    """Sample by DPM-Solver++(2M): second order from the previous estimate, one network call per step.
+
+    Args:
+        denoiser: D(x, sigma).
+        x: Sample at level sigmas[0], [batch, ...].
+        sigmas: Levels, falling.
+
+    Returns:
+        Sample at level sigmas[-1], same shape.
 
     Reference:
         Lu, Zhou, Bao, Chen, Li and Zhu, DPM-Solver++, 2022, algorithm 2, in sigma = exp(-lambda).

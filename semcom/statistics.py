@@ -1,4 +1,4 @@
-"""Means with intervals, outage rates, paired comparisons and Bjontegaard deltas, from per-item records."""
+"""Means with confidence intervals, outage rates, paired comparisons and Bjontegaard deltas, from records."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ KEYS = ("scheme", "channel", "rho", "snr_db")
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and its confidence limits; the limits are NaN where one item is all there is.
+    """A mean with its confidence limits; the limits are NaN if there is only one item.
 
     Args:
         mean: Mean of item means.
@@ -39,21 +39,26 @@ class Interval:
 def bootstrap_mean(
     values: ArrayLike, items: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Mean over items with its bootstrap interval, items drawn whole.
+    """Mean over items with its bootstrap confidence interval, resampling whole items.
 
-    Rows of one item (other seeds and fades) are averaged first: they share the picture, so they are no
-    independent evidence. Items are then drawn with replacement. The percentiles are widened to
-    Phi(+-sqrt(n / (n - 1)) t_(n-1)), without which few items give too narrow an interval.
+    Rows of one item (other seeds and fades) are averaged first: they share the picture and are therefore not
+    independent. Items are then drawn with replacement. The percentiles are widened to Phi(+-sqrt(n / (n - 1))
+    t_(n-1)), without which few items give too narrow an interval.
 
     Args:
-        values: One number per row.
-        items: Item of each row.
+        values: One number per row, [rows].
+        items: Item of each row, [rows].
         level: Coverage, in (0, 1).
-        resamples: Bootstrap samples.
-        seed: Of the bootstrap; equal seeds and items give equal draws, so schemes are compared on them.
+        resamples: Number of bootstrap samples.
+        seed: Seed of the bootstrap; equal seeds and items give equal draws, so that schemes are compared on
+            them.
+
+    Returns:
+        Mean and interval.
 
     Raises:
-        InvalidOption: No rows, lengths that differ, values that are not finite, or a level outside (0, 1).
+        InvalidOption: There are no rows, lengths differ, a value is not finite, or the level is outside (0,
+            1).
 
     Reference:
         Hesterberg, What teachers should know about the bootstrap, The American Statistician 69(4), 2015, 5.3.
@@ -84,19 +89,43 @@ def paired_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Mean of values - baseline, row by row, with its bootstrap interval over items.
+    """Mean of values - baseline, row by row, with its bootstrap confidence interval over items.
 
-    Far narrower than the two separate intervals, because item and noise are common to both.
+    The interval is far narrower than two separate intervals, because both share item and noise.
+
+    Args:
+        values: One number per row, [rows].
+        baseline: Number to compare with, per row, [rows].
+        items: Item of each row, [rows].
+        level: Coverage, in (0, 1).
+        resamples: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Mean difference and interval.
+
+    Raises:
+        InvalidOption: There are no rows, lengths differ, a value is not finite, or the level is outside (0,
+            1).
     """
     difference = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
     return bootstrap_mean(difference, items, level=level, resamples=resamples, seed=seed)
 
 
 def wilson_interval(failures: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Score interval of a rate, never empty: 0 of 10 gives (0, 0.28). Trials count as independent.
+    """Wilson score interval of a rate; never empty: 0 of 10 gives (0, 0.28).
+
+    Args:
+        failures: Number of failures, 0 to `trials`.
+        trials: Number of independent trials, at least 1.
+        level: Coverage, in (0, 1).
+
+    Returns:
+        Lower and upper limit, in 0..1.
 
     Raises:
-        InvalidOption: Not 0 <= failures <= trials with at least one trial, or a level outside (0, 1).
+        InvalidOption: The counts are not 0 <= failures <= trials with at least one trial, or the level is
+            outside (0, 1).
 
     Reference:
         Wilson, Probable inference, J. American Statistical Association 22, 1927.
@@ -116,14 +145,23 @@ def wilson_interval(failures: int, trials: int, *, level: float = 0.95) -> tuple
 def bd_rate(
     baseline_rate: ArrayLike, baseline_quality: ArrayLike, rate: ArrayLike, quality: ArrayLike
 ) -> float:
-    """Bjontegaard delta rate: change of rate at equal quality, in percent; negative is better.
+    """Bjontegaard delta rate: change of rate at equal quality in percent; negative is better.
 
     100 (10^d - 1), d the mean over the common quality range of log10 rate - log10 baseline rate, both
-    interpolated by monotone cubics. Rate is anything positive: bits, or rho.
+    interpolated by monotone cubics. Any positive rate will do: bits, or rho.
+
+    Args:
+        baseline_rate: Rates of the baseline, above 0, [points].
+        baseline_quality: Quality of the baseline at these rates, [points].
+        rate: Rates of the candidate, above 0.
+        quality: Quality of the candidate at these rates.
+
+    Returns:
+        Change of rate in percent.
 
     Raises:
-        InvalidOption: Fewer than two points, rates not positive, quality not strictly increasing with rate,
-            or no common range.
+        InvalidOption: There are fewer than two points, rates are not positive, quality does not increase
+            strictly with rate, or there is no common range.
 
     Reference:
         Bjontegaard, ITU-T VCEG-M33, 2001; piecewise cubics as in VCEG-AI11, 2008.
@@ -137,21 +175,39 @@ def bd_quality(
 ) -> float:
     """Bjontegaard delta quality ("BD-PSNR"): mean change of quality at equal rate, in the unit of quality.
 
+    Args:
+        baseline_rate: Rates of the baseline, above 0, [points].
+        baseline_quality: Quality of the baseline at these rates, [points].
+        rate: Rates of the candidate, above 0.
+        quality: Quality of the candidate at these rates.
+
+    Returns:
+        Mean change of quality; positive is better.
+
     Raises:
-        InvalidOption: As for `bd_rate`.
+        InvalidOption: There are fewer than two points, rates are not positive, quality does not increase
+            strictly with rate, or there is no common range.
     """
     curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
     return _mean_gap((curve[1], curve[0]), (other[1], other[0]), "rate")
 
 
 def rate_needed(rate: ArrayLike, loss: ArrayLike, target: float) -> float:
-    """The least rate with a loss of at most the target: bits, or rho, for a quality.
+    """Smallest rate (bits, or rho) at which a loss is at most the target.
 
-    Between points the loss is linear in the logarithm of the rate, and no point is worse than one of lower
-    rate, whose transmission it could send. NaN if the target is not reached; the least rate if it always is.
+    Between points the loss is linear in the logarithm of the rate, and no point counts as worse than one of
+    lower rate, whose transmission it could send.
+
+    Args:
+        rate: Rates, above 0, rising, [points].
+        loss: Loss at each rate, smaller is better, [points].
+        target: Largest loss allowed.
+
+    Returns:
+        The rate; NaN if the target is not reached, the smallest rate if it always is.
 
     Raises:
-        InvalidOption: No points, rates that are not above 0 or do not rise, or a value that is not finite.
+        InvalidOption: There are no points, rates are not above 0 or do not rise, or a value is not finite.
     """
     rates, losses = np.asarray(rate, dtype=float), np.asarray(loss, dtype=float)
     alike = rates.ndim == 1 and rates.shape == losses.shape and len(rates) > 0
@@ -172,20 +228,24 @@ def rate_needed(rate: ArrayLike, loss: ArrayLike, target: float) -> float:
 def summarise(
     records: "pd.DataFrame", metric: str, by: Sequence[str] = KEYS, *, level: float = 0.95
 ) -> "pd.DataFrame":
-    """One row per point of a curve: mean, low, high, items, rows, outage, outage_low, outage_high, rho_used.
+    """Summary of records, one row per point of a curve: mean, interval, number of items, outage rate.
 
-    Outages are part of the mean; items too small for the metric are not. `outage` is the share of rows, with
-    its Wilson interval; `rho_used` is the mean.
+    Columns: mean, low, high, items, rows, outage, outage_low, outage_high, rho_used. Outages are part of the
+    mean; items too small for the metric are not. `outage` is the share of rows, with its Wilson interval;
+    `rho_used` is the mean.
 
     Args:
         records: One row per delivered item.
         metric: Column to average.
         by: Columns that name a point.
-        level: Coverage of all intervals.
+        level: Coverage of all intervals, in (0, 1).
+
+    Returns:
+        One row per point.
 
     Raises:
-        UnknownName: No such column.
-        InvalidOption: A scheme has the metric for some rows of an item only.
+        UnknownName: There is no such column.
+        InvalidOption: A scheme has the metric for only some rows of an item.
     """
     import pandas as pd
 
@@ -212,9 +272,19 @@ def compare(
 ) -> "pd.DataFrame":
     """Paired difference of two schemes at every point they share: difference, low, high, items.
 
+    Args:
+        records: One row per delivered item.
+        metric: Column to compare.
+        scheme: Name of the scheme.
+        baseline: Name of the scheme to compare with.
+        level: Coverage of the intervals, in (0, 1).
+
+    Returns:
+        One row per point.
+
     Raises:
-        UnknownName: No such column.
-        InvalidOption: The two have no record in common.
+        UnknownName: There is no such column.
+        InvalidOption: The two schemes have no record in common.
     """
     import pandas as pd
 
@@ -268,10 +338,14 @@ def best_points(
 
 
 def require_columns(records: "pd.DataFrame", names: Sequence[str]) -> None:
-    """Raise unless all are columns.
+    """Check that records have the named columns.
+
+    Args:
+        records: One row per delivered item.
+        names: Columns needed.
 
     Raises:
-        UnknownName: One is not.
+        UnknownName: A column is missing.
     """
     from semcom.errors import UnknownName
 
@@ -281,7 +355,7 @@ def require_columns(records: "pd.DataFrame", names: Sequence[str]) -> None:
 
 
 def _measured(records: "pd.DataFrame", metric: str) -> "pd.DataFrame":
-    """Rows that have the metric, which a scheme must have for all or no rows of an item."""
+    """Rows that have the metric; a scheme must have it for all rows of an item or for none."""
     present = np.asarray(records[metric].notna())
     if present.all():
         return records

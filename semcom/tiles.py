@@ -1,4 +1,4 @@
-"""Large pictures in tiles with seamless overlap, for networks that have one size or much memory to need."""
+"""Tiled application of denoisers to large pictures, for networks of fixed size or large memory needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from semcom.errors import InvalidOption
 
 @dataclass(frozen=True, eq=False)
 class Tiled:
-    """A denoiser applied to overlapping tiles; weights fall linearly over the overlap and sum to 1.
+    """A denoiser applied to overlapping tiles, blended with weights that fall linearly over the overlap.
 
     Args:
-        denoiser: For tiles of `size` x `size`; smaller pictures go through it whole.
-        size: Of the tiles in pixels.
-        overlap: Of neighbours, at least 0 and below half the size.
+        denoiser: Denoiser for tiles of `size` x `size`; smaller pictures pass through it whole.
+        size: Side of the tiles in pixels.
+        overlap: Overlap of neighbouring tiles in pixels, at least 0 and below half the size.
 
     Raises:
-        InvalidOption: Out of range.
+        InvalidOption: An argument is out of range.
     """
 
     denoiser: Callable[..., Tensor]
@@ -40,7 +40,7 @@ class Tiled:
         guess: Float[Tensor, "batch 3 height width"] | None = None,
         spread: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
-        """D(x, sigma), or with a guess that of a conditional network."""
+        """Denoise pictures [batch, 3, height, width] at noise levels [batch], optionally with a guess."""
         if max(x.shape[2:]) <= self.size:
             return self.denoiser(x, sigma) if guess is None else self.denoiser(x, sigma, guess, spread)
         tops, lefts = (self._starts(side) for side in x.shape[2:])
@@ -59,11 +59,11 @@ class Tiled:
         return total / weights
 
     def _starts(self, side: int) -> list[int]:
-        """First pixels of the tiles, the last one flush with the edge."""
+        """First pixel of each tile, the last tile flush with the edge."""
         step = self.size - self.overlap
         return [*range(0, max(side - self.size, 0), step), max(side - self.size, 0)]
 
     def _ramp(self, length: int, like: Tensor) -> Float[Tensor, " length"]:
-        """Rises over the overlap, falls over it."""
+        """Blending weights that rise over the overlap at the start and fall over it at the end."""
         place = torch.arange(length, dtype=like.dtype, device=like.device) + 1
         return torch.minimum(place, length + 1 - place).clamp_max(self.overlap + 1)

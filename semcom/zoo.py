@@ -1,4 +1,4 @@
-"""Names to trained networks: safetensors files that are checked before they are believed."""
+"""Trained networks by name: safetensors files whose checksums are verified before use."""
 
 import hashlib
 import json
@@ -32,21 +32,31 @@ WEIGHTS = Path(str(resources.files("semcom"))) / "weights"
 
 
 def names(folder: Path = WEIGHTS) -> tuple[str, ...]:
-    """All networks of a manifest, sorted."""
+    """Names of all networks in a manifest, sorted.
+
+    Args:
+        folder: Folder of the manifest.
+
+    Returns:
+        The names.
+    """
     return tuple(sorted(_manifest(folder)))
 
 
 def load(name: str, device: str | torch.device = "cpu", folder: Path = WEIGHTS) -> nn.Module:
-    """A trained network in evaluation mode, float32, without gradients for its weights.
+    """Load a trained network in evaluation mode, float32, without gradients for its weights.
 
     Args:
-        name: As in `names()`.
-        device: Where to put it.
-        folder: With `manifest.json` (name to SHA-256) and `<name>.safetensors`.
+        name: Name of the network, one of `names()`.
+        device: Device of the weights.
+        folder: Folder with `manifest.json` (name to SHA-256) and `<name>.safetensors`.
+
+    Returns:
+        The network.
 
     Raises:
-        UnknownName: Not in the manifest.
-        MissingWeights: The file is absent, is not the one of the manifest, or cannot be read.
+        UnknownName: The name is not in the manifest.
+        MissingWeights: The file is absent, does not match the manifest, or cannot be read.
     """
     manifest = _manifest(folder)
     if name not in manifest:
@@ -55,15 +65,29 @@ def load(name: str, device: str | torch.device = "cpu", folder: Path = WEIGHTS) 
 
 
 def sha256(name: str, folder: Path = WEIGHTS) -> str:
-    """SHA-256 of a network's weights as the manifest has it, for fingerprints of schemes."""
+    """SHA-256 of a network's weights as recorded in the manifest, for fingerprints of schemes.
+
+    Args:
+        name: Name of the network.
+        folder: Folder of the manifest.
+
+    Returns:
+        Hexadecimal digest.
+    """
     return _manifest(folder)[name]
 
 
 def read(path: Path) -> nn.Module:
-    """The network in a file of our format, without a manifest: what training has just written.
+    """Read a network from a file of our format, without a manifest, for instance just after training.
+
+    Args:
+        path: Safetensors file.
+
+    Returns:
+        The network.
 
     Raises:
-        MissingWeights: Not readable, or of another format, class or shape.
+        MissingWeights: The file cannot be read, or has another format, class or shape.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -81,11 +105,18 @@ def read(path: Path) -> nn.Module:
 
 
 def read_as(path: Path, kind: type[Network]) -> Network:
-    """The network in a file, to be trained on.
+    """Read a network of a given class from a file, to continue its training.
+
+    Args:
+        path: Safetensors file.
+        kind: Class of the network.
+
+    Returns:
+        The network.
 
     Raises:
-        MissingWeights: As `read`.
-        InvalidOption: A network of another kind.
+        MissingWeights: The file cannot be read, or has another format, class or shape.
+        InvalidOption: The file holds a network of another class.
     """
     network = read(path)
     if not isinstance(network, kind):
@@ -94,11 +125,18 @@ def read_as(path: Path, kind: type[Network]) -> Network:
 
 
 def find(weights: Path | str, folder: Path = WEIGHTS) -> Path:
-    """The file of that path, or the file of the network of that name, as its manifest has it.
+    """Find a weights file by path, or by the name of a network in the manifest.
+
+    Args:
+        weights: Path of a file, or name of a network.
+        folder: Folder of the manifest.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        UnknownName: Neither a file nor a network.
-        MissingWeights: The file of the network is absent, or is not the one of the manifest.
+        UnknownName: There is neither such a file nor such a network.
+        MissingWeights: The file of the network is absent, or does not match the manifest.
     """
     if Path(weights).is_file():
         return Path(weights)
@@ -109,7 +147,14 @@ def find(weights: Path | str, folder: Path = WEIGHTS) -> Path:
 
 
 def save(network: nn.Module, path: Path) -> str:
-    """Write a network whose class is known to the zoo, weights rounded to fp16; returns the SHA-256.
+    """Write a network of a known class to a file, weights rounded to fp16.
+
+    Args:
+        network: The network.
+        path: File to write.
+
+    Returns:
+        SHA-256 of the file.
 
     Raises:
         TrainingDiverged: A weight is not finite in fp16.
@@ -131,14 +176,20 @@ def save(network: nn.Module, path: Path) -> str:
 
 
 def ship(path: Path, name: str, folder: Path = WEIGHTS) -> None:
-    """Put a trained network among the weights of the package and into their manifest."""
+    """Add a trained network to the weights of the package and to their manifest.
+
+    Args:
+        path: Safetensors file.
+        name: Name of the network.
+        folder: Folder of the manifest.
+    """
     network = read(path)
     manifest = _manifest(folder) | {name: save(network, folder / f"{name}.safetensors")}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
 def _checked(path: Path, expected: str) -> Path:
-    """The file, if it has that SHA-256."""
+    """Path of a file after its SHA-256 has been verified."""
     if not path.is_file():
         raise MissingWeights(f"{path} is missing; reinstall the package or train it again")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

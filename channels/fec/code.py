@@ -1,4 +1,4 @@
-"""The channel-code protocol."""
+"""Protocol of channel codes."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,12 +9,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Decoded:
-    """What a decoder says of each block.
+    """Decoder output for each block.
 
     Args:
-        bits: Most likely information bits.
-        ok: The word satisfies every check the code itself has; no CRC is meant.
-        iterations: Iterations spent, 1 for codes without any.
+        bits: Most likely information bits, uint8 [blocks, k].
+        ok: Whether the word satisfies all checks of the code itself, CRCs excluded, bool [blocks].
+        iterations: Iterations spent, [blocks]; 1 for codes without iterations.
     """
 
     bits: UInt8[Tensor, "blocks k"]
@@ -23,30 +23,47 @@ class Decoded:
 
 
 class ChannelCode(Protocol):
-    """A binary code that is rate-matched to the number of coded bits it is given; many blocks at once.
+    """A binary code, rate-matched to a given number of coded bits, applied to many blocks at once.
 
     LLRs are log P(b=0)/P(b=1): positive means 0.
     """
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("nr-ldpc")."""
+        """Canonical name, for instance "nr-ldpc"."""
         ...
 
     def encode(
         self, bits: UInt8[Tensor, "blocks k"], coded_bits: int, rv: int = 0
     ) -> UInt8[Tensor, "blocks e"]:
-        """`coded_bits` bits per block, of redundancy version `rv`.
+        """Encode blocks of information bits.
+
+        Args:
+            bits: Information bits 0 or 1, uint8 [blocks, k].
+            coded_bits: Coded bits per block, e, at least 1.
+            rv: Redundancy version, 0 to 3; selects which coded bits are sent.
+
+        Returns:
+            Coded bits, uint8 [blocks, e].
 
         Raises:
-            ChannelError: The code does not reach these lengths.
+            ChannelError: The code does not support these lengths or this redundancy version.
         """
         ...
 
     def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int, rv: int = 0) -> Decoded:
-        """The inverse of `encode`.
+        """Decode blocks from log-likelihood ratios.
+
+        Args:
+            llr: log P(b=0)/P(b=1) of every coded bit, [blocks, e].
+            info_bits: Information bits per block, k.
+            rv: Redundancy version with which the blocks were encoded, 0 to 3.
+
+        Returns:
+            Most likely information bits, with a verdict and the number of iterations per block.
 
         Raises:
-            ChannelError: The code does not reach these lengths, or an LLR is NaN.
+            ChannelError: The code does not support these lengths or this redundancy version, or an LLR is
+                NaN.
         """
         ...

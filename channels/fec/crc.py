@@ -1,4 +1,4 @@
-"""Cyclic redundancy checks of TS 38.212, 5.1."""
+"""Cyclic redundancy checks of 5G NR (TS 38.212, 5.1)."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
@@ -39,21 +39,41 @@ class CRC:
     polynomial: int
 
     def parity(self, bits: UInt8[Tensor, "blocks k"]) -> UInt8[Tensor, "blocks l"]:
-        """Parity bits, the coefficient of D^(L-1) first."""
+        """Parity bits of each block.
+
+        Args:
+            bits: Message bits, uint8 [blocks, k].
+
+        Returns:
+            Parity bits, uint8 [blocks, L], the coefficient of D^(L-1) first.
+        """
         remainder = self._remainder(bits.cpu().numpy())
         shifts = np.arange(self.length - 1, -1, -1, dtype=np.uint32)
         parity = ((remainder[:, None] >> shifts) & np.uint32(1)).astype(np.uint8)
         return torch.from_numpy(parity).to(bits.device)
 
     def attach(self, bits: UInt8[Tensor, "blocks k"]) -> UInt8[Tensor, "blocks b"]:
-        """Bits followed by their parity."""
+        """Append the parity bits to each block.
+
+        Args:
+            bits: Message bits, uint8 [blocks, k].
+
+        Returns:
+            Message bits followed by parity bits, uint8 [blocks, k + L].
+        """
         return torch.cat((bits, self.parity(bits)), dim=1)
 
     def check(self, bits: UInt8[Tensor, "blocks b"]) -> Bool[Tensor, " blocks"]:
-        """Whether the last L bits are the parity of those before.
+        """Check whether the last L bits of each block are the parity of the bits before.
+
+        Args:
+            bits: Message and parity bits, uint8 [blocks, k + L].
+
+        Returns:
+            Verdicts, bool [blocks].
 
         Raises:
-            ChannelError: Fewer than L bits.
+            ChannelError: A block has fewer than L bits.
         """
         if bits.shape[1] < self.length:
             raise ChannelError(f"{bits.shape[1]} bits cannot hold a CRC of {self.length}; give more")

@@ -1,4 +1,4 @@
-"""Numba kernels of the LDPC code. Imported on first use: importing Numba takes longer than all the rest.
+"""Numba kernels of the LDPC code, imported on first use because importing Numba is slow.
 
 The bits of one column of the base graph, of several code blocks side by side, are the lanes of one vector:
 lane = bit * frames + frame. A cyclic shift of the lifted matrix is then a shift by `shift * frames` lanes.
@@ -19,7 +19,7 @@ U, U8 = np.uintp, np.uint8
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
 def encode(bits, graph, turn, z, info_columns, pieces, bits_per_symbol, bounds, coded):
-    """Parity, rate matching and bit interleaving of each block.
+    """LDPC encoding of each block: parity bits, rate matching and bit interleaving.
 
     Args:
         bits: uint8 [blocks, K'].
@@ -66,7 +66,7 @@ def encode(bits, graph, turn, z, info_columns, pieces, bits_per_symbol, bounds, 
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
 def _write_column(word, columns, c, z):
-    """Keep a column twice in a row, so that any shift of it reads straight on."""
+    """Store a column twice in a row, so that any cyclic shift of it is a contiguous read."""
     first = c * (2 * z + simd.LANES)
     for i in range(z):
         columns[first + i] = word[c * z + i]
@@ -77,7 +77,7 @@ def _write_column(word, columns, c, z):
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
 def _row_sum(columns, begin, end, column, shift, z, total):
-    """Sum of the shifted columns of one row."""
+    """Modulo-2 sum of the shifted columns of one row."""
     pitch = U(2 * z + simd.LANES)
     for v in range(U(0), U(z), U(simd.LANES)):
         bits = simd.fill(U8(0))
@@ -89,7 +89,7 @@ def _row_sum(columns, begin, end, column, shift, z, total):
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
 def _match(word, pieces, bits_per_symbol, coded):
-    """Bits of the circular buffer, written row by row and read column by column (5.4.2.1, 5.4.2.2)."""
+    """Rate matching and bit interleaving, written by rows and read by columns (5.4.2.1, 5.4.2.2)."""
     columns = len(coded) // bits_per_symbol
     piece, at = 0, pieces[0, 0]
     for i in range(bits_per_symbol):
@@ -108,7 +108,7 @@ def _match(word, pieces, bits_per_symbol, coded):
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
 def _recover(llr, pieces, bits_per_symbol, soft):
-    """The inverse of `_match`: LLRs of one bit are added."""
+    """Inverse of rate matching and interleaving; LLRs of repeated bits are added."""
     columns = len(llr) // bits_per_symbol
     piece, at = 0, pieces[0, 0]
     for i in range(bits_per_symbol):
@@ -144,10 +144,10 @@ def decode(
     llr, bounds, pieces, bits_per_symbol, graph, z, filler, quantiser, frames, iteration_limit, early_stop,
     bits, ok, iterations,
 ):  # fmt: skip
-    """Layered belief propagation in 8-bit integers; False if an LLR is NaN.
+    """Layered belief propagation in 8-bit integers.
 
-    The check node follows A-min*: the least reliable edge gets the boxplus of all others, every other edge
-    the boxplus of them all (Jones, Valles, Smith and Villasenor, MILCOM 2003).
+    The check node update follows A-min*: the least reliable edge receives the boxplus of all others, every
+    other edge the boxplus of all edges (Jones, Valles, Smith and Villasenor, MILCOM 2003).
 
     Args:
         llr: float32 [total].
@@ -166,6 +166,9 @@ def decode(
         bits: uint8 [blocks, K'], written.
         ok: bool [blocks], written: all checks hold, and no bit in them is undecided.
         iterations: int64 [blocks], written.
+
+    Returns:
+        False if an LLR is NaN.
     """
     row_start, column, turn, check_turn, rotation = graph
     scale, knee_steps, channel_limit, message_limit = quantiser
@@ -173,7 +176,7 @@ def decode(
     step = U(simd.LANES)
     lanes = U(z * frames)
     padded = (lanes + step - U(1)) // step * step
-    pitch = lanes + padded  # a column and its beginning once more, so that any shift reads straight on
+    pitch = lanes + padded  # a column and its beginning repeated, so that any shift is a contiguous read
     degree = 0
     for row in range(rows):
         degree = max(degree, row_start[row + 1] - row_start[row])
@@ -224,7 +227,7 @@ def decode(
                     simd.store(state, v, least)
                     simd.store(state, v + padded, rest)
                     simd.store(state, v + padded + padded, sign)
-                # Backwards: the last vector overhangs into the repetition, where the first one then writes.
+                # Backwards: the last vector also writes into the repetition; the first overwrites that.
                 for vector in range(padded // step):
                     v = padded - step * U(vector + 1)
                     least, rest = simd.load(state, v), simd.load(state, v + padded)
@@ -253,7 +256,7 @@ def decode(
                         sign = simd.xor(sign, x)
                         bad = simd.either(bad, simd.is_zero(x))
                     simd.store(failed, v, simd.either(bad, sign))
-                if row == 0 or row == rows - 1:  # hardly ever does the first row hold before all do
+                if row == 0 or row == rows - 1:  # early exit: usually all unfinished frames fail row 0
                     failing = 0
                     for f in range(here):
                         good[f] = not ok[group + f] and _none_negative(failed, f, frames, z)
@@ -279,7 +282,7 @@ def decode(
 @njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
 @typing.no_type_check
 def _round(soft, scale, limit, rounded):
-    """Quantise; False if a value is NaN."""
+    """Quantise LLRs to 8 bits; returns False if a value is NaN."""
     nan = False
     for i in range(len(soft)):
         x = soft[i] * scale
@@ -291,7 +294,10 @@ def _round(soft, scale, limit, rounded):
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
 def _interleave(rounded, shift, lanes):
-    """lanes[i * frames + f] = rounded[f, (i + shift) mod z]; constant strides are ten times as fast."""
+    """Interleave frames: lanes[i * frames + f] = rounded[f, (i + shift) mod z].
+
+    Constant strides are ten times as fast as a variable one.
+    """
     frames, z = rounded.shape
     for begin, end, to in ((shift, z, 0), (0, shift, z - shift)):
         if frames == 1:
@@ -314,7 +320,10 @@ def _interleave(rounded, shift, lanes):
 @njit(cache=True, nogil=True, boundscheck=False)
 @typing.no_type_check
 def _decide(lanes, shift, z, f, frames, bits):
-    """bits[(i + shift) mod z] = 1 where lanes[i * frames + f] is negative, as far as there are bits."""
+    """Hard decisions: bits[(i + shift) mod z] = 1 where lanes[i * frames + f] is negative.
+
+    Lanes beyond the length of `bits` are ignored.
+    """
     for begin, end, at in ((shift, len(bits), 0), (0, min(shift, len(bits)), z - shift)):
         row = lanes[at * frames + f :]
         if frames == 1:

@@ -34,28 +34,44 @@ _INFO_COLUMNS = {1: 22, 2: 10}
 _COLUMNS = {1: 68, 2: 52}
 _RV_START = {1: (0, 17, 33, 56), 2: (0, 13, 25, 43)}  # Table 5.4.2.1-2, in Z bits
 # Lowest code rate; steps per unit of LLR; knee of the boxplus correction, about 4 c(0) = 4 log 2 steps less
-# the rounding; largest channel value; largest message, so that the checks of a bit can overrule the channel,
-# and one contradiction does not turn a saturated posterior (127) round. Low rates need the resolution, high
-# rates the range. Chosen by block error rate over code rates 1/5 to 0.92.
+# the rounding; largest channel value; largest message, chosen so that the checks of a bit can overrule the
+# channel, and a single contradicting check does not flip a saturated posterior (127). Low rates need
+# resolution, high rates need range. Chosen by block error rate over code rates 1/5 to 0.92.
 _QUANTISERS = (
     (0.70, (np.float32(3), 7, np.float32(36), 40)),
     (0.55, (np.float32(4), 9, np.float32(36), 40)),
     (0.00, (np.float32(5), 11, np.float32(44), 50)),
 )
-# What fails is decoded once more in half the resolution. One block in some thousand falls, even far above the
-# threshold, into a state where the saturated posteriors of columns of high degree turn round one by one.
+# Failed blocks are decoded once more at half the resolution. Even far above the threshold, about one block in
+# a thousand reaches a state in which the saturated posteriors of high-degree columns flip one by one.
 _SECOND_QUANTISER = (np.float32(2.5), 6, np.float32(36), 40)
 _TABLE = Path(__file__).parents[1] / "tables" / "ldpc_base_graphs.csv"
 
 
 def select_base_graph(info_bits: int, code_rate: float) -> int:
-    """Base graph 1 or 2 (TS 38.212, 7.2.2)."""
+    """Select the LDPC base graph of a message (TS 38.212, 7.2.2).
+
+    Args:
+        info_bits: Message length in bits, without CRC.
+        code_rate: Information bits per coded bit, in (0, 1).
+
+    Returns:
+        1 or 2.
+    """
     small = info_bits <= 292 or (info_bits <= 3824 and code_rate <= 0.67) or code_rate <= 0.25
     return 2 if small else 1
 
 
 def select_lifting_size(block_bits: int, base_graph: int) -> int:
-    """The smallest Z for which K_b Z holds the block (TS 38.212, 5.2.2)."""
+    """Select the lifting size, the smallest Z for which K_b Z holds the block (TS 38.212, 5.2.2).
+
+    Args:
+        block_bits: K', bits of the block, CRC included; at most 8448 (base graph 1) or 3840 (base graph 2).
+        base_graph: 1 or 2.
+
+    Returns:
+        Lifting size Z.
+    """
     if base_graph == 1:
         columns = 22
     else:
@@ -65,15 +81,15 @@ def select_lifting_size(block_bits: int, base_graph: int) -> int:
 
 @dataclass(frozen=True)
 class LDPCBlock:
-    """One code block of `info_bits` bits, in one lifted base graph, before rate matching.
+    """LDPC code of one code block: a lifted base graph with filler bits and circular buffer.
 
-    The codeword has `columns * lifting_size` bits: information, filler zeros, parity. Its first two columns
+    The code word has `columns * lifting_size` bits: information, filler zeros, parity. Its first two columns
     are never sent; the rest is the circular buffer.
 
     Args:
         info_bits: K', bits of the block, its CRC included.
         base_graph: 1 or 2.
-        lifting_size: Z.
+        lifting_size: Z, one of the sizes of the standard.
 
     Reference:
         TS 38.212, 5.3.2 and 5.4.2.
@@ -85,21 +101,36 @@ class LDPCBlock:
 
     @classmethod
     def select(cls, info_bits: int, base_graph: int) -> "LDPCBlock":
-        """With the lifting size of the standard."""
+        """Create the code of a block with the lifting size that the standard prescribes.
+
+        Args:
+            info_bits: K', bits of the block, its CRC included.
+            base_graph: 1 or 2.
+
+        Returns:
+            The code.
+        """
         return cls(info_bits, base_graph, select_lifting_size(info_bits, base_graph))
 
     @property
     def info_columns(self) -> int:
-        """Columns of the base graph for information and filler: 22 or 10."""
+        """Number of base graph columns for information and filler bits: 22 or 10."""
         return _INFO_COLUMNS[self.base_graph]
 
     @property
     def filler(self) -> tuple[int, int]:
-        """First filler bit, and the bit after the last, within the codeword."""
+        """Position of the first filler bit in the code word, and of the bit after the last."""
         return self.info_bits, self.info_columns * self.lifting_size
 
     def pieces(self, rv: int) -> Ints:
-        """The circular buffer without filler, from where `rv` begins: begin and end in the codeword."""
+        """Ranges of the code word in the order in which the circular buffer is read, filler bits left out.
+
+        Args:
+            rv: Redundancy version, 0 to 3, which sets the starting position.
+
+        Returns:
+            Begin and end of each range, int64 [pieces, 2].
+        """
         z = self.lifting_size
         first, last = 2 * z, _COLUMNS[self.base_graph] * z
         start = first + _RV_START[self.base_graph][rv] * z
@@ -110,13 +141,16 @@ class LDPCBlock:
         return np.array([(a, b) for a, b in ahead + behind if a < b], dtype=np.int64)
 
     def encode(self, bits: UInt8[Tensor, "blocks k"], bounds: Ints, rv: int, bits_per_symbol: int) -> Tensor:
-        """Coded bits of all blocks, one behind the other.
+        """Encode blocks and return their coded bits one after another.
 
         Args:
-            bits: Information bits.
-            bounds: Where each block begins in the result, and the end; int64 [blocks + 1].
-            rv: Redundancy version.
+            bits: Information bits, uint8 [blocks, K'].
+            bounds: Start of each block in the result, and the end; int64 [blocks + 1].
+            rv: Redundancy version, 0 to 3.
             bits_per_symbol: Rows of the bit interleaver.
+
+        Returns:
+            Coded bits, uint8 [bounds[-1]].
         """
         from channels.fec import kernels  # Numba is slow to import
 
@@ -147,15 +181,18 @@ class LDPCBlock:
         max_iterations: int,
         early_stop: bool,
     ) -> Decoded:
-        """Decode all blocks, given one behind the other.
+        """Decode blocks whose log-likelihood ratios are given one after another.
 
         Args:
-            llr: log P(b=0)/P(b=1) of each coded bit.
-            bounds: Where each block begins in `llr`, and the end; int64 [blocks + 1].
-            rv: Redundancy version.
+            llr: log P(b=0)/P(b=1) of each coded bit, [total].
+            bounds: Start of each block in `llr`, and the end; int64 [blocks + 1].
+            rv: Redundancy version, 0 to 3.
             bits_per_symbol: Rows of the bit interleaver.
-            max_iterations: Limit, at least 1; a second attempt at blocks that fail has the same.
-            early_stop: Stop as soon as all checks hold; without it, there is no second attempt.
+            max_iterations: Iteration limit, at least 1; a second attempt at failed blocks has the same limit.
+            early_stop: Whether to stop as soon as all checks hold; without it, there is no second attempt.
+
+        Returns:
+            Information bits [blocks, K'] with verdicts and iterations.
 
         Raises:
             ChannelError: An LLR is NaN.
@@ -193,7 +230,7 @@ class LDPCBlock:
         max_iterations: int,
         early_stop: bool,
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], Ints]:
-        """Bits, verdicts and iterations of all blocks, in one resolution."""
+        """Bits, verdicts and iterations of all blocks, decoded at one quantiser resolution."""
         from channels.fec import kernels  # Numba is slow to import
 
         z, blocks = self.lifting_size, len(bounds) - 1
@@ -220,9 +257,9 @@ class LDPCBlock:
         return bits, ok, iterations
 
     def _rows_with_known_parity(self, pieces: Ints, coded_bits: int) -> tuple[int, ...]:
-        """Core rows, and extension rows whose own parity column was sent in part at least.
+        """Core rows, and extension rows whose own parity column was sent at least in part.
 
-        A row whose parity bits are unknown says nothing about the others.
+        A row whose parity bits are unknown carries no information about the other bits.
         """
         z, sent, left = self.lifting_size, set[int](), coded_bits
         for a, b in pieces.tolist():
@@ -275,11 +312,18 @@ class NRLDPC:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the code: "nr-ldpc"."""
         return "nr-ldpc"
 
     def block(self, info_bits: int, coded_bits: int) -> LDPCBlock:
-        """The lifted code for these lengths.
+        """Lifted LDPC code for given lengths.
+
+        Args:
+            info_bits: Information bits per block, 12 to 8448 (base graph 1) or 3840 (base graph 2).
+            coded_bits: Coded bits per block, a multiple of `bits_per_symbol`.
+
+        Returns:
+            The code.
 
         Raises:
             ChannelError: No NR code has these lengths.
@@ -306,10 +350,18 @@ class NRLDPC:
     def encode(
         self, bits: UInt8[Tensor, "blocks k"], coded_bits: int, rv: int = 0
     ) -> UInt8[Tensor, "blocks e"]:
-        """`coded_bits` bits per block, of redundancy version `rv` in 0..3.
+        """Encode and rate-match blocks of information bits.
+
+        Args:
+            bits: Information bits, uint8 [blocks, k].
+            coded_bits: Coded bits per block, e, a multiple of `bits_per_symbol`.
+            rv: Redundancy version, 0 to 3.
+
+        Returns:
+            Coded bits, uint8 [blocks, e].
 
         Raises:
-            ChannelError: No NR code has these lengths.
+            ChannelError: No NR code has these lengths, or the redundancy version does not exist.
         """
         check_rv(rv)
         block, blocks = self.block(bits.shape[1], coded_bits), bits.shape[0]
@@ -317,10 +369,19 @@ class NRLDPC:
         return block.encode(bits, bounds, rv, self.bits_per_symbol).view(blocks, coded_bits)
 
     def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int, rv: int = 0) -> Decoded:
-        """`ok` says that all parity checks hold.
+        """Decode blocks by layered belief propagation; `ok` says that all parity checks hold.
+
+        Args:
+            llr: log P(b=0)/P(b=1) of each coded bit, [blocks, e].
+            info_bits: Information bits per block, k.
+            rv: Redundancy version with which the blocks were encoded, 0 to 3.
+
+        Returns:
+            Most likely information bits with verdicts and iterations.
 
         Raises:
-            ChannelError: No NR code has these lengths, or an LLR is NaN.
+            ChannelError: No NR code has these lengths, the redundancy version does not exist, or an LLR is
+                NaN.
         """
         check_rv(rv)
         block = self.block(info_bits, llr.shape[1])
@@ -331,7 +392,14 @@ class NRLDPC:
 
 
 def check_rv(rv: int) -> None:
-    """Raise ChannelError unless there is such a redundancy version."""
+    """Check that a redundancy version exists.
+
+    Args:
+        rv: Redundancy version.
+
+    Raises:
+        ChannelError: `rv` is not 0, 1, 2 or 3.
+    """
     if rv not in (0, 1, 2, 3):
         raise ChannelError(f"redundancy version {rv}: there are 0..3")
 
@@ -344,7 +412,14 @@ def _edges() -> Ints:
 
 @lru_cache(maxsize=64)
 def lifted_edges(base_graph: int, lifting_size: int) -> tuple[Ints, Ints, Ints]:
-    """Row, column and cyclic shift of each edge, by rows: bit (i + shift) mod Z of the column enters check i.
+    """Edges of a lifted base graph, sorted by rows: bit (i + shift) mod Z of the column enters check i.
+
+    Args:
+        base_graph: 1 or 2.
+        lifting_size: Z.
+
+    Returns:
+        Row, column and cyclic shift of each edge, int64 [edges] each.
 
     Raises:
         ChannelError: The standard has no such lifting size.
@@ -358,7 +433,7 @@ def lifted_edges(base_graph: int, lifting_size: int) -> tuple[Ints, Ints, Ints]:
 
 
 def _frames(z: int) -> int:
-    """Code blocks side by side: the fewest that leave at most a fifth of each vector idle."""
+    """Code blocks decoded side by side: the fewest that leave at most a fifth of each vector idle."""
     return next(f for f in range(1, 65) if z * f / (-(-z * f // 128) * 128) >= 0.8)
 
 

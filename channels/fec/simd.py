@@ -40,7 +40,7 @@ _bytes = _Bytes()
 @intrinsic
 @typing.no_type_check
 def load(typingctx, array, index):
-    """array[index : index + LANES] of a contiguous 8-bit array, at any alignment."""
+    """Load array[index : index + LANES] of a contiguous 8-bit array, at any alignment."""
 
     def build(context, builder, signature, args):
         return builder.load(_pointer(context, builder, signature, args), align=1)
@@ -51,7 +51,7 @@ def load(typingctx, array, index):
 @intrinsic
 @typing.no_type_check
 def store(typingctx, array, index, value):
-    """array[index : index + LANES] = value."""
+    """Store a vector to array[index : index + LANES] of a contiguous 8-bit array."""
 
     def build(context, builder, signature, args):
         builder.store(args[2], _pointer(context, builder, signature, args), align=1)
@@ -69,7 +69,7 @@ def _pointer(context, builder, signature, args):
 @intrinsic
 @typing.no_type_check
 def fill(typingctx, value):
-    """The same byte in every lane."""
+    """Vector with the same byte in every lane."""
 
     def build(context, builder, signature, args):
         first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), args[0], ir.Constant(_INDEX, 0))

@@ -1,4 +1,4 @@
-"""The code of 5G NR for 3 to 11 bits: control information and headers (TS 38.212, 5.3.3.3)."""
+"""Small-block code of 5G NR for 3 to 11 bits, used for control headers (TS 38.212, 5.3.3.3)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,10 +49,11 @@ _BASIS = [
 
 @dataclass(frozen=True)
 class SmallBlock:
-    """The (32, K) code for K = 3..11 bits, repeated or cut to the number of coded bits, decoded exactly.
+    """The (32, K) block code of 5G NR for K = 3..11 bits, with maximum-likelihood decoding.
 
-    d_i = sum_k c_k M_(i,k) mod 2, i = 0..31;  e_j = d_(j mod 32). The decoder compares all 2^K words: it
-    is the maximum-likelihood decoder.
+    d_i = sum_k c_k M_(i,k) mod 2, i = 0..31;  e_j = d_(j mod 32).
+
+    The code word is repeated or cut to the number of coded bits. The decoder compares all 2^K words.
 
     Reference:
         TS 38.212, 5.3.3.3 and 5.4.3.
@@ -67,16 +68,24 @@ class SmallBlock:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the code: "nr-small-block"."""
         return "nr-small-block"
 
     def encode(
         self, bits: UInt8[Tensor, "blocks k"], coded_bits: int, rv: int = 0
     ) -> UInt8[Tensor, "blocks e"]:
-        """`coded_bits` bits per block.
+        """Encode blocks of 3 to 11 bits, repeating or cutting the 32-bit code word.
+
+        Args:
+            bits: Information bits, uint8 [blocks, k], k = 3..11.
+            coded_bits: Coded bits per block, e, at least k.
+            rv: Redundancy version; only 0 exists.
+
+        Returns:
+            Coded bits, uint8 [blocks, e].
 
         Raises:
-            ChannelError: Not 3..11 bits, fewer coded bits than bits, or a redundancy version other than 0.
+            ChannelError: A length is outside its range, or the redundancy version is not 0.
         """
         _check(bits.shape[1], coded_bits, rv)
         basis = _basis(bits.shape[1]).to(bits.device)
@@ -84,10 +93,18 @@ class SmallBlock:
         return words[:, torch.arange(coded_bits, device=bits.device) % 32]
 
     def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int, rv: int = 0) -> Decoded:
-        """Most likely word; `ok` says that no other is as likely.
+        """Maximum-likelihood decoding; `ok` says that no other word is equally likely.
+
+        Args:
+            llr: log P(b=0)/P(b=1) of every coded bit, [blocks, e].
+            info_bits: Information bits per block, k = 3..11.
+            rv: Redundancy version; only 0 exists.
+
+        Returns:
+            Most likely bits [blocks, k] with verdicts.
 
         Raises:
-            ChannelError: Lengths as in `encode`, or an LLR is NaN.
+            ChannelError: A length is outside its range, the redundancy version is not 0, or an LLR is NaN.
         """
         _check(info_bits, llr.shape[1], rv)
         if bool(torch.isnan(llr).any()):

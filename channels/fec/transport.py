@@ -23,13 +23,13 @@ from channels.fec.ldpc import (
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DecodedTransportBlock:
-    """What the receiver knows of each transport block of a batch.
+    """Decoder output for each transport block of a batch.
 
     Args:
-        bits: The information bits, right or wrong.
-        block_ok: Verdict per code block: its CRC and its parity checks hold.
-        ok: Verdict on the whole: every code block, and the CRC of the transport block.
-        iterations: Decoder iterations per code block.
+        bits: Information bits, right or wrong, uint8 [batch, a].
+        block_ok: Whether CRC and parity checks of each code block hold, bool [batch, blocks].
+        ok: Whether all code blocks and the CRC of the transport block hold, bool [batch].
+        iterations: Decoder iterations of each code block, [batch, blocks].
     """
 
     bits: UInt8[Tensor, "batch a"]
@@ -40,21 +40,21 @@ class DecodedTransportBlock:
 
 @dataclass(frozen=True)
 class TransportBlock:
-    """A message of any length in exactly `coded_bits` coded bits: a plan made once, used for many batches.
+    """Plan for sending messages of a fixed length in exactly `coded_bits` coded bits.
 
-    The message gets a CRC (24A, or 16 up to 3824 bits), is cut into equal code blocks with a CRC 24B each if
-    it exceeds one, and every block is LDPC-coded, rate-matched and bit-interleaved to its share of the coded
-    bits. The standard only allows message lengths that cut evenly; others are padded with fewer zeros than
-    there are blocks. One slot, one layer, no limited buffer.
+    A plan can be used for many batches. The message gets a CRC (24A, or 16 up to 3824 bits) and is cut into
+    equal code blocks, with a CRC 24B each if there is more than one. Every block is LDPC-coded, rate-matched
+    and bit-interleaved to its share of the coded bits. The standard only allows message lengths that cut
+    evenly; others are padded with fewer zeros than there are blocks. One slot, one layer, no limited buffer.
 
     Args:
-        info_bits: A, length of the message, at least 1.
-        coded_bits: G, a multiple of bits_per_symbol.
-        bits_per_symbol: Q_m.
-        max_iterations: Limit of the LDPC decoder, at least 1.
+        info_bits: A, message length in bits, at least 1.
+        coded_bits: G, coded bits, a multiple of `bits_per_symbol`.
+        bits_per_symbol: Q_m, bits per constellation symbol, at least 1.
+        max_iterations: Iteration limit of the LDPC decoder, at least 1.
 
     Raises:
-        ChannelError: A length outside its range, or a code rate above 0.95, CRCs included.
+        ChannelError: A length is outside its range, or the code rate exceeds 0.95, CRCs included.
 
     Reference:
         TS 38.212, 7.2.1 to 7.2.5, with 5.1, 5.2.2, 5.4.2, 5.5.
@@ -89,29 +89,29 @@ class TransportBlock:
 
     @property
     def crc(self) -> CRC:
-        """CRC of the message (7.2.1)."""
+        """CRC of the message: 24A above 3824 bits, else 16 (TS 38.212, 7.2.1)."""
         return CRC24A if self.info_bits > 3824 else CRC16
 
     @cached_property
     def base_graph(self) -> int:
-        """Base graph 1 or 2 (7.2.2)."""
+        """LDPC base graph of the message, 1 or 2 (TS 38.212, 7.2.2)."""
         return select_base_graph(self.info_bits, self.info_bits / self.coded_bits)
 
     @cached_property
     def blocks(self) -> int:
-        """C, number of code blocks (5.2.2)."""
+        """C, number of code blocks (TS 38.212, 5.2.2)."""
         with_crc, largest = self.info_bits + self.crc.length, MAX_BLOCK_BITS[self.base_graph]
         return 1 if with_crc <= largest else -(-with_crc // (largest - CRC24B.length))
 
     @cached_property
     def block(self) -> LDPCBlock:
-        """The code of every block; K' includes the CRCs and the padding."""
+        """LDPC code shared by all code blocks; its K' includes CRCs and padding."""
         payload = self.info_bits + self.crc.length + (self.blocks * CRC24B.length if self.blocks > 1 else 0)
         return LDPCBlock.select(-(-payload // self.blocks), self.base_graph)
 
     @cached_property
     def block_coded_bits(self) -> tuple[int, ...]:
-        """E_r, coded bits of each code block (5.4.2.1)."""
+        """E_r, coded bits of each code block (TS 38.212, 5.4.2.1)."""
         symbols = self.coded_bits // self.bits_per_symbol
         short = self.blocks - symbols % self.blocks
         return tuple(
@@ -120,10 +120,17 @@ class TransportBlock:
         )
 
     def encode(self, bits: UInt8[Tensor, "batch a"], rv: int = 0) -> UInt8[Tensor, "batch g"]:
-        """Coded bits of redundancy version `rv` in 0..3.
+        """Encode a batch of messages.
+
+        Args:
+            bits: Information bits, uint8 [batch, info_bits].
+            rv: Redundancy version, 0 to 3.
+
+        Returns:
+            Coded bits, uint8 [batch, coded_bits].
 
         Raises:
-            ChannelError: The message has another length, or there is no such redundancy version.
+            ChannelError: The message has another length, or the redundancy version does not exist.
         """
         check_rv(rv)
         if bits.shape[1] != self.info_bits:
@@ -139,10 +146,18 @@ class TransportBlock:
         return coded.view(batch, self.coded_bits)
 
     def decode(self, llr: Float[Tensor, "batch g"], rv: int = 0) -> DecodedTransportBlock:
-        """Decode all code blocks of all messages at once.
+        """Decode a batch of messages, all code blocks at once.
+
+        Args:
+            llr: log P(b=0)/P(b=1) of every coded bit, [batch, coded_bits].
+            rv: Redundancy version with which the messages were encoded, 0 to 3.
+
+        Returns:
+            Information bits with verdicts per message and per code block.
 
         Raises:
-            ChannelError: Another number of LLRs than planned, an LLR is NaN, or no such redundancy version.
+            ChannelError: The number of LLRs differs from the plan, an LLR is NaN, or the redundancy version
+                does not exist.
         """
         check_rv(rv)
         if llr.shape[1] != self.coded_bits:
@@ -180,5 +195,5 @@ class TransportBlock:
         return self.blocks * self.block.info_bits - self.info_bits - crc
 
     def _bounds(self, batch: int) -> npt.NDArray[np.int64]:
-        """Where each code block begins among the coded bits of a whole batch."""
+        """Start of each code block among the coded bits of a whole batch, and the end."""
         return np.cumsum((0, *self.block_coded_bits * batch))

@@ -1,4 +1,4 @@
-"""HEVC intra (H.265) by x265, decoded by FFmpeg, both through PyAV."""
+"""HEVC intra (H.265): encoded by x265, decoded by FFmpeg, both through PyAV."""
 
 import struct
 from dataclasses import dataclass
@@ -28,17 +28,18 @@ _IDR_W_RADL, _IDR_N_LP = 19, 20
 
 @dataclass(frozen=True)
 class HevcIntra:
-    """One HEVC key frame, 4:4:4, 8 bits, full range, BT.601 matrix, in a HEIF container of our own.
+    """HEVC intra still picture: one key frame, 4:4:4, 8 bits, full range, BT.601 matrix, in a HEIF container.
 
     Constant quantiser without adaptive quantisation or psychovisual terms, which cost more than a tenth of
-    the rate at equal PSNR. Between two quantisers lie settings with the colour differences quantised coarser
-    or finer, so that sizes step by about 4 percent. The stream is the number of the setting and the slice
-    NAL unit; the parameter sets depend on size and setting alone and are rebuilt. Sides below 32 are padded.
+    the rate at equal PSNR. Between two quantisers lie settings whose colour differences are quantised more
+    coarsely or finely, so that sizes step by about 4 percent. The stream is the number of the setting and the
+    slice NAL unit; the parameter sets depend on size and setting alone and are rebuilt. Sides below 32 are
+    padded.
 
-    Not BPG, which is another container around HEVC; the coding tools are the same.
+    This is not BPG, which is another container around HEVC; the coding tools are the same.
 
     Args:
-        preset: x265's trade of time for rate.
+        preset: Preset of x265, which trades time for rate.
 
     Reference:
         ITU-T H.265 (2021), 7.3.1 and 7.4.2; ISO/IEC 14496-15:2022, 8.3.3 for the configuration record.
@@ -48,16 +49,16 @@ class HevcIntra:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the format: "hevc-intra"."""
         return "hevc-intra"
 
     @property
     def settings(self) -> int:
-        """Quantisers 51 to 1, two or three settings each."""
+        """Number of settings: quantisers 51 to 1, two or three settings each."""
         return len(_SETTINGS)
 
     def file(self, pixels: Pixels, setting: int) -> bytes:
-        """A HEIF file."""
+        """Encode a picture as a HEIF file."""
         size = (pixels.shape[1], pixels.shape[0])
         record = _configuration_record(self._parameter_sets(size, setting))
         slice_nal = self._encode(pixels, setting)
@@ -65,15 +66,15 @@ class HevcIntra:
         return isobmff.write(isobmff.StillItem(b"hvc1", record, size, _coded(size), data))
 
     def stream(self, pixels: Pixels, setting: int) -> bytes:
-        """Setting, slice NAL unit."""
+        """Encode a picture as number of the setting and slice NAL unit."""
         return bytes([setting]) + self._encode(pixels, setting)
 
     def file_size(self, file: bytes) -> Size:
-        """From the container; the parameter sets are held to it later."""
+        """Width and height in pixels from the container; the parameter sets are compared with it later."""
         return isobmff.read(file).size
 
     def file_pixels(self, file: bytes, size: Size) -> Pixels:
-        """Through FFmpeg, if the parameter sets are some that this format writes."""
+        """Decode a HEIF file by FFmpeg, if its parameter sets are among those that this format writes."""
         item = isobmff.read(file)
         offsets = {offset: setting for setting, (_, offset) in enumerate(_SETTINGS)}
         for setting in offsets.values():  # the quantiser is in the slice, the offset in the parameter sets
@@ -83,7 +84,7 @@ class HevcIntra:
         raise ValueError("HEVC picture of another encoder, or damaged")
 
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
-        """Behind the parameter sets of this size and setting."""
+        """Decode a stream, prefixed with the parameter sets of this size and setting."""
         setting = stream[0]
         if setting >= self.settings:
             raise ValueError(f"setting of {setting}, expected 0..{self.settings - 1}")
@@ -132,7 +133,7 @@ def _encoder(preset: str, size: Size, quantiser: int, offset: int) -> "VideoCode
 
 @lru_cache(maxsize=64)
 def _parameter_sets(preset: str, size: Size, offset: int) -> tuple[bytes, ...]:
-    """VPS, SPS and PPS, which an encoder gives before it has seen a picture."""
+    """VPS, SPS and PPS of a size, which the encoder provides before it has seen a picture."""
     return _nal_units(_encoder(preset, size, 51, offset).extradata or b"")
 
 
@@ -152,7 +153,7 @@ def _decode(record: bytes, slice_nal: bytes, size: Size) -> Pixels:
 
 
 def _nal_units(annex_b: bytes) -> tuple[bytes, ...]:
-    """The units between start codes; emulation prevention keeps 00 00 01 out of them."""
+    """NAL units between start codes; emulation prevention keeps 00 00 01 out of them."""
     units = annex_b.split(b"\0\0\1")[1:]
     return tuple(unit.rstrip(b"\0") for unit in units)  # a fourth zero belongs to the next start code
 

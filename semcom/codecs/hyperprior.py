@@ -61,14 +61,14 @@ PHASES = (
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Parameters:
-    """What the entropy coder is told of the coefficients of one pass.
+    """Distribution of the coefficients of one pass, as the entropy coder needs it.
 
     Args:
-        number: Of the pass.
+        number: Number of the pass.
         first: First coefficient of the group.
-        mean: Of each coefficient, in steps [batch, group, rows, columns].
-        log2_scale: Of the logistic distribution around it, in steps.
-        mask: 1 on the blocks of this pass [1, 1, rows, columns].
+        mean: Mean of each coefficient in steps, [batch, group, rows, columns].
+        log2_scale: Log2 of the scale of the logistic distribution in steps, [batch, group, rows, columns].
+        mask: 1 on the blocks of this pass, [1, 1, rows, columns].
     """
 
     number: int
@@ -79,29 +79,51 @@ class Parameters:
 
     @property
     def last(self) -> int:
-        """One past the last coefficient of the group."""
+        """Index one past the last coefficient of the group."""
         return self.first + self.mean.shape[1]
 
 
 def on_grid(x: Tensor, bits: int) -> Tensor:
-    """Multiples of 2^-bits in float64; anything else is left alone."""
+    """Round float64 tensors to multiples of 2^-bits; tensors of other types are returned unchanged.
+
+    Args:
+        x: Any tensor.
+        bits: Binary places.
+
+    Returns:
+        Tensor of the same shape and type.
+    """
     return torch.round(x * 2.0**bits) / 2.0**bits if x.dtype == torch.float64 else x
 
 
 def exact(x: Tensor) -> Tensor:
-    """Activations on their grid in float64; anything else is left alone."""
+    """Round float64 activations to their fixed-point grid; tensors of other types are returned unchanged.
+
+    Args:
+        x: Any tensor.
+
+    Returns:
+        Tensor of the same shape and type.
+    """
     if x.dtype != torch.float64:
         return x
     return on_grid(x.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT), ACTIVATION_BITS)
 
 
 def full_precision(x: Tensor) -> torch.autocast:
-    """Keeps linear paths, whose errors would be seen next to fine steps, out of mixed precision."""
+    """Context that switches mixed precision off, for linear paths whose errors would exceed fine steps.
+
+    Args:
+        x: Tensor whose device the context is for.
+
+    Returns:
+        A context manager.
+    """
     return torch.autocast(x.device.type, enabled=False)
 
 
 class Conv(nn.Conv2d):
-    """Convolution with equal padding; exact in float64."""
+    """Convolution whose output keeps the input's size (per stride); exact in float64."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, zero: bool = False) -> None:
         super().__init__(inputs, outputs, kernel, stride, kernel // 2)
@@ -110,7 +132,7 @@ class Conv(nn.Conv2d):
         nn.init.zeros_(cast(Tensor, self.bias))
 
     def forward(self, input: Tensor) -> Tensor:
-        """[batch, inputs, rows, columns] to [batch, outputs, rows / stride, columns / stride]."""
+        """Convolve [batch, inputs, rows, columns] to [batch, outputs, rows / stride, columns / stride]."""
         if input.dtype != torch.float64:
             return super().forward(input)
         weight, bias = (fixed_point(p, WEIGHT_LIMIT) for p in (self.weight, cast(Tensor, self.bias)))
@@ -118,21 +140,37 @@ class Conv(nn.Conv2d):
 
 
 def fixed_point(parameter: Tensor, limit: float = math.inf) -> Tensor:
-    """On the grid of weights; one in float64 is there already."""
+    """Round a parameter to the grid of weights; a float64 parameter is already there.
+
+    Args:
+        parameter: Weights or biases.
+        limit: Largest magnitude.
+
+    Returns:
+        Tensor of the same shape.
+    """
     if parameter.dtype == torch.float64:
         return parameter
     return on_grid(parameter.double().clamp(-limit, limit), WEIGHT_BITS)
 
 
 class Table(nn.Module):
-    """One row of numbers per setting, linear between a few knots."""
+    """Learned table with one row of numbers per setting, linear between a few knots."""
 
     def __init__(self, columns: int) -> None:
         super().__init__()
         self.knots = nn.Parameter(torch.zeros(KNOTS, columns))
 
     def forward(self, setting: Int[Tensor, " batch"], dtype: torch.dtype) -> Float[Tensor, "batch columns"]:
-        """Rows; on a grid in float64, where the weights of the knots are exact too."""
+        """Rows of the table at the given settings, in a given type; exact in float64.
+
+        Args:
+            setting: Setting of each item, [batch].
+            dtype: Type of the result; float64 is rounded to the fixed-point grid.
+
+        Returns:
+            Rows, [batch, columns].
+        """
         knots = fixed_point(self.knots) if dtype == torch.float64 else self.knots
         low = (setting // SUBSTEPS).clamp(max=KNOTS - 2)
         part = ((setting - low * SUBSTEPS).to(dtype) / SUBSTEPS)[:, None]
@@ -140,20 +178,20 @@ class Table(nn.Module):
 
 
 class Modulation(nn.Module):
-    """x (1 + a) + b, with a and b of each feature from a table over the settings."""
+    """Feature modulation x (1 + a) + b, with a and b of each feature from a table over the settings."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
         self.table = Table(2 * features)
 
     def forward(self, x: Tensor, setting: Tensor) -> Tensor:
-        """Same shape."""
+        """Modulate features [batch, features, rows, columns] by the settings [batch]."""
         a, b = self.table(setting, x.dtype)[:, :, None, None].chunk(2, 1)
         return exact(x * (1 + a) + b)
 
 
 class Residual(nn.Module):
-    """x + conv(modulated(conv(x))): two 3x3 convolutions."""
+    """Residual block x + conv(modulated(conv(x))) with two 3x3 convolutions."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -164,23 +202,37 @@ class Residual(nn.Module):
             self.second.weight.mul_(0.3)
 
     def forward(self, x: Tensor, setting: Tensor) -> Tensor:
-        """Same shape."""
+        """Apply the block to features [batch, features, rows, columns] at the settings [batch]."""
         return exact(x + self.second(leaky(self.modulation(self.first(x), setting))))
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Slope 1/8 below 0, exact on the grid after rounding."""
+    """Leaky rectifier with slope 1/8 below 0, exact on the grid after rounding.
+
+    Args:
+        x: Any tensor.
+
+    Returns:
+        Tensor of the same shape.
+    """
     return exact(F.leaky_relu(x, 0.125))
 
 
 def compressed(x: Tensor) -> Tensor:
-    """An odd function, steep at 0 and flat far out, of clamps alone: near log2 (1 + |x|), yet exact."""
+    """Odd function near log2(1 + |x|), steep at 0 and flat far out, built from clamps so that it is exact.
+
+    Args:
+        x: Any tensor.
+
+    Returns:
+        Tensor of the same shape.
+    """
     terms = (x.clamp(-limit, limit) / limit for limit in (1.0, 4.0, 16.0, 64.0))
     return exact(sum(terms, x / 256))
 
 
 class Analysis(nn.Module):
-    """Correction of the coefficients, from the pixels."""
+    """Residual analysis network: correction of the transform coefficients, from the pixels."""
 
     def __init__(self, features: int, coefficients: int) -> None:
         super().__init__()
@@ -189,7 +241,7 @@ class Analysis(nn.Module):
         self.last = Conv(4 * features, coefficients, 1, zero=True)
 
     def forward(self, x: Tensor, setting: Tensor) -> Tensor:
-        """[batch, 3, height, width] to [batch, coefficients, height / 16, width / 16]."""
+        """Map pixels [batch, 3, height, width] to [batch, coefficients, height / 16, width / 16]."""
         hidden = self.first(F.pixel_unshuffle(x, 8))
         for layer in self.layers:
             hidden = layer(hidden, setting)
@@ -197,7 +249,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Correction of the picture, from the picture that the block transform gives."""
+    """Residual synthesis network: correction of the picture that the inverse block transform gives."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -206,7 +258,7 @@ class Synthesis(nn.Module):
         self.last = Conv(features, 3 * 64, 3, zero=True)
 
     def forward(self, x: Tensor, setting: Tensor) -> Tensor:
-        """[batch, 3, height, width], same shape."""
+        """Map a picture [batch, 3, height, width] to its correction of the same shape."""
         hidden = self.first(F.pixel_unshuffle(x, 8))
         for layer in self.layers:
             hidden = layer(hidden, setting)
@@ -214,7 +266,7 @@ class Synthesis(nn.Module):
 
 
 class HyperAnalysis(nn.Module):
-    """Coefficients in steps to side information at a quarter of their resolution."""
+    """Hyper-analysis network: coefficients in steps to side information at a quarter of their resolution."""
 
     def __init__(self, coefficients: int, features: int, side: int) -> None:
         super().__init__()
@@ -224,14 +276,14 @@ class HyperAnalysis(nn.Module):
         self.last = Conv(features, side, 3, stride=2)
 
     def forward(self, y: Tensor, setting: Tensor) -> Tensor:
-        """[batch, coefficients, rows, columns] to [batch, side, rows / 4, columns / 4], rounded up."""
+        """Map [batch, coefficients, rows, columns] to [batch, side, rows / 4, columns / 4], rounded up."""
         y = compressed(y)
         hidden = leaky(self.modulation(self.mix(torch.cat((y, y.abs()), 1)), setting))
         return self.last(leaky(self.halve(hidden)))
 
 
 class HyperSynthesis(nn.Module):
-    """Side information to features at the resolution of the coefficients."""
+    """Hyper-synthesis network: side information to features at the resolution of the coefficients."""
 
     def __init__(self, side: int, features: int, outputs: int) -> None:
         super().__init__()
@@ -242,20 +294,20 @@ class HyperSynthesis(nn.Module):
         self.last = Conv(outputs, 4 * outputs, 1)
 
     def forward(self, z: Tensor, setting: Tensor) -> Tensor:
-        """[batch, side, rows, columns] to [batch, outputs, 4 rows, 4 columns]."""
+        """Map [batch, side, rows, columns] to [batch, outputs, 4 rows, 4 columns]."""
         hidden = leaky(self.modulation(self.first(z), setting))
         hidden = F.pixel_shuffle(self.grow(hidden), 2)
         return F.pixel_shuffle(self.last(leaky(self.smooth(leaky(hidden)))), 2)
 
 
 class Context(nn.Module):
-    """Mean and scale of one group of coefficients, from side information and what has been decoded.
+    """Context network: mean and scale of one group of coefficients, from side information and decoded values.
 
     Args:
-        side: Features of the hyper-synthesis.
-        first: First coefficient of the group; those before are known everywhere.
-        last: One past the last.
-        features: Hidden.
+        side: Number of features of the hyper-synthesis.
+        first: First coefficient of the group; those before are known at every position.
+        last: Index one past the last coefficient.
+        features: Number of hidden features.
     """
 
     def __init__(self, side: int, first: int, last: int, features: int) -> None:
@@ -269,13 +321,16 @@ class Context(nn.Module):
         self.log2_scale = nn.Parameter(torch.zeros(last - first))
 
     def forward(self, side: Tensor, known: Tensor, mask: Tensor, setting: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log2 of the scale, in units of a pixel's range.
+        """Mean and log2 of the scale of the group's coefficients, in units of a pixel's range.
 
         Args:
-            side: Features of the hyper-synthesis [batch, side, rows, columns].
-            known: Decoded coefficients in steps, zero where unknown [batch, last, rows, columns].
-            mask: 1 where those of this group are known [batch, 1, rows, columns].
-            setting: Of each item.
+            side: Features of the hyper-synthesis, [batch, side, rows, columns].
+            known: Decoded coefficients in steps, zero where unknown, [batch, last, rows, columns].
+            mask: 1 where coefficients of this group are known, [batch, 1, rows, columns].
+            setting: Setting of each item, [batch].
+
+        Returns:
+            Two tensors [batch, last - first, rows, columns].
         """
         step = steps(setting, known.dtype)
         near = exact(known[:, :MIDDLE] * step)
@@ -292,16 +347,26 @@ class Context(nn.Module):
 
 
 def steps(setting: Tensor, dtype: torch.dtype) -> Tensor:
-    """Quantiser steps [batch, 1, 1, 1], multiples of 2^-16."""
+    """Quantiser step of each setting, a multiple of 2^-16 of the pixel range.
+
+    Args:
+        setting: Settings, [batch].
+        dtype: Type of the result.
+
+    Returns:
+        Steps, [batch, 1, 1, 1].
+    """
     table = torch.tensor([round(2**log2 * 2**16) / 2**16 for log2 in LOG2_STEPS], dtype=dtype)
     return table.to(setting.device)[setting][:, None, None, None]
 
 
 class MeanScaleHyperprior(nn.Module):
-    """One transform codec for all rates; see the module.
+    """Transform codec with a mean-scale hyperprior, one network for all rates.
+
+    The module's docstring has the equations.
 
     Args:
-        coefficients: Kept of the 768 of a block.
+        coefficients: Coefficients kept of the 768 of a block.
         features: Hidden features of the two residual networks.
         side: Values of side information per 64x64 pixels.
     """
@@ -326,14 +391,18 @@ class MeanScaleHyperprior(nn.Module):
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Name of the network: "learned"."""
         return "learned"
 
     def _contexts(self) -> list[Context]:
         return [cast(Context, context) for context in self.contexts]
 
     def start_from(self, x: Float[Tensor, "count 3 height width"]) -> None:
-        """Set the block transform, and the scales to begin with, by the statistics of pictures."""
+        """Initialise block transform and scales from the statistics of pictures.
+
+        Args:
+            x: Pictures in [0, 1], [count, 3, height, width].
+        """
         height, width = (extent // BLOCK * BLOCK for extent in x.shape[2:])
         blocks = (
             F.pixel_unshuffle(x[:, :, :height, :width] - 0.5, BLOCK)
@@ -351,7 +420,7 @@ class MeanScaleHyperprior(nn.Module):
                 context.log2_scale.copy_(log2_scale[context.first : context.last])
 
     def in_fixed_point(self) -> "MeanScaleHyperprior":
-        """A copy in float64 with parameters on their grid; its `passes` and `synthesise` are exact."""
+        """Copy in float64 with parameters on their grid, whose `passes` and `synthesise` are exact."""
         copy = deepcopy(self)
         with torch.no_grad():
             for module in copy.modules():
@@ -362,7 +431,15 @@ class MeanScaleHyperprior(nn.Module):
         return copy
 
     def analyse(self, x: Tensor, setting: Tensor) -> Tensor:
-        """Pixels in [0, 1], sides multiples of 16, to coefficients in steps."""
+        """Map pixels to coefficients in steps.
+
+        Args:
+            x: Pictures in [0, 1] with sides that are multiples of 16, [batch, 3, height, width].
+            setting: Setting of each item, [batch].
+
+        Returns:
+            Coefficients in steps, [batch, coefficients, height / 16, width / 16].
+        """
         x = x - 0.5
         with full_precision(x):
             y = F.conv2d(F.pixel_unshuffle(x, BLOCK), self.basis[:, :, None, None])
@@ -371,7 +448,15 @@ class MeanScaleHyperprior(nn.Module):
         return y * gain / steps(setting, y.dtype)
 
     def synthesise(self, y_hat: Tensor, setting: Tensor) -> Tensor:
-        """Coefficients in steps to pixels; not clipped."""
+        """Map coefficients in steps to pixels, not clipped.
+
+        Args:
+            y_hat: Coefficients in steps, [batch, coefficients, rows, columns].
+            setting: Setting of each item, [batch].
+
+        Returns:
+            Pictures, [batch, 3, 16 rows, 16 columns].
+        """
         gain = on_grid(torch.exp(self.gain_up(setting, y_hat.dtype)), WEIGHT_BITS)[:, :, None, None]
         y = exact(y_hat * gain * steps(setting, y_hat.dtype))
         basis = fixed_point(self.basis) if y.dtype == torch.float64 else self.basis
@@ -380,18 +465,29 @@ class MeanScaleHyperprior(nn.Module):
         return x + self.synthesis(x, setting) + 0.5
 
     def prior_of(self, setting: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Mean and log2 of the scale of the side information [batch, side, 1, 1]."""
+        """Mean and log2 of the scale of the side information at given settings.
+
+        Args:
+            setting: Setting of each item, [batch].
+            dtype: Type of the result.
+
+        Returns:
+            Two tensors [batch, side, 1, 1].
+        """
         mean, log2_scale = self.prior(setting, dtype)[:, :, None, None].chunk(2, 1)
         return on_grid(mean, MEAN_BITS), log2_scale
 
     def passes(self, z_hat: Tensor, y_hat: Tensor, setting: Tensor) -> Generator[Parameters, Tensor | None]:
-        """Parameters of one pass after the other; the caller fills `y_hat` in between.
+        """Distribution parameters of one pass after the other; the caller fills `y_hat` in between.
 
         Args:
-            z_hat: Side information.
-            y_hat: Coefficients in steps, of which only those of earlier passes are looked at. Between two
-                passes the caller may write into it, or replace its content by `send`.
-            setting: Of each item.
+            z_hat: Side information, [batch, side, rows / 4, columns / 4].
+            y_hat: Coefficients in steps, of which only those of earlier passes are used. Between two passes
+                the caller may write into it, or replace its content by `send`.
+            setting: Setting of each item, [batch].
+
+        Yields:
+            Parameters of the next pass.
         """
         rows, columns = y_hat.shape[2:]
         side = self.hyper_synthesis(z_hat, setting)[:, :, :rows, :columns]
@@ -424,11 +520,14 @@ class MeanScaleHyperprior(nn.Module):
         """Reconstruction, not clipped, and estimated bits per pixel.
 
         Args:
-            x: Sides are multiples of 16.
-            setting: Of each item.
-            uniform: Draws numbers in [0, 1) for noise in place of rounding, where rates are estimated in
-                training. Without it values are rounded as in coding, and gradients reach the decoder's
-                side only.
+            x: Pictures in [0, 1] with sides that are multiples of 16.
+            setting: Setting of each item, [batch].
+            uniform: Draws numbers in [0, 1) that replace rounding by noise where rates are estimated in
+                training. Without it, values are rounded as in coding, and gradients reach only the decoder's
+                side.
+
+        Returns:
+            Pictures [batch, 3, height, width], and bits per pixel [batch].
         """
 
         def coded(name: str, values: Tensor, mean: Tensor, log2_scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -462,9 +561,16 @@ class MeanScaleHyperprior(nn.Module):
 
 
 def decided(residual: Tensor, log2_scale: Tensor) -> Tensor:
-    """Integers by rate and distortion: the nearest, the next towards 0, or 0.
+    """Choose integers by rate and distortion among the nearest, the next towards 0, and 0.
 
-    Of these the one of least (residual - integer)^2 + RATE_WEIGHT * bits.
+    The choice minimises (residual - integer)^2 + RATE_WEIGHT * bits.
+
+    Args:
+        residual: Values less their mean, in steps.
+        log2_scale: Log2 of the scale of their logistic distribution, same shape.
+
+    Returns:
+        Integers, same shape.
     """
     magnitude = residual.abs()
     nearest = torch.round(magnitude)
@@ -477,9 +583,16 @@ def decided(residual: Tensor, log2_scale: Tensor) -> Tensor:
 
 
 def logistic_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
-    """-log2 of the mass that a logistic distribution has within 1/2 of a value.
+    """Code length -log2 of the mass that a logistic distribution has within 1/2 of a value.
 
     log(sigmoid(a) - sigmoid(b)) = log(1 - e^(b - a)) + log sigmoid(a) + log sigmoid(-b) for a > b.
+
+    Args:
+        residual: Values less their mean, in steps.
+        log2_scale: Log2 of the scale of the distribution, same shape.
+
+    Returns:
+        Bits, same shape.
     """
     inverse = torch.exp2(-log2_scale.clamp(LOG2_SCALE_MIN, LOG2_SCALE_MAX))
     centre = residual * inverse

@@ -1,4 +1,4 @@
-"""The smallest ISO base media file that holds one still picture: the container of AVIF and HEIF."""
+"""Minimal ISO base media file with one still picture, the container of AVIF and HEIF."""
 
 import struct
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StillItem:
-    """One coded picture, and what its container says of it.
+    """One coded picture with the properties that its container declares.
 
     Args:
-        codec: Item type: b"av01" or b"hvc1".
+        codec: Item type, b"av01" or b"hvc1".
         config: Body of the decoder configuration box (av1C or hvcC).
-        size: Width and height that are shown.
-        coded_size: Width and height that are coded; what is shown is their upper left corner.
-        data: The coded picture.
+        size: Displayed width and height in pixels.
+        coded_size: Coded width and height in pixels; the displayed picture is its upper left corner.
+        data: Coded picture.
     """
 
     codec: bytes
@@ -30,7 +30,13 @@ _COLOUR = b"nclx" + struct.pack(">HHHB", 1, 13, 6, 0x80)
 
 
 def write(item: StillItem) -> bytes:
-    """A file with one item, its properties and its data.
+    """Write a file with one item, its properties and its data.
+
+    Args:
+        item: The coded picture.
+
+    Returns:
+        The file.
 
     Reference:
         ISO/IEC 14496-12:2022 (ftyp, meta, iloc, iinf, mdat); ISO/IEC 23008-12:2022, 6.5 (ispe, pixi, ipma).
@@ -69,7 +75,13 @@ def write(item: StillItem) -> bytes:
 
 
 def read(file: bytes) -> StillItem:
-    """The one item of a file that is built like those of `write`.
+    """Read the item of a file with the structure that `write` produces.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The coded picture.
 
     Raises:
         ValueError: The boxes are damaged, missing or nested in another way.
@@ -87,7 +99,17 @@ def read(file: bytes) -> StillItem:
 
 
 def children(data: bytes) -> dict[bytes, bytes]:
-    """Kind to body of the boxes in a row; the last of a kind wins."""
+    """Split a sequence of boxes into their kinds and bodies; the last box of a kind wins.
+
+    Args:
+        data: Boxes one after another.
+
+    Returns:
+        Body by kind (four characters).
+
+    Raises:
+        ValueError: A box is cut short or longer than the data.
+    """
     boxes: dict[bytes, bytes] = {}
     while data:
         if len(data) < 8:

@@ -1,4 +1,4 @@
-"""What a JPEG file pins down of the picture that was coded: an interval for every coefficient."""
+"""Which pictures code to a given JPEG file: an interval for every DCT coefficient."""
 
 import math
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ MATRICES_HELD = 32
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """How a component is sampled.
+    """Sampling of a JPEG component.
 
     Args:
-        across: Pixels of the coded picture whose mean is a sample, horizontally.
-        down: The same vertically.
+        across: Pixels of the coded picture that are averaged into a sample, horizontally.
+        down: Pixels of the coded picture that are averaged into a sample, vertically.
     """
 
     across: int = 1
@@ -41,30 +41,30 @@ class Plane:
 
 @dataclass(frozen=True)
 class JpegCoefficients:
-    """The DCT coefficients that JPEG quantises, of pictures in [0, 1], in units of q Delta / 255.
+    """Linear operator from pictures in [0, 1] to the DCT coefficients that JPEG quantises.
 
-    One component after the other,
+    Coefficients are in units of q Delta / 255. One component after the other,
 
         A x = K_down (w . x) K_across^T
 
     with w the component's row of the matrix to Y, Cb, Cr. The matrix K of an axis reduces the picture by
-    Lanczos, takes means where colour is sampled coarser, fills up to whole blocks and transforms blocks of 8.
-    libjpeg fills up by the last column of pixels before it takes means, by the last row of means after.
+    Lanczos filtering, averages where colour is subsampled, extends to whole blocks and transforms blocks of
+    8. libjpeg extends by the last column of pixels before it averages, by the last row of averages after.
 
-    `pinv` weighs pictures by their Y, Cb and Cr, not by R, G and B: of all x with A x nearest to y the one
-    whose components are shortest. It is a right inverse of A wherever all sides are whole units (16 pixels
-    for 4:2:0), reduced or not.
+    `pinv` measures pictures by their Y, Cb and Cr, not by R, G and B: of all x with A x nearest to y, it
+    returns the one whose components have the least norm. It is a right inverse of A wherever all sides are
+    whole units (16 pixels for 4:2:0), reduced or not.
 
-    Matrices are dense, so that time goes with the third power of the side: A and pinv take 0.04 s for
+    Matrices are dense, so that time grows with the third power of the side: A and pinv take 0.04 s for
     768x512, 0.7 s for 2000x1300.
 
     Args:
-        size: Of the picture, in pixels.
-        reduced: Its size when it was coded.
-        planes: Of each component.
+        size: Width and height of the picture in pixels.
+        reduced: Width and height of the coded picture in pixels.
+        planes: Sampling of each component, 1 or 3.
 
     Raises:
-        InvalidOption: Neither 1 nor 3 components, or a reduced size above the size.
+        InvalidOption: There are neither 1 nor 3 components, or the reduced size exceeds the size.
 
     Reference:
         ITU-T T.81 (1992), A.2.4, A.3.3; JFIF 1.02.
@@ -81,7 +81,17 @@ class JpegCoefficients:
             raise InvalidOption(f"reduced from {self.size} to {self.reduced}: neither side may grow")
 
     def A(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch coefficients"]:  # noqa: N802
-        """Coefficients, row by row of each component's plane of blocks."""
+        """Coefficients of a picture, row by row of each component's plane of blocks.
+
+        Args:
+            x: Pictures in [0, 1], [batch, 3, height, width].
+
+        Returns:
+            Coefficients, [batch, coefficients].
+
+        Raises:
+            InvalidSource: The picture has another size.
+        """
         if (x.shape[3], x.shape[2]) != self.size:
             raise InvalidSource(f"picture of {x.shape[3]}x{x.shape[2]} for an operator of {self.size}")
         parts = torch.einsum("kc,bchw->kbhw", self._colors(x), x)
@@ -89,13 +99,27 @@ class JpegCoefficients:
         return torch.cat([self._apply(part, plane, False).flatten(1) for part, plane in pairs], 1)
 
     def adjoint(self, y: Float[Tensor, "batch coefficients"]) -> Float[Tensor, "batch 3 height width"]:
-        """Each matrix transposed."""
+        """Adjoint of the operator.
+
+        Args:
+            y: Coefficients, [batch, coefficients].
+
+        Returns:
+            A^T y, [batch, 3, height, width].
+        """
         planes = zip(self.split(y), self.planes, strict=True)
         parts = torch.stack([self._apply(part, plane, True) for part, plane in planes])
         return torch.einsum("kc,kbhw->bchw", self._colors(y), parts)
 
     def pinv(self, y: Float[Tensor, "batch coefficients"]) -> Float[Tensor, "batch 3 height width"]:
-        """Pseudo-inverse of each component, then colours."""
+        """Pseudo-inverse of each component, followed by the colour transform.
+
+        Args:
+            y: Coefficients, [batch, coefficients].
+
+        Returns:
+            Pictures, [batch, 3, height, width].
+        """
         parts = []
         for part, plane in zip(self.split(y), self.planes, strict=True):
             down, across = (axis.inverse.to(part) for axis in self._axes(plane))
@@ -103,7 +127,14 @@ class JpegCoefficients:
         return torch.einsum("ck,kbhw->bchw", torch.linalg.pinv(self._colors(y)), torch.stack(parts))
 
     def split(self, y: Float[Tensor, "batch coefficients"]) -> list[Float[Tensor, "batch rows columns"]]:
-        """The coefficients of each component, where they lie in its plane of blocks."""
+        """Coefficients of each component, arranged as in its plane of blocks.
+
+        Args:
+            y: Coefficients, [batch, coefficients].
+
+        Returns:
+            One tensor [batch, rows, columns] per component.
+        """
         shapes = [tuple(len(axis.matrix) for axis in self._axes(plane)) for plane in self.planes]
         parts = y.split([math.prod(shape) for shape in shapes], 1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
@@ -123,7 +154,7 @@ class JpegCoefficients:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Axis:
-    """K of one axis, and its pseudo-inverse."""
+    """Matrix K of one axis, and its pseudo-inverse."""
 
     matrix: Float[Tensor, "coefficients side"]
     inverse: Float[Tensor, "side coefficients"]
@@ -131,13 +162,16 @@ class _Axis:
 
 @lru_cache(maxsize=MATRICES_HELD)
 def _axis(side: int, reduced: int, step: int, means_first: bool) -> _Axis:
-    """Reduce, take means of `step` samples, fill up to whole blocks, transform.
+    """Matrix of one axis: reduce, average `step` samples, extend to whole blocks, transform.
 
     Args:
-        side: Of the picture.
-        reduced: Of the coded picture.
-        step: Samples in a mean.
-        means_first: Whether whole blocks are filled up after the means have been taken.
+        side: Side of the picture in pixels.
+        reduced: Side of the coded picture in pixels.
+        step: Samples per average.
+        means_first: Whether the extension to whole blocks happens after averaging.
+
+    Returns:
+        The matrix and its pseudo-inverse.
     """
     samples = -(-reduced // step)
     blocks = -(-samples // SIDE)
@@ -153,7 +187,7 @@ def _axis(side: int, reduced: int, step: int, means_first: bool) -> _Axis:
 
 
 def cosine_matrix() -> Float[Tensor, "8 8"]:
-    """The orthonormal DCT-II of T.81, A.3.3, a frequency per row, in double precision."""
+    """Orthonormal DCT-II matrix of T.81, A.3.3, one frequency per row, float64 [8, 8]."""
     places = torch.arange(SIDE, dtype=torch.float64)
     rows = torch.cos((2 * places + 1) * places[:, None] * math.pi / (2 * SIDE)) * math.sqrt(2 / SIDE)
     rows[0] /= math.sqrt(2)
@@ -161,15 +195,18 @@ def cosine_matrix() -> Float[Tensor, "8 8"]:
 
 
 def lanczos_matrix(side: int, reduced: int) -> Float[Tensor, "reduced side"]:
-    """Weights of Pillow's Lanczos reduction of one axis, in double precision; 1 where nothing is reduced.
+    """Weights of Pillow's Lanczos reduction along one axis; the identity where nothing is reduced.
 
     sinc(t) sinc(t / 3), |t| < 3, at t = (pixel - centre) / factor with centre = (sample + 1/2) factor - 1/2,
-    over the pixels that there are, with sum 1. Pillow rounds the weights to 22 binary places and each axis's
-    result to 8 bits, and clips it.
+    over the existing pixels, normalised to sum 1. Pillow rounds the weights to 22 binary places and each
+    axis's result to 8 bits, and clips it.
 
     Args:
-        side: Pixels.
-        reduced: Samples, at most as many.
+        side: Number of pixels.
+        reduced: Number of samples, at most `side`.
+
+    Returns:
+        Weights, float64 [reduced, side].
     """
     if side == reduced:
         return torch.eye(side, dtype=torch.float64)
@@ -187,18 +224,21 @@ def lanczos_matrix(side: int, reduced: int) -> Float[Tensor, "reduced side"]:
 
 
 def jpeg_cells(picture: JpegPicture, size: Size) -> Cells:
-    """Every picture of this size in [0, 1] that codes to these coefficients, up to the encoder's rounding.
+    """Set of all pictures in [0, 1] that code to given coefficients, up to the encoder's rounding.
 
         (q - 1/2) Delta / 255 <= A x - 128 / 255 A 1 <= (q + 1/2) Delta / 255
 
-    with 128 for brightness alone: T.81, A.3.1 and A.3.4.
+    with 128 for luminance only: T.81, A.3.1 and A.3.4.
 
     Args:
-        picture: What was read.
-        size: Of the picture before it was reduced.
+        picture: Quantised coefficients read from a file.
+        size: Width and height of the picture before it was reduced, in pixels.
+
+    Returns:
+        The intervals.
 
     Raises:
-        InvalidOption: Components that are sampled in no whole ratio.
+        InvalidOption: Components are sampled in a ratio that is not whole.
     """
     across, down = max(c.across for c in picture.components), max(c.down for c in picture.components)
     if any(across % c.across or down % c.down for c in picture.components):
@@ -216,5 +256,5 @@ def jpeg_cells(picture: JpegPicture, size: Size) -> Cells:
 
 
 def _in_plane(blocks: Shaped[np.ndarray, "rows columns 8 8"]) -> Float[Tensor, " coefficients"]:
-    """Row by row of the plane, not of the blocks."""
+    """Coefficients in row order of the plane instead of the blocks."""
     return torch.from_numpy(blocks.transpose(0, 2, 1, 3).reshape(-1).astype(np.float64))

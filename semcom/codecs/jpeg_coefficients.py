@@ -1,4 +1,4 @@
-"""The quantised coefficients of a baseline JPEG file, read without turning them into pixels."""
+"""Quantised DCT coefficients of a baseline JPEG file, read without decoding to pixels."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _REACH = 32  # bits in the window that starts at each byte
 
 
 def _zigzag() -> np.ndarray:
-    """Row-by-row place of the k-th coefficient of a scan: T.81, figure A.6."""
+    """Row-by-row position of the k-th coefficient of a scan: T.81, figure A.6."""
     places = [(row, column) for row in range(SIDE) for column in range(SIDE)]
     places.sort(key=lambda p: (sum(p), p[0] if sum(p) % 2 else p[1]))
     return np.array([SIDE * row + column for row, column in places])
@@ -31,11 +31,11 @@ ZIGZAG = _zigzag()
 
 @dataclass(frozen=True, eq=False, slots=True)
 class JpegComponent:
-    """One component as it was coded.
+    """One component of a JPEG picture as it was coded.
 
     Args:
-        quantised: q of every block, frequencies by row and column.
-        steps: Delta of every frequency: the coefficient is q Delta.
+        quantised: Integers q of every block, frequencies by row and column, [rows, columns, 8, 8].
+        steps: Quantiser step Delta of every frequency, [8, 8]; a coefficient is q Delta.
         across: Horizontal sampling factor.
         down: Vertical sampling factor.
     """
@@ -48,11 +48,11 @@ class JpegComponent:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class JpegPicture:
-    """All that a baseline file says of a picture.
+    """Quantised coefficients of all components of a baseline JPEG file.
 
     Args:
-        size: In pixels.
-        components: Brightness, then the colour differences; or brightness alone.
+        size: Width and height in pixels.
+        components: Luminance and the two colour differences, or luminance alone.
     """
 
     size: Size
@@ -60,16 +60,20 @@ class JpegPicture:
 
 
 def read_jpeg(file: bytes, size: Size) -> JpegPicture:
-    """Entropy-decode a baseline sequential file of one scan, 8 bits, Huffman coded.
+    """Entropy-decode a baseline sequential JPEG file of one scan, 8 bits, Huffman coded.
 
-    Blocks that only fill up the last unit of an interleaved scan (T.81, A.2.4) are left out.
+    Blocks that only complete the last unit of an interleaved scan (T.81, A.2.4) are left out.
 
     Args:
-        file: From SOI to EOI.
-        size: What it must declare; nothing is allocated before that has been checked.
+        file: The file from SOI to EOI.
+        size: Width and height that it must declare; checked before memory is allocated.
+
+    Returns:
+        Quantised coefficients.
 
     Raises:
-        CorruptPayload: Not such a file, of another size, damaged, or longer or shorter than its blocks.
+        CorruptPayload: The file is not of this kind or size, is damaged, or does not match its number of
+            blocks.
 
     Reference:
         ITU-T T.81 (1992), annexes A.2 (order of blocks), B.2 (segments), C (Huffman tables), F.2 (decoding).
@@ -117,7 +121,7 @@ def _read(file: bytes, size: Size) -> JpegPicture:
 
 
 def _segments(file: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Marker, content, and where the segment ends, up to the last marker of the file."""
+    """Marker, content and end of each segment, up to the last marker of the file."""
     at = 2
     while at < len(file) - 2:
         start, marker, length = struct.unpack(">BBH", file[at : at + 4])
@@ -141,7 +145,10 @@ def _quantisation_tables(body: bytes) -> dict[int, np.ndarray]:
 
 
 def _huffman_tables(body: bytes) -> dict[int, list[int]]:
-    """By class and number what every 16 bits begin with, 256 length + symbol; 0: no code. T.81, B.2.4.2."""
+    """Huffman decoding tables by class and number: 256 length + symbol per 16-bit prefix, or 0.
+
+    T.81, B.2.4.2; 0 marks a prefix without a code.
+    """
     tables = {}
     while body:
         name, counts = body[0], body[1:17]
@@ -189,7 +196,7 @@ def _scan(body: bytes, declared: Mapping[int, _Declared]) -> list[tuple[int, int
 
 
 def _unstuffed(scan: bytes) -> bytes:
-    """Without the 0 behind every 0xff, T.81, B.1.1.5; any other byte there would be a marker."""
+    """Scan without the 0 after every 0xff (T.81, B.1.1.5); any other byte there would be a marker."""
     first, *rest = scan.split(b"\xff")
     if any(part[:1] != b"\0" for part in rest):
         raise CorruptPayload("JPEG scan with a marker in it")
@@ -204,7 +211,7 @@ def _coefficients(
     codes: Mapping[int, list[int]],
     steps: Mapping[int, np.ndarray],
 ) -> JpegPicture:
-    """Blocks of every component, from the order of the scan to rows and columns."""
+    """Blocks of every component, rearranged from the order of the scan to rows and columns."""
     parts = list(declared.values())
     most_across, most_down = max(c.across for c in parts), max(c.down for c in parts)
     columns, rows = _up(size[0], SIDE * most_across), _up(size[1], SIDE * most_down)
@@ -236,9 +243,9 @@ def _up(dividend: int, divisor: int) -> int:
 def _blocks(
     data: bytes, units: int, tables: list[tuple[list[int], list[int]]], blocks_per_unit: list[int]
 ) -> list[tuple[list[int], list[int]]]:
-    """Per component where its coefficients are, 64 a block in the order of the scan, and what they are.
+    """Positions and values of the coefficients of each component, 64 per block in the order of the scan.
 
-    T.81, F.2.2: a code, then as many bits as it says. The first of a block is a difference.
+    T.81, F.2.2: a code, then as many bits as it announces. The first value of a block is a difference.
     """
     padded = np.frombuffer(data + bytes(_REACH // 8), dtype=np.uint8)
     octets = np.lib.stride_tricks.sliding_window_view(padded, _REACH // 8).astype(np.int64)

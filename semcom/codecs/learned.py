@@ -1,4 +1,4 @@
-"""The learned codec: a trained network, and a range coder that turns its integers into bytes."""
+"""Learned codec: a trained network, and a range coder that turns its integers into bytes."""
 
 import math
 import warnings
@@ -37,15 +37,16 @@ Integers = Int[np.ndarray, "..."]
 
 @dataclass(frozen=True)
 class LearnedCodec:
-    """A mean-scale hyperprior whose latent is coded by an asymmetric numeral system: real bytes.
+    """Learned source codec: a mean-scale hyperprior whose latents are entropy-coded to bytes.
 
-    Payload: one byte for scale and setting, a checksum of 16 bits over all integers, one stream of the range
-    coder; the size of the picture is not in it. The decoder computes exactly, see `semcom.codecs.hyperprior`,
-    so integers and pixels are the same with any number of threads and on any machine; should a decoder get
-    other integers all the same, the checksum says so. The encoder's transform is in float32.
+    The payload is one byte for scale and setting, a checksum of 16 bits over all integers, and one stream of
+    the range coder; the size of the picture is not in it. The decoder computes exactly (see
+    `semcom.codecs.hyperprior`), so that integers and pixels are equal with any number of threads and on any
+    machine; a decoder that gets other integers anyway is detected by the checksum. The encoder's transform is
+    in float32.
 
     Args:
-        network: Trained; `zoo.load("learned")`.
+        network: Trained network, for instance `zoo.load("learned")`.
     """
 
     network: MeanScaleHyperprior
@@ -56,17 +57,28 @@ class LearnedCodec:
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("learned")."""
+        """Canonical name of the codec: "learned"."""
         return self.network.name
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """Scale 1/8 first, coarse to fine within a scale."""
+        """All qualities, coarse to fine: scale 1/8 first, settings in rising order within a scale."""
         return tuple(Quality(scale, setting) for scale in SCALES for setting in range(SETTINGS))
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
-        """Header and stream."""
+        """Encode an image [1, 3, height, width] in [0, 1] as header and stream.
+
+        Args:
+            x: Image in [0, 1], [1, 3, height, width].
+            quality: One of `qualities`.
+
+        Returns:
+            The payload.
+
+        Raises:
+            InvalidOption: The quality does not exist.
+        """
         if quality.scale not in SCALES or not 0 <= quality.setting < SETTINGS:
             raise InvalidOption(
                 f"{quality} of {self.name}: scale must be one of {SCALES}, setting in 0..{SETTINGS - 1}"
@@ -78,7 +90,18 @@ class LearnedCodec:
 
     @torch.no_grad()
     def decode(self, payload: bytes, shape: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
-        """Raise `CorruptPayload` unless the checksum is that of the integers."""
+        """Decode a payload to an image in [0, 1].
+
+        Args:
+            payload: Bytes from `encode`.
+            shape: Shape of the image, (1, 3, height, width).
+
+        Returns:
+            The image.
+
+        Raises:
+            CorruptPayload: The header is invalid, or the checksum does not match.
+        """
         if len(payload) < HEADER_BYTES or payload[0] >= len(SCALES) * SETTINGS:
             raise CorruptPayload(f"{self.name} payload of {len(payload)} bytes has no valid header")
         place, setting = divmod(payload[0], SETTINGS)
@@ -125,7 +148,7 @@ class LearnedCodec:
     def _passes(
         self, z_hat: Tensor, y_hat: Tensor, setting: Tensor
     ) -> Iterator[tuple[int, int, Tensor, Tensor, Tensor]]:
-        """Group, blocks, means and scales [group, blocks] of one pass after the other."""
+        """Group, blocks, means and scales [group, blocks], one pass after the other."""
         for p in self._exact.passes(z_hat, y_hat, setting):
             mask = p.mask[0, 0] > 0
             yield p.first, p.last, mask, p.mean[0][:, mask], p.log2_scale[0][:, mask]
@@ -136,14 +159,14 @@ def _blocks(extent: int) -> int:
 
 
 class _Encoder:
-    """Collects integers and their tables; the stream is made at the end, for the coder works backwards."""
+    """Collector of integers and their tables; the stream is made at the end, as the coder works backwards."""
 
     def __init__(self) -> None:
         self._symbols: list[Integers] = []
         self._levels: list[Integers] = []
 
     def put(self, values: Tensor, log2_scale: Tensor) -> Tensor:
-        """Decide on integers, and code whatever is not certain to be 0; returns what the decoder will get."""
+        """Decide on integers and code those that may differ from 0; returns what the decoder will get."""
         levels = levels_of(log2_scale)
         reach = torch.tensor(reaches())[levels]
         rounded = decided(values, log2_scale).clamp(-reach, reach)
@@ -153,11 +176,11 @@ class _Encoder:
         return rounded * coded
 
     def checksum(self) -> int:
-        """16 bits."""
+        """Checksum of 16 bits over all integers."""
         return _checksum(self._symbols)
 
     def stream(self) -> bytes:
-        """All that was put."""
+        """Range coder stream of all integers."""
         symbols, levels = np.concatenate(self._symbols), np.concatenate(self._levels)
         tables, sizes, offsets = tables_up_to(int(levels.max(initial=0)))
         return (
@@ -168,10 +191,10 @@ class _Encoder:
 
 
 class _Decoder:
-    """Gives the integers in the order in which they were put.
+    """Integers of a stream in the order in which they were coded.
 
-    A stream goes on with zeros past its end, since the range coder does not look where it reads. It takes two
-    words of 4 bytes to start with, and at most one per integer.
+    A stream is continued with zeros, since the range coder does not check the end. It reads two words of 4
+    bytes at the start, and at most one per integer.
     """
 
     def __init__(self, stream: bytes, most_integers: int) -> None:
@@ -192,32 +215,46 @@ class _Decoder:
         return symbols
 
     def checksum(self) -> int:
-        """16 bits."""
+        """Checksum of 16 bits over all integers."""
         return _checksum(self._symbols)
 
 
 def range_coder() -> ModuleType:
-    """CompressAI's, imported when it is needed: that takes seconds. What its import warns of is not ours."""
+    """Import CompressAI's range coder on first use, which takes seconds, without its import warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         return import_module("compressai.ans")
 
 
 def levels_of(log2_scale: Tensor) -> Tensor:
-    """Scales as indices into the tables; at 0 nothing but 0 is possible, and nothing is coded."""
+    """Convert scales to indices of frequency tables; at index 0 the integer is certainly 0, and is not coded.
+
+    Args:
+        log2_scale: Log2 of the scale of the logistic distribution, in quantiser steps.
+
+    Returns:
+        Indices, at least 0, same shape.
+    """
     return torch.round((log2_scale - LOG2_SCALE_MIN) * LEVELS_PER_OCTAVE).clamp(0, LEVELS - 1).long()
 
 
 @cache
 def reaches() -> tuple[int, ...]:
-    """Largest integer of each table: beyond lie less than 2^-16 of a logistic distribution."""
+    """Largest integer of each frequency table; beyond it lies less than 2^-16 of the distribution."""
     scales = (2 ** (LOG2_SCALE_MIN + level / LEVELS_PER_OCTAVE) for level in range(LEVELS))
     return tuple(math.ceil(12 * scale) + 1 for scale in scales)
 
 
 @cache
 def frequencies(level: int) -> list[int]:
-    """Cumulative frequencies of -reach .. reach, then of an escape that never occurs."""
+    """Cumulative frequencies of the integers -reach .. reach, then of an escape that never occurs.
+
+    Args:
+        level: Index of the table, at least 1.
+
+    Returns:
+        Cumulative frequencies.
+    """
     range_coder()  # whose package has the other function, too
     from compressai._CXX import pmf_to_quantized_cdf
 
@@ -230,7 +267,14 @@ def frequencies(level: int) -> list[int]:
 
 @cache
 def tables_up_to(level: int) -> tuple[list[list[int]], list[int], list[int]]:
-    """Frequencies, their lengths and the integers they begin with, of all levels up to one."""
+    """Frequency tables up to a level: cumulative frequencies, lengths and smallest integers.
+
+    Args:
+        level: Index of the last table.
+
+    Returns:
+        Three lists, one entry per table.
+    """
     tables = [frequencies(number) for number in range(level + 1)]
     return tables, [len(table) for table in tables], [-reach for reach in reaches()[: level + 1]]
 

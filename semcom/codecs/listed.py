@@ -1,4 +1,4 @@
-"""All source codecs at their defaults."""
+"""List of all source codecs with default parameters."""
 
 from semcom.codecs.codec import SourceCodec
 from semcom.codecs.hevc import HevcIntra
@@ -6,7 +6,7 @@ from semcom.codecs.pillow import Avif, Jpeg, Jpeg2000, WebP
 from semcom.codecs.still import FileCodec, StillFormat, StreamCodec
 
 FORMATS: tuple[StillFormat, ...] = (Jpeg(), Jpeg2000(), WebP(), Avif(), HevcIntra())
-"""Every still-image format at its default."""
+"""All still-image formats with default parameters."""
 
 CODECS: tuple[SourceCodec, ...] = (*map(StreamCodec, FORMATS), *map(FileCodec, FORMATS))
-"""Every format as elementary stream ("avif") and as whole file ("avif-file")."""
+"""All formats, as elementary stream ("avif") and as whole file ("avif-file")."""

@@ -1,4 +1,4 @@
-"""JPEG, JPEG 2000, WebP and AVIF through Pillow."""
+"""JPEG, JPEG 2000, WebP and AVIF codecs based on Pillow."""
 
 import io
 import math
@@ -44,16 +44,16 @@ _SOC, _SIZ, _SOT, _EOC = b"\xff\x4f", b"\xff\x51", b"\xff\x90", b"\xff\xd9"
 
 @dataclass(frozen=True)
 class Jpeg:
-    """Baseline JPEG, sequential, 8 bits, by libjpeg-turbo.
+    """Baseline JPEG: sequential, 8 bits, by libjpeg-turbo.
 
-    The quantisation tables are those of annex K times a factor of 25.5 (everything is 255) to 0.1, in 96
-    equal ratios: finer than the 100 integer qualities where images are coarse. The file has optimised Huffman
-    tables.
-    The stream is the number of the setting and the entropy-coded scan, without any marker segment; optimised
-    Huffman tables precede the scan where they pay for themselves, otherwise those of annex K are meant.
+    The quantisation tables are those of annex K times a factor from 25.5 (all entries 255) to 0.1, in 96
+    equal ratios, which is finer than the 100 integer qualities where images are coarse. The file has
+    optimised Huffman tables. The stream is the number of the setting and the entropy-coded scan, without
+    marker segments; optimised Huffman tables precede the scan where they pay off, otherwise those of annex K
+    apply.
 
     Args:
-        subsampling: Of the colour differences.
+        subsampling: Subsampling of the colour differences: "4:4:4", "4:2:2" or "4:2:0".
 
     Reference:
         ITU-T T.81 (1992), annexes B, F and K.
@@ -63,26 +63,26 @@ class Jpeg:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the format: "jpeg", or for instance "jpeg-444" for other subsamplings."""
         return "jpeg" if self.subsampling == "4:2:0" else f"jpeg-{self.subsampling.replace(':', '')}"
 
     @property
     def settings(self) -> int:
-        """Factors of the quantisation tables."""
+        """Number of settings, that is, of factors for the quantisation tables."""
         return 96
 
     def file(self, pixels: Pixels, setting: int) -> bytes:
-        """A JFIF file."""
+        """Encode a picture as a JFIF file."""
         return self._save(pixels, setting, optimize=True)
 
     def stream(self, pixels: Pixels, setting: int) -> bytes:
-        """Setting, Huffman tables if they pay, scan."""
+        """Encode a picture as number of the setting, Huffman tables if they pay off, and scan."""
         standard = _jpeg_parts(self._save(pixels, setting, optimize=False))
         optimised = _jpeg_parts(self._save(pixels, setting, optimize=True))
         return bytes([setting]) + min(standard.scan, optimised.tables + optimised.scan, key=len)
 
     def file_size(self, file: bytes) -> Size:
-        """From the frame header; baseline, and all in the first scan: no scan after scan after scan."""
+        """Width and height in pixels from the frame header; the file must be baseline with a single scan."""
         segments = list(_jpeg_segments(file))
         frame = next(segment for segment in segments if segment[:2] == _SOF0)
         if segments[-1][4] != frame[9]:  # components of the scan and of the frame
@@ -91,23 +91,34 @@ class Jpeg:
         return width, height
 
     def file_pixels(self, file: bytes, size: Size) -> Pixels:
-        """Through libjpeg-turbo."""
+        """Decode a JFIF file by libjpeg-turbo."""
         return _open(file, "JPEG", size)
 
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
-        """Through libjpeg-turbo."""
+        """Decode a stream by libjpeg-turbo."""
         return _open(self.stream_file(stream, size), "JPEG", size)
 
     def file_cells(self, file: bytes, size: Size, whole: Size) -> Cells:
-        """An interval for every coefficient."""
+        """Interval of every DCT coefficient that a file pins down."""
         return jpeg_cells(read_jpeg(file, size), whole)
 
     def stream_cells(self, stream: bytes, size: Size, whole: Size) -> Cells:
-        """An interval for every coefficient."""
+        """Interval of every DCT coefficient that a stream pins down."""
         return self.file_cells(self.stream_file(stream, size), size, whole)
 
     def stream_file(self, stream: bytes, size: Size) -> bytes:
-        """The stream as a file; its marker segments are those of a grey picture of this size and setting."""
+        """Complete a stream to a file with the marker segments of a grey picture of this size and setting.
+
+        Args:
+            stream: Elementary stream.
+            size: Width and height in pixels.
+
+        Returns:
+            A JFIF file.
+
+        Raises:
+            ValueError: The stream names a setting that does not exist.
+        """
         setting, scan = stream[0], stream[1:]
         if setting >= self.settings:
             raise ValueError(f"setting of {setting}, expected 0..{self.settings - 1}")
@@ -129,7 +140,7 @@ class Jpeg:
 
 @dataclass(frozen=True, slots=True)
 class _JpegParts:
-    """Marker segments up to the scan without the Huffman tables; these; scan header; scan without EOI."""
+    """Parts of a JPEG file: head without Huffman tables, Huffman tables, scan header, scan without EOI."""
 
     head: bytes
     tables: bytes
@@ -146,7 +157,7 @@ def _jpeg_parts(file: bytes) -> _JpegParts:
 
 
 def _jpeg_segments(file: bytes) -> Iterator[bytes]:
-    """Marker segments from behind SOI to the first scan header."""
+    """Marker segments between SOI and the first scan header."""
     segment, at = b"", 2
     while segment[:2] != _SOS:
         marker, length = struct.unpack(">2sH", file[at : at + 4])
@@ -160,7 +171,7 @@ def _jpeg_segments(file: bytes) -> Iterator[bytes]:
 class Jpeg2000:
     """JPEG 2000 by OpenJPEG: irreversible wavelet 9/7, one tile, one layer.
 
-    Settings are 0.01 to 6 bits per pixel, headers apart. The stream is the packets of the codestream; the
+    Settings are 0.01 to 6 bits per pixel without headers. The stream is the packets of the codestream; the
     main header depends on the size alone and is rebuilt.
 
     Reference:
@@ -169,36 +180,36 @@ class Jpeg2000:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the format: "jpeg2000"."""
         return "jpeg2000"
 
     @property
     def settings(self) -> int:
-        """Rates, each 1.05 of the one before."""
+        """Number of settings, that is, of rates in steps of 1.05."""
         return 132
 
     def file(self, pixels: Pixels, setting: int) -> bytes:
-        """A JP2 file."""
+        """Encode a picture as a JP2 file."""
         header = _main_header((pixels.shape[1], pixels.shape[0]))
         return _save_jpeg2000(pixels, 0.01 * 1.05**setting, header_bytes=len(header) + _TILE_PART_BYTES)
 
     def stream(self, pixels: Pixels, setting: int) -> bytes:
-        """The packets."""
+        """Encode a picture as the packets of its codestream."""
         return self._packets(self.file(pixels, setting), (pixels.shape[1], pixels.shape[0]))
 
     def file_size(self, file: bytes) -> Size:
-        """From the SIZ marker segment of the codestream, which is what is decoded."""
+        """Width and height in pixels from the SIZ marker segment, which is what the decoder uses."""
         codestream = _codestream(file)
         if codestream[:2] != _SOC or codestream[2:4] != _SIZ:
             raise ValueError("no codestream")
         return struct.unpack(">II", codestream[8:16])
 
     def file_pixels(self, file: bytes, size: Size) -> Pixels:
-        """Through OpenJPEG, if the codestream has the main header that this format writes."""
+        """Decode a JP2 file by OpenJPEG, if its main header is the one that this format writes."""
         return self.stream_pixels(self._packets(file, size), size)
 
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
-        """Between the main header of a grey picture and an end marker."""
+        """Decode packets, placed between the main header of a grey picture and an end marker."""
         tile_part = struct.pack(">2sHHIBB", _SOT, 10, 0, 14 + len(stream), 0, 1) + b"\xff\x93"
         return _open(_main_header(size) + tile_part + stream + _EOC, "JPEG2000", size)
 
@@ -233,7 +244,7 @@ class WebP:
     The stream is the VP8 frame without its start code and size.
 
     Args:
-        effort: libwebp's method, 0 (fast) to 6.
+        effort: Compression method of libwebp, 0 (fast) to 6.
 
     Reference:
         RFC 9649 (WebP container); RFC 6386, 9.1 (VP8 frame header).
@@ -243,36 +254,36 @@ class WebP:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the format: "webp"."""
         return "webp"
 
     @property
     def settings(self) -> int:
-        """Qualities 0 to 98 (the encoder has no more than one step for each)."""
+        """Number of settings: qualities 0 to 98, since the encoder has at most one step for each."""
         return 99
 
     def file(self, pixels: Pixels, setting: int) -> bytes:
-        """A RIFF file with one VP8 chunk."""
+        """Encode a picture as a RIFF file with one VP8 chunk."""
         return _save(pixels, "WEBP", quality=setting, method=self.effort)
 
     def stream(self, pixels: Pixels, setting: int) -> bytes:
-        """Frame tag, then the first partition and the rest."""
+        """Encode a picture as frame tag, first partition and the rest of the VP8 frame."""
         frame = _vp8_frame(self.file(pixels, setting))
         return frame[:3] + frame[10:]
 
     def file_size(self, file: bytes) -> Size:
-        """From the frame header; the two top bits of each side are a display hint, which is never set."""
+        """Width and height in pixels from the frame header, whose display-hint bits are never set."""
         frame = _vp8_frame(file)
         if frame[3:6] != b"\x9d\x01\x2a":
             raise ValueError("no VP8 key frame")
         return struct.unpack("<HH", frame[6:10])
 
     def file_pixels(self, file: bytes, size: Size) -> Pixels:
-        """Through libwebp."""
+        """Decode a WebP file by libwebp."""
         return _open(file, "WEBP", size)
 
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
-        """Start code, size and chunk are put around it again."""
+        """Decode a stream after restoring start code, size and chunk around it."""
         frame = stream[:3] + b"\x9d\x01\x2a" + struct.pack("<HH", *size) + stream[3:]
         padded = frame + bytes(len(frame) % 2)
         riff = struct.pack("<4sI4s4sI", b"RIFF", 12 + len(padded), b"WEBP", b"VP8 ", len(frame))
@@ -280,7 +291,7 @@ class WebP:
 
 
 def _vp8_frame(file: bytes) -> bytes:
-    """The frame of a RIFF file that has one simple chunk."""
+    """VP8 frame of a RIFF file that has one simple chunk."""
     riff, riff_length, kind, chunk, length = struct.unpack("<4sI4s4sI", file[:20])
     if (riff, kind, chunk) != (b"RIFF", b"WEBP", b"VP8 ") or riff_length + 8 != len(file):
         raise ValueError("not a WebP file with one lossy picture")
@@ -291,16 +302,17 @@ def _vp8_frame(file: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Avif:
-    """AVIF (AV1 key frame, 8 bits, full range, BT.601 matrix) by libaom; decoded by dav1d.
+    """AVIF (AV1 key frame, 8 bits, full range, BT.601 matrix): encoded by libaom, decoded by dav1d.
 
-    The stream is the frame OBU alone. The sequence header depends on the size alone and is rebuilt, like the
-    container. The encoder is tuned for SSIM, which equals tuning for PSNR in PSNR and reaches smaller sizes;
-    libavif's own choice ("iq") costs 7 percent of rate at equal PSNR.
+    The stream is the frame OBU alone. Sequence header and container depend on the size alone and are rebuilt.
+    The encoder is tuned for SSIM, which reaches the same PSNR as tuning for PSNR and smaller sizes; libavif's
+    default ("iq") costs 7 percent of rate at equal PSNR.
 
     Args:
-        subsampling: Of the colour differences; 4:4:4 is better at equal rate on photographs, in RGB PSNR.
-        speed: libaom's, 0 (slow) to 10, for pictures from 2^17 pixels on; each quarter of that is coded one
-            step slower, down to 2, in about the same time or less.
+        subsampling: Subsampling of the colour differences; 4:4:4 has the better RGB PSNR at equal rate on
+            photographs.
+        speed: Speed of libaom, 0 (slow) to 10, for pictures from 2^17 pixels on; for each factor of 4 below,
+            it is one step slower, down to 2, which takes about the same time or less.
 
     Reference:
         AV1 Bitstream and Decoding Process Specification, 5.3 and 5.5; AV1 Image File Format, 2.
@@ -311,16 +323,16 @@ class Avif:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the format: "avif", or for instance "avif-420" for other subsamplings."""
         return "avif" if self.subsampling == "4:4:4" else f"avif-{self.subsampling.replace(':', '')}"
 
     @property
     def settings(self) -> int:
-        """Quantisers 63 (coarse) to 1; 0 is lossless coding, another mode."""
+        """Number of settings: quantisers 63 (coarse) to 1; 0 is lossless coding, another mode."""
         return 63
 
     def file(self, pixels: Pixels, setting: int) -> bytes:
-        """An AVIF file."""
+        """Encode a picture as an AVIF file."""
         quarters = max(0, math.ceil(math.log(2**17 / (pixels.shape[0] * pixels.shape[1]), 4)))
         return _save(
             pixels,
@@ -335,20 +347,20 @@ class Avif:
         )
 
     def stream(self, pixels: Pixels, setting: int) -> bytes:
-        """The frame OBU."""
+        """Encode a picture as its frame OBU."""
         file = self.file(pixels, setting)
         return self._frame(file, (pixels.shape[1], pixels.shape[0]))
 
     def file_size(self, file: bytes) -> Size:
-        """From the container; the sequence header is held to it later."""
+        """Width and height in pixels from the container; the sequence header is compared with it later."""
         return isobmff.read(file).size
 
     def file_pixels(self, file: bytes, size: Size) -> Pixels:
-        """Through dav1d, if the sequence header is the one that this format writes."""
+        """Decode an AVIF file by dav1d, if its sequence header is the one that this format writes."""
         return self.stream_pixels(self._frame(file, size), size)
 
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
-        """In a new container, behind the sequence header of a grey picture."""
+        """Decode a frame OBU in a new container, after the sequence header of a grey picture."""
         if stream[:1] != b"\x32":  # OBU_FRAME with a length field, and nothing else
             raise ValueError("no frame OBU")
         config, head = _sequence(self, size)

@@ -1,4 +1,4 @@
-"""Two codecs from every still-image format: the whole file, and the elementary stream in it."""
+"""Two codecs from every still-image format: the whole file, and its elementary stream."""
 
 import math
 import warnings
@@ -28,68 +28,134 @@ Size = tuple[int, int]
 
 @runtime_checkable
 class StillFormat(Protocol):
-    """8-bit pictures to bytes and back: what an image format and its library do.
+    """A still-image format and its library: 8-bit pictures to bytes and back.
 
-    A setting is an index in `range(settings)`, larger is finer. The elementary stream is what is left of the
-    file when everything is dropped that follows from the size of the picture. All decoding functions may
-    raise anything on damaged bytes; the codecs below turn that into `CorruptPayload`.
+    A setting is an index in `range(settings)`; larger is finer. The elementary stream is the file without
+    everything that follows from the size of the picture. Decoding functions may raise any exception on
+    damaged bytes; the codecs turn it into `CorruptPayload`.
     """
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("jpeg")."""
+        """Canonical name of the format, for instance "jpeg"."""
         ...
 
     @property
     def settings(self) -> int:
-        """How many settings there are."""
+        """Number of settings, from coarse to fine."""
         ...
 
     def file(self, pixels: Pixels, setting: int) -> bytes:
-        """The picture as a file that any program opens."""
+        """Encode a picture as a file that any program opens.
+
+        Args:
+            pixels: Picture, uint8 [height, width, 3].
+            setting: Index of the setting, 0 to `settings` - 1.
+
+        Returns:
+            The file.
+        """
         ...
 
     def stream(self, pixels: Pixels, setting: int) -> bytes:
-        """The picture as an elementary stream, which decodes to the same pixels as the file."""
+        """Encode a picture as an elementary stream, which decodes to the same pixels as the file.
+
+        Args:
+            pixels: Picture, uint8 [height, width, 3].
+            setting: Index of the setting, 0 to `settings` - 1.
+
+        Returns:
+            The elementary stream.
+        """
         ...
 
     def file_size(self, file: bytes) -> Size:
-        """The size that the file declares, read before anything is decoded."""
+        """Size that a file declares, read before anything is decoded.
+
+        Args:
+            file: The file.
+
+        Returns:
+            Width and height in pixels.
+
+        Raises:
+            Exception: Any exception on damaged bytes.
+        """
         ...
 
     def file_pixels(self, file: bytes, size: Size) -> Pixels:
-        """The pixels of a file that has declared this size."""
+        """Decode a file that has declared a size.
+
+        Args:
+            file: The file.
+            size: Width and height in pixels, from `file_size`.
+
+        Returns:
+            Picture, uint8 [height, width, 3].
+
+        Raises:
+            Exception: Any exception on damaged bytes.
+        """
         ...
 
     def stream_pixels(self, stream: bytes, size: Size) -> Pixels:
-        """The pixels of a stream, given their size."""
+        """Decode an elementary stream, given the size of the picture.
+
+        Args:
+            stream: The elementary stream.
+            size: Width and height in pixels.
+
+        Returns:
+            Picture, uint8 [height, width, 3].
+
+        Raises:
+            Exception: Any exception on damaged bytes.
+        """
         ...
 
 
 @runtime_checkable
 class QuantisedFormat(Protocol):
-    """A format that can say what its bytes pin down. Both functions may raise anything on damaged bytes."""
+    """A still-image format that can tell which pictures are consistent with its bytes."""
 
     def file_cells(self, file: bytes, size: Size, whole: Size) -> Cells:
-        """Intervals of a picture in [0, 1].
+        """Intervals of linear functions of a picture in [0, 1] that a file pins down.
 
         Args:
-            file: Which has declared `size`.
-            size: Of the coded picture.
-            whole: Of the picture that was reduced to it.
+            file: A file that has declared `size`.
+            size: Width and height of the coded picture in pixels.
+            whole: Width and height of the picture before it was reduced.
+
+        Returns:
+            The intervals.
+
+        Raises:
+            Exception: Any exception on damaged bytes.
         """
         ...
 
     def stream_cells(self, stream: bytes, size: Size, whole: Size) -> Cells:
-        """The same of a stream."""
+        """Intervals of linear functions of a picture in [0, 1] that an elementary stream pins down.
+
+        Args:
+            stream: Elementary stream of a picture of this size.
+            size: Width and height of the coded picture in pixels.
+            whole: Width and height of the picture before it was reduced.
+
+        Returns:
+            The intervals.
+
+        Raises:
+            Exception: Any exception on damaged bytes.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class FileCodec:
-    """A whole image file is the payload, container included; nothing else is sent.
+    """Source codec whose payload is a whole image file, container included.
 
-    The receiver sees from the declared size by which scale the image was reduced.
+    The receiver derives from the declared size by which scale the image was reduced.
 
     Args:
         format: Image format.
@@ -105,28 +171,28 @@ class FileCodec:
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("jpeg-file")."""
+        """Canonical name of the codec, for instance "jpeg-file"."""
         return f"{self.format.name}-file"
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """Scale 1/8 first, coarse to fine within a scale."""
+        """All qualities, coarse to fine: scale 1/8 first, settings in rising order within a scale."""
         return _qualities(self.format)
 
     def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
-        """The file, byte for byte."""
+        """Reduce the image by the quality's scale and encode it as a file."""
         pixels = shrink(to_pixels(x), quality.scale)
         with _encoding(self.format, pixels, quality):
             return self.format.file(pixels, quality.setting)
 
     def decode(self, payload: bytes, shape: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
-        """Raise `CorruptPayload` unless the bytes are a file of one of the reduced sizes of this shape."""
+        """Decode and enlarge a file; raises `CorruptPayload` unless it has a reduced size of the shape."""
         size = (shape[-1], shape[-2])
         with _decoding(self.name, payload):
             return to_tensor(enlarge(self.format.file_pixels(payload, self._coded_size(payload, size)), size))
 
     def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
-        """What the file says for certain; None if the format does not."""
+        """Intervals that the file pins down, or None if the format cannot tell."""
         if not isinstance(self.format, QuantisedFormat):
             return None
         size = (shape[-1], shape[-2])
@@ -142,10 +208,10 @@ class FileCodec:
 
 @dataclass(frozen=True)
 class StreamCodec:
-    """The elementary stream is the payload, after one byte that holds the scale.
+    """Source codec whose payload is an elementary stream, after one byte that holds the scale.
 
-    Containers, and headers that follow from the shape of the item, are rebuilt by the receiver: an image that
-    is sent by joint source-channel coding gets its shape free too.
+    Containers, and headers that follow from the shape of the item, are rebuilt by the receiver; joint
+    source-channel coding also gets the shape for free.
 
     Args:
         format: Image format.
@@ -162,29 +228,29 @@ class StreamCodec:
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("jpeg")."""
+        """Canonical name of the codec, for instance "jpeg"."""
         return self.format.name
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """Scale 1/8 first, coarse to fine within a scale."""
+        """All qualities, coarse to fine: scale 1/8 first, settings in rising order within a scale."""
         return _qualities(self.format)
 
     def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
-        """The scale, and the stream."""
+        """Reduce the image by the quality's scale and encode it as scale byte and elementary stream."""
         pixels = shrink(to_pixels(x), quality.scale)
         with _encoding(self.format, pixels, quality):
             return bytes([quality.scale]) + self.format.stream(pixels, quality.setting)
 
     def decode(self, payload: bytes, shape: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
-        """Raise `CorruptPayload` unless the bytes are a stream for this shape."""
+        """Decode and enlarge a stream; raises `CorruptPayload` unless it fits the shape."""
         size = (shape[-1], shape[-2])
         with _decoding(self.name, payload):
             pixels = self.format.stream_pixels(payload[1:], _coded_size(payload, size))
             return to_tensor(enlarge(pixels, size))
 
     def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
-        """What the stream says for certain; None if the format does not."""
+        """Intervals that the stream pins down, or None if the format cannot tell."""
         if not isinstance(self.format, QuantisedFormat):
             return None
         size = (shape[-1], shape[-2])
@@ -193,7 +259,7 @@ class StreamCodec:
 
 
 def _coded_size(payload: bytes, size: Size) -> Size:
-    """Of the picture in a stream, by the scale before it."""
+    """Size of the coded picture in a stream, from the scale byte before it."""
     scale = payload[0]
     if scale not in SCALES:
         raise CorruptPayload(f"scale of {scale}, expected one of {SCALES}")
@@ -201,30 +267,71 @@ def _coded_size(payload: bytes, size: Size) -> Size:
 
 
 def to_pixels(x: Float[Tensor, "1 3 height width"]) -> Pixels:
-    """Round [0, 1] to 8 bits."""
+    """Round an image in [0, 1] to 8 bits.
+
+    Args:
+        x: Image in [0, 1], [1, 3, height, width].
+
+    Returns:
+        Picture, uint8 [height, width, 3].
+
+    Raises:
+        InvalidSource: The batch has more than one image.
+    """
     if check_image(x).shape[0] != 1:
         raise InvalidSource(f"batch of {x.shape[0]} images: a codec takes one at a time")
     return np.ascontiguousarray((x[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
 def to_tensor(pixels: Pixels) -> Float[Tensor, "1 3 height width"]:
-    """8 bits to [0, 1]."""
+    """Convert an 8-bit picture to an image in [0, 1].
+
+    Args:
+        pixels: Picture, uint8 [height, width, 3].
+
+    Returns:
+        Image, float32 [1, 3, height, width].
+    """
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].float() / 255
 
 
 def reduced_size(size: Size, scale: int) -> Size:
-    """Each side divided and rounded up, so that none becomes 0."""
+    """Size of a picture after reduction by a scale, each side rounded up.
+
+    Args:
+        size: Width and height in pixels.
+        scale: Factor by which each side is divided, at least 1.
+
+    Returns:
+        Reduced width and height, at least 1.
+    """
     return math.ceil(size[0] / scale), math.ceil(size[1] / scale)
 
 
 def shrink(pixels: Pixels, scale: int) -> Resized:
-    """Lanczos, the kernel widened by the scale: 0.1 to 0.2 dB above box and bicubic on photographs."""
+    """Reduce a picture by Lanczos filtering; 0.1 to 0.2 dB better than box and bicubic on photographs.
+
+    Args:
+        pixels: Picture, uint8 [height, width, 3].
+        scale: Factor by which each side is divided, at least 1.
+
+    Returns:
+        The reduced picture.
+    """
     height, width, _ = pixels.shape
     return _resize(pixels, reduced_size((width, height), scale))
 
 
 def enlarge(pixels: Pixels, size: Size) -> Resized:
-    """Lanczos interpolation, rounded to 8 bits."""
+    """Enlarge a picture by Lanczos interpolation, rounded to 8 bits.
+
+    Args:
+        pixels: Picture, uint8 [height, width, 3].
+        size: Width and height of the result in pixels.
+
+    Returns:
+        The enlarged picture.
+    """
     return _resize(pixels, size)
 
 

@@ -1,1 +1,1 @@
-"""Reversible data hiding in 8-bit pictures: payload and host come back bit for bit."""
+"""Reversible data hiding in 8-bit pictures: payload and host are both recovered bit for bit."""

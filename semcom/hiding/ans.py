@@ -1,9 +1,11 @@
-"""The kernel of recursive code construction: a numeral system turns host symbols into stego symbols.
+"""Kernel of recursive code construction: an asymmetric numeral system turns host symbols into stego symbols.
 
-The state of the asymmetric numeral system is a stack of bits, the message. Each host symbol x is pushed by
-its law p, and the stego symbol y is popped by its law r: log2 p(x) / r(y) bits leave the stack. Both share
-the slot, which lies in the intervals of x in p and of y in r, so that y given x is drawn from the monotone
-coupling of p and r. The extractor does the same backwards, p and r exchanged; all numbers are integers.
+The state of the numeral system is a stack of bits, the message. Each host symbol x is pushed according to its
+law p, and the stego symbol y is popped according to its law r: log2 p(x) / r(y) bits leave the stack. Both
+share
+the slot, which lies in the intervals of x in p and of y in r, so that y given x follows the monotone coupling
+of
+p and r. The extractor runs the same backwards with p and r exchanged. All numbers are integers.
 """
 
 import typing
@@ -22,19 +24,19 @@ def transcode(symbols, classes, source, target, state, stack, size, first, last)
     """Replace symbols of the laws `source` by symbols of the laws `target`, in place.
 
     Args:
-        symbols: int32 [sites]; those outside 0..N-1, or of frequency 0, are passed over.
-        classes: int32 [sites], a row of the laws; sites of class -1 are passed over.
+        symbols: int32 [sites]; symbols outside 0..N-1, or of frequency 0, are skipped.
+        classes: int32 [sites], the row of the laws for each site; sites of class -1 are skipped.
         source: int64 [classes, N + 1], cumulative frequencies from 0 to 2^16.
-        target: The same.
-        state: Of the coder.
+        target: int64 [classes, N + 1], cumulative frequencies from 0 to 2^16.
+        state: State of the coder.
         stack: int64 [words], the rest of the message, the top at `size` - 1.
-        size: Words in the stack.
+        size: Number of words in the stack.
         first: Site to begin with.
         last: Site before which to stop, after `first`; or -1, to go backwards from `first` to site 0.
 
     Returns:
-        State, size, and the site at which it ended: forwards that is where the stack was empty, or `last`.
-        A size of -1 is a stack that overflows.
+        State, size, and the site at which the coder stopped: going forward, where the stack was empty, or
+            `last`. A size of -1 signals that the stack overflowed.
     """
     n = source.shape[1] - 1
     step = 1 if last >= 0 else -1
@@ -80,11 +82,26 @@ def transcode(symbols, classes, source, target, state, stack, size, first, last)
 
 
 def to_words(message: bytes) -> np.ndarray:
-    """Of 32 bits, zeros appended."""
+    """Split a message into words of 32 bits, with zeros appended.
+
+    Args:
+        message: Any bytes.
+
+    Returns:
+        Words, int64.
+    """
     padded = message + bytes(-len(message) % 4)
     return np.frombuffer(padded, dtype="<u4").astype(np.int64)
 
 
 def from_words(words: np.ndarray, length: int) -> bytes:
-    """The opposite."""
+    """Join words of 32 bits to a message, the inverse of `to_words`.
+
+    Args:
+        words: Words, int64.
+        length: Length of the message in bytes.
+
+    Returns:
+        The message.
+    """
     return words.astype("<u4").tobytes()[:length]

@@ -1,4 +1,4 @@
-"""Which laws to use: the stego laws of least squared error at a number of bits, and the alphabets."""
+"""Design of the stego laws: least squared error for a number of hidden bits, and the alphabets."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -36,13 +36,13 @@ Law = Float[np.ndarray, " symbols"]
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """What is wanted of the prediction errors of the finished picture, and what is known of them.
+    """Target for the prediction-error histogram of the finished picture, and what is known of it.
 
     Args:
-        weight: gamma, of KL(stego || host), in squared levels per nat.
-        host: Counts of the errors -255..255.
-        finished: The same of a finished picture.
-        stego: What its embedding has put there, as the embedder met it.
+        weight: gamma, price of KL(stego || host) in squared levels per nat.
+        host: Counts of the errors -255..255 of the host.
+        finished: Counts of the errors -255..255 of a finished picture.
+        stego: Counts of the symbols that its embedding produced, as the embedder met them.
     """
 
     weight: float
@@ -53,13 +53,13 @@ class Histogram:
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Laws and what they promise.
+    """Stego laws, with the bits they hide and the cost they cause.
 
     Args:
-        laws: Of the classes in use.
-        bits: Hidden, less what the tables take.
-        cost: Squared error, and what is paid for the histogram, added up over all pixels.
-        weight: mu, the price of a nat.
+        laws: Laws of the classes in use.
+        bits: Hidden bits, less the bits of the tables.
+        cost: Squared error plus the price of the histogram, summed over all pixels.
+        weight: mu, price of a hidden nat in squared error.
     """
 
     laws: tuple[ClassLaws, ...]
@@ -103,7 +103,14 @@ class _Offer:
 
 
 def squared_distance(symbols: int) -> Float[np.ndarray, "symbols symbols"]:
-    """(i - j)^2."""
+    """Squared distances (i - j)^2 between symbols.
+
+    Args:
+        symbols: Number of symbols.
+
+    Returns:
+        Matrix [symbols, symbols].
+    """
     places = np.arange(symbols, dtype=float)
     return (places[:, None] - places) ** 2
 
@@ -111,15 +118,18 @@ def squared_distance(symbols: int) -> Float[np.ndarray, "symbols symbols"]:
 def design(
     census: Census, reaches: Reaches, wanted_bits: float, histogram: Histogram | None, weight: float | None
 ) -> Design:
-    """The laws that hide so many bits for the least squared error: all classes pay the same for a bit.
+    """Laws that hide a number of bits at the least squared error: all classes pay the same price per bit.
 
     Args:
-        census: Of what is to be changed.
-        reaches: T by class.
-        wanted_bits: Infinite for as many as there is room for. Where there is less room, the design of the
-            greatest room is returned.
-        histogram: Weighed beside the squared error.
-        weight: mu of a design that is nearly this one, to begin with.
+        census: Counts of the pixels to be changed.
+        reaches: Largest error T by class.
+        wanted_bits: Bits to hide; inf for as many as there is room for. If there is less room, the design
+            with the most room is returned.
+        histogram: Target histogram, weighed against the squared error; None for squared error alone.
+        weight: Initial mu, from a similar design.
+
+    Returns:
+        The design.
     """
     hosts = _hosts(census, reaches)
     price = None if histogram is None else _price(hosts, histogram)
@@ -131,7 +141,15 @@ def design(
 
 
 def reaches_for(census: Census, wanted_bits: float) -> tuple[dict[int, int], float]:
-    """T of every class that is worth most at the price of a bit, and that price mu."""
+    """Best alphabet of every class at the price of a bit, and that price.
+
+    Args:
+        census: Counts of the pixels to be changed.
+        wanted_bits: Bits to hide.
+
+    Returns:
+        Largest error T by class, and the price mu.
+    """
     first = {k: _first_reach(census, k) for k in range(CLASSES)}
     weight = _price_of_bits(census, first, wanted_bits, None)
     second = _best_reaches(census, weight, REACHES[-1])
@@ -140,7 +158,15 @@ def reaches_for(census: Census, wanted_bits: float) -> tuple[dict[int, int], flo
 
 
 def widest_reaches(census: Census, most: int) -> dict[int, int]:
-    """T of every class, at most so much, that holds most with uniform laws."""
+    """Alphabet of every class, with T at most `most`, that holds the most bits with uniform laws.
+
+    Args:
+        census: Counts of the pixels to be changed.
+        most: Largest T allowed.
+
+    Returns:
+        Largest error T by class.
+    """
     return _best_reaches(census, math.inf, most)
 
 
@@ -183,12 +209,12 @@ def _hosts(census: Census, reaches: Reaches) -> list[_Host]:
 
 
 def _span(hosts: Sequence[_Host]) -> int:
-    """The greatest error that is a symbol."""
+    """Largest prediction error that is a symbol of any class."""
     return max(int(np.abs(host.errors).max()) for host in hosts)
 
 
 def _price(hosts: Sequence[_Host], histogram: Histogram) -> HistogramPrice | None:
-    """Values that no class changes are as they were in the finished picture."""
+    """Price of the joint histogram; values that no class changes stay as in the finished picture."""
     if not hosts:
         return None
     rest = histogram.finished.astype(float)
@@ -227,11 +253,11 @@ def _offers(
 
 
 def _harm(host: _Host, weight: float) -> float:
-    """What a squared error costs in all, of its own cost.
+    """Total cost of a squared error in units of its own cost, effects on the second layer included.
 
     Changes of variance D in the first layer add D / 4 to the variance s of prediction errors in the second.
-    Their entropy rises by about D / 8 s, and what it rises by must be hidden elsewhere, at mu per nat. Half
-    of the pixels are in the first layer, and its laws are those of the second: 1 + mu / 16 (s + 1/12), 1/12
+    Their entropy rises by about D / 8 s, and the lost room must be hidden elsewhere, at mu per nat. Half of
+    the pixels are in the first layer, and its laws are those of the second: 1 + mu / 16 (s + 1/12), 1/12
     being the variance of rounding.
     """
     return 1 + weight / 16 / (float(host.law @ host.errors**2) + 1 / 12)
@@ -264,7 +290,7 @@ def _chosen(offers: Sequence[_Offer], weight: float) -> Design:
 
 
 def _least(at: Callable[[float], Design], wanted_bits: float, start: float | None) -> Design:
-    """The least mu at which there are enough bits, nearly: bracketed, then by secants in log mu."""
+    """Approximately the least mu at which there are enough bits: bracketing, then secants in log mu."""
     if math.isinf(wanted_bits):
         return at(math.inf)
     step = math.log(FIRST_FACTOR if start is None else FIRST_FACTOR ** (1 / 8))

@@ -17,12 +17,13 @@ LONGEST_MAP = 65535  # bytes; a layer whose map is longer carries nothing
 
 @dataclass(frozen=True)
 class ErrorExpansion:
-    """Errors e in low..high become 2 e + bit, those above move up by high + 1, those below down by -low.
+    """Prediction-error expansion: errors e in low..high become 2 e + bit, errors outside are shifted.
 
-    The predictor and the order, by complexity, are those of `Recursive`; every layer carries an equal part of
-    the bits in its smoothest pixels, with the thresholds that cost the least squared error, location map
-    included. Pixels that could leave 0..255 are kept out; the location map, which tells them from changed
-    ones, is in the header, compressed.
+    Errors above `high` move up by high + 1, errors below `low` move down by -low. Predictor and order (by
+    complexity) are those of `Recursive`; every layer carries an equal part of the bits in its smoothest
+    pixels, with the thresholds of least squared error, location map included. Pixels that could leave 0..255
+    are excluded; the location map, which distinguishes them from changed pixels, is compressed into the
+    header.
 
     Reference:
         Thodi and Rodriguez, IEEE Trans. Image Processing 16(3), 2007; Sachnev, Kim, Nam, Suresh and Shi,
@@ -32,16 +33,16 @@ class ErrorExpansion:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Name of the method in tables: "error-expansion"."""
         return "error-expansion"
 
     @property
     def number(self) -> int:
-        """In the header."""
+        """Number of the method in the header of a stego picture."""
         return 1
 
     def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
-        """Layer by layer; where equal parts do not fit, each layer takes as many bits as it holds."""
+        """Hide a message layer by layer; where equal parts do not fit, each layer takes what it holds."""
         bits = np.unpackbits(np.frombuffer(message, dtype=np.uint8))
         for equal in (True, False):
             work, header, symbols, done = planes.copy(), b"", 0, 0
@@ -58,7 +59,7 @@ class ErrorExpansion:
         raise PayloadTooLarge(f"{len(message)} bytes")
 
     def reveal(self, planes: Planes, reserved: int, header: bytes, length: int) -> tuple[bytes, Planes]:
-        """Layers in the opposite order."""
+        """Recover message and host planes, undoing the layers in reverse order."""
         planes = planes.copy()
         parts: list[tuple[tuple[int, int], tuple[int, ...], bytes]] = []
         at = 0
@@ -76,7 +77,7 @@ class ErrorExpansion:
         return np.packbits(bits).tobytes(), planes
 
     def capacity_bytes(self, planes: Planes, reserved: int) -> int:
-        """Of all layers, with the thresholds that hold most, less the location maps."""
+        """Capacity in bytes over all layers at the thresholds that hold the most, less location maps."""
         planes = planes.copy()
         bits = np.random.default_rng(0).integers(0, 2, planes.size, dtype=np.uint8)
         parts = [_hide(planes, color, parity, reserved, bits) for color, parity in layer_numbers(planes)]

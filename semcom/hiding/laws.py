@@ -1,7 +1,8 @@
-"""Laws as integers: how host and stego laws are written into a picture.
+"""Integer representation of laws: how host and stego laws are written into a picture.
 
-A law is sent as levels q_j, frequencies being 2^(-q_j / 8) of the greatest; the tables of the coder follow
-from them in integer arithmetic.
+A law is sent as levels q_j; its frequencies are 2^(-q_j / 8) times the largest. The tables of the coder
+follow
+from the levels in integer arithmetic.
 """
 
 import typing
@@ -29,7 +30,14 @@ Tables = Int[np.ndarray, "laws bounds"]
 
 
 def frequencies(levels: Levels) -> Levels:
-    """Of sum 2^16, none below 1, in integer arithmetic."""
+    """Integer frequencies of a law, of sum 2^16 and at least 1 each.
+
+    Args:
+        levels: Levels q_j, [symbols].
+
+    Returns:
+        Frequencies, [symbols].
+    """
     weights = POWERS[levels % LEVELS_PER_OCTAVE] >> (levels // LEVELS_PER_OCTAVE)
     free = (1 << PRECISION) - len(weights)
     counts = 1 + weights * free // weights.sum()
@@ -38,19 +46,30 @@ def frequencies(levels: Levels) -> Levels:
 
 
 def cumulative(levels: Levels) -> Bounds:
-    """Frequencies added up, from 0 to 2^16."""
+    """Cumulative frequencies of a law, from 0 to 2^16.
+
+    Args:
+        levels: Levels q_j, [symbols].
+
+    Returns:
+        Cumulative frequencies, [symbols + 1].
+    """
     return np.concatenate([[0], np.cumsum(frequencies(levels))])
 
 
 def quantised(law: Float[np.ndarray, " symbols"], occurrences: float) -> Levels:
-    """Levels near a law, as short as pays.
+    """Quantise a law to levels with a short description, where the shorter description pays.
 
-    Sent as s_j = s 2^(-q_j / 8), s the greatest p_j, a law costs n (s_j - p_j log s_j) / ln 2 bits per
-    symbol j beyond what cannot be helped, and a level that is d from the guess of `packed` about |d| bits.
+    Sent as s_j = s 2^(-q_j / 8), s the largest p_j, a law costs n (s_j - p_j log s_j) / ln 2 bits per symbol
+    j in excess of its entropy, and a level that differs by d from the prediction of `packed` costs about |d|
+    bits.
 
     Args:
-        law: p.
-        occurrences: n, symbols of this law.
+        law: p, [symbols].
+        occurrences: n, number of symbols that follow this law.
+
+    Returns:
+        Levels, [symbols].
     """
     return _quantised(law, occurrences)
 
@@ -74,22 +93,43 @@ def _quantised(law, occurrences):
 
 
 def packed(levels: Levels) -> str:
-    """Bits: Rice codes of differences, outwards from straight lines, and of one side from the other."""
+    """Code levels as bits: Rice codes of differences from linear extrapolation, outwards from the middle.
+
+    Args:
+        levels: Levels q_j, [symbols].
+
+    Returns:
+        Bits as a string of "0" and "1".
+    """
     folded = _folded(levels)
     best = int(np.argmin(_lengths(folded)))
     return f"{best:0{RICE_BITS}b}" + "".join(_rice(int(value), best) for value in folded)
 
 
 def packed_bits(levels: Levels) -> int:
-    """Length of `packed`."""
+    """Length in bits of the code that `packed` returns.
+
+    Args:
+        levels: Levels q_j, [symbols].
+
+    Returns:
+        Number of bits.
+    """
     return RICE_BITS + int(min(_lengths(_folded(levels))))
 
 
 def unpacked(bits: "Bits", symbols: int) -> Levels:
-    """The opposite of `packed`.
+    """Decode levels, the inverse of `packed`.
+
+    Args:
+        bits: Reader of the bits.
+        symbols: Number of levels.
+
+    Returns:
+        Levels, [symbols].
 
     Raises:
-        CorruptStego: No levels, or the end of the bits.
+        CorruptStego: The bits are not valid levels, or they end too early.
     """
     k = bits.number(RICE_BITS)
     levels = np.zeros(symbols, dtype=np.int64)
@@ -103,10 +143,10 @@ def unpacked(bits: "Bits", symbols: int) -> Levels:
 
 
 class Bits:
-    """Reads bits from the front.
+    """Reader of bits from the front of a byte string.
 
     Args:
-        data: Bytes, the first bit of each being the most significant.
+        data: Bytes; the first bit of each is the most significant.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -114,10 +154,16 @@ class Bits:
         self._at = 0
 
     def number(self, bits: int) -> int:
-        """Of so many bits.
+        """Read an unsigned integer.
+
+        Args:
+            bits: Size of the integer in bits.
+
+        Returns:
+            The integer.
 
         Raises:
-            CorruptStego: There are fewer.
+            CorruptStego: Fewer bits are left.
         """
         taken = self._bits[self._at : self._at + bits]
         if len(taken) < bits:
@@ -126,7 +172,17 @@ class Bits:
         return int(taken or "0", 2)
 
     def rice(self, k: int) -> int:
-        """A Rice code of parameter k."""
+        """Read a Rice code.
+
+        Args:
+            k: Parameter of the code: the number of low bits sent verbatim.
+
+        Returns:
+            The integer, at least 0.
+
+        Raises:
+            CorruptStego: The bits end too early.
+        """
         quotient = 0
         while self.number(1):
             quotient += 1
@@ -134,20 +190,27 @@ class Bits:
 
 
 def to_bytes(bits: str) -> bytes:
-    """Zeros appended."""
+    """Convert a string of bits to bytes, with zeros appended.
+
+    Args:
+        bits: String of "0" and "1".
+
+    Returns:
+        The bytes.
+    """
     bits += "0" * (-len(bits) % 8)
     return int("1" + bits, 2).to_bytes(len(bits) // 8 + 1, "big")[1:]
 
 
 @dataclass(frozen=True, eq=False)
 class ClassLaws:
-    """The laws of one class; symbols are prediction errors -T..T.
+    """Host and stego law of one class; symbols are prediction errors -T..T.
 
     Args:
-        number: Of the class.
+        number: Number of the class.
         reach: T, one of `REACHES`.
-        host: Levels of p, over 2 T + 1 symbols.
-        stego: Levels of r.
+        host: Levels of p, [2 T + 1].
+        stego: Levels of r, [2 T + 1].
     """
 
     number: int
@@ -157,7 +220,14 @@ class ClassLaws:
 
 
 def tables(laws: Sequence[ClassLaws]) -> tuple[Tables, Tables]:
-    """Cumulative frequencies of p and of r, a row per class; short ones go on without an increase."""
+    """Tables of cumulative frequencies for the coder, one row per class; shorter laws are padded.
+
+    Args:
+        laws: Laws of the classes in use.
+
+    Returns:
+        Tables of p and of r, int64 [classes, symbols + 1].
+    """
     width = 2 * max((of.reach for of in laws), default=0) + 2
     p, r = np.full((2, len(laws), width), 1 << PRECISION, dtype=np.int64)
     for row, of in enumerate(laws):
@@ -167,7 +237,15 @@ def tables(laws: Sequence[ClassLaws]) -> tuple[Tables, Tables]:
 
 
 def written(laws: Sequence[ClassLaws], all_classes: int) -> str:
-    """Bits as they are sent: a flag per class, then T, p and r of each class that is used."""
+    """Code the laws of all classes as bits: a flag per class, then T, p and r of each class in use.
+
+    Args:
+        laws: Laws of the classes in use.
+        all_classes: Number of classes, used or not.
+
+    Returns:
+        Bits as a string of "0" and "1".
+    """
     numbers = {of.number for of in laws}
     flags = "".join("1" if k in numbers else "0" for k in range(all_classes))
     bodies = (
@@ -178,10 +256,17 @@ def written(laws: Sequence[ClassLaws], all_classes: int) -> str:
 
 
 def read_laws(bits: Bits, all_classes: int) -> tuple[ClassLaws, ...]:
-    """The opposite of `written`.
+    """Decode the laws of all classes, the inverse of `written`.
+
+    Args:
+        bits: Reader of the bits.
+        all_classes: Number of classes, used or not.
+
+    Returns:
+        Laws of the classes in use.
 
     Raises:
-        CorruptStego: Bits that are no laws.
+        CorruptStego: The bits do not describe laws.
     """
     numbers = [k for k in range(all_classes) if bits.number(1)]
     found: list[ClassLaws] = []
@@ -196,25 +281,36 @@ def read_laws(bits: Bits, all_classes: int) -> tuple[ClassLaws, ...]:
 
 
 def coupling(p: Bounds, r: Bounds) -> Float[np.ndarray, "symbols symbols"]:
-    """Share of the slots that lie in the intervals of x in p and of y in r: the monotone coupling.
+    """Monotone coupling of two laws: share of the slots in the intervals of x in p and of y in r.
 
     Args:
-        p: Cumulative frequencies.
-        r: The same.
+        p: Cumulative frequencies of the host law, [symbols + 1].
+        r: Cumulative frequencies of the stego law, [symbols + 1].
+
+    Returns:
+        Joint law, [symbols, symbols].
     """
     inside = np.minimum(p[1:, None], r[1:]) - np.maximum(p[:-1, None], r[:-1])
     return inside.clip(0) / (1 << PRECISION)
 
 
 def transition(p: Bounds, r: Bounds) -> Float[np.ndarray, "symbols symbols"]:
-    """w(y|x) of the monotone coupling, from cumulative frequencies; rows of frequency 0 are 0."""
+    """Transition probabilities w(y|x) of the monotone coupling; rows of frequency 0 are 0.
+
+    Args:
+        p: Cumulative frequencies of the host law, [symbols + 1].
+        r: Cumulative frequencies of the stego law, [symbols + 1].
+
+    Returns:
+        Matrix [symbols, symbols].
+    """
     return coupling(p, r) * (1 << PRECISION) / np.maximum(np.diff(p), 1)[:, None]
 
 
 @njit(cache=True, nogil=True)
 @typing.no_type_check
 def _place(symbols, step):
-    """From the middle to the right, then to the left."""
+    """Order in which levels are coded: from the middle to the right, then to the left."""
     middle = symbols // 2
     return middle + step if step <= middle else 2 * middle - step
 
@@ -222,7 +318,7 @@ def _place(symbols, step):
 @njit(cache=True, nogil=True)
 @typing.no_type_check
 def _guess(levels, step):
-    """From the places before: a straight line outwards, on the left with the lean of its right side."""
+    """Linear extrapolation of each level from those coded before; the left side reuses the right's slope."""
     middle = len(levels) // 2
     if step == 0:
         return 0
@@ -238,7 +334,7 @@ def _guess(levels, step):
 @njit(cache=True, nogil=True)
 @typing.no_type_check
 def _folded(levels):
-    """Differences from the guesses, as numbers that are not negative."""
+    """Differences from the extrapolation, mapped to non-negative integers."""
     folded = np.zeros(len(levels), np.int64)
     for step in range(len(levels)):
         d = levels[_place(len(levels), step)] - _guess(levels, step)
@@ -249,7 +345,7 @@ def _folded(levels):
 @njit(cache=True, nogil=True)
 @typing.no_type_check
 def _lengths(folded):
-    """Of the Rice codes of all parameters."""
+    """Total code length in bits for each Rice parameter."""
     lengths = np.zeros(1 << RICE_BITS, np.int64)
     for k in range(len(lengths)):
         lengths[k] = (folded >> k).sum() + (1 + k) * len(folded)

@@ -1,4 +1,4 @@
-"""How far a stego picture is from its host, as histograms."""
+"""Distances between the histograms of stego and host picture."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -9,9 +9,17 @@ Law = Float[np.ndarray, " values"]
 
 
 def histogram_distances(host: UInt8[np.ndarray, "..."], stego: UInt8[np.ndarray, "..."]) -> dict[str, float]:
-    """KL(stego || host) in nats and Wasserstein-1 in levels, of pixels and of prediction errors, all colours.
+    """Distances between histograms of host and stego picture, of pixels and of prediction errors.
 
-    Counts are raised by 1/2 for the divergence, which stays finite where the host has none.
+    KL(stego || host) in nats and Wasserstein-1 distance in levels, all colours together. For the divergence,
+    counts are increased by 1/2, so that it stays finite where the host has none.
+
+    Args:
+        host: Host picture, uint8.
+        stego: Stego picture, uint8, same shape.
+
+    Returns:
+        Four distances by name.
     """
     found: dict[str, float] = {}
     for name, histogram in (("error", _errors), ("pixel", _values)):

@@ -1,4 +1,4 @@
-"""What a method of reversible hiding is to the container: bytes in, planes and a header out, and back."""
+"""Protocol of reversible data hiding methods: bytes into planes and a header, and back."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -8,13 +8,13 @@ from semcom.hiding.pixels import Planes
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """A message in planes.
+    """Result of hiding a message in the planes of a picture.
 
     Args:
-        planes: Changed.
-        header: What the method needs to get the message and the planes back.
-        symbols: Pixels that took part.
-        theory_bits: n (H(r) - H(p)) of the host symbols met and the stego law, over all classes; 0 where the
+        planes: Changed planes, uint8 [colors, height, width].
+        header: Bytes that the method needs to recover message and planes.
+        symbols: Number of pixels that took part.
+        theory_bits: n (H(r) - H(p)) of the host symbols met and the stego law, over all classes; 0 if the
             method has no such law.
     """
 
@@ -26,29 +26,61 @@ class Hidden:
 
 @runtime_checkable
 class Method(Protocol):
-    """Hides messages of random bits in the planes of a picture, but for the first so many pixels."""
+    """A reversible hiding method for messages of random bits that leaves the first pixels unchanged."""
 
     @property
     def name(self) -> str:
-        """Of tables."""
+        """Name of the method in tables."""
         ...
 
     @property
     def number(self) -> int:
-        """In the header of the picture, one per class of methods."""
+        """Number of the method in the header of a stego picture, unique among methods."""
         ...
 
     def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
-        """Raise `PayloadTooLarge` where the message does not fit.
+        """Hide a message in the planes of a picture.
 
-        `before` is the header of the same message with another number of reserved pixels, to begin with.
+        Args:
+            planes: Host planes, uint8 [colors, height, width]; not changed.
+            reserved: Pixels at the beginning of the first plane that must stay unchanged.
+            message: Bytes that look random.
+            before: Header returned for this message with another number of reserved pixels, as a starting
+                point.
+
+        Returns:
+            Changed planes and header.
+
+        Raises:
+            PayloadTooLarge: The message does not fit.
         """
         ...
 
     def reveal(self, planes: Planes, reserved: int, header: bytes, length: int) -> tuple[bytes, Planes]:
-        """Message of so many bytes, and the planes before; raise `CorruptStego` where that cannot be."""
+        """Recover message and host planes.
+
+        Args:
+            planes: Stego planes, uint8 [colors, height, width].
+            reserved: Pixels at the beginning of the first plane that the method did not change.
+            header: Header that `hide` returned.
+            length: Length of the message in bytes.
+
+        Returns:
+            The message, and the host planes.
+
+        Raises:
+            CorruptStego: The planes or the header were changed.
+        """
         ...
 
     def capacity_bytes(self, planes: Planes, reserved: int) -> int:
-        """Of a message that fits."""
+        """Length of a message that fits.
+
+        Args:
+            planes: Host planes, uint8 [colors, height, width].
+            reserved: Pixels at the beginning of the first plane that must stay unchanged.
+
+        Returns:
+            Length in bytes, at least 0.
+        """
         ...

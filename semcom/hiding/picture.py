@@ -1,7 +1,7 @@
-"""Payload into picture and back: header, checksum and all are inside the picture, and counted.
+"""Embed a payload in a picture and extract it; header and checksum are inside the picture, and counted.
 
-The least significant bits of the first pixels hold a header; the bits they held before are hidden with the
-payload, as is nothing else. While a method works these bits are 0.
+The least significant bits of the first pixels hold a header; their former values are hidden together with the
+payload. While a method works, these bits are 0.
 
     message = least significant bits of the header's pixels, payload   (made random by a fixed stream)
     header  = mark, method, bytes of header and payload, CRC-32 of host and payload, the method's own
@@ -37,14 +37,14 @@ GROWTHS = (4, 4, 4, 4, 4, 4, 8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A stego picture, and what was measured while it was made.
+    """A stego picture with measurements of its embedding.
 
     Args:
-        stego: As the host.
-        payload_bits: Those of the user.
-        embedded_bits: With the bits that the header displaced.
-        symbols: Pixels that took part.
-        theory_bits: n (H(r) - H(p)) of those; 0 where the method has no such law.
+        stego: Stego picture, of the host's shape.
+        payload_bits: Bits of the payload.
+        embedded_bits: Bits hidden in all: the payload and the bits displaced by the header.
+        symbols: Number of pixels that took part.
+        theory_bits: n (H(r) - H(p)) over those pixels; 0 if the method has no such law.
     """
 
     stego: Pixels
@@ -55,24 +55,24 @@ class Embedding:
 
     @property
     def bpp(self) -> float:
-        """Bits of payload per pixel, all colours of it together."""
+        """Payload in bits per pixel, all colours of a pixel together."""
         return self.payload_bits / (self.stego.shape[0] * self.stego.shape[1])
 
 
 def embed(host: Pixels, payload: bytes, method: Method | None = None) -> Pixels:
-    """Hide bytes in a picture, such that both come back bit for bit.
+    """Hide bytes in a picture, such that picture and bytes are both recovered bit for bit.
 
     Args:
-        host: 8 bits, [height, width] or [height, width, colors].
-        payload: Of any length that fits, also none.
-        method: `Recursive()` unless said otherwise.
+        host: Picture of 8 bits, uint8 [height, width] or [height, width, colors].
+        payload: Bytes of any length that fits, empty allowed.
+        method: Hiding method; `Recursive()` by default.
 
     Returns:
         The stego picture, of the host's shape.
 
     Raises:
-        InvalidSource: No such picture.
-        PayloadTooLarge: It does not fit.
+        InvalidSource: The host is not such a picture.
+        PayloadTooLarge: The payload does not fit.
 
     Example:
         >>> host = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
@@ -84,7 +84,20 @@ def embed(host: Pixels, payload: bytes, method: Method | None = None) -> Pixels:
 
 
 def embedding(host: Pixels, payload: bytes, method: Method | None = None) -> Embedding:
-    """As `embed`, with what was measured."""
+    """Hide bytes in a picture and return the stego picture with measurements.
+
+    Args:
+        host: Picture of 8 bits, uint8 [height, width] or [height, width, colors].
+        payload: Bytes of any length that fits, empty allowed.
+        method: Hiding method; `Recursive()` by default.
+
+    Returns:
+        Stego picture and measurements.
+
+    Raises:
+        InvalidSource: The host is not such a picture.
+        PayloadTooLarge: The payload does not fit.
+    """
     chosen: Method = Recursive() if method is None else method
     planes = _checked(host)
     crc = _checksum(planes, payload)
@@ -117,11 +130,17 @@ def embedding(host: Pixels, payload: bytes, method: Method | None = None) -> Emb
 
 
 def extract(stego: Pixels) -> tuple[bytes, Pixels]:
-    """Payload and host.
+    """Recover payload and host from a stego picture.
+
+    Args:
+        stego: Stego picture, uint8, as returned by `embed`.
+
+    Returns:
+        The payload, and the host picture.
 
     Raises:
-        InvalidSource: No such picture.
-        CorruptStego: A picture that hides nothing, or that was changed since.
+        InvalidSource: The array is not a picture of 8 bits.
+        CorruptStego: The picture hides nothing, or it was changed.
     """
     from semcom.hiding.expansion import ErrorExpansion
     from semcom.hiding.shifting import HistogramShifting
@@ -149,10 +168,17 @@ def extract(stego: Pixels) -> tuple[bytes, Pixels]:
 
 
 def capacity_bytes(host: Pixels, method: Method | None = None) -> int:
-    """Length of a payload that fits for certain, but for a chance of 1 in a billion.
+    """Length of a payload that fits, except with a probability of 1 in a billion.
+
+    Args:
+        host: Picture of 8 bits, uint8 [height, width] or [height, width, colors].
+        method: Hiding method; `Recursive()` by default.
+
+    Returns:
+        Length in bytes, at least 0.
 
     Raises:
-        InvalidSource: No such picture.
+        InvalidSource: The host is not such a picture.
     """
     chosen: Method = Recursive() if method is None else method
     planes = _checked(host)
@@ -180,7 +206,7 @@ def _checked(pixels: Pixels) -> Planes:
 
 
 def _cleared(planes: Planes, reserved: int) -> tuple[Planes, bytes]:
-    """The first bits set to 0, and what they were."""
+    """Planes with the least significant bits of the first pixels set to 0, and the former bits."""
     cleared = planes.copy()
     head = cleared.reshape(-1)[:reserved]
     displaced = np.packbits(head & 1).tobytes()
@@ -189,14 +215,14 @@ def _cleared(planes: Planes, reserved: int) -> tuple[Planes, bytes]:
 
 
 def _headed(planes: Planes, head: bytes) -> Planes:
-    """These bits in place of 0."""
+    """Planes with a header written into the least significant bits of the first pixels."""
     planes = planes.copy()
     planes.reshape(-1)[: 8 * len(head)] |= np.unpackbits(np.frombuffer(head, dtype=np.uint8))
     return planes
 
 
 def _whitened(message: bytes) -> bytes:
-    """XOR with a fixed stream; its own inverse. Stego laws hold for messages that look random."""
+    """XOR with a fixed pseudorandom stream, its own inverse; stego laws assume messages that look random."""
     stream = hashlib.shake_128(b"semcom").digest(len(message))
     return (np.frombuffer(message, np.uint8) ^ np.frombuffer(stream, np.uint8)).tobytes()
 

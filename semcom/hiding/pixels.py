@@ -1,6 +1,6 @@
-"""Layers of a checkerboard: each pixel is predicted by its four neighbours, all of the other layer.
+"""Checkerboard layers of a picture: each pixel is predicted by its four neighbours in the other layer.
 
-A layer may be changed pixel by pixel without changing what predicts it, so that the extractor sees the same
+Changing a layer pixel by pixel does not change what predicts it, so that the extractor sees the same
 predictions and complexities as the embedder.
 """
 
@@ -18,14 +18,14 @@ Integers = Int[np.ndarray, " sites"]
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The pixels of one colour of the checkerboard in one plane, in raster order.
+    """Pixels of one checkerboard colour in one plane, in raster order.
 
     Args:
-        index: Places in the flattened planes.
-        value: Of the pixels, 0..255.
+        index: Positions in the flattened planes.
+        value: Pixel values, 0..255.
         prediction: Mean of the four neighbours, rounded half up.
-        complexity: 4 V + the V of the four diagonal neighbours, V = 16 times the variance of the four
-            neighbours of a pixel; 0..2080800.
+        complexity: 4 V plus the V of the four diagonal neighbours, V being 16 times the variance of a pixel's
+            four neighbours; 0..2080800.
         low, high: Whether all four neighbours are 0, or 255.
     """
 
@@ -38,18 +38,21 @@ class Layer:
 
     @property
     def error(self) -> Integers:
-        """Value less prediction."""
+        """Prediction error of each pixel: value less prediction."""
         return self.value - self.prediction
 
 
 def layer(planes: Planes, color: int, parity: int, reserved: int = 0) -> Layer:
-    """One layer of one plane.
+    """Extract one checkerboard layer of one plane.
 
     Args:
-        planes: All.
-        color: Which plane.
+        planes: All planes, uint8 [colors, height, width].
+        color: Index of the plane.
         parity: 0 or 1, of row + column.
-        reserved: So many pixels at the beginning of the first plane are left out.
+        reserved: Pixels at the beginning of the first plane to leave out.
+
+    Returns:
+        The layer.
     """
     plane = planes[color]
     size = (plane.size + 1) // 2
@@ -68,27 +71,49 @@ def layer(planes: Planes, color: int, parity: int, reserved: int = 0) -> Layer:
 
 
 def layer_numbers(planes: Planes) -> Iterator[tuple[int, int]]:
-    """Plane and parity of all layers, in the order of embedding."""
+    """Plane and parity of all layers, in the order of embedding.
+
+    Args:
+        planes: All planes, uint8 [colors, height, width].
+
+    Yields:
+        Index of the plane and parity.
+    """
     return ((color, parity) for color in range(len(planes)) for parity in (0, 1))
 
 
 def to_planes(pixels: UInt8[np.ndarray, "..."]) -> Planes:
-    """From [height, width] or [height, width, colors]; a copy."""
+    """Copy a picture to planes.
+
+    Args:
+        pixels: uint8 [height, width] or [height, width, colors].
+
+    Returns:
+        Planes, uint8 [colors, height, width].
+    """
     return np.array(pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0), order="C")
 
 
 def from_planes(planes: Planes, ndim: int) -> UInt8[np.ndarray, "..."]:
-    """The opposite."""
+    """Convert planes to a picture, the inverse of `to_planes`.
+
+    Args:
+        planes: Planes, uint8 [colors, height, width].
+        ndim: 2 for [height, width], 3 for [height, width, colors].
+
+    Returns:
+        The picture, uint8.
+    """
     return planes[0].copy() if ndim == 2 else np.ascontiguousarray(np.moveaxis(planes, 0, 2))
 
 
 @njit(cache=True, nogil=True)
 @typing.no_type_check
 def _survey(plane, parity, begin, index, value, total, complexity):
-    """Places from `begin` on, values, sums of four neighbours and complexities, written; and how many.
+    """Write positions from `begin` on, values, sums of four neighbours and complexities; return their number.
 
-    Beyond the border the picture is mirrored about it, which adds pixels of the board's other colour, as
-    inside; a picture of a single row or column has zeros beside it.
+    Beyond the border, the picture is mirrored about it, which adds pixels of the other checkerboard colour,
+    as inside; a picture of a single row or column has zeros beside it.
     """
     height, width = plane.shape
     sums = np.empty((height + 2, width + 2), np.int32)
@@ -120,7 +145,7 @@ def _survey(plane, parity, begin, index, value, total, complexity):
 @njit(cache=True, nogil=True)
 @typing.no_type_check
 def _mirror(wide):
-    """Fill the margin of one pixel."""
+    """Fill a margin of one pixel by mirroring the picture."""
     height, width = wide.shape
     if height > 3:
         wide[0], wide[-1] = wide[2], wide[-3]

@@ -23,22 +23,22 @@ DEVIATIONS = 6.0
 
 @dataclass(frozen=True)
 class Recursive:
-    """Prediction errors of a checkerboard through the best reversible test channels.
+    """Reversible hiding in prediction errors by recursive code construction with optimal stego laws.
 
-    Pixels are sorted into classes by the complexity of their surroundings, a factor of 2 each. Errors of a
-    class have law p; they become errors of law r, and hide log2 p(x) / r(y) bits each. The laws r minimise
-    the squared error over all classes at the total rate, at one price per nat, which leaves pixels in rough
-    surroundings alone. The monotone coupling takes p to r; it is the optimal plan for squared errors. What
-    changes of the first layer add to the errors of the second is part of their price.
+    Pixels are sorted into classes by the complexity of their surroundings, a factor of 2 each. The errors of
+    a class follow a law p; they are replaced by errors of a law r and hide log2 p(x) / r(y) bits each. The
+    laws r minimise the squared error over all classes at the total rate, with one price per nat, which leaves
+    pixels in rough surroundings unchanged. The monotone coupling takes p to r; it is the optimal plan for
+    squared errors. The price includes what changes of the first layer add to the errors of the second.
 
-    With a weight gamma, laws minimise squared error + gamma N KL(R || P) at the rate instead, P and R being
-    the histograms of all N prediction errors in the host and in the finished picture: at equal payload the
+    With a weight gamma, the laws minimise squared error + gamma N KL(R || P) at the rate instead, P and R
+    being the histograms of all N prediction errors in host and finished picture: at equal payload, the
     histogram stays nearer to that of the host, at a higher squared error. Gamma is the multiplier of a bound
     on KL(R || P). Some classes then give back to a value what others took from it.
 
-    Errors beyond -T..T, T being chosen per class, and pixels predicted within T of 0 or 255 are kept out,
-    both of which the extractor sees as well: no location map is needed. Where all four neighbours are 0
-    (255), values 0..2T (255-2T..255) are the symbols of a class of their own.
+    Errors beyond -T..T, T being chosen per class, and pixels predicted within T of 0 or 255 are excluded; the
+    extractor sees both as well, so that no location map is needed. Where all four neighbours are 0 (255),
+    values 0..2T (255-2T..255) are the symbols of a class of their own.
 
     Args:
         kl_weight: gamma, in squared levels per nat, not negative.
@@ -57,16 +57,16 @@ class Recursive:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Name of the method in tables: "recursive", or for instance "recursive:10" with a weight."""
         return "recursive" + (f":{self.kl_weight:g}" if self.kl_weight else "")
 
     @property
     def number(self) -> int:
-        """In the header."""
+        """Number of the method in the header of a stego picture."""
         return 0
 
     def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
-        """Laws are designed on the host, then on what the embedder meets, until the message fits."""
+        """Hide a message: design laws on the host, then on what the embedder meets, until it fits."""
         words = ans.to_words(message)
         wanted = 32.0 * len(words) + SLACK_BITS
         met = census(_layers(planes, reserved))
@@ -117,7 +117,7 @@ class Recursive:
         )
 
     def reveal(self, planes: Planes, reserved: int, header: bytes, length: int) -> tuple[bytes, Planes]:
-        """Layers and pixels in the opposite order."""
+        """Recover message and host planes, undoing layers and pixels in reverse order."""
         if len(header) < FIXED_BYTES:
             raise CorruptStego("the picture's header is cut off; get it again, without any change to it")
         laws = read_laws(Bits(header[FIXED_BYTES:]), CLASSES)
@@ -145,7 +145,7 @@ class Recursive:
         return ans.from_words(stack, length), planes
 
     def capacity_bytes(self, planes: Planes, reserved: int) -> int:
-        """Of random bits, less six deviations; the laws are then uniform."""
+        """Capacity in bytes for random bits with uniform laws, less six standard deviations."""
         words = np.random.default_rng(0).integers(0, 1 << 32, planes.size // 4 + 64)
         plan = _widest_design(planes, reserved, words)
         done = _embed(planes, reserved, plan.laws, words)
@@ -207,7 +207,7 @@ def _layers(planes: Planes, reserved: int = 0) -> list[Layer]:
 
 
 def _headroom(planes: Planes) -> int:
-    """Words that classes which hide less than nothing may push: 16 bits per symbol."""
+    """Stack words that classes with negative hidden information may push: 16 bits per symbol."""
     return planes.size * ans.PRECISION // ans.WORD
 
 
@@ -217,7 +217,7 @@ def _errors(planes: Planes) -> Counts:
 
 
 def _widest_design(planes: Planes, reserved: int, words: np.ndarray) -> Design:
-    """Uniform laws, with the reach that holds most of these words."""
+    """Design with uniform laws and the alphabets that hold the most of these words."""
     host = census(_layers(planes, reserved))
     plans: list[Design] = []
     tried: list[dict[int, int]] = []

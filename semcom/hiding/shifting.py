@@ -1,4 +1,4 @@
-"""Histogram shifting: values between a peak of the histogram and an empty value make room beside the peak."""
+"""Histogram shifting: values between a histogram peak and an empty value shift to make room."""
 
 import struct
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ LEAST_HEIGHT = 16 * ROUND.size + 1  # bits that a round must hide: its own in th
 
 @dataclass(frozen=True)
 class HistogramShifting:
-    """Pixels at the peak a of a plane's histogram carry a bit each, a or a +- 1, towards an empty value b.
+    """Histogram shifting: pixels at the peak a of a plane's histogram carry one bit each, as a or a +- 1.
 
-    Values between a and b move by one towards b. Rounds go on, always in the plane with the highest peak,
-    until all bits are hidden. Only empty values serve as b: no positions need be written down.
+    Values between a and an empty value b move by one towards b. Rounds continue, always in the plane with the
+    highest peak, until all bits are hidden. Only empty values serve as b, so that no positions need to be
+    stored.
 
     Reference:
         Ni, Shi, Ansari and Su, Reversible data hiding, IEEE Trans. Circuits and Systems for Video Technology
@@ -28,16 +29,16 @@ class HistogramShifting:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Name of the method in tables: "histogram-shifting"."""
         return "histogram-shifting"
 
     @property
     def number(self) -> int:
-        """In the header."""
+        """Number of the method in the header of a stego picture."""
         return 2
 
     def hide(self, planes: Planes, reserved: int, message: bytes, before: bytes = b"") -> Hidden:
-        """One round per peak."""
+        """Hide a message, one round per histogram peak."""
         bits = np.unpackbits(np.frombuffer(message, dtype=np.uint8))
         planes, rounds, left = _rounds(planes, reserved, bits)
         if left:
@@ -45,7 +46,7 @@ class HistogramShifting:
         return Hidden(planes, bytes([len(rounds)]) + b"".join(ROUND.pack(*r) for r in rounds), len(bits))
 
     def reveal(self, planes: Planes, reserved: int, header: bytes, length: int) -> tuple[bytes, Planes]:
-        """Rounds in the opposite order."""
+        """Recover message and host planes, undoing the rounds in reverse order."""
         count = header[0] if header else 0
         if not header or count > MOST_ROUNDS or len(header) < 1 + count * ROUND.size:
             raise CorruptStego("the picture's header is damaged; get it again, without any change to it")
@@ -68,7 +69,7 @@ class HistogramShifting:
         return np.packbits(bits).tobytes(), _bytes(work)
 
     def capacity_bytes(self, planes: Planes, reserved: int) -> int:
-        """Of rounds as long as there are any."""
+        """Capacity in bytes, over as many rounds as are possible."""
         bits = np.random.default_rng(0).integers(0, 2, planes.size, dtype=np.uint8)
         _, rounds, left = _rounds(planes, reserved, bits)
         return (len(bits) - left) // 8 - len(rounds) * ROUND.size

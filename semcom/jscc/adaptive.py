@@ -1,4 +1,4 @@
-"""One DeepJSCC for every SNR, bandwidth ratio and image size, which starts where linear coding ends."""
+"""Adaptive DeepJSCC: one network for all SNRs, rates and image sizes, initialised as linear coding."""
 
 import math
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ FLOOR = 0.05  # least part of its power at high SNR that a coefficient keeps at 
 
 
 class AdaptiveDeepJSCC(nn.Module):
-    """Cosine transform, power allocation and LMMSE, as in linear coding; networks carry the residual.
+    """Joint source-channel code: linear coding (cosine transform, LMMSE) corrected by residual networks.
 
     Encoder and decoder are both a linear code and a convolutional network that corrects it:
 
@@ -53,15 +53,16 @@ class AdaptiveDeepJSCC(nn.Module):
         c_hat = LMMSE of c from y       0 where nothing was received
         x_hat = T' c_hat + sigma D(T' c_hat)
 
-    T_bands takes 256 maps, each a band of frequencies of one plane at 1/16 of the size, to coefficients, so
-    that a convolutional network can write them. sigma is the error that linear decoding expects. E knows the
-    SNR for which the power a was shared out, D also how reliable each band is. Both are zero before training,
-    which thus starts at the level of linear coding; the variances are those of the average photograph.
+    T_bands maps 256 feature maps, each a band of frequencies of one plane at 1/16 of the size, to
+    coefficients, so that a convolutional network can produce them. sigma is the error expected of linear
+    decoding. E is conditioned on the SNR for which the power a was allocated, D also on how reliable each
+    band is. Both are zero before training, which thus starts at the performance of linear coding; the
+    variances are those of the average photograph.
 
     Any prefix of the symbols is a transmission of its own (nested): encode(x, k1) is proportional to the
     first k1 symbols of encode(x, k2). Symbol j is a pilot if j is a square: ceil(sqrt(k)) of k in all, which
-    tell the receiver g and the SNR that the transmitter had in mind, csit or 10 dB. The receiver therefore
-    needs nothing that was not sent.
+    tell the receiver g and the SNR for which the transmitter allocated power, csit or 10 dB. The receiver
+    therefore needs nothing that was not sent.
 
     Args:
         widths: Features at 1/4, 1/8 and 1/16 of the size.
@@ -108,7 +109,12 @@ class AdaptiveDeepJSCC(nn.Module):
 
     @torch.no_grad()
     def believe(self, log_spectrum: Float[Tensor, "planes nodes nodes"]) -> None:
-        """Take this for the spectrum of the average photograph, and choose the maps by it."""
+        """Set the spectrum of the average photograph, and select the strongest maps by it.
+
+        Args:
+            log_spectrum: log2 of the variance of cosine coefficients at every octave of either spatial
+                frequency, [planes, nodes, nodes].
+        """
         log_spectrum = (64 * log_spectrum).round() / 64  # as weights in fp16 keep it
         variances = 2 ** spectrum(log_spectrum, TYPICAL_SIDE, TYPICAL_SIDE)
         strength = split_bands(variances[None])[0].mean((1, 2))
@@ -118,20 +124,35 @@ class AdaptiveDeepJSCC(nn.Module):
 
     @property
     def name(self) -> str:
-        """Canonical spelling; the decoder's aim is part of it."""
+        """Canonical name, which contains the aim of the decoder: "deepjscc" or "deepjscc-perceptual"."""
         return self.decoder.name
 
     def least_uses(self, shape: tuple[int, ...]) -> int:
-        """3: two pilots, and a symbol of the picture."""
+        """Smallest number of channel uses: 3, for two pilots and one symbol of the picture.
+
+        Args:
+            shape: Shape of the image, (batch, 3, height, width); not used.
+
+        Returns:
+            Channel uses.
+        """
         return LEAST_USES
 
     def encode(
         self, x: Float[Tensor, "batch 3 height width"], channel_uses: int, csit_snr_db: SnrDb | None = None
     ) -> Complex[Tensor, "batch uses"]:
-        """min(k, as many as there are coefficients and pilots) symbols of average power 1 per item.
+        """Encode images to at most k symbols; fewer if there are fewer coefficients and pilots.
+
+        Args:
+            x: Images in [0, 1], [batch, 3, height, width].
+            channel_uses: k, at least `least_uses`.
+            csit_snr_db: SNR in dB for which power is allocated, one number or [batch]; None for 10 dB.
+
+        Returns:
+            Symbols of average power 1 per item, complex [batch, uses].
 
         Raises:
-            BudgetTooSmall: Fewer channel uses than `least_uses`.
+            BudgetTooSmall: There are fewer channel uses than `least_uses`.
         """
         if channel_uses < LEAST_USES:
             raise BudgetTooSmall(
@@ -151,13 +172,29 @@ class AdaptiveDeepJSCC(nn.Module):
         return normalize_power(symbols)
 
     def decode(self, received: Received, shape: tuple[int, ...]) -> Float[Tensor, "batch 3 height width"]:
-        """RGB in [0, 1]."""
+        """Decode received symbols to images in [0, 1].
+
+        Args:
+            received: Received symbols [batch, uses] with gain and noise variance.
+            shape: Shape of the images, (batch, 3, height, width).
+
+        Returns:
+            Images, [batch, 3, height, width].
+        """
         return self.reconstruct(received, shape).clamp(0, 1)
 
     def reconstruct(
         self, received: Received, shape: tuple[int, ...]
     ) -> Float[Tensor, "batch 3 height width"]:
-        """RGB before clipping, for losses."""
+        """Decode received symbols to images before clipping, for training losses.
+
+        Args:
+            received: Received symbols [batch, uses] with gain and noise variance.
+            shape: Shape of the images, (batch, 3, height, width).
+
+        Returns:
+            Images, [batch, 3, height, width].
+        """
         layout = self.layout(shape[2], shape[3])
         belief = self._estimate(received, layout)
         linear = centred_picture(belief.coefficients)
@@ -168,7 +205,16 @@ class AdaptiveDeepJSCC(nn.Module):
     def expected_error(
         self, shape: tuple[int, ...], channel_uses: int, snr_db: SnrDb
     ) -> Float[Tensor, " batch"]:
-        """Mean squared error per value that linear coding has on AWGN with an average photograph."""
+        """Mean squared error per value that linear coding of an average photograph has on AWGN.
+
+        Args:
+            shape: Shape of the images, (batch, 3, height, width).
+            channel_uses: k, complex channel uses.
+            snr_db: Es/N0 in dB, one number or [batch].
+
+        Returns:
+            Squared error, [batch].
+        """
         layout = self.layout(shape[2], shape[3])
         snr_db = torch.as_tensor(snr_db, dtype=torch.float32, device=layout.order.device).reshape(-1, 1)
         uses = min(channel_uses, layout.uses)
@@ -181,7 +227,7 @@ class AdaptiveDeepJSCC(nn.Module):
     def _coefficients(
         self, x: Tensor, design: Tensor, layout: "Layout"
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Of the centred picture, padded to whole bands, plus the network's correction."""
+        """Coefficients of the centred picture, padded to whole bands, plus the network's correction."""
         padding = (0, -x.shape[3] % BANDS, 0, -x.shape[2] % BANDS)
         centred = nn.functional.pad(x, padding, mode="replicate") - mean_color(x)
         gate, added = self.encoder(centred, design)
@@ -196,12 +242,12 @@ class AdaptiveDeepJSCC(nn.Module):
         return inverse_cosine_transform(split_bands(coefficients)[:, self.maps])
 
     def _place(self, maps: Float[Tensor, "batch maps rows columns"]) -> Float[Tensor, "batch 3 height width"]:
-        """Coefficients of maps."""
+        """Coefficients whose strongest maps have the given values."""
         bands = maps.new_zeros(len(maps), 3 * BANDS**2, *maps.shape[2:])
         return join_bands(cosine_transform(bands.index_copy(1, self.maps, maps)))
 
     def _correction(self, belief: "Belief", linear: Tensor) -> Tensor:
-        """What the decoder network adds: maps of its own gain, and pixels in units of the expected error."""
+        """Correction by the decoder network: maps scaled by a gain, pixels in units of the expected error."""
         known = torch.cat((belief.reliability, belief.error.log2() + 5, belief.design), 1)
         maps = self._maps(belief.coefficients)
         gate, added = self.decoder(linear, maps / self.map_std[:, None, None], known)
@@ -210,9 +256,9 @@ class AdaptiveDeepJSCC(nn.Module):
     def _estimate(self, received: Received, layout: "Layout") -> "Belief":
         """Gain and design SNR from the pilots, contrast from the energy, then LMMSE of every coefficient.
 
-        Contrast is the variance of this photograph's coefficients over the average one's, in each octave of
-        each plane. Nothing here relies on the length of the transmission, so that a prefix of a longer one is
-        decoded as well.
+        Contrast is the variance of this photograph's coefficients over that of the average one, in each
+        octave of each plane. Nothing here depends on the length of the transmission, so that a prefix of a
+        longer one is decoded as well.
         """
         uses = received.y.shape[1]
         of_pilots, of_data = layout.places(uses)
@@ -254,7 +300,7 @@ class AdaptiveDeepJSCC(nn.Module):
     def _power(
         self, layout: "Layout", design: Float[Tensor, "batch 1"], sent: int
     ) -> Float[Tensor, "batch sent"]:
-        """Power of the first coefficients, in the order of sending, before the common gain."""
+        """Power of the first coefficients in the order of sending, before the common gain."""
         noise_var = 0.5 * 10 ** (-_snr_db(design) / 10)
         shared = self._water_level(layout, noise_var) * layout.variance[:sent].sqrt()
         power = torch.maximum(shared - noise_var, FLOOR * shared)
@@ -262,7 +308,15 @@ class AdaptiveDeepJSCC(nn.Module):
         return power * gains[layout.map[:sent]]
 
     def layout(self, height: int, width: int) -> "Layout":
-        """Order and nominal variances of the coefficients of a picture of this size."""
+        """Order and nominal variances of the coefficients of a picture.
+
+        Args:
+            height: Height in pixels.
+            width: Width in pixels.
+
+        Returns:
+            The layout, known to both ends from the size.
+        """
         rows, columns = -(-height // BANDS), -(-width // BANDS)
         log_variance = spectrum(self.log_spectrum.double(), BANDS * rows, BANDS * columns)
         steps = (16 * log_variance).round().float().flatten()  # in double, alike on every machine
@@ -275,7 +329,7 @@ class AdaptiveDeepJSCC(nn.Module):
         return Layout(shape, order, 2 ** (steps[order] / 16), octaves[order], maps[order])
 
     def _water_level(self, layout: "Layout", noise_var: Tensor) -> Tensor:
-        """1/mu: power 1/2 per value if all of them were sent."""
+        """Water level 1/mu at which the power is 1/2 per value if all values were sent."""
         root = layout.variance.sqrt()
         sharing = torch.arange(1, len(root) + 1, device=root.device)
         level = (len(root) / 2 + sharing * noise_var) / root.cumsum(0)
@@ -283,7 +337,7 @@ class AdaptiveDeepJSCC(nn.Module):
         return level.gather(1, shares - 1)
 
     def _nominal_gain(self, layout: "Layout", design: Tensor, uses: int) -> Float[Tensor, "batch 1"]:
-        """What the average photograph's symbols are multiplied by for average power 1."""
+        """Gain that gives the average photograph's symbols average power 1."""
         of_pilots, of_data = layout.places(uses)
         data = self._power(layout, design, 2 * len(of_data)).sum(1, keepdim=True)
         pilots = layout.pilots[: len(of_pilots)].square().sum()
@@ -293,34 +347,53 @@ class AdaptiveDeepJSCC(nn.Module):
 def spectrum(
     log_spectrum: Float[Tensor, "planes nodes nodes"], height: int, width: int
 ) -> Float[Tensor, "planes height width"]:
-    """log2 of the variances of a picture of this size, interpolated bilinearly between the nodes."""
+    """Interpolate the spectrum of the average photograph bilinearly to the coefficients of a picture.
+
+    Args:
+        log_spectrum: log2 of variance at the nodes, [planes, nodes, nodes].
+        height: Number of vertical frequencies.
+        width: Number of horizontal frequencies.
+
+    Returns:
+        log2 of variance, [planes, height, width].
+    """
     down, across = (hats(n, log_spectrum.device).to(log_spectrum) for n in (height, width))
     with exact_products(log_spectrum):
         return down @ log_spectrum @ across.T
 
 
 def hats(size: int, device: torch.device) -> Float[Tensor, "size nodes"]:
-    """Weights of the nodes at each frequency: node n lies at (2^n - 1) / 2^OCTAVES of the highest."""
+    """Interpolation weights of the spectrum's nodes at each frequency.
+
+    Node n lies at (2^n - 1) / 2^OCTAVES of the highest frequency.
+
+    Args:
+        size: Number of frequencies.
+        device: Device of the result.
+
+    Returns:
+        Weights, [size, nodes].
+    """
     distance = _places(size, device)[:, None] - torch.arange(OCTAVES + 1, device=device)
     return (1 - distance.abs()).clamp_min(0)
 
 
 def _places(size: int, device: torch.device) -> Float[Tensor, " size"]:
-    """Octaves of each frequency, from 0 to 8."""
+    """Position of each frequency in octaves, from 0 to 8."""
     frequency = (torch.arange(size, device=device, dtype=torch.float64) + 0.25) / size
     return (1 + frequency * 2**OCTAVES).log2()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Layout:
-    """How a picture's coefficients follow each other; both ends know it from the size of the picture.
+    """Order in which a picture's coefficients are sent; both ends know it from the size of the picture.
 
     Args:
         shape: [planes, height, width] of the coefficients, whole bands.
         order: Flat index into them, largest variance first.
-        variance: Of the average photograph's coefficients, in that order.
-        group: Octave of each, in that order; the octaves of a plane follow each other.
-        map: Number of the map to which each belongs, in that order; `MAPS` if none.
+        variance: Variance of the average photograph's coefficients, in that order.
+        group: Octave of each coefficient, in that order; the octaves of a plane follow each other.
+        map: Number of the map of each coefficient, in that order; `MAPS` if none.
     """
 
     shape: tuple[int, int, int]
@@ -340,7 +413,7 @@ class Layout:
 
     @property
     def pilots(self) -> Float[Tensor, " pilots"]:
-        """Amplitude of each: a quarter of the power of the average data symbol so far."""
+        """Amplitude of each pilot: a quarter of the power of the average data symbol so far."""
         root = self.variance.sqrt()  # power of a coefficient at high SNR, but for a factor
         root = root * len(root) / 2 / root.sum()
         power = (root[0::2] + root[1::2]).cumsum(0) / torch.arange(1, len(root) // 2 + 1, device=root.device)
@@ -348,7 +421,14 @@ class Layout:
         return (power[(index**2 - index).clamp(0, len(power) - 1)] / 4).sqrt()
 
     def places(self, uses: int) -> tuple[Int[Tensor, " pilots"], Int[Tensor, " data"]]:
-        """Channel uses of pilots and of data."""
+        """Channel uses of pilots and of data symbols.
+
+        Args:
+            uses: Channel uses of the transmission.
+
+        Returns:
+            Indices of pilots, and indices of data symbols.
+        """
         index = torch.arange(uses, device=self.order.device)
         root = index.double().sqrt().floor().long()
         is_pilot = root * root == index
@@ -356,20 +436,30 @@ class Layout:
 
 
 def pilot_count(uses: int) -> int:
-    """ceil(sqrt(uses)): symbol j is a pilot if j is a square."""
+    """Number of pilots among some channel uses, ceil(sqrt(uses)).
+
+    Symbol j is a pilot if j is a square.
+
+    Args:
+        uses: Channel uses, at least 0.
+
+    Returns:
+        Number of pilots.
+    """
     return math.isqrt(uses - 1) + 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Belief:
-    """What linear decoding makes of a reception.
+    """Result of linear decoding, as the decoder network receives it.
 
     Args:
-        coefficients: Estimates.
-        reliability: Part of each map's variance that was received, from 0 to 1.
-        error: Expected root mean square error of the linear image.
-        contrast: Variance of the photograph over the average one's, in each octave of each plane.
-        design: SNR of the power allocation as the receiver believes, -1..1.
+        coefficients: Estimated coefficients, [batch, planes, height, width].
+        reliability: Share of each map's variance that was received, 0..1, [batch, maps].
+        error: Expected root mean square error of the linear image, [batch, 1].
+        contrast: Variance of the photograph over that of the average one, in each octave of each plane,
+            [batch, groups].
+        design: Design SNR of the power allocation as the receiver estimates it, -1..1, [batch, 1].
     """
 
     coefficients: Float[Tensor, "batch planes height width"]
@@ -380,7 +470,16 @@ class Belief:
 
 
 def octave_groups(height: int, width: int, device: torch.device) -> Int[Tensor, " coefficients"]:
-    """Plane and octave of the higher of the two frequencies, as one number, of each coefficient."""
+    """Group of each coefficient: its plane and the octave of its higher frequency, as one number.
+
+    Args:
+        height: Number of vertical frequencies.
+        width: Number of horizontal frequencies.
+        device: Device of the result.
+
+    Returns:
+        Group of each coefficient, [coefficients].
+    """
     down, across = (_places(n, device).floor().long().clamp(max=OCTAVES - 1) for n in (height, width))
     octave = torch.maximum(down[:, None], across)
     return (octave + OCTAVES * torch.arange(len(PLANES), device=device)[:, None, None]).flatten()
@@ -393,10 +492,10 @@ def _contrast(
     noise_var: Float[Tensor, "batch values"],
     group: Int[Tensor, " values"],
 ) -> Float[Tensor, "batch groups"]:
-    """Received over nominal energy, noise subtracted, by octaves; one that is unheard is like that below.
+    """Received over nominal energy by octaves, noise subtracted; an unheard octave follows the one below.
 
-    The weights are those of least variance for Gaussian values of contrast 1, whose information is counted
-    in noiseless values.
+    The weights have the least variance for Gaussian values of contrast 1; evidence is counted in equivalent
+    noiseless values.
     """
     signal = fade * power
     weight = 1 / (signal + noise_var) ** 2
@@ -416,7 +515,7 @@ def _contrast(
 
 
 def _design(csit_snr_db: SnrDb | None, x: Tensor) -> Float[Tensor, "batch 1"]:
-    """SNR -5..25 dB to -1..1; 10 dB, which is 0, if the transmitter does not know it."""
+    """Design SNR mapped from -5..25 dB to -1..1; 0 (10 dB) if the transmitter does not know the SNR."""
     snr_db = torch.as_tensor(
         DESIGN_SNR_DB if csit_snr_db is None else csit_snr_db, dtype=torch.float32, device=x.device
     )

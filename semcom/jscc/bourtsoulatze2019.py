@@ -1,4 +1,4 @@
-"""The first deep joint source-channel code for images, the reference that later ones are held against."""
+"""DeepJSCC of Bourtsoulatze et al. 2019, the reference for joint source-channel coding of images."""
 
 import math
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ class Bourtsoulatze2019(nn.Module):
         x -> [conv 5x5, PReLU] x 5 -> c features at 1/s size -> c/2 complex symbols per position -> power 1
         y -> MMSE equaliser -> [transposed conv 5x5, PReLU] x 4, transposed conv, sigmoid -> x_hat
 
-    k = c/2 * ceil(height/s) * ceil(width/s) symbols, where s is the product of the strides, so that
-    rho = c / (6 s^2). Sizes that s does not divide are padded by repetition. If k is then a little over the
-    budget, the symbols of the padded border that do not fit are left out and the decoder reads zeros there.
+    k = c/2 * ceil(height/s) * ceil(width/s) symbols, where s is the product of the strides, so that rho = c /
+    (6 s^2). Sizes that s does not divide are padded by repetition. If k then slightly exceeds the budget,
+    symbols of the padded border are left out and the decoder reads zeros there.
 
     One network serves one rho and was trained at one SNR; it does not use the transmitter's knowledge of the
-    SNR, and the equaliser (which the paper does not have) is all it knows of the channel.
+    SNR. Its knowledge of the channel is limited to the equaliser, which the paper does not have.
 
     Args:
         features: c, real values per position, even.
-        strides: Of the five encoder layers.
+        strides: Strides of the five encoder layers.
         widths: Features after the first four encoder layers.
 
     Reference:
@@ -66,21 +66,36 @@ class Bourtsoulatze2019(nn.Module):
 
     @property
     def name(self) -> str:
-        """With the denominator of rho: "deepjscc-2019-12"."""
+        """Canonical name with the denominator of rho, for instance "deepjscc-2019-12"."""
         return f"deepjscc-2019-{6 * self.stride**2 // self.features}"
 
     def least_uses(self, shape: tuple[int, ...]) -> int:
-        """c/2 symbols for each whole s x s block of the image; a side shorter than s counts as one block."""
+        """Smallest number of channel uses: c/2 symbols for each whole s x s block of the image.
+
+        Args:
+            shape: Shape of the image, (batch, 3, height, width); a side shorter than s counts as one block.
+
+        Returns:
+            Channel uses.
+        """
         rows, columns = self._whole(shape)
         return self.features // 2 * rows * columns
 
     def encode(
         self, x: Float[Tensor, "batch 3 height width"], channel_uses: int, csit_snr_db: SnrDb | None = None
     ) -> Complex[Tensor, "batch uses"]:
-        """min(k, channel_uses) symbols of average power 1 per item.
+        """Encode images to min(k, channel_uses) symbols.
+
+        Args:
+            x: Images in [0, 1], [batch, 3, height, width].
+            channel_uses: Complex channel uses available, at least `least_uses`.
+            csit_snr_db: SNR that the transmitter knows; not used.
+
+        Returns:
+            Symbols of average power 1 per item, complex [batch, uses].
 
         Raises:
-            BudgetTooSmall: Fewer channel uses than `least_uses`.
+            BudgetTooSmall: There are fewer channel uses than `least_uses`.
         """
         shape = tuple(x.shape)
         if channel_uses < self.least_uses(shape):
@@ -97,7 +112,15 @@ class Bourtsoulatze2019(nn.Module):
         return normalize_power(symbols[:, self._order(shape)[:channel_uses].to(x.device)])
 
     def decode(self, received: Received, shape: tuple[int, ...]) -> Float[Tensor, "batch 3 height width"]:
-        """RGB in [0, 1]."""
+        """Decode received symbols to images in [0, 1].
+
+        Args:
+            received: Received symbols [batch, uses] with gain and noise variance.
+            shape: Shape of the images, (batch, 3, height, width).
+
+        Returns:
+            Images, [batch, 3, height, width].
+        """
         equalised, _ = mmse(received)
         rows, columns = self._positions(shape)
         order = self._order(shape)[: received.y.shape[1]].to(received.y.device)
@@ -114,7 +137,7 @@ class Bourtsoulatze2019(nn.Module):
         return max(shape[2] // self.stride, 1), max(shape[3] // self.stride, 1)
 
     def _order(self, shape: tuple[int, ...]) -> Int[Tensor, " uses"]:
-        """Symbols of whole blocks first, those of the padded border, which may not fit, last."""
+        """Order of the symbols: whole blocks first, then the padded border, which may not fit."""
         rows, columns = self._positions(shape)
         padded = torch.ones(rows, columns, dtype=torch.uint8)
         whole_rows, whole_columns = self._whole(shape)

@@ -22,7 +22,14 @@ PLANES = (
 def cosine_transform(
     x: Float[Tensor, "batch planes height width"],
 ) -> Float[Tensor, "batch planes height width"]:
-    """Orthonormal type-II cosine transform of every plane."""
+    """Orthonormal two-dimensional type-II cosine transform of every plane.
+
+    Args:
+        x: Planes, [batch, planes, height, width].
+
+    Returns:
+        Coefficients of the same shape.
+    """
     down, across = (_cosines(n, x) for n in x.shape[2:])
     with exact_products(x):
         return down @ x @ across.T
@@ -31,7 +38,14 @@ def cosine_transform(
 def inverse_cosine_transform(
     coefficients: Float[Tensor, "batch planes height width"],
 ) -> Float[Tensor, "batch planes height width"]:
-    """Inverse of `cosine_transform`."""
+    """Inverse of the orthonormal two-dimensional type-II cosine transform of every plane.
+
+    Args:
+        coefficients: Coefficients, [batch, planes, height, width].
+
+    Returns:
+        Planes of the same shape.
+    """
     down, across = (_cosines(n, coefficients) for n in coefficients.shape[2:])
     with exact_products(coefficients):
         return down.T @ coefficients @ across
@@ -40,10 +54,16 @@ def inverse_cosine_transform(
 def split_bands(
     coefficients: Float[Tensor, "batch planes height width"],
 ) -> Float[Tensor, "batch maps rows columns"]:
-    """Coefficients of every band of frequencies, 16 x 16 of them per plane, odd bands in reverse.
+    """Split cosine coefficients into 16 x 16 frequency bands per plane, odd bands in reverse order.
 
     A band of a cosine transform, transformed back by itself, is the picture through a band-pass filter,
-    sampled at 1/16; sampling folds odd bands, hence the reversal.
+    sampled at 1/16; sampling mirrors the frequencies of odd bands, hence the reversal.
+
+    Args:
+        coefficients: Coefficients, [batch, planes, height, width], sides multiples of 16.
+
+    Returns:
+        Bands, [batch, 256 planes, height / 16, width / 16].
     """
     batch, planes, height, width = coefficients.shape
     bands = coefficients.reshape(batch, planes, BANDS, height // BANDS, BANDS, width // BANDS)
@@ -53,28 +73,49 @@ def split_bands(
 def join_bands(
     bands: Shaped[Tensor, "batch maps rows columns"],
 ) -> Shaped[Tensor, "batch planes height width"]:
-    """Inverse of `split_bands`."""
+    """Join frequency bands to cosine coefficients, the inverse of `split_bands`.
+
+    Args:
+        bands: Bands, [batch, 256 planes, rows, columns].
+
+    Returns:
+        Coefficients, [batch, planes, 16 rows, 16 columns].
+    """
     batch, maps, rows, columns = bands.shape
     folded = bands.reshape(batch, maps // BANDS**2, BANDS, BANDS, rows, columns).permute(0, 1, 2, 4, 3, 5)
     return _unfold(folded).reshape(batch, maps // BANDS**2, BANDS * rows, BANDS * columns)
 
 
 def _unfold(bands: Shaped[Tensor, "batch planes down rows across columns"]) -> Tensor:
-    """Odd bands reversed; its own inverse."""
+    """Reverse the odd bands; its own inverse."""
     odd = torch.arange(BANDS, device=bands.device) % 2 == 1
     bands = torch.where(odd[:, None, None, None], bands.flip(3), bands)
     return torch.where(odd[:, None], bands.flip(5), bands)
 
 
 def coefficients_of(x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-    """Linear encoding: cosine transform of the colour planes, mean colour subtracted."""
+    """Linear encoding of pictures: cosine transform of the colour planes, mean colour subtracted.
+
+    Args:
+        x: Pictures in [0, 1], [batch, 3, height, width].
+
+    Returns:
+        Coefficients of brightness and two colour differences, same shape.
+    """
     return coefficients_of_centred(x - mean_color(x))
 
 
 def coefficients_of_centred(
     centred: Float[Tensor, "batch 3 height width"],
 ) -> Float[Tensor, "batch 3 height width"]:
-    """Of a picture whose mean colour has been subtracted."""
+    """Linear encoding of pictures whose mean colour has been subtracted.
+
+    Args:
+        centred: Pictures less the mean colour, [batch, 3, height, width].
+
+    Returns:
+        Coefficients of brightness and two colour differences, same shape.
+    """
     with exact_products(centred):
         return cosine_transform(torch.einsum("pc,bchw->bphw", _planes(centred), centred))
 
@@ -82,19 +123,40 @@ def coefficients_of_centred(
 def centred_picture(
     coefficients: Float[Tensor, "batch 3 height width"],
 ) -> Float[Tensor, "batch 3 height width"]:
-    """Linear decoding, mean colour not yet added."""
+    """Linear decoding of coefficients to pictures, before the mean colour is added.
+
+    Args:
+        coefficients: Coefficients, [batch, 3, height, width].
+
+    Returns:
+        Pictures less the mean colour, same shape.
+    """
     planes = inverse_cosine_transform(coefficients)
     with exact_products(planes):
         return torch.einsum("pc,bphw->bchw", _planes(planes), planes)
 
 
 def exact_products(x: Tensor) -> torch.autocast:
-    """Products in float32 also where networks run in bfloat16: linear coding has 40 dB to keep."""
+    """Context that computes products in float32 even under bfloat16 autocast, as linear coding reaches 40 dB.
+
+    Args:
+        x: Tensor whose device the context is for.
+
+    Returns:
+        A context manager.
+    """
     return torch.autocast(x.device.type, enabled=False)
 
 
 def mean_color(x: Tensor) -> Float[Tensor, "3 1 1"]:
-    """The training set's, on the device of x."""
+    """Mean colour of the training set, on the device of x.
+
+    Args:
+        x: Any tensor.
+
+    Returns:
+        Mean RGB, [3, 1, 1].
+    """
     return torch.tensor(MEAN_COLOR, device=x.device)[:, None, None]
 
 
@@ -111,5 +173,5 @@ def _cosines(size: int, like: Tensor) -> Float[Tensor, "size size"]:
 
 
 def _exact(like: Tensor) -> torch.dtype:
-    """Double for double, else float32."""
+    """Working precision: float64 for float64 input, else float32."""
     return torch.float64 if like.dtype == torch.float64 else torch.float32

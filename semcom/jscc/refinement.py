@@ -1,4 +1,4 @@
-"""The two networks of the adaptive DeepJSCC: what each end adds to its linear code."""
+"""Networks of the adaptive DeepJSCC, which correct the linear code at either end."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from semcom.layers import Stage, condition_network, zeroed
 
 
 class EncoderRefinement(nn.Module):
-    """Looks at the picture and corrects the maps that are sent.
+    """Encoder network of the adaptive DeepJSCC, which corrects the maps that are sent, from the picture.
 
     Args:
-        maps: Their number; each is a band of frequencies at 1/16 of the size.
-        features: At 1/8 and 1/16 of the size.
-        blocks: Residual blocks there.
+        maps: Number of maps; each is a band of frequencies at 1/16 of the size.
+        features: Features at 1/8 and 1/16 of the size.
+        blocks: Residual blocks at those sizes.
         condition: Features of the SNR.
     """
 
@@ -33,11 +33,14 @@ class EncoderRefinement(nn.Module):
     def forward(
         self, centred: Float[Tensor, "batch 3 height width"], design: Float[Tensor, "batch 1"]
     ) -> tuple[Float[Tensor, "batch maps rows columns"], Float[Tensor, "batch maps rows columns"]]:
-        """What to multiply each map by, less 1, and what to add in units of its deviation.
+        """Corrections of the maps: a factor less 1, and a term in units of the map's standard deviation.
 
         Args:
-            centred: The picture less the mean colour, whole bands.
-            design: SNR of the power allocation, -1..1.
+            centred: Pictures less the mean colour, sides whole bands, [batch, 3, height, width].
+            design: Design SNR of the power allocation, -1..1, [batch, 1].
+
+        Returns:
+            Factor less 1 and additive term, [batch, maps, rows, columns] each.
         """
         condition = self.condition(design)
         features = self.into(nn.functional.pixel_unshuffle(4 * centred, 8))
@@ -47,14 +50,14 @@ class EncoderRefinement(nn.Module):
 
 
 class DecoderRefinement(nn.Module):
-    """Looks at the picture of linear decoding, and at the maps it received, and corrects both.
+    """Decoder network of the adaptive DeepJSCC, which corrects the linearly decoded maps and picture.
 
     Args:
-        maps: Their number; each is a band of frequencies at 1/16 of the size.
-        features: At 1/4, 1/8 and 1/16 of the size.
+        maps: Number of maps; each is a band of frequencies at 1/16 of the size.
+        features: Features at 1/4, 1/8 and 1/16 of the size.
         blocks: Residual blocks at 1/4 and 1/8, on the way down and again on the way up, and at 1/16.
         condition: Features of what is known of the reception.
-        aim: "distortion" or "perceptual", for which it was trained.
+        aim: "distortion" or "perceptual": the loss on which it was trained.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class DecoderRefinement(nn.Module):
 
     @property
     def name(self) -> str:
-        """Of the DeepJSCC that decodes with it."""
+        """Name of the DeepJSCC that decodes with this network: "deepjscc" or "deepjscc-perceptual"."""
         return "deepjscc" if self.aim == "distortion" else f"deepjscc-{self.aim}"
 
     def forward(
@@ -101,12 +104,17 @@ class DecoderRefinement(nn.Module):
         levels: Float[Tensor, "batch maps rows columns"],
         known: Float[Tensor, "batch known"],
     ) -> tuple[Float[Tensor, "batch maps rows columns"], Float[Tensor, "batch 3 height width"]]:
-        """What to multiply each map by, less 1, and what to add in units of the expected error.
+        """Corrections after linear decoding: a factor less 1 for each map, and pixels to add.
 
         Args:
-            linear: The linear picture less the mean colour.
-            levels: Its maps in units of their deviations.
-            known: Reliability of each map, expected error, design SNR.
+            linear: Linearly decoded pictures less the mean colour, [batch, 3, height, width].
+            levels: Maps of these pictures in units of their standard deviations, [batch, maps, rows,
+                columns].
+            known: Reliability of each map, expected error, design SNR, [batch, known].
+
+        Returns:
+            Factor less 1, [batch, maps, rows, columns], and pixels in units of the expected error, [batch, 3,
+            height, width].
         """
         condition = self.condition(known)
         features = self.into(nn.functional.pixel_unshuffle(4 * linear, 4))

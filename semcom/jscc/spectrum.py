@@ -1,4 +1,4 @@
-"""A picture's power spectrum in some hundred bits: what an analog transmitter has to tell its receiver."""
+"""Parametric power spectrum of a picture in some hundred bits, the side information of analog coding."""
 
 import math
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ SLOPE = (2.4, 3.05, 2.75)
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How finely a spectrum is described.
+    """Resolution at which a spectrum is described.
 
     Args:
-        octaves: Distance of the nodes, for brightness and for the two colour planes.
-        step: Of the quantised node values, in log2 of variance.
+        octaves: Distance of the nodes in octaves, for brightness and for the two colour planes.
+        step: Quantiser step of the node values, in log2 of variance.
     """
 
     octaves: tuple[float, float, float]
@@ -56,19 +56,20 @@ LEVELS = (
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Variances of the cosine-transform coefficients of three planes, smooth in log frequency.
+    """Variances of the cosine coefficients of three planes, smooth in logarithmic frequency.
 
     log2 variance[u, v] = usual[u, v] + step * sum over nodes of hat(log2(1 + u)) hat(log2(1 + v)) node
 
-    `usual` is the spectrum of the average photograph, a power of spatial frequency. The constant [0, 0] of
-    each plane has a value of its own, since flat pictures have nothing else. All is rounded to
-    integers before it is compared, so that transmitter and receiver agree on which coefficients are largest.
+    `usual` is the spectrum of the average photograph, a power of spatial frequency. The constant coefficient
+    [0, 0] of each plane has a value of its own, since flat pictures have nothing else. Everything is rounded
+    to integers before it is compared, so that transmitter and receiver agree on which coefficients are
+    largest.
 
     Args:
-        shape: Height and width.
+        shape: Height and width of the planes.
         level: Index into `LEVELS`.
-        nodes: Node values, small integers, one array per plane.
-        constants: Excess of the constant over the usual in steps, one per plane.
+        nodes: Node values, small integers, one array [rows, columns] per plane.
+        constants: log2 variance of the constant coefficient above the usual, in steps, one per plane.
     """
 
     shape: tuple[int, int]
@@ -78,7 +79,15 @@ class Spectrum:
 
     @classmethod
     def fit(cls, histograms: Sequence["Histogram"], level: int) -> "Spectrum":
-        """The most likely spectrum, rounded."""
+        """Fit a spectrum to histograms by maximum likelihood, and round it.
+
+        Args:
+            histograms: One histogram per plane.
+            level: Index into `LEVELS`.
+
+        Returns:
+            The rounded spectrum.
+        """
         shape = histograms[0].shape
         nodes, constants = [], []
         for plane, histogram in enumerate(histograms):
@@ -91,25 +100,47 @@ class Spectrum:
 
     @classmethod
     def least_bits(cls, shape: tuple[int, int], level: int) -> int:
-        """Length of the description of a spectrum that is as predicted everywhere."""
+        """Shortest description length, that of a spectrum which equals its prediction everywhere.
+
+        Args:
+            shape: Height and width of the planes.
+            level: Index into `LEVELS`.
+
+        Returns:
+            Bits.
+        """
         nodes = sum(math.prod(_grid(shape, octaves)) for octaves in LEVELS[level].octaves)
         return math.floor((3 + nodes) * math.log2(sum(NODE_TABLE) / max(NODE_TABLE)))
 
     def largest(self, count: int) -> Int[np.ndarray, " count"]:
-        """Flat indices of the coefficients of largest variance, falling; ties in raster order."""
+        """Flat indices of the coefficients of largest variance, in falling order; ties in raster order.
+
+        Args:
+            count: Number of coefficients.
+
+        Returns:
+            Indices, [count].
+        """
         return np.argsort(-self._logarithms, kind="stable")[:count]
 
     def variances(self, index: Int[np.ndarray, " some"]) -> Float[np.ndarray, " some"]:
-        """Of the coefficients at these flat indices."""
+        """Variances of the coefficients at given flat indices.
+
+        Args:
+            index: Flat indices, [some].
+
+        Returns:
+            Variances, [some].
+        """
         return np.exp2(self._logarithms[index] / self._units)
 
     def total(self) -> float:
-        """Sum of all variances."""
+        """Sum of the variances of all coefficients."""
         return float(np.exp2(self._logarithms / self._units).sum())
 
     @property
     def _units(self) -> float:
-        """Of the integers, per octave of variance."""
+        """Units of the integer representation per octave of variance."""
         return HAT**2 / LEVELS[self.level].step
 
     @cached_property
@@ -123,7 +154,7 @@ class Spectrum:
         return np.stack(planes).clip(-INT16, INT16).astype(np.int16).reshape(-1)
 
     def symbols(self) -> list[Symbol]:
-        """For `pack`: what is left of the nodes after prediction from their neighbours."""
+        """Values for `pack`: prediction residuals of the nodes, with their frequency tables."""
         out = [(constant + NODE_RANGE, NODE_TABLE) for constant in self.constants]
         for nodes in self.nodes:
             for i, j in np.ndindex(*nodes.shape):
@@ -132,10 +163,18 @@ class Spectrum:
 
     @classmethod
     def read(cls, message: "Unpacker", shape: tuple[int, int], level: int) -> "Spectrum":
-        """Inverse of `symbols`.
+        """Read a spectrum, the inverse of `symbols`.
+
+        Args:
+            message: Decoder of the values.
+            shape: Height and width of the planes.
+            level: Index into `LEVELS`.
+
+        Returns:
+            The spectrum.
 
         Raises:
-            CorruptPayload: A node out of range.
+            CorruptPayload: A node is out of range.
         """
         constants = tuple(message.take(NODE_TABLE) - NODE_RANGE for _ in range(3))
         planes = []
@@ -151,13 +190,13 @@ class Spectrum:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Histogram:
-    """Energy of one plane's coefficients by log frequency.
+    """Energy of one plane's coefficients in cells of logarithmic frequency.
 
     Args:
         shape: Height and width of the plane.
         starts: First index of each cell, per axis.
-        counts: Coefficients per cell, that of zero frequency left out.
-        means: Their mean energy.
+        counts: Number of coefficients per cell, zero frequency excluded, [rows, columns].
+        means: Mean energy per cell, [rows, columns].
         constant: Energy at zero frequency.
     """
 
@@ -169,7 +208,14 @@ class Histogram:
 
     @classmethod
     def of(cls, coefficients: Float[np.ndarray, "height width"]) -> "Histogram":
-        """Cells of a quarter octave."""
+        """Histogram of coefficients in cells of a quarter octave.
+
+        Args:
+            coefficients: Cosine coefficients of one plane, [height, width].
+
+        Returns:
+            The histogram.
+        """
         height, width = coefficients.shape
         rows, columns = _cells(height), _cells(width)
         energies = np.square(coefficients, dtype=float)
@@ -184,10 +230,18 @@ class Histogram:
     def most_likely(
         self, rows: int, columns: int, usual: Float[np.ndarray, "height width"]
     ) -> Float[np.ndarray, "{rows} {columns}"]:
-        """Nodes, in log2 of variance above the usual, under which Gaussian coefficients would be most likely.
+        """Maximum-likelihood node values, in log2 of variance above the usual, for Gaussian coefficients.
 
-        Newton's method. Distortion after power allocation goes with the root of the variance, so the
-        likelihood of a coefficient is weighed by it.
+        Newton's method. After power allocation, distortion is proportional to the root of the variance, so
+        the likelihood of a coefficient is weighted by it.
+
+        Args:
+            rows: Number of nodes along vertical frequency.
+            columns: Number of nodes along horizontal frequency.
+            usual: log2 variance of the average photograph, [height, width].
+
+        Returns:
+            Node values, [rows, columns].
         """
         down, across = (
             np.add.reduceat(_hats(length, nodes) / HAT, starts, 0) / np.diff(starts, append=length)[:, None]
@@ -215,16 +269,31 @@ class Histogram:
 
 
 def fits(symbols: Sequence[Symbol], bits: int) -> bool:
-    """Whether `pack` has room: the information of the values is at most so many bits."""
+    """Whether `pack` can code the values: their information is at most the given number of bits.
+
+    Args:
+        symbols: Values with their frequency tables.
+        bits: Size of the message.
+
+    Returns:
+        True if they fit.
+    """
     total = math.prod(sum(table) for _, table in symbols)
     return total <= math.prod(table[value] for value, table in symbols) << bits
 
 
 def pack(symbols: Sequence[Symbol], bits: int) -> int:
-    """Entropy-code values with their frequency tables into a number of so many bits, if they fit.
+    """Entropy-code values with their frequency tables into a number of a given size, if they fit.
 
     Arithmetic coding without rounding: the values stand for an interval of [0, 1) as wide as their
     probability, and the number is the first multiple of 2^-bits in it.
+
+    Args:
+        symbols: Values with their frequency tables.
+        bits: Size of the number.
+
+    Returns:
+        Number in 0 .. 2^bits - 1.
 
     Example:
         >>> message = Unpacker(pack([(2, (1, 1, 6)), (0, (9, 1))], 8), 8)
@@ -240,18 +309,25 @@ def pack(symbols: Sequence[Symbol], bits: int) -> int:
 
 
 class Unpacker:
-    """Reads what `pack` wrote.
+    """Decoder of the values that `pack` has coded.
 
     Args:
         number: The number.
-        bits: Its length.
+        bits: Size of the number in bits.
     """
 
     def __init__(self, number: int, bits: int) -> None:
         self.place, self.width = number, 1 << bits
 
     def take(self, table: Table) -> int:
-        """The next value."""
+        """Decode the next value.
+
+        Args:
+            table: Frequency table with which the value was coded.
+
+        Returns:
+            The value.
+        """
         self.place *= sum(table)
         value = 0
         while self.place >= table[value] * self.width:
@@ -262,7 +338,7 @@ class Unpacker:
 
 
 def _two_sided(largest: int, numerator: int, denominator: int) -> Table:
-    """Geometric frequencies of -largest .. largest, falling by the ratio from 0 outwards."""
+    """Geometric frequencies of -largest .. largest, falling by a constant ratio from 0 outwards."""
     half = [max(1, (numerator**i << 16) // denominator**i) for i in range(largest + 1)]
     return tuple(half[:0:-1] + half)
 
@@ -272,7 +348,7 @@ NODE_TABLE = _two_sided(NODE_RANGE, 9, 20)  # mean size 0.75, as measured on pho
 
 
 def _grid(shape: tuple[int, int], octaves: float) -> tuple[int, int]:
-    """So many nodes that their distance in log2(1 + index) is about `octaves`; at least one per axis."""
+    """Numbers of nodes whose distance in log2(1 + index) is about `octaves`; at least one per axis."""
     rows, columns = (round(float(np.log2(length)) / octaves) + 1 for length in shape)
     return rows, columns
 
@@ -295,7 +371,7 @@ def _rounded(exact: Float[np.ndarray, "*_"], level: int) -> Int[np.ndarray, "*_"
 
 
 def _usual(shape: tuple[int, int], plane: int) -> Float[np.ndarray, "height width"]:
-    """log2 variance in the average photograph."""
+    """log2 variance of the coefficients of the average photograph."""
     down, across = ((np.arange(length) + 0.5) / length for length in shape)
     return OFFSET[plane] - SLOPE[plane] / 2 * np.log2(down[:, None] ** 2 + across**2)
 

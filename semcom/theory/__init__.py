@@ -1,1 +1,1 @@
-"""What measurements are held against: closed forms of rate, distortion and perception."""
+"""Closed forms and solvers for rate, distortion and perception, against which measurements are compared."""

@@ -1,12 +1,13 @@
-"""R(D, P) by alternating scalings of two couplings, the perception plan regularised by its entropy.
+"""R(D, P) by alternating scalings of two couplings, with an entropic regularisation of the perception plan.
 
 min sum_ij p_i w_ij log(w_ij / r_j) + eps sum_ij Pi_ij log Pi_ij  subject to  sum_j w_ij = 1, p w = r,
 <p w, d> <= D, and Pi a plan from p to r of cost <Pi, c> <= P.
 
-w_ij = phi_i exp(-lambda d_ij) psi_j r_j and Pi_ij = exp(f_i + g_j - gamma c_ij / eps): scalings are
-updated in turn, with lambda, gamma and r by the roots of one equation each. As eps goes to 0 the rate comes
-down to R(D, P), and the number of iterations goes up as 1 / eps. `semcom.theory.rdp` solves the
-problem without eps; this is its reference.
+w_ij = phi_i exp(-lambda d_ij) psi_j r_j and Pi_ij = exp(f_i + g_j - gamma c_ij / eps): the scalings are
+updated in turn; lambda, gamma and r are roots of one equation each. As eps goes to 0, the rate falls to R(D,
+P)
+and the number of iterations grows as 1 / eps. `semcom.theory.rdp` solves the problem without eps; this module
+is its reference.
 
 References:
     Chen, Niu, Ye, Wu, Bai, Chen and Lin, Computation of rate-distortion-perception functions with Wasserstein
@@ -33,15 +34,15 @@ ROOT_TOLERANCE = 1e-13
 
 @dataclass(frozen=True, eq=False)
 class ScaledSolution:
-    """Where the scalings ended, at the last eps.
+    """Solution of the regularised R(D, P) problem at the last eps.
 
     Args:
-        rate_nats: Mutual information of the normalised coupling, without eps.
-        distortion: E d.
+        rate_nats: Mutual information of the normalised coupling in nats, without the regularisation.
+        distortion: Expected distortion E d.
         transport_cost: <Pi, c>, an upper bound of the perception.
-        reproduction: r.
+        reproduction: Law r of the reproduction, [n].
         kkt_residual: Sum of the violations of the optimality conditions of the regularised problem.
-        iterations: Over all eps.
+        iterations: Iterations over all eps.
     """
 
     rate_nats: float
@@ -63,20 +64,23 @@ def alternating_sinkhorn(
     tolerance: float = 1e-8,
     max_iterations: int = 100_000,
 ) -> ScaledSolution:
-    """R(D, P) of the regularised problem, eps going down from a start at r = p.
+    """Solve R(D, P) with entropic regularisation, eps falling, starting at r = p.
 
     Args:
-        source: p, all above 0.
-        distortion_matrix: d.
-        cost: c.
-        distortion: D.
-        perception: P, above 0.
-        epsilons: Falling; each starts where the last ended.
-        tolerance: Of the KKT residual, at each eps.
-        max_iterations: At each eps.
+        source: Law p of the source, all above 0, [n].
+        distortion_matrix: Distortion d, [n, n].
+        cost: Transport cost c, [n, n].
+        distortion: Bound D on the expected distortion.
+        perception: Bound P on the transport cost, above 0.
+        epsilons: Regularisation strengths, falling, above 0; each starts from the solution of the one before.
+        tolerance: Bound on the KKT residual at each eps.
+        max_iterations: Iteration limit at each eps.
+
+    Returns:
+        The solution at the last eps.
 
     Raises:
-        InvalidOption: A probability, a P or an eps that is not above 0.
+        InvalidOption: A probability, P or an eps is not above 0.
         NotConverged: The residual stayed above the tolerance.
     """
     p, d, c = source, distortion_matrix, cost
@@ -142,13 +146,13 @@ def alternating_sinkhorn(
 
 
 def _moments(weight: np.ndarray, cost: np.ndarray, scale: float = 1.0) -> tuple[float, float]:
-    """Sum of the cost under the weight, and its derivative by the multiplier in the weight."""
+    """Sum of the cost under the weight, and its derivative with respect to the multiplier in the weight."""
     weighted = weight * cost
     return float(weighted.sum()), -float((weighted * cost).sum()) / scale
 
 
 def _root(moment: Callable[[float], tuple[float, float]], bound: float, start: float) -> float:
-    """The multiplier, at least 0, at which a falling moment meets its bound: Newton within a bracket."""
+    """Multiplier >= 0 at which a decreasing moment meets its bound, by Newton's method within a bracket."""
     if moment(0.0)[0] <= bound:
         return 0.0
     low, high, x = 0.0, np.inf, max(start, 1e-3)

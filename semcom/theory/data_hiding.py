@@ -30,33 +30,41 @@ TINY = 1e-300
 
 @dataclass(frozen=True, eq=False)
 class Transport:
-    """Perception as the least cost of moving p to r: sum_ij Pi_ij c_ij, over all couplings Pi of p and r.
+    """Perception measured by optimal transport: the least cost of moving p to r.
 
-    c_ij = |i - j| is the Wasserstein-1 distance, (i - j)^2 its square of order 2, and c_ij = 1{i != j} total
-    variation, which is half of the sum of |p - r|.
+    sum_ij Pi_ij c_ij, minimised over all couplings Pi of p and r. With c_ij = |i - j| it is the Wasserstein-1
+    distance, with (i - j)^2 the squared Wasserstein-2 distance, and with 1{i != j} the total variation, half
+    of the sum of |p - r|.
 
     Args:
-        cost: c, not negative, zeros on the diagonal.
+        cost: Cost c, [symbols, symbols], not negative, zeros on the diagonal.
     """
 
     cost: Cost
 
     @classmethod
     def total_variation(cls, symbols: int) -> "Transport":
-        """Between laws of so many symbols."""
+        """Transport cost that equals the total variation between laws on an alphabet.
+
+        Args:
+            symbols: Size of the alphabet.
+
+        Returns:
+            The measure with c_ij = 1{i != j}.
+        """
         return cls(1.0 - np.eye(symbols))
 
     def __call__(self, p: Law, r: Law) -> float:
-        """The distance."""
+        """Least transport cost between the laws p and r, each [symbols] with sum 1."""
         return transport_cost(p, r, self.cost)
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """Perception as KL(r || p) = sum_j r_j log(r_j / p_j), in nats: of the stego law from the host's."""
+    """Perception as KL(r || p) = sum_j r_j log(r_j / p_j) in nats, r the stego law and p the host law."""
 
     def __call__(self, p: Law, r: Law) -> float:
-        """The divergence; infinite where r is and p is not."""
+        """KL(r || p) in nats of laws [symbols]; infinite where r is positive and p is 0."""
         with np.errstate(divide="ignore"):
             return max(float((xlogy(r, r) - xlogy(r, p)).sum()), 0.0)
 
@@ -66,15 +74,15 @@ Perception = Transport | Divergence
 
 @dataclass(frozen=True, eq=False)
 class HidingChannel:
-    """A solution.
+    """Test channel of a reversible data hiding scheme, with its rate, distortion and perception.
 
     Args:
-        host: p.
-        stego: r.
-        coupling: p_i w_ij, whose sums are p and r.
-        distortion: sum_ij p_i w_ij d_ij.
-        rate_nats: H(r) - H(p), per symbol.
-        perception: Of p and r; 0 where none was asked for.
+        host: Law p of the host symbols, [symbols].
+        stego: Law r of the stego symbols, [symbols].
+        coupling: Joint law p_i w_ij, [symbols, symbols], with row sums p and column sums r.
+        distortion: Expected distortion sum_ij p_i w_ij d_ij.
+        rate_nats: Hidden information H(r) - H(p) in nats per symbol.
+        perception: Perception measure of p and r; 0 if none was given.
     """
 
     host: Law
@@ -86,17 +94,23 @@ class HidingChannel:
 
     @property
     def forward(self) -> Cost:
-        """w(y|x), a row per x; rows of symbols that never occur are those of a channel without noise."""
+        """Channel w(y|x), one row per host symbol x; host symbols that never occur stay unchanged."""
         return _rows(self.coupling, self.host)
 
     @property
     def backward(self) -> Cost:
-        """v(x|y), a row per y."""
+        """Posterior v(x|y), one row per stego symbol y."""
         return _rows(self.coupling.T, self.stego)
 
 
 def entropy_nats(law: ArrayLike) -> float:
-    """H = - sum p log p.
+    """Entropy of a law in nats, H = - sum p log p.
+
+    Args:
+        law: Probabilities with sum 1.
+
+    Returns:
+        Entropy >= 0 in nats.
 
     Example:
         >>> round(entropy_nats([0.5, 0.25, 0.25]) / np.log(2), 6)
@@ -107,7 +121,19 @@ def entropy_nats(law: ArrayLike) -> float:
 
 
 def transport_plan(p: Law, r: Law, cost: Cost) -> Cost:
-    """The coupling of p and r of least cost, as a linear program."""
+    """Optimal transport plan between two laws, by a linear program.
+
+    Args:
+        p: First law, [symbols], sum 1.
+        r: Second law, [symbols], sum 1.
+        cost: Cost c, [symbols, symbols].
+
+    Returns:
+        The coupling of p and r with the least cost, [symbols, symbols].
+
+    Raises:
+        InvalidOption: The sums of the laws differ.
+    """
     n, m = cost.shape
     sums = np.vstack([np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))])
     found = linprog(cost.ravel(), A_eq=sums[:-1], b_eq=np.concatenate([p, r])[:-1], method="highs")
@@ -119,7 +145,16 @@ def transport_plan(p: Law, r: Law, cost: Cost) -> Cost:
 
 
 def transport_cost(p: Law, r: Law, cost: Cost) -> float:
-    """The least sum_ij Pi_ij c_ij over couplings Pi of p and r."""
+    """Optimal transport cost between two laws: the least sum_ij Pi_ij c_ij over all couplings Pi.
+
+    Args:
+        p: First law, [symbols], sum 1.
+        r: Second law, [symbols], sum 1.
+        cost: Cost c, [symbols, symbols].
+
+    Returns:
+        The least cost.
+    """
     return float((transport_plan(p, r, cost) * cost).sum())
 
 
@@ -130,27 +165,30 @@ def optimal_channel(
     perception: Perception | None = None,
     most_perception: float = np.inf,
 ) -> HidingChannel:
-    """The test channel of least distortion that hides `rate_nats` per symbol within a bound on perception.
+    """Test channel of least distortion that hides `rate_nats` per symbol within a bound on perception.
 
-    A linear program in the plans but for the entropy, whose bound is the same as
+    A linear program in the plans, except for the entropy constraint, which is replaced by
 
         - sum_j r_j log s_j >= H(p) + L   for every law s of that entropy
 
-    (Gibbs' inequality), and KL(r || p) <= P as sum_j r_j log(s_j / p_j) <= P for every s at that divergence.
-    Bounds are added where the solution breaks them, at the point s where the line from it to the uniform law
-    (to p) meets the bound, until it breaks them by less than 1e-6 nats.
+    (Gibbs' inequality), and KL(r || p) <= P by sum_j r_j log(s_j / p_j) <= P for every s at that divergence.
+    Such constraints are added where the solution violates them, at the point s where the line from the
+    solution to the uniform law (to p) meets the bound, until no violation exceeds 1e-6 nats.
 
     Args:
-        host: p, positive, of sum 1.
+        host: Law p of the host symbols, positive, sum 1.
         distortion: d_ij from host symbol i to stego symbol j, not negative, zeros on the diagonal.
-        rate_nats: L, not negative.
-        perception: Of p and r; None for no bound.
-        most_perception: P, not negative; inf for no bound.
+        rate_nats: Hidden information L in nats per symbol, not negative.
+        perception: Perception measure of p and r; None for no bound.
+        most_perception: Bound P on the perception, not negative; inf for no bound.
+
+    Returns:
+        The optimal test channel.
 
     Raises:
-        InvalidOption: An argument outside its range.
-        Infeasible: No law of so many symbols has the entropy, or none within the bound.
-        NotConverged: A bound is still broken after 500 linear programs.
+        InvalidOption: An argument is outside its range.
+        Infeasible: No law on this alphabet has the required entropy, or none within the bound.
+        NotConverged: A constraint is still violated after 500 linear programs.
 
     Reference:
         Zhang, Hu, Li and Yu, Recursive histogram modification: establishing equivalency between reversible
@@ -190,13 +228,21 @@ def optimal_channel(
 
 
 def least_perception(host: ArrayLike, rate_nats: float, perception: Perception) -> float:
-    """The least perception(p, r) of all r with H(r) >= H(p) + L.
+    """Least perception(p, r) over all stego laws r with H(r) >= H(p) + L.
 
-    For KL(r || p) it is that of r_j ~ p_j^t, 0 <= t <= 1.
+    For KL(r || p) the minimum lies on r_j ~ p_j^t, 0 <= t <= 1.
+
+    Args:
+        host: Law p of the host symbols, positive, sum 1.
+        rate_nats: Hidden information L in nats per symbol, not negative.
+        perception: Perception measure of p and r.
+
+    Returns:
+        The least value of the measure.
 
     Raises:
-        InvalidOption: An argument outside its range.
-        Infeasible: No law of so many symbols has the entropy.
+        InvalidOption: An argument is outside its range.
+        Infeasible: No law on this alphabet has the required entropy.
     """
     if isinstance(perception, Transport):
         p, cost = _checked(host, perception.cost, rate_nats)
@@ -256,7 +302,7 @@ def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None
 
 
 def _where(excess, outside: Law, inside: Law) -> Law:
-    """The law between two at which a function that rises from below 0 to above is 0."""
+    """Law on the line between two laws at which a function that changes sign is 0."""
     if excess(inside) <= 0:
         return inside
     t = _root(lambda t: excess((1 - t) * outside + t * inside))
@@ -264,22 +310,22 @@ def _where(excess, outside: Law, inside: Law) -> Law:
 
 
 def _root(rising_or_falling) -> float:
-    """In 0..1."""
+    """Root of a monotone function in 0..1."""
     return float(brentq(rising_or_falling, 0.0, 1.0, xtol=1e-15))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, eq=False)
 class HistogramPrice:
-    """What stego symbols cost that change a histogram: gamma sum_j (R_j log(R_j / P_j) - R_j + P_j).
+    """Price of changing a histogram, gamma sum_j (R_j log(R_j / P_j) - R_j + P_j).
 
-    R_j = B_j + sum_k n_k r_kj counts symbols of all laws together: what one law adds to a value, another may
-    take from it. For sum R = sum P it is gamma N KL(R || P), N being that sum.
+    R_j = B_j + sum_k n_k r_kj counts the symbols of all laws together: what one law adds to a value, another
+    may take from it. If sum R = sum P = N, the price is gamma N KL(R || P).
 
     Args:
-        weight: gamma, in units of distortion per nat, not negative.
-        occurrences: n_k, symbols of each law, not negative.
-        rest: B_j, of symbols that no law changes; not negative.
-        target: P_j, positive.
+        weight: gamma in units of distortion per nat, not negative.
+        occurrences: n_k, number of symbols of each law, not negative.
+        rest: B_j, counts of symbols that no law changes, not negative.
+        target: P_j, wanted counts, positive.
     """
 
     weight: float
@@ -296,26 +342,28 @@ def stego_laws(
     smoothing: float = 0.1,
     iterations: int = 150,
 ) -> tuple[Float[np.ndarray, "laws symbols"], Law]:
-    """Laws r_k that minimise  sum_k n_k (min_w sum_ij p_ki w_ij d_ij - mu H(r_k)) + a price, nearly.
+    """Laws r_k that nearly minimise sum_k n_k (min_w sum_ij p_ki w_ij d_ij - mu H(r_k)) plus a price.
 
-    Sinkhorn's iterations on the plans, smoothed by eps = `smoothing` mu, with K = exp(-d / eps):
+    Sinkhorn iterations on the plans, smoothed by eps = `smoothing` mu, with K = exp(-d / eps):
 
         m_j = sum_i u_i K_ij,   r_j = m_j^(eps / (eps + mu)) exp(-g_j / (eps + mu)),   v_j = r_j / m_j,
         u_i = p_i / sum_j K_ij v_j
 
     g_j is the price of one more symbol j, 0 without a `HistogramPrice`. Errors shrink by 1 / (1 + smoothing)
-    per iteration. A law that is not quite the best costs distortion only in second order.
+    per iteration. A law that is slightly suboptimal costs distortion only in second order.
 
     Args:
-        hosts: p, one row each; symbols of probability 0 are not in the alphabet of that law.
-        distortion: d, of all laws or of each.
+        hosts: Host laws p, one per row, [laws, symbols]; symbols of probability 0 are not in the alphabet of
+            that law.
+        distortion: Distortion d common to all laws [symbols, symbols], or one per law [laws, symbols,
+            symbols].
         entropy_weight: mu, above 0, in units of d per nat.
-        price: Of the histogram of all laws; none by default, where the n_k do not matter.
-        smoothing: Above 0; below 0.02 numbers leave the range of floating point.
-        iterations: At least 1.
+        price: Price of the joint histogram; none by default, in which case the n_k do not matter.
+        smoothing: Above 0; values below 0.02 exceed the range of floating point.
+        iterations: Number of iterations, at least 1.
 
     Returns:
-        r, one row each, and g.
+        Stego laws r, one per row, and the prices g, [symbols].
     """
     kernel = np.exp(-distortion / (smoothing * entropy_weight))
     power, slope = smoothing / (1 + smoothing), 1 / ((1 + smoothing) * entropy_weight)
@@ -335,7 +383,7 @@ def stego_laws(
 
 
 def _nearer(prices: np.ndarray, price: HistogramPrice, shown: np.ndarray, slope: float) -> np.ndarray:
-    """One of Newton's steps towards  g_j = gamma log(R_j / P_j),  R_j = B_j + shown_j exp(-slope g_j)."""
+    """One Newton step towards g_j = gamma log(R_j / P_j), R_j = B_j + shown_j exp(-slope g_j)."""
     moved = shown * np.exp(-slope * prices)
     total = np.maximum(price.rest + moved, TINY)
     excess = prices - price.weight * np.log(total / price.target)

@@ -35,14 +35,14 @@ HALVINGS, GROWTH = 30, 2.0
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The part of the problem without perception.
+    """Source and distortion part of the rate-distortion-perception problem.
 
     Args:
-        law: p, all above 0, [m].
-        distortion: d, [m, n].
-        target: D, or R in nats, [points].
-        minimise: The other of the two.
-        ceiling: A lower bound above it shows that nothing meets the constraints.
+        law: Law p of the source letters, all above 0, [m].
+        distortion: Distortion d, [m, n].
+        target: Bound D on the distortion, or R on the rate in nats, [points].
+        minimise: "rate" if the distortion is bounded, "distortion" if the rate is.
+        ceiling: If a lower bound on the minimum exceeds this value, the constraints are infeasible.
     """
 
     law: Tensor
@@ -54,23 +54,23 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Free:
-    """No perception constraint: G = 0."""
+    """Absent perception constraint, for which G = 0."""
 
     @property
     def pairs(self) -> Pairs:
-        """None."""
+        """Names of complementary variables: none without a perception constraint."""
         return ()
 
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Transport of p to r.
+    """Perception constraint by optimal transport from p to r.
 
     Args:
-        law: p, [m].
-        cost: c, [m, n].
-        allowed: Where the plan may be above 0, [m, n].
-        bound: P, [points]; None where only `allowed` bounds, and gamma is absent.
+        law: Law p of the source letters, [m].
+        cost: Transport cost c, [m, n].
+        allowed: Where the plan may be above 0, bool [m, n].
+        bound: Bound P, [points]; None if only `allowed` constrains the plan, and gamma is absent.
     """
 
     law: Tensor
@@ -80,18 +80,18 @@ class Moved:
 
     @property
     def pairs(self) -> Pairs:
-        """Of the plan, and of gamma."""
+        """Names of complementary variables: those of the plan and, with a bound, of gamma."""
         return (("s", "plan"),) if self.bound is None else (("s", "plan"), ("gamma", "spare"))
 
 
 @dataclass(frozen=True, eq=False)
 class Diverging:
-    """Divergence of p and r, both of the same letters.
+    """Perception constraint by the Kullback-Leibler divergence of p and r on one alphabet.
 
     Args:
-        law: p, [n].
-        of_source: KL(p || r), and otherwise KL(r || p).
-        bound: P, [points].
+        law: Law p of the letters, [n].
+        of_source: True for KL(p || r), False for KL(r || p).
+        bound: Bound P in nats, [points].
     """
 
     law: Tensor
@@ -100,25 +100,56 @@ class Diverging:
 
     @property
     def pairs(self) -> Pairs:
-        """Of gamma."""
+        """Names of complementary variables: those of gamma."""
         return (("gamma", "spare"),)
 
     def slope(self, v: Tensor) -> Tensor:
-        """Derivative of the divergence by v, 0 at v = p: the divergence of what need not sum to 1."""
+        """Derivative of the divergence with respect to an unnormalised measure v; 0 at v = p.
+
+        Args:
+            v: Positive measure, [points, n].
+
+        Returns:
+            Derivative, [points, n].
+        """
         return 1 - self.law / v if self.of_source else (v / self.law).log()
 
     def value(self, v: Tensor) -> Tensor:
-        """The divergence, [points]."""
+        """Divergence of p and a positive measure v that need not sum to 1.
+
+        Args:
+            v: Positive measure, [points, n].
+
+        Returns:
+            Divergence in nats, [points].
+        """
         moved = self.law * (self.law / v).log() if self.of_source else v * (v / self.law).log()
         sign = 1 if self.of_source else -1
         return (moved + sign * (v - self.law)).sum(1)
 
     def bend(self, v: Tensor, price: Tensor, gamma: Tensor) -> Tensor:
-        """The slope dv / dG of gamma slope(v) = G; for KL(p || r), of (gamma - G) v = gamma p."""
+        """Derivative dv / dG of the v with gamma slope(v) = G; for KL(p || r), with (gamma - G) v = gamma p.
+
+        Args:
+            v: Positive measure, [points, n].
+            price: G, [points, n].
+            gamma: Multiplier of the bound, [points, 1].
+
+        Returns:
+            Derivative, [points, n].
+        """
         return v / (gamma[:, None] - price) if self.of_source else v / gamma[:, None]
 
     def conjugate(self, price: Tensor, gamma: Tensor) -> Tensor:
-        """The largest <G, v> - gamma divergence of any v, [points]."""
+        """Convex conjugate of gamma times the divergence: the maximum over v of <G, v> - gamma divergence(v).
+
+        Args:
+            price: G, [points, n].
+            gamma: Multiplier of the bound.
+
+        Returns:
+            Maximum, [points].
+        """
         u = price / gamma[:, None]
         return gamma * ((-torch.log1p(-u) if self.of_source else torch.expm1(u)) @ self.law)
 
@@ -128,7 +159,14 @@ Measure = Free | Moved | Diverging
 
 @dataclass(frozen=True, eq=False)
 class Converged:
-    """Where the iteration ended; all [points, ...]."""
+    """Result of the iteration for all points; every tensor starts with the axis of points.
+
+    Args:
+        state: Variables by name.
+        residual: Sum of the violations of the optimality conditions, [points].
+        iterations: Newton steps, [points].
+        infeasible: Whether the constraints were shown to be infeasible, bool [points].
+    """
 
     state: State
     residual: Tensor
@@ -139,14 +177,18 @@ class Converged:
 def follow_central_path(
     source: Source, measure: Measure, law: Tensor, tolerance: float, max_iterations: int
 ) -> Converged:
-    """Solve all points; one leaves the batch when its residual is below the tolerance.
+    """Solve all points by following the central path; a point leaves the batch when it has converged.
 
     Args:
-        source: Costs should be of order 1.
-        measure: The same.
-        law: A first r, all above 0, [n].
-        tolerance: Of the sum of all violations.
-        max_iterations: After which points are given up, as they are where the steps come to nothing.
+        source: Source and distortion; costs should be of order 1.
+        measure: Perception constraint; costs should be of order 1.
+        law: Initial law r of the reproduction, all above 0, [n].
+        tolerance: Bound on the sum of all violations.
+        max_iterations: Newton steps after which a point is given up; a point is also given up when its steps
+            become negligible.
+
+    Returns:
+        Variables, residuals and step counts of all points.
     """
     points = len(source.target)
     state = _start(source, measure, law)
@@ -190,7 +232,16 @@ def _damped(step: "_NewtonStep", least_products: float) -> "_NewtonStep":
 
 
 def dual_value(source: Source, measure: Measure, state: State) -> Tensor:
-    """Lower bound of what is minimised, by a feasible point of the dual near the state, [points]."""
+    """Lower bound on the minimum from a feasible dual point near the state.
+
+    Args:
+        source: Source and distortion.
+        measure: Perception constraint.
+        state: Variables by name.
+
+    Returns:
+        Lower bound, [points].
+    """
     h = _tilt(source, state["a"], state["theta"]).value
     price = state.get("G", torch.zeros_like(h))
     excess = (h - price).amax(1).clamp(min=0)  # a lower by it makes h lower by it
@@ -207,13 +258,21 @@ def dual_value(source: Source, measure: Measure, state: State) -> Tensor:
 
 
 def coupling(source: Source, state: State) -> Tensor:
-    """Joint law at the state, [points, m, n]; its column sums are r, its row sums p up to the residual."""
+    """Joint law of source and reproduction at a state.
+
+    Args:
+        source: Source and distortion.
+        state: Variables by name.
+
+    Returns:
+        Joint law, [points, m, n]; its column sums are r, its row sums p up to the residual.
+    """
     return _tilt(source, state["a"], state["theta"]).posterior * state["r"][:, None]
 
 
 @dataclass(frozen=True, eq=False)
 class _Tilt:
-    """Laws q of the source letters given each reproduction letter, and h, whose derivatives they are."""
+    """Laws q of the source letters given each reproduction letter, and h, whose gradient in a is q."""
 
     value: Tensor  # h, [points, n]
     posterior: Tensor  # q_ij = dh_j / da_i, [points, m, n]
@@ -273,7 +332,7 @@ def _start(source: Source, measure: Measure, law: Tensor) -> State:
 
 
 class _NewtonStep:
-    """The linearised conditions at a state: their residuals, and steps towards products mu."""
+    """Linearised optimality conditions at a state: their residuals, and steps towards products mu."""
 
     def __init__(self, source: Source, measure: Measure, state: State):
         self.source, self.measure, self.state = source, measure, state
@@ -286,7 +345,7 @@ class _NewtonStep:
         self.residual = self.products + self._size(self.wrong)
 
     def direction(self, least_products: float) -> tuple[State, Tensor]:
-        """By a predictor to products 0, and a corrector to what it found within reach; and how far to go."""
+        """Mehrotra's predictor-corrector step, and the step length."""
         state, count = self.state, self._pair_count()
         self._factorise()
         affine = self._step({})
@@ -303,7 +362,7 @@ class _NewtonStep:
         return step, self._reach(step, TO_BOUNDARY)
 
     def _violations(self) -> State:
-        """Of the linear conditions and of the definitions of slacks; what is exact is left out."""
+        """Violations of the linear conditions and of the slacks' definitions, inexact ones only."""
         source, measure, state = self.source, self.measure, self.state
         r = state["r"]
         wrong = {
@@ -344,7 +403,7 @@ class _NewtonStep:
         return count + (("gamma", "spare") in self.measure.pairs)
 
     def _factorise(self) -> None:
-        """Cholesky's of the reduced matrix over (a, theta, G, gamma), scaled to a unit diagonal."""
+        """Cholesky factor of the reduced matrix over (a, theta, G, gamma), scaled to a unit diagonal."""
         state, tilt, measure = self.state, self.tilt, self.measure
         points, m, n = tilt.posterior.shape
         priced, bounded = "G" in state, "gamma" in state
@@ -399,7 +458,7 @@ class _NewtonStep:
             self.factor, failed = torch.linalg.cholesky_ex(scaled)
 
     def _step(self, aims: State) -> State:
-        """To products `aims` (0 where absent), refined against the conditions before their reduction."""
+        """Step to products `aims` (0 where absent), refined against the unreduced conditions."""
         state = self.state
         offset = {
             multiplier: aims[multiplier] / state[slack] - state[multiplier]
@@ -419,7 +478,7 @@ class _NewtonStep:
         return step
 
     def _linear_residual(self, step: State, wrong: State) -> State:
-        """Of the stationarity conditions under a step; slacks and multipliers hold by construction."""
+        """Residual of the stationarity conditions after a step; slacks and multipliers are consistent."""
         state, tilt, measure = self.state, self.tilt, self.measure
         joint = tilt.posterior * state["r"][:, None]
         da, dtheta, dr = step["a"], step["theta"], step["r"]
@@ -504,7 +563,7 @@ class _NewtonStep:
         return -self.bend * gamma * wrong["v"] * share
 
     def _reach(self, step: State, share: float) -> Tensor:
-        """The step length, at most 1, that goes this share of the way to the nearest bound."""
+        """Step length, at most 1, that goes this share of the way to the nearest bound."""
         nearest = torch.full_like(self.state["theta"], math.inf)
         bounds = [(self.state[name], step[name]) for pair in self.pairs for name in pair]
         if self.source.minimise == "distortion" and len(self.source.law) > 1:  # h is curved as 1 / theta

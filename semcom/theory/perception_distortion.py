@@ -1,8 +1,10 @@
-"""The least squared error at a given realism, closed for Gaussians, and the frontier of measured points.
+"""Distortion-perception trade-off: closed forms for Gaussians, and the frontier of measured points.
 
-Realism is the Wasserstein distance W2 of the distribution of reconstructions to that of pictures, over all
-observations together. Squared errors and squared distances are sums over values; per value divide both by
-their number, W2 by its root.
+Perception is the Wasserstein distance W2 between the distribution of reconstructions and that of pictures,
+over
+all observations together. Squared errors and squared distances are sums over values; per value, divide both
+by
+the number of values, and W2 by its square root.
 """
 
 from dataclasses import dataclass
@@ -22,12 +24,21 @@ Covariance = Float[np.ndarray, "values values"]
 def gaussian_w2(
     mean: ArrayLike, covariance: ArrayLike, other_mean: ArrayLike, other_covariance: ArrayLike
 ) -> float:
-    """W2 distance of two Gaussians, not squared.
+    """Wasserstein-2 distance of two Gaussians, not squared.
 
     W2^2 = |m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
 
+    Args:
+        mean: m, [n].
+        covariance: C, [n, n], symmetric and positive semidefinite.
+        other_mean: m', [n].
+        other_covariance: C', [n, n], symmetric and positive semidefinite.
+
+    Returns:
+        W2 >= 0.
+
     Raises:
-        InvalidOption: Shapes that differ, or a matrix that is no covariance.
+        InvalidOption: Shapes differ, or a matrix is not a covariance.
 
     Reference:
         Dowson and Landau, The Frechet distance between multivariate normal distributions, J. Multivariate
@@ -50,17 +61,20 @@ def gaussian_w2(
 
 
 def frontier_mse(w2: ArrayLike, least_mse: float, largest_w2: float) -> Float[np.ndarray, "..."]:
-    """Least squared error of all reconstructions whose distribution is within W2 of that of the data.
+    """Least squared error of all reconstructions whose distribution is within W2 distance P of the data's.
 
     D(P) = D* + max(W2* - P, 0)^2, for data of any distribution.
 
     Args:
-        w2: P, not squared, not negative.
-        least_mse: D*, of the posterior mean.
-        largest_w2: W2*, of the posterior mean.
+        w2: P, not squared, not negative, any shape.
+        least_mse: D*, squared error of the posterior mean, not negative.
+        largest_w2: W2*, W2 distance of the posterior mean's distribution to the data's, not negative.
+
+    Returns:
+        D(P), same shape as `w2`.
 
     Raises:
-        InvalidOption: A negative argument.
+        InvalidOption: An argument is negative.
 
     Reference:
         Freirich, Michaeli and Meir, A theory of the distortion-perception tradeoff in Wasserstein space,
@@ -76,21 +90,21 @@ def frontier_mse(w2: ArrayLike, least_mse: float, largest_w2: float) -> Float[np
 
 @dataclass(frozen=True, eq=False)
 class GaussianTradeoff:
-    """Of x ~ N(0, C), given a Gaussian observation whose posterior mean x* is N(0, C*).
+    """Distortion-perception trade-off of x ~ N(0, C) given an observation with posterior mean x* ~ N(0, C*).
 
-    Three ways from x* (knob 0) to reconstructions distributed as x (knob 1):
+    Three families lead from x* (knob 0) to reconstructions distributed as x (knob 1):
 
-    - the optimal one, x* + knob (T x* - x*), where T = C*^-1/2 (C*^1/2 C C*^1/2)^1/2 C*^-1/2 moves x* to the
-      distribution of x at the least cost: all of the frontier, and D* + W2*^2 at its end;
-    - a posterior sample s, x* + knob (s - x*): D* (1 + knob^2), which is 2 D* at its end;
-    - the mean of n samples: the same as knob 1 / sqrt(n), for Gaussians.
+    - optimal transport, x* + knob (T x* - x*) with T = C*^-1/2 (C*^1/2 C C*^1/2)^1/2 C*^-1/2: the whole
+      frontier, with D* + W2*^2 at its end;
+    - a posterior sample s, x* + knob (s - x*): squared error D* (1 + knob^2), 2 D* at its end;
+    - the mean of n posterior samples, which for Gaussians equals knob 1 / sqrt(n).
 
     Args:
-        covariance: C.
-        estimate_covariance: C*, between 0 and C.
+        covariance: C, [n, n].
+        estimate_covariance: C*, [n, n], between 0 and C.
 
     Raises:
-        InvalidOption: A matrix that is no covariance, or C* above C.
+        InvalidOption: A matrix is not a covariance, or C* exceeds C.
 
     Reference:
         Freirich, Michaeli and Meir, NeurIPS 2021, section 3 and theorem 4 (Gaussians).
@@ -109,15 +123,18 @@ class GaussianTradeoff:
 
     @classmethod
     def observed(cls, covariance: Covariance, matrix: np.ndarray, noise_std: float) -> "GaussianTradeoff":
-        """Given y = A x + noise: C* = C A' (A C A' + noise_std^2)^-1 A C.
+        """Trade-off for a linear observation y = A x + noise: C* = C A' (A C A' + noise_std^2)^-1 A C.
 
         Args:
-            covariance: C.
-            matrix: A, one row per observed value.
-            noise_std: Per value of y, above 0.
+            covariance: C, [n, n].
+            matrix: A, one row per observed value, [m, n].
+            noise_std: Standard deviation of the noise per value of y, above 0.
+
+        Returns:
+            The trade-off.
 
         Raises:
-            InvalidOption: As the class; no noise, or a matrix of another width.
+            InvalidOption: A matrix is not a covariance, there is no noise, or A has another width.
         """
         c, a = _covariance(covariance), np.asarray(matrix, dtype=float)
         if not noise_std > 0 or a.ndim != 2 or a.shape[1] != len(c):
@@ -132,20 +149,20 @@ class GaussianTradeoff:
 
     @property
     def least_mse(self) -> float:
-        """D* = tr(C - C*)."""
+        """Squared error of the posterior mean, D* = tr(C - C*)."""
         return float(np.trace(self.covariance) - np.trace(self.estimate_covariance))
 
     @property
     def largest_w2(self) -> float:
-        """W2*, of the posterior mean."""
+        """W2 distance of the posterior mean's distribution to that of x, W2*."""
         return self._w2(self.estimate_covariance)
 
     @property
     def transport(self) -> Covariance:
-        """T.
+        """Optimal transport map T from the distribution of the posterior mean to that of x, [n, n].
 
         Raises:
-            InvalidOption: C* is singular: the way to the distribution of x then needs noise.
+            InvalidOption: C* is singular, so that no linear map exists.
         """
         spread, axes = np.linalg.eigh(self.estimate_covariance)
         if spread[0] <= SINGULAR * spread[-1]:
@@ -157,15 +174,38 @@ class GaussianTradeoff:
         return inverse @ _root(root @ self.covariance @ root) @ inverse
 
     def frontier_mse(self, w2: ArrayLike) -> Float[np.ndarray, "..."]:
-        """D(P), as the function of that name."""
+        """Least squared error D(P) at a W2 distance P of this Gaussian pair.
+
+        Args:
+            w2: P, not squared, not negative, any shape.
+
+        Returns:
+            D(P), same shape.
+        """
         return frontier_mse(w2, self.least_mse, self.largest_w2)
 
     def sample_mse(self, knob: float) -> float:
-        """D* (1 + knob^2), of x* + knob (s - x*) with a posterior sample s."""
+        """Squared error D* (1 + knob^2) of x* + knob (s - x*), s a posterior sample.
+
+        Args:
+            knob: 0 for the posterior mean, 1 for a sample.
+
+        Returns:
+            Expected squared error.
+        """
         return self.least_mse * (1 + knob**2)
 
     def sample_w2(self, knob: float) -> float:
-        """Of N(0, C* + knob^2 (C - C*)), which x* + knob (s - x*) is."""
+        """W2 distance of x* + knob (s - x*) to x, s a posterior sample.
+
+        The reconstruction is distributed as N(0, C* + knob^2 (C - C*)).
+
+        Args:
+            knob: 0 for the posterior mean, 1 for a sample.
+
+        Returns:
+            W2, not squared.
+        """
         return self._w2(self.estimate_covariance + knob**2 * (self.covariance - self.estimate_covariance))
 
     def _w2(self, covariance: Covariance) -> float:
@@ -174,21 +214,20 @@ class GaussianTradeoff:
 
 
 def interpolated_frontier(distortion: ArrayLike, perception: ArrayLike) -> list[int]:
-    """The points that no mixture of others matches in both, smaller being better.
+    """Points on the lower left convex hull, which no mixture of other points improves on.
 
-    To show one reconstruction for a share of the pictures and another for the rest moves means along the
-    straight line between two points. The frontier is the lower left part of the convex hull, from the least
-    distortion to the best perception.
+    Showing one reconstruction for a share of the pictures and another for the rest moves the means along the
+    straight line between two points. The frontier runs from the least distortion to the best perception.
 
     Args:
-        distortion: Of each point.
-        perception: Of each point.
+        distortion: Distortion of each point, smaller is better.
+        perception: Perception measure of each point, smaller is better.
 
     Returns:
-        Indices by rising distortion.
+        Indices of the frontier's points in order of rising distortion.
 
     Raises:
-        InvalidOption: No points, numbers of them that differ, or one that is not finite.
+        InvalidOption: There are no points, the numbers of values differ, or a value is not finite.
 
     Example:
         >>> interpolated_frontier([1.0, 2.0, 3.0, 1.5], [3.0, 2.6, 1.0, 2.0])

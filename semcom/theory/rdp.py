@@ -71,23 +71,28 @@ def rate_distortion_perception(
     max_iterations: int = 200,
     start: Values | None = None,
 ) -> RDPSolution:
-    """R(D, P) and what attains it. P = inf is Blahut and Arimoto's R(D), P = 0 entropic optimal transport.
+    """Rate-distortion-perception function R(D, P) and the coupling that attains it.
+
+    P = inf gives Blahut and Arimoto's R(D), P = 0 entropic optimal transport.
 
     Args:
-        source: p; letters of probability 0 are allowed, but not by KL(p || r).
-        distortion_matrix: d, [source letters, reproduction letters], finite.
-        distortion: D, at least 0 where d is; broadcast with P.
-        perception: P, in units of the measure, at least 0.
-        measure: delta; None where all P are inf.
-        tolerance: Of the KKT residual.
-        max_iterations: Newton steps.
-        start: Law of the reproduction to begin at, uniform (p for divergences) if none is given.
+        source: Law p of the source letters; probabilities of 0 are allowed, except with KL(p || r).
+        distortion_matrix: Distortion d, [source letters, reproduction letters], finite.
+        distortion: Bound D on the expected distortion; broadcasts with P.
+        perception: Bound P in units of the measure, at least 0; broadcasts with D.
+        measure: Perception measure delta; None if all P are inf.
+        tolerance: Bound on the KKT residual.
+        max_iterations: Newton steps per point.
+        start: Initial law of the reproduction; uniform (p for divergences) if not given.
+
+    Returns:
+        Optimal couplings and multipliers at all points.
 
     Raises:
-        InvalidOption: No law, matrices that do not fit or are not finite, a bound that is NaN.
-        Infeasible: A bound below the least value possible, or below that at the other bound.
-        NotConverged: The residual stayed above the tolerance at points that the message names; `solution` of
-            the error holds what was found at all points.
+        InvalidOption: The source is not a law, matrices do not fit or are not finite, or a bound is NaN.
+        Infeasible: A bound is below the least possible value, given the other bound.
+        NotConverged: The residual stayed above the tolerance at the points named in the message; `solution`
+            of the error holds the result at all points.
 
     Example:
         >>> hamming = [[0.0, 1.0], [1.0, 0.0]]
@@ -116,24 +121,28 @@ def distortion_rate_perception(
     tolerance: float = 1e-8,
     max_iterations: int = 200,
 ) -> RDPSolution:
-    """D(R, P) and what attains it: the least distortion at a mutual information of at most R.
+    """Distortion-rate-perception function D(R, P): least distortion at a mutual information of at most R.
 
     Rates above what the least distortion at P needs are not active: `rate_active` of the solution is false.
-    Where a divergence above 0 binds there too, rounding leaves a residual of 1e-6: that is NotConverged.
+    If a divergence bound above 0 binds there as well, rounding leaves a residual of 1e-6, and NotConverged is
+    raised.
 
     Args:
-        source: As for `rate_distortion_perception`.
-        distortion_matrix: The same.
-        rate_nats: R, above 0, inf allowed; `zero_rate_distortion` is for 0. Broadcast with P.
-        perception: P.
-        measure: delta.
-        tolerance: Of the KKT residual.
-        max_iterations: Newton steps.
+        source: Law p of the source letters; probabilities of 0 are allowed, except with KL(p || r).
+        distortion_matrix: Distortion d, [source letters, reproduction letters], finite.
+        rate_nats: Bound R in nats, above 0, inf allowed; use `zero_rate_distortion` for 0. Broadcasts with P.
+        perception: Bound P in units of the measure, at least 0.
+        measure: Perception measure delta; None if all P are inf.
+        tolerance: Bound on the KKT residual.
+        max_iterations: Newton steps per point.
+
+    Returns:
+        Optimal couplings and multipliers at all points.
 
     Raises:
-        InvalidOption: As there.
-        Infeasible: A rate that is not above 0, or P below the least value possible.
-        NotConverged: As there.
+        InvalidOption: The source is not a law, matrices do not fit or are not finite, or a bound is NaN.
+        Infeasible: A rate is not above 0, or P is below the least possible value.
+        NotConverged: The residual stayed above the tolerance; `solution` of the error holds the result.
     """
     problem = Problem.of(source, distortion_matrix, measure)
     r, p = _points(rate_nats, perception, problem)
@@ -145,12 +154,23 @@ def distortion_rate_perception(
 def zero_rate_distortion(
     source: Values, distortion_matrix: Values, perception: Values, measure: Perception | None = None
 ) -> Float[Tensor, "*points"]:
-    """D_0(P) = min over r of sum_ij p_i r_j d_ij subject to delta(p, r) <= P: from here on, R(D, P) = 0.
+    """Least distortion at rate 0, D_0(P) = min over r of sum_ij p_i r_j d_ij subject to delta(p, r) <= P.
+
+    For D >= D_0(P), R(D, P) = 0.
+
+    Args:
+        source: Law p of the source letters.
+        distortion_matrix: Distortion d, [source letters, reproduction letters], finite.
+        perception: Bound P in units of the measure, at least 0.
+        measure: Perception measure delta; None if all P are inf.
+
+    Returns:
+        D_0(P), of the shape of `perception`.
 
     Raises:
-        InvalidOption: As `rate_distortion_perception`.
-        Infeasible: P below the least value possible.
-        NotConverged: As there.
+        InvalidOption: The source is not a law, or matrices do not fit or are not finite.
+        Infeasible: P is below the least possible value.
+        NotConverged: The residual stayed above the tolerance.
     """
     problem = Problem.of(source, distortion_matrix, measure)
     anything, p = _points(1.0, perception, problem)
@@ -164,22 +184,25 @@ def critical_perception(
     measure: Perception,
     least_multiplier: float = 0.0,
 ) -> Float[Tensor, "*points"]:
-    """P_c(D), from which on R(D, P) = R(D): delta(p, r) of the law r that attains R(D).
+    """Critical perception P_c(D), above which R(D, P) = R(D): delta(p, r) of the law r that attains R(D).
 
-    A continuous source on a grid is another matter: there R(D) is attained by a law on few letters, far from
-    the continuous one but worth next to nothing. P_c is then where gamma falls to a small value.
+    A continuous source on a grid is an exception: there, R(D) is attained by a law on few letters that is far
+    from the continuous one but gains next to nothing. P_c is then where gamma falls to a small value.
 
     Args:
-        source: As for `rate_distortion_perception`.
-        distortion_matrix: The same.
-        distortion: D.
-        measure: delta.
-        least_multiplier: A gamma, in nats per unit of perception, that counts as 0.
+        source: Law p of the source letters.
+        distortion_matrix: Distortion d, [source letters, reproduction letters], finite.
+        distortion: Bound D on the expected distortion.
+        measure: Perception measure delta.
+        least_multiplier: Value of gamma, in nats per unit of perception, that counts as 0.
+
+    Returns:
+        P_c(D), of the shape of `distortion`.
 
     Raises:
-        InvalidOption: As `rate_distortion_perception`.
-        Infeasible: As there.
-        NotConverged: As there.
+        InvalidOption: The source is not a law, or matrices do not fit or are not finite.
+        Infeasible: D is below the least possible value.
+        NotConverged: The residual stayed above the tolerance.
     """
     found = rate_distortion_perception(source, distortion_matrix, distortion, math.inf, measure)
     high = found.perception
@@ -195,11 +218,15 @@ def critical_perception(
 
 
 def regions(solution: RDPSolution, least_multiplier: float = 0.0) -> Int[Tensor, "*points"]:
-    """0 where perception does not bind, 1 where both do, 2 where the rate is 0.
+    """Region of each point (D, P): which constraints bind.
 
     Args:
-        solution: Of R(D, P).
-        least_multiplier: As for `critical_perception`; of the distortion in nats per unit too.
+        solution: Solution of R(D, P).
+        least_multiplier: Multipliers up to this value, in nats per unit of perception or distortion, count as
+            0.
+
+    Returns:
+        0 where perception does not bind, 1 where both bind, 2 where the rate is 0, [*points].
     """
     binds = solution.perception_active & (solution.perception_multiplier > least_multiplier)
     informs = solution.distortion_active & (solution.distortion_multiplier > least_multiplier)

@@ -1,4 +1,4 @@
-"""The problem behind R(D, P): a source and its costs, checked, and the ways by which points are solved."""
+"""The R(D, P) problem of a discrete source: checked inputs, and the methods by which points are solved."""
 
 import math
 from collections.abc import Callable
@@ -40,12 +40,12 @@ Values = ArrayLike | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Transport:
-    """Least mean cost of moving the law of the source to that of the reproduction.
+    """Perception measured by optimal transport: the least mean cost of moving the source law to r.
 
     delta(p, r) = min <Pi, c> over plans Pi with marginals p and r. With c = abs(x - y)^2 it is W2^2.
 
     Args:
-        cost: c, [source letters, reproduction letters], finite.
+        cost: Cost c, [source letters, reproduction letters], finite.
     """
 
     cost: Values
@@ -53,12 +53,12 @@ class Transport:
 
 @dataclass(frozen=True)
 class TotalVariation:
-    """Half the sum of abs(p - r); both alphabets are one."""
+    """Perception measured by total variation, half the sum of abs(p - r); both alphabets are equal."""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """Kullback-Leibler divergence in nats; both alphabets are one.
+    """Perception measured by a Kullback-Leibler divergence in nats; both alphabets are equal.
 
     Args:
         of: "source" for KL(p || r), "reproduction" for KL(r || p).
@@ -72,27 +72,27 @@ Perception = Transport | TotalVariation | Divergence
 
 @dataclass(frozen=True, eq=False)
 class RDPSolution:
-    """Optimal couplings at some points (D, P) or (R, P), and what shows that they are optimal.
+    """Optimal couplings at some points (D, P) or (R, P), with proof of their optimality.
 
     Args:
-        coupling: Joint law of source and reproduction; its row sums are p.
-        reproduction: r, the column sums.
-        rate_nats: Mutual information of the coupling.
-        distortion: E d of the coupling.
-        perception: delta(p, r), not regularised; nan where no measure was named. Of plans of more than 2^16
+        coupling: Joint law of source and reproduction, [*points, source, reproduction]; its row sums are p.
+        reproduction: Law r of the reproduction, the column sums, [*points, reproduction].
+        rate_nats: Mutual information of the coupling in nats.
+        distortion: Expected distortion E d of the coupling.
+        perception: delta(p, r), not regularised; NaN if no measure was given. For plans of more than 2^16
             entries with a cost that is not Monge, an upper bound where the constraint does not bind.
-        bound: What the dual proves: R(D, P) in nats, or D(R, P), is at least this.
-        distortion_multiplier: lambda = -dR/dD, nats per unit of distortion; inf where a bound of the rate is
-            not active: its multiplier in D(R, P), 1 / lambda, is 0.
-        perception_multiplier: gamma = -dR/dP, nats per unit; inf at the least value of P, and where P is
-            active but a bound of the rate is not.
+        bound: Lower bound proven by the dual: R(D, P) in nats, or D(R, P), is at least this.
+        distortion_multiplier: lambda = -dR/dD in nats per unit of distortion; inf where a bound on the rate
+            is not active, since its multiplier in D(R, P) is 1 / lambda = 0.
+        perception_multiplier: gamma = -dR/dP in nats per unit; inf at the least value of P, and where P is
+            active but a bound on the rate is not.
         distortion_active: Whether lambda > 0; otherwise the rate is 0.
         perception_active: Whether gamma > 0.
         rate_active: Whether lambda < inf; otherwise D(R, P) is the least distortion at that perception, and
-            rate_nats what this coupling takes of the R allowed.
-        kkt_residual: Sum of the violations of all optimality conditions, complementarity included, with
-            costs in units of their mean.
-        iterations: Newton steps.
+            `rate_nats` is what this coupling uses of the allowed R.
+        kkt_residual: Sum of the violations of all optimality conditions, complementarity included, with costs
+            in units of their mean.
+        iterations: Number of Newton steps.
     """
 
     coupling: Float[Tensor, "*points source reproduction"]
@@ -111,27 +111,27 @@ class RDPSolution:
 
     @property
     def rate_bits(self) -> Float[Tensor, "*points"]:
-        """Mutual information in bits."""
+        """Mutual information of the coupling in bits, [*points]."""
         return self.rate_nats / math.log(2)
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A source and its costs, checked: letters of probability 0 left out, least costs taken off, mean 1.
+    """R(D, P) problem in normalised form: positive probabilities, least costs subtracted, mean cost 1.
 
     Args:
-        law: p of the letters there are.
-        there: Which letters of the given source they are.
-        distortion: d as given.
-        head: Law of what the channel sees: p, or a single letter where it sees nothing.
-        excess: d less its least in each row, over its mean, rows as `head`.
+        law: Law p of the letters with positive probability.
+        there: Which letters of the given source those are.
+        distortion: Distortion d as given.
+        head: Law of the channel's input: p, or a single letter if the channel does not see the source.
+        excess: d less the least value of each row, divided by its mean; rows as in `head`.
         least_distortion: E min_j d_ij.
-        distortion_scale: The mean.
-        measure: delta.
-        cost: c as given, or of total variation; None of a divergence.
-        cost_excess: As `excess`.
-        least_cost: As `least_distortion`.
-        cost_scale: As `distortion_scale`.
+        distortion_scale: Mean by which `excess` was divided.
+        measure: Perception measure delta.
+        cost: Transport cost c as given, or that of total variation; None for a divergence.
+        cost_excess: c less the least value of each row, divided by its mean.
+        least_cost: E min_j c_ij.
+        cost_scale: Mean by which `cost_excess` was divided.
     """
 
     law: Tensor
@@ -149,10 +149,18 @@ class Problem:
 
     @classmethod
     def of(cls, source: Values, distortion: Values, measure: Perception | None) -> "Problem":
-        """Of a source and costs as given.
+        """Check and normalise a source and its costs.
+
+        Args:
+            source: Law p of the source letters.
+            distortion: Distortion d, [source letters, reproduction letters].
+            measure: Perception measure delta, or None.
+
+        Returns:
+            The normalised problem.
 
         Raises:
-            InvalidOption: No law, or matrices that do not fit or are not finite.
+            InvalidOption: The source is not a law, or matrices do not fit or are not finite.
         """
         p = _finite(source, "source")
         d = _finite(distortion, "distortion matrix").to(p.device)
@@ -191,7 +199,7 @@ class Problem:
         return cls(law, there, d, law, excess, least, scale, measure, cost, *costs)
 
     def without_information(self) -> "Problem":
-        """The same with a channel that does not see the source."""
+        """Problem with equal source and costs whose channel does not see the source (rate 0)."""
         mean = self.law @ self.distortion[self.there]
         single = torch.ones_like(self.law[:1])
         excess, least, scale = _reduced(single, mean[None])
@@ -206,19 +214,23 @@ class Problem:
         max_iterations: int = 200,
         start: Tensor | None = None,
     ) -> RDPSolution:
-        """Solve all points, one way after another, each for those that are left.
+        """Solve all points, trying cheap special cases before the general method.
 
         Args:
-            target: Excess distortion over its unit, or the rate in nats, which bounds the other.
-            perception: P as given, of the same shape.
-            minimise: The other.
-            tolerance: Of the KKT residual.
-            max_iterations: Newton steps.
-            start: Law of the reproduction to begin at, positive.
+            target: Excess distortion in units of `distortion_scale`, or rate in nats: the bound on what is
+                not minimised.
+            perception: Bound P as given, of the same shape.
+            minimise: "rate" or "distortion".
+            tolerance: Bound on the KKT residual.
+            max_iterations: Newton steps per point.
+            start: Initial law of the reproduction, positive.
+
+        Returns:
+            Solutions at all points.
 
         Raises:
-            Infeasible: P, or D at that P, below the least value possible.
-            NotConverged: A residual above the tolerance.
+            Infeasible: P, or D at that P, is below the least possible value.
+            NotConverged: A residual stayed above the tolerance.
         """
         shape = target.shape
         target, perception = target.flatten(), perception.flatten()
@@ -263,7 +275,7 @@ class Problem:
         return found
 
     def _unsolved(self, points: int) -> RDPSolution:
-        """With an infinite residual at all points."""
+        """Placeholder solution with an infinite residual at all points."""
         each = self.law.new_zeros(points)
         joint = self.law.new_zeros(points, *self.distortion.shape)
         no = each.bool()
@@ -284,7 +296,7 @@ class Problem:
         )
 
     def _at_nearest(self, rate_nats: Tensor, perception: Tensor) -> RDPSolution:
-        """Every letter to its nearest: solves D(R, P) where neither R nor P is below what that takes."""
+        """Map every letter to its nearest: solves D(R, P) where neither R nor P is below what that needs."""
         nearest = self.excess.argmin(1)
         if self.excess.shape[0] == self.excess.shape[1] and not bool(self.excess.diagonal().any()):
             nearest = torch.arange(len(nearest), device=nearest.device)
@@ -295,7 +307,7 @@ class Problem:
         return replace(found, kkt_residual=found.kkt_residual.masked_fill(~allowed, math.inf))
 
     def _at_least_distortion(self, rate_nats: Tensor, perception: Tensor) -> RDPSolution:
-        """Least distortion at P by a linear program: solves D(R, P) where R is not below what that takes."""
+        """Least distortion at P by a linear program: solves D(R, P) where R is not below what that needs."""
         cost = 1 - torch.eye(len(self.law)).to(self.law) if self.cost is None else self.cost[self.there]
         linear = perception.isfinite() & (perception.eq(0) | (self.cost is not None))
         if cost.numel() > LARGEST_PROGRAM or not bool(linear.any()):
@@ -311,7 +323,7 @@ class Problem:
         return replace(found, kkt_residual=found.kkt_residual.masked_fill(~allowed, math.inf))
 
     def _independent(self, target: Tensor, at_floor: Tensor) -> RDPSolution:
-        """Without information, by the law nearest to the source: solves R(D, P) where D allows that."""
+        """Solution of rate 0, with the law nearest to the source: solves R(D, P) where D allows that."""
         if self.measure is None:
             nearest = (self.law @ self.excess).argmin().expand(len(self.law))
         else:
@@ -334,13 +346,13 @@ class Problem:
         )
 
     def _of_all_letters(self, joint: Tensor) -> Tensor:
-        """The same with rows of 0 for letters of probability 0."""
+        """Joint law with rows of 0 added for letters of probability 0."""
         full = joint.new_zeros(len(joint), *self.distortion.shape)
         full[:, self.there] = joint
         return full
 
     def _cheap(self) -> bool:
-        """Whether delta of a law takes no linear program: then whether it binds is seen without it."""
+        """Whether delta needs no linear program, so that it can be evaluated to see whether it binds."""
         if isinstance(self.measure, Transport):
             return self.cost is not None and monge(self.cost)
         return self.measure is not None
@@ -357,7 +369,7 @@ class Problem:
         at_floor: bool,
         task: "_Task",
     ) -> RDPSolution:
-        """Points whose perception bound is of one kind."""
+        """Solve points whose perception bound is of one kind."""
         minimise, tolerance = task.minimise, task.tolerance
         measure, columns = self._measure(over, at_floor)
         count = int(columns.sum())
@@ -388,7 +400,7 @@ class Problem:
         return self._measured(self._of_all_letters(joint), found, value, at_floor, minimise)
 
     def _measure(self, over: Tensor | None, at_floor: bool) -> tuple[Measure, Tensor]:
-        """For the solver, and the reproduction letters that it leaves possible."""
+        """Perception constraint for the solver, and the reproduction letters that it allows."""
         columns = torch.ones_like(self.distortion[0], dtype=torch.bool)
         if over is None:
             return Free(), columns
@@ -415,7 +427,7 @@ class Problem:
         at_floor: bool,
         minimise: Literal["rate", "distortion"],
     ) -> RDPSolution:
-        """What the solver found, in the units that were given."""
+        """Convert the solver's result to the given units."""
         state = found.state
         theta, sigma = state["theta"], state["sigma"]
         gamma, spare = state.get("gamma", 0 * theta), state.get("spare", 1 + 0 * theta)
@@ -442,7 +454,7 @@ class Problem:
         )
 
     def _described(self, joint: Tensor, perception_active: Tensor, plan: Tensor | None = None) -> RDPSolution:
-        """Couplings of the least distortion at their perception, whatever the rate."""
+        """Solutions for couplings of the least distortion at their perception, at whatever rate."""
         law, r = joint.sum(2), joint.sum(1)
         independent = law[:, :, None] * r[:, None]
         information = torch.special.xlogy(joint, joint / independent.clamp(min=1e-300)).sum((1, 2))
@@ -465,7 +477,7 @@ class Problem:
         )
 
     def _perception(self, r: Tensor, plan: Tensor | None, binding: Tensor) -> Tensor:
-        """delta(p, r) of each r."""
+        """Perception delta(p, r) of each r."""
         p = torch.zeros_like(self.distortion[:, 0])
         p[self.there] = self.law
         if self.measure is None:
@@ -483,7 +495,7 @@ class Problem:
         return self.least_cost + self.cost_scale * (plan * self.cost_excess).sum((1, 2))
 
     def _given(self, target: Tensor) -> Tensor:
-        """A distortion in the units that were given."""
+        """Distortion converted to the given units."""
         return self.least_distortion + self.distortion_scale * target
 
 
@@ -496,12 +508,12 @@ class _Task:
 
 
 def _each(solution: RDPSolution, change: Callable[[Tensor], Tensor]) -> RDPSolution:
-    """The same with every tensor changed."""
+    """Copy of a solution with a function applied to every tensor."""
     return RDPSolution(**{field.name: change(getattr(solution, field.name)) for field in fields(solution)})
 
 
 def _check_converged(solution: RDPSolution, tolerance: float) -> None:
-    """Raise if a point has a larger residual."""
+    """Raise NotConverged if a point has a residual above the tolerance."""
     wrong = ~(solution.kkt_residual <= tolerance)
     if bool(wrong.any()):
         where = [tuple(index) for index in wrong.nonzero().tolist()]
@@ -524,7 +536,7 @@ def _finite(values: Values, name: str) -> Tensor:
 
 
 def _reduced(law: Tensor, costs: Tensor) -> tuple[Tensor, float, float]:
-    """Excess over the least of each row, in units of its mean; the mean of the least; the unit."""
+    """Excess over the least cost of each row in units of its mean, the mean of the least, and the unit."""
     least = costs.amin(1)
     excess = costs - least[:, None]
     scale = float((law @ excess).mean()) or 1.0

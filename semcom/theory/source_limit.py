@@ -1,12 +1,12 @@
-"""Limits of a link for a Gaussian model of pictures: the least squared error at a rate and a realism.
+"""Limits of a link for a Gaussian model of pictures: least squared error at a given rate and realism.
 
-A model is a set of independent Gaussian components. With deviations s and u of source and reproduction and
-correlation c between them, per component,
+A model is a set of independent Gaussian components. With standard deviations s and u of source and
+reproduction and correlation c between them, per component,
 
-    distortion s^2 + u^2 - 2 s u c,   squared W2 distance (s - u)^2,   rate -1/2 log(1 - c^2) nats,
+    distortion s^2 + u^2 - 2 s u c,   squared W2 distance (s - u)^2,   rate -1/2 log(1 - c^2) nats.
 
-whose sums are traded by common multipliers: T of the rate, as the water level, and nu of the distance, from 0
-(no bound) to inf (perfect realism). The least of distortion + 2 T rate + nu distance has
+The sums over components are traded by common multipliers: T for the rate, the water level, and nu for the
+distance, from 0 (no bound) to inf (perfect realism). The minimum of distortion + 2 T rate + nu distance has
 
     u = s (c + nu) / (1 + nu),   s^2 (c + nu) (1 - c^2) = T (1 + nu) c.
 
@@ -36,11 +36,11 @@ REALISM = (0.0, *(10.0 ** np.linspace(-2, 2, 17)).tolist(), math.inf)  # nu of a
 
 @dataclass(frozen=True, eq=False)
 class GaussianModel:
-    """Independent Gaussian components of a source.
+    """Source model of independent Gaussian components, grouped into kinds of equal variance.
 
     Args:
-        variances: Of each kind of component, at least 0, in squared units of a source value.
-        shares: What share of the components is of that kind; sums to 1.
+        variances: Variance of each kind, at least 0, in squared units of a source value, [kinds].
+        shares: Share of the components that is of each kind, [kinds]; sums to 1.
     """
 
     variances: Float[np.ndarray, " kinds"]
@@ -63,10 +63,10 @@ class LimitCurve:
     """Optimal points of a model at one rate, from the least squared error to perfect realism.
 
     Args:
-        mse: Per source value.
-        w2_squared: Squared W2 distance of reproductions to the source, per source value.
-        realism: nu of each point.
-        rate_nats: Per source value.
+        mse: Squared error per source value, [points].
+        w2_squared: Squared W2 distance between reproductions and source per source value, [points].
+        realism: Multiplier nu of each point.
+        rate_nats: Rate in nats per source value.
     """
 
     mse: Float[np.ndarray, " points"]
@@ -76,22 +76,26 @@ class LimitCurve:
 
     @property
     def psnr_db(self) -> Float[np.ndarray, " points"]:
-        """Of each point, for values in [0, 1]."""
+        """PSNR of each point in dB, for source values in [0, 1], [points]."""
         return -10 * np.log10(self.mse)
 
 
 def fit(images: Iterable[Float[np.ndarray, "height width 3"]], classes: int = 1) -> GaussianModel:
-    """Variances of the orthonormal 8x8 DCT on the principal axes of colour.
+    """Fit a Gaussian model to pictures: variances of the orthonormal 8x8 DCT on the principal axes of colour.
 
-    With classes, blocks are sorted by the variance within them into groups of equal size, each with variances
-    of its own; which block is in which group is known to both sides for nothing.
+    With several classes, blocks are sorted by the variance within them into groups of equal size, each with
+    variances of its own; both sides know for free which block is in which group.
 
     Args:
-        images: Values in [0, 1]; what is left over at the borders is cut off.
-        classes: Groups of blocks.
+        images: Pictures [height, width, 3] in [0, 1]; partial blocks at the borders are cut off.
+        classes: Number of groups of blocks, at least 1.
+
+    Returns:
+        The model.
 
     Raises:
-        InvalidSource: Not a colour picture of at least 8x8 values in [0, 1], or fewer blocks than groups.
+        InvalidSource: A picture has no colour, is smaller than 8x8 or outside [0, 1], or there are fewer
+            blocks than groups.
     """
     pictures = [np.asarray(image, dtype=float) for image in images]
     if not pictures or any(
@@ -116,14 +120,17 @@ def fit(images: Iterable[Float[np.ndarray, "height width 3"]], classes: int = 1)
 
 
 def rate_at_capacity(snr_db: ArrayLike, rho: float) -> Float[np.ndarray, "*points"]:
-    """Nats per source value that AWGN carries: rho log(1 + SNR).
+    """Rate that AWGN carries at capacity, rho log(1 + SNR) nats per source value.
 
     Args:
-        snr_db: Es/N0.
+        snr_db: Es/N0 in dB, any shape.
         rho: Complex channel uses per source value, above 0.
 
+    Returns:
+        Nats per source value, same shape as `snr_db`.
+
     Raises:
-        InvalidOption: A rho that is not above 0.
+        InvalidOption: `rho` is not above 0.
     """
     if not rho > 0:
         raise InvalidOption(f"rho {rho:g}: channel uses per source value, above 0")
@@ -131,30 +138,36 @@ def rate_at_capacity(snr_db: ArrayLike, rho: float) -> Float[np.ndarray, "*point
 
 
 def limit(model: GaussianModel, snr_db: float, rho: float, realism: Sequence[float] = REALISM) -> LimitCurve:
-    """Optimal points over AWGN: no code of any length does better on that model, and some come near.
+    """Optimal points of a model over AWGN, which no code of any length exceeds on that model.
 
     Args:
-        model: The source.
-        snr_db: Es/N0.
-        rho: Complex channel uses per source value.
-        realism: nu, rising; 0 gives the least squared error, inf perfect realism.
+        model: Source model.
+        snr_db: Es/N0 in dB.
+        rho: Complex channel uses per source value, above 0.
+        realism: Multipliers nu, rising; 0 gives the least squared error, inf perfect realism.
+
+    Returns:
+        The curve of optimal points.
 
     Raises:
-        InvalidOption: A rho or a nu out of range.
+        InvalidOption: `rho` or a multiplier is out of range.
     """
     return at_rate(model, float(rate_at_capacity(snr_db, rho)), realism)
 
 
 def at_rate(model: GaussianModel, rate_nats: float, realism: Sequence[float] = REALISM) -> LimitCurve:
-    """Optimal points at a rate.
+    """Optimal points of a model at a given rate.
 
     Args:
-        model: The source.
-        rate_nats: Per source value, at least 0.
-        realism: nu of each point.
+        model: Source model.
+        rate_nats: Rate in nats per source value, at least 0.
+        realism: Multiplier nu of each point, at least 0.
+
+    Returns:
+        The curve of optimal points.
 
     Raises:
-        InvalidOption: A negative rate or nu.
+        InvalidOption: The rate or a multiplier is negative.
     """
     nus = np.asarray(realism, dtype=float)
     if not rate_nats >= 0 or not (nus >= 0).all():
@@ -164,15 +177,18 @@ def at_rate(model: GaussianModel, rate_nats: float, realism: Sequence[float] = R
 
 
 def at_perception(model: GaussianModel, rate_nats: float, w2_squared: float) -> float:
-    """D(R, P): the least squared error per value at a rate and a squared W2 distance per value.
+    """Least squared error D(R, P) per value at a given rate and squared W2 distance.
 
     Args:
-        model: The source.
-        rate_nats: Per source value, at least 0.
-        w2_squared: P, at least 0.
+        model: Source model.
+        rate_nats: Rate in nats per source value, at least 0.
+        w2_squared: Bound P on the squared W2 distance per source value, at least 0.
+
+    Returns:
+        Squared error per source value.
 
     Raises:
-        InvalidOption: A negative argument.
+        InvalidOption: An argument is negative.
     """
     if not (rate_nats >= 0 and w2_squared >= 0):
         raise InvalidOption(f"rate {rate_nats:g} nats, W2^2 {w2_squared:g}: none may be negative")
@@ -194,16 +210,19 @@ def at_perception(model: GaussianModel, rate_nats: float, w2_squared: float) -> 
 
 
 def mean_psnr_db(models: Sequence[GaussianModel], snr_db: float, rho: float, nu: float = 0.0) -> float:
-    """Mean over models of the PSNR limit over AWGN.
+    """PSNR limit over AWGN in dB, averaged over models.
 
     Args:
-        models: One per picture.
-        snr_db: Es/N0.
-        rho: Complex channel uses per source value.
-        nu: What realism is worth; 0 gives the least squared error, inf perfect realism.
+        models: One model per picture, at least one.
+        snr_db: Es/N0 in dB.
+        rho: Complex channel uses per source value, above 0.
+        nu: Multiplier of realism; 0 gives the least squared error, inf perfect realism.
+
+    Returns:
+        Mean PSNR in dB.
 
     Raises:
-        InvalidOption: As `limit`; no models.
+        InvalidOption: There are no models, or `rho` or `nu` is out of range.
     """
     if not models:
         raise InvalidOption("limit of no models: fit at least one")
@@ -211,7 +230,7 @@ def mean_psnr_db(models: Sequence[GaussianModel], snr_db: float, rho: float, nu:
 
 
 def _at(model: GaussianModel, rate_nats: float, nu: float) -> tuple[float, float]:
-    """Squared error and squared distance per value at a rate, where realism is worth nu."""
+    """Squared error and squared W2 distance per value at a rate and a multiplier nu of realism."""
     there = model.shares > 0
     v, w = model.variances[there], model.shares[there]
     share = 1.0 if math.isinf(nu) else nu / (1 + nu)
@@ -231,7 +250,10 @@ def _at(model: GaussianModel, rate_nats: float, nu: float) -> tuple[float, float
 
 
 def _correlation(variances: np.ndarray, level: float, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """The c in [0, 1] with v ((1 - share) c + share) (1 - c^2) = T c, and 1 - c^2; share is nu / (1 + nu)."""
+    """Solution c in [0, 1] of v ((1 - share) c + share) (1 - c^2) = T c, and 1 - c^2.
+
+    The share is nu / (1 + nu).
+    """
     ratio = level / np.maximum(variances, 1e-100)
     if share == 0:
         unexplained = np.minimum(ratio, 1)
@@ -248,13 +270,13 @@ def _correlation(variances: np.ndarray, level: float, share: float) -> tuple[np.
 
 
 def _rate_nats(c: np.ndarray, unexplained: np.ndarray) -> np.ndarray:
-    """-1/2 log(1 - c^2), of whichever of the two is exact."""
+    """Rate -1/2 log(1 - c^2), computed from c or 1 - c^2, whichever is accurate."""
     with np.errstate(divide="ignore"):
         return -0.5 * np.where(c < 0.5, np.log1p(-c * c), np.log(unexplained))
 
 
 def _blocks(picture: np.ndarray) -> np.ndarray:
-    """[blocks, 8, 8, colours]."""
+    """Picture cut into blocks, [blocks, 8, 8, colours]."""
     rows, columns = (side // BLOCK for side in picture.shape[:2])
     whole = picture[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, 3)
     return whole.swapaxes(1, 2).reshape(-1, BLOCK, BLOCK, 3)

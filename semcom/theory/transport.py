@@ -1,4 +1,4 @@
-"""Exact costs of optimal transport between two laws on finite alphabets."""
+"""Exact optimal transport costs between laws on finite alphabets."""
 
 import numpy as np
 import torch
@@ -14,9 +14,15 @@ EXACT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e
 
 
 def monge(cost: Float[Tensor, "m n"]) -> bool:
-    """Whether no exchange helps: c_ij + c_i'j' <= c_ij' + c_i'j for i < i', j < j'.
+    """Whether a cost matrix is Monge: c_ij + c_i'j' <= c_ij' + c_i'j for i < i', j < j'.
 
     Convex functions of differences on a line are such costs.
+
+    Args:
+        cost: Cost c, [m, n].
+
+    Returns:
+        True if the inequality holds, up to rounding.
 
     Reference:
         Hoffman, On simple linear programming problems, Proc. Symp. Pure Math. 7, 1963.
@@ -28,12 +34,15 @@ def monge(cost: Float[Tensor, "m n"]) -> bool:
 def monotone_transport(
     source: Float[Tensor, " m"], laws: Float[Tensor, "points n"], cost: Float[Tensor, "m n"]
 ) -> Float[Tensor, " points"]:
-    """Cost of moving mass in order, quantile to quantile, which is least where the cost is Monge.
+    """Cost of the monotone coupling, which is optimal if the cost is Monge.
 
     Args:
-        source: p.
-        laws: r of each point.
-        cost: c.
+        source: Law p, [m].
+        laws: Laws r, one per point, [points, n].
+        cost: Cost c, [m, n].
+
+    Returns:
+        Cost of each point, [points].
     """
     p, r = source.cumsum(0).expand(len(laws), -1).contiguous(), laws.cumsum(1).contiguous()
     cuts = torch.cat([p, r], 1).sort(1).values
@@ -47,10 +56,18 @@ def monotone_transport(
 def least_transport(
     source: Float[Tensor, " m"], law: Float[Tensor, " n"], cost: Float[Tensor, "m n"]
 ) -> Float[Tensor, ""]:
-    """Least cost of moving p to r, by a linear program.
+    """Optimal transport cost between p and r, by a linear program.
+
+    Args:
+        source: Law p, [m].
+        law: Law r, [n].
+        cost: Cost c, [m, n].
+
+    Returns:
+        The least cost, a scalar.
 
     Raises:
-        NotConverged: The program was not solved.
+        NotConverged: The linear program was not solved.
     """
     p, r, c = (values.detach().cpu().numpy() for values in (source, law, cost))
     rows, columns = p > 0, r > 0
@@ -66,18 +83,21 @@ def least_transport(
 def least_distortion_coupling(
     source: Float[Tensor, " m"], distortion: Float[Tensor, "m n"], cost: Float[Tensor, "m n"], bound: float
 ) -> Float[Tensor, "m n"]:
-    """The coupling w of p and any r that least costs move: min <w, d> where moving p to r costs at most P.
+    """Coupling w of p and a free law r with least <w, d>, where moving p to r costs at most P.
 
-    A linear program in w and in a plan Pi of the same marginals with <Pi, c> <= P.
+    A linear program in w and in a plan Pi of equal marginals with <Pi, c> <= P.
 
     Args:
-        source: p.
-        distortion: d.
-        cost: c.
-        bound: P, at least the least cost.
+        source: Law p, [m].
+        distortion: Distortion d, [m, n].
+        cost: Transport cost c, [m, n].
+        bound: P, at least the least possible cost.
+
+    Returns:
+        The coupling w, [m, n].
 
     Raises:
-        NotConverged: The program was not solved.
+        NotConverged: The linear program was not solved.
     """
     p, d, c = (values.detach().cpu().numpy() for values in (source, distortion, cost))
     m, n = d.shape
@@ -95,6 +115,6 @@ def least_distortion_coupling(
 
 
 def _row_and_column_sums(m: int, n: int) -> tuple[csr_array, csr_array]:
-    """Of a matrix [m, n] laid out by rows."""
+    """Sparse matrices that take row sums and column sums of a matrix [m, n] stored by rows."""
     rows, columns = kron(eye_array(m), np.ones((1, n))), kron(np.ones((1, m)), eye_array(n))
     return rows.tocsr(), columns.tocsr()

@@ -1,4 +1,4 @@
-"""Training crops: decoded once, kept as one uint8 array, sampled by random windows and mirrors."""
+"""Training crops: photographs cut once into one uint8 array, sampled by random windows and mirroring."""
 
 import hashlib
 import os
@@ -22,9 +22,9 @@ class Crops:
     """Square pieces of photographs, from which smaller windows are drawn.
 
     Args:
-        pixels: 8-bit RGB [count, side, side, 3], or two pictures of 3 colours each beside each other; may be
-            a memory map, may lie on a GPU.
-        size: Side of the windows, at most the side of the pieces.
+        pixels: 8-bit RGB, uint8 [count, side, side, 3], or two pictures side by side [count, side, side, 6];
+            may be a memory map, or on a GPU.
+        size: Side of the windows in pixels, at most the side of the pieces.
     """
 
     pixels: UInt8[Tensor, "count side side colors"]
@@ -32,11 +32,19 @@ class Crops:
 
     @classmethod
     def load(cls, shard: Path | str, size: int, device: str | torch.device = "cpu") -> "Crops":
-        """From a shard written by `pack`; on the CPU a .npy file stays on disk and is read as needed.
+        """Load a shard written by `pack`; on the CPU, a .npy file stays on disk and is read as needed.
+
+        Args:
+            shard: File, .npy or .npz.
+            size: Side of the windows in pixels.
+            device: Device of the pixels.
+
+        Returns:
+            The crops.
 
         Raises:
-            InvalidSource: Not a readable shard.
-            InvalidOption: Windows larger than its squares.
+            InvalidSource: The file is not a readable shard.
+            InvalidOption: The windows exceed the pieces.
         """
         shard = Path(shard)
         if not shard.is_file():
@@ -48,17 +56,33 @@ class Crops:
         return cls(pixels.to(device), size)
 
     def whole(self) -> Float[Tensor, "count colors side side"]:
-        """All pieces in their order, in [0, 1]."""
+        """All pieces in their order, in [0, 1], [count, colors, side, side]."""
         return self.pixels.permute(0, 3, 1, 2).float() / 255
 
     def sample(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch colors size size"]:
-        """Random windows of random pieces, half of them mirrored, in [0, 1]."""
+        """Draw random windows of random pieces, half of them mirrored.
+
+        Args:
+            batch: Number of windows.
+            generator: Source of randomness.
+
+        Returns:
+            Windows in [0, 1], [batch, colors, size, size].
+        """
         return self.sample_of(batch, generator)[0]
 
     def sample_of(
         self, batch: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "batch colors size size"], Int[Tensor, " batch"]]:
-        """The same, and the number of the piece of each."""
+        """Draw random windows as `sample` does, with the number of the piece of each.
+
+        Args:
+            batch: Number of windows.
+            generator: Source of randomness.
+
+        Returns:
+            Windows in [0, 1], [batch, colors, size, size], and index of the piece of each, [batch].
+        """
         count, side = self.pixels.shape[:2]
         device = generator.device
         piece = torch.randint(count, (batch,), generator=generator, device=device)
@@ -71,21 +95,21 @@ class Crops:
 
 
 def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int = 0) -> None:
-    """Cut `count` random squares out of the pictures of a folder and write them as one file.
+    """Cut random squares out of the pictures of a folder and write them as one file.
 
-    The pictures take turns, so each gives the same number, give or take one; pictures smaller than the square
-    are enlarged. The file appears whole or not at all. A .npy file holds the pixels as they are, in 3 bytes
+    The pictures take turns, so that each gives an equal number, give or take one; pictures smaller than the
+    square are enlarged. The file is written completely or not at all. A .npy file holds the pixels in 3 bytes
     each; a .npz file takes 0.4 bytes each, at a PSNR of 41 dB.
 
     Args:
         photos: Folder of pictures.
         shard: File to write, .npy or .npz.
         count: Number of squares.
-        side: Their side in pixels, for .npz a multiple of 16.
-        seed: Of the choice of squares.
+        side: Side of the squares in pixels, for .npz a multiple of 16.
+        seed: Seed of the choice of squares.
 
     Raises:
-        InvalidSource: No such folder, no picture in it, or one that `load_image` cannot read.
+        InvalidSource: The folder does not exist, has no pictures, or one that `load_image` cannot read.
     """
     from PIL import ImageOps
 
@@ -115,7 +139,17 @@ def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int
 
 
 def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:
-    """The shard itself, or one packed from the folder, into the cache, and kept while the folder stays so."""
+    """Return a shard as it is, or pack a folder into a cached shard, renewed when the folder changes.
+
+    Args:
+        pictures: Shard, or folder of pictures.
+        cache: Folder for packed shards.
+        count: Number of squares.
+        side: Side of the squares in pixels.
+
+    Returns:
+        Path of the shard.
+    """
     if pictures.suffix in SHARDS:
         return pictures
     from semcom.data import picture_files

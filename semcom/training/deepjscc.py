@@ -1,4 +1,4 @@
-"""Recipe of the adaptive DeepJSCC: relative squared error over all SNRs, bandwidths and two channels."""
+"""Training recipe of the adaptive DeepJSCC: relative squared error over all SNRs, rates and two channels."""
 
 import math
 from collections.abc import Iterator
@@ -47,31 +47,31 @@ def train(
     snr_db: float | None = None,
     patience: int | None = None,
 ) -> float:
-    """Train, or go on, and write `weights.safetensors` into `out`.
+    """Train the adaptive DeepJSCC, or continue training, and write `weights.safetensors` into `out`.
 
-    With `rho` and `snr_db`, a specialist: over AWGN at that point alone, by which it is also scored. What it
-    gains on the network it starts from is what one network for all points costs there.
+    With `rho` and `snr_db`, a specialist is trained and scored on AWGN at that point alone. Its gain over the
+    network it starts from is the price of one network for all points.
 
     Args:
-        seconds: Wall-clock length.
+        seconds: Duration in wall-clock seconds.
         out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
-        photos: Training pictures, or a shard made by `crops.pack` from them.
-        validation: Pictures for the score, or a shard.
+        photos: Folder of training pictures, or a shard made by `crops.pack`.
+        validation: Folder of validation pictures, or a shard.
         batch: Crops per step.
-        crop: Their side in pixels, a multiple of 16.
-        learning_rate: Peak.
-        device: Where to train.
+        crop: Side of the crops in pixels, a multiple of 16.
+        learning_rate: Peak learning rate.
+        device: Device of the training.
         start: Weights to start from instead of the linear code.
-        rho: Of a specialist, like "1/12".
-        snr_db: Of a specialist.
-        patience: Validations without a better score after which to stop, as in `Settings`.
+        rho: Bandwidth ratio of a specialist, for instance "1/12".
+        snr_db: SNR of a specialist in dB.
+        patience: Validations without a better score after which to stop; see `Settings`.
 
     Returns:
-        Validation PSNR in dB, the best one with `patience`, mean over `SCORED` or at the specialist's point,
-        and over one crop each of 12 pictures.
+        Validation PSNR in dB, the best one with `patience`: mean over `SCORED`, or at the specialist's point,
+        over one crop each of 12 pictures.
 
     Raises:
-        InvalidOption: `rho` without `snr_db`, or the reverse.
+        InvalidOption: `rho` was given without `snr_db`, or the reverse.
     """
     if (rho is None) != (snr_db is None):
         raise InvalidOption("a specialist has both rho and SNR")
@@ -105,13 +105,13 @@ def train(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Point:
-    """Where a batch is sent.
+    """Operating point of a training batch.
 
     Args:
-        channel: Over which.
+        channel: Channel of the batch.
         uses: Channel uses per item.
-        snr_db: Of each item.
-        design_db: SNR that the transmitter has in mind.
+        snr_db: SNR of each item in dB, [batch].
+        design_db: SNR for which the transmitter allocates power, in dB, [batch].
     """
 
     channel: Channel
@@ -121,10 +121,17 @@ class Point:
 
     @classmethod
     def random(cls, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> "Point":
-        """One rho, log-uniform, for the whole batch and an SNR, uniform in dB, for each item.
+        """Draw one rho, log-uniform, for the whole batch, and an SNR, uniform in dB, for each item.
 
-        Half of the items are coded for their SNR, half for 10 dB. A quarter of the batches goes over Rayleigh
+        Half of the items are coded for their SNR, half for 10 dB. A quarter of the batches uses Rayleigh
         fading.
+
+        Args:
+            x: Images of the batch, [batch, 3, height, width].
+            rng: Random streams.
+
+        Returns:
+            The operating point.
         """
         u = rng.uniform("operating points", (4,))
         snr_db = SNR_DB[0] + (SNR_DB[1] - SNR_DB[0]) * u[:, 0]
@@ -134,20 +141,46 @@ class Point:
         return cls(channel, max(LEAST_USES, round(rho * x[0].numel())), snr_db, design_db)
 
     def send(self, network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStreams) -> Received:
-        """What arrives of a batch."""
+        """Encode a batch and send it through the channel.
+
+        Args:
+            network: The DeepJSCC.
+            x: Images in [0, 1], [batch, 3, height, width].
+            rng: Random streams.
+
+        Returns:
+            Received symbols.
+        """
         return transmit(self.channel, network.encode(x, self.uses, self.design_db), self.snr_db, rng)
 
     def log_error(self, network: AdaptiveDeepJSCC, shown: Tensor, x: Tensor) -> Tensor:
-        """Logarithm of the squared error over that which linear coding expects, mean over items.
+        """Logarithm of the squared error relative to the error expected of linear coding, mean over items.
 
-        So no operating point outweighs another.
+        With this loss no operating point outweighs another.
+
+        Args:
+            network: The DeepJSCC.
+            shown: Decoded images, [batch, 3, height, width].
+            x: Original images, same shape.
+
+        Returns:
+            Scalar loss.
         """
         error = (shown - x).square().mean((1, 2, 3))
         return (error / network.expected_error(tuple(x.shape), self.uses, self.snr_db) + 0.02).log().mean()
 
 
 def loss(network: AdaptiveDeepJSCC, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> Tensor:
-    """Logarithm of the relative squared error at random operating points."""
+    """Training loss: logarithm of the relative squared error at random operating points.
+
+    Args:
+        network: The DeepJSCC.
+        x: Images in [0, 1], [batch, 3, height, width].
+        rng: Random streams.
+
+    Returns:
+        Scalar loss.
+    """
     with torch.autocast(x.device.type, torch.bfloat16):
         return _loss_at(Point.random(x, rng), network, x, rng)
 
@@ -155,7 +188,18 @@ def loss(network: AdaptiveDeepJSCC, x: Float[Tensor, "batch 3 height width"], rn
 def specialist_loss(
     network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStreams, snr_db: float, rho: float
 ) -> Tensor:
-    """The same over AWGN at one SNR, known to both ends, and one rho."""
+    """Training loss of a specialist: logarithm of the relative squared error on AWGN at one SNR and rho.
+
+    Args:
+        network: The DeepJSCC.
+        x: Images in [0, 1], [batch, 3, height, width].
+        rng: Random streams.
+        snr_db: SNR in dB, known to both ends.
+        rho: Bandwidth ratio.
+
+    Returns:
+        Scalar loss.
+    """
     snrs_db = torch.full((len(x),), snr_db, device=x.device)
     with torch.autocast(x.device.type, torch.bfloat16):
         return _loss_at(Point(AWGN(), round(rho * x[0].numel()), snrs_db, snrs_db), network, x, rng)
@@ -167,7 +211,15 @@ def _loss_at(point: Point, network: AdaptiveDeepJSCC, x: Tensor, rng: SharedStre
 
 
 def score(network: AdaptiveDeepJSCC, pictures: Float[Tensor, "count 3 side side"]) -> float:
-    """Mean PSNR in dB over AWGN, the transmitter knowing the SNR."""
+    """Validation score: mean PSNR in dB over AWGN at `SCORED`, the transmitter knowing the SNR.
+
+    Args:
+        network: The DeepJSCC.
+        pictures: Images in [0, 1], [count, 3, side, side].
+
+    Returns:
+        PSNR in dB.
+    """
     return sum(map(lambda point: psnr_db(network, pictures, *point), SCORED)) / len(SCORED)
 
 
@@ -177,7 +229,17 @@ def psnr_db(
     snr_db: float,
     inverse_rho: int | Fraction,
 ) -> float:
-    """Mean PSNR over pictures at one SNR and rho."""
+    """Mean PSNR over pictures on AWGN at one SNR and rho, the transmitter knowing the SNR.
+
+    Args:
+        network: The DeepJSCC.
+        pictures: Images in [0, 1], [count, 3, side, side].
+        snr_db: Es/N0 in dB.
+        inverse_rho: 1 / rho.
+
+    Returns:
+        PSNR in dB.
+    """
     pairs = zip(pictures.split(1), shown_at(network, pictures, snr_db, inverse_rho), strict=True)
     values = [-10 * math.log10(float((shown - picture).square().mean())) for picture, shown in pairs]
     return sum(values) / len(values)
@@ -186,7 +248,17 @@ def psnr_db(
 def shown_at(
     network: AdaptiveDeepJSCC, pictures: Tensor, snr_db: float, inverse_rho: int | Fraction
 ) -> Iterator[Float[Tensor, "1 3 side side"]]:
-    """Each picture after AWGN, the transmitter knowing the SNR."""
+    """Send each picture over AWGN, the transmitter knowing the SNR.
+
+    Args:
+        network: The DeepJSCC.
+        pictures: Images in [0, 1], [count, 3, side, side].
+        snr_db: Es/N0 in dB.
+        inverse_rho: 1 / rho.
+
+    Yields:
+        Decoded images, [1, 3, side, side].
+    """
     for i, picture in enumerate(pictures.split(1)):
         with torch.no_grad():
             symbols = network.encode(picture, picture.numel() // inverse_rho, snr_db)
@@ -195,11 +267,11 @@ def shown_at(
 
 
 def start_linear(network: AdaptiveDeepJSCC, pixels: Tensor) -> None:
-    """The spectrum of the average photograph: least squares on log2 of variances over square pieces.
+    """Fit the network's spectrum of the average photograph: least squares on log2 of variances over squares.
 
     Args:
-        network: Its linear part is set.
-        pixels: 8-bit [count, side, side, 3].
+        network: Network whose linear part is set.
+        pixels: Photographs, uint8 [count, side, side, 3].
     """
     side = pixels.shape[1]
     energy = torch.zeros(3, side, side, device=pixels.device)

@@ -1,4 +1,4 @@
-"""Recipe of the reference DeepJSCC: mean squared error over AWGN at one SNR."""
+"""Training recipe of the reference DeepJSCC: mean squared error over AWGN at one SNR."""
 
 from pathlib import Path
 
@@ -28,7 +28,17 @@ CACHE = Path(".cache/crops")
 
 
 def reconstruct(network: DeepJSCC, x: Tensor, snr_db: float, rng: NamedStreams | SharedStreams) -> Tensor:
-    """X through encoder, AWGN and decoder, with as many channel uses as the network makes."""
+    """Pass images through encoder, AWGN and decoder, with as many channel uses as the network makes.
+
+    Args:
+        network: The DeepJSCC.
+        x: Images in [0, 1], [batch, 3, height, width].
+        snr_db: Es/N0 in dB.
+        rng: Random streams.
+
+    Returns:
+        Decoded images, same shape.
+    """
     symbols = network.encode(x, x[0].numel(), None)
     return network.decode(transmit(AWGN(), symbols, snr_db, rng), tuple(x.shape))
 
@@ -47,28 +57,29 @@ def train(
     start: Path | None = None,
     patience: int | None = None,
 ) -> float:
-    """Train one network, or go on with it, and write `weights.safetensors` into `out`.
+    """Train a reference network for one rho, or continue training, and write its weights into `out`.
 
     Args:
-        seconds: Wall-clock length.
+        seconds: Duration in wall-clock seconds.
         out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
         rho: "1/12", "1/48" or "1/192".
-        photos: Training pictures, or a shard made by `crops.pack` from them.
-        validation: Pictures for the score, or a shard.
-        snr_db: Of the channel, known to both ends.
+        photos: Folder of training pictures, or a shard made by `crops.pack`.
+        validation: Folder of validation pictures, or a shard.
+        snr_db: SNR of the channel in dB, known to both ends.
         batch: Crops per step.
-        crop: Their side in pixels. Small crops mislead: power is normalised per item, so a network trained on
-            64x64 leans on the loudness of its crop and is 2 dB worse on large pictures at rho = 1/48.
-        learning_rate: Peak of Adam's.
-        device: Where to train.
-        start: Weights of another rho, of which the layers of equal shape are taken over.
-        patience: Validations without a better score after which to stop, as in `Settings`.
+        crop: Side of the crops in pixels. Small crops mislead: power is normalised per item, so a network
+            trained on 64x64 relies on the energy of its crop and is 2 dB worse on large pictures at rho =
+            1/48.
+        learning_rate: Peak learning rate of Adam.
+        device: Device of the training.
+        start: Weights for another rho; layers of equal shape are copied.
+        patience: Validations without a better score after which to stop; see `Settings`.
 
     Returns:
         Validation PSNR in dB, mean over one crop of 256x256 from each of 24 pictures.
 
     Raises:
-        InvalidOption: An unknown rho.
+        InvalidOption: There is no reference network for this rho.
     """
     if rho not in NETWORKS:
         raise InvalidOption(f"no reference network for rho = {rho}; there are {', '.join(NETWORKS)}")

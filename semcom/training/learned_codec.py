@@ -1,4 +1,4 @@
-"""Recipe of the learned codec: estimated rate and mean squared error, at a random setting per crop."""
+"""Training recipe of the learned codec: estimated rate plus squared error, at a random setting per crop."""
 
 from pathlib import Path
 
@@ -22,13 +22,29 @@ COARSEST, FINEST = 0.33, 4.4  # cost of the first and the last setting, about
 
 
 def cost(squared_error: Tensor, bpp: Tensor, setting: Tensor) -> Tensor:
-    """Bits per pixel + squared error of the three colours of a pixel / lambda of the setting."""
+    """Rate-distortion cost: bits per pixel plus squared error of a pixel's three colours over lambda.
+
+    Args:
+        squared_error: Mean squared error, [batch].
+        bpp: Bits per pixel, [batch].
+        setting: Setting of each item, which fixes lambda, [batch].
+
+    Returns:
+        Cost, [batch].
+    """
     table = torch.tensor([LAMBDA * 4**log2_step for log2_step in LOG2_STEPS]).to(squared_error)
     return bpp + 3 * squared_error / table[setting]
 
 
 def weight(setting: Tensor) -> Tensor:
-    """1 / the usual cost of a setting, so that none dominates."""
+    """Weight of a setting in the loss, the inverse of its usual cost, so that no setting dominates.
+
+    Args:
+        setting: Settings, [batch].
+
+    Returns:
+        Weights, [batch].
+    """
     return 1 / (COARSEST * (FINEST / COARSEST) ** (setting / (SETTINGS - 1)))
 
 
@@ -45,21 +61,21 @@ def train(
     hard: bool = False,
     patience: int | None = None,
 ) -> float:
-    """Train the network, or go on with it, and write `weights.safetensors` into `out`.
+    """Train the learned codec, or continue training, and write `weights.safetensors` into `out`.
 
     Args:
-        seconds: Wall-clock length.
+        seconds: Duration in wall-clock seconds.
         out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
-        photos: Training pictures, or a shard made by `crops.pack` from them.
-        validation: Pictures for the score, or a shard.
+        photos: Folder of training pictures, or a shard made by `crops.pack`.
+        validation: Folder of validation pictures, or a shard.
         batch: Crops per step.
-        crop: Their side in pixels, a multiple of 16.
-        learning_rate: Peak.
-        device: Where to train; on a CPU in bfloat16, as the loop does it on a GPU.
-        start: Weights to start from, in place of the statistics of the crops.
-        hard: Train the decoder's side alone, on the integers that would be sent. Noise stands for rounding
-            otherwise, with which the encoder can be trained.
-        patience: Validations without a better score after which to stop, as in `Settings`.
+        crop: Side of the crops in pixels, a multiple of 16.
+        learning_rate: Peak learning rate.
+        device: Device of the training; bfloat16 is used on a CPU as well.
+        start: Weights to start from instead of the statistics of the crops.
+        hard: Train only the decoder's side, on the integers that would be sent. Otherwise rounding is
+            replaced by noise, with which the encoder can be trained as well.
+        patience: Validations without a better score after which to stop; see `Settings`.
 
     Reference:
         Guo et al., "Soft then hard: rethinking the quantization in neural image compression", ICML 2021.
@@ -68,7 +84,7 @@ def train(
         Validation score in dB: -10 log10 of the cost, mean over four settings.
 
     Raises:
-        InvalidOption: Crops that the blocks of the codec do not divide.
+        InvalidOption: The crop's side is not a multiple of the codec's block size.
     """
     if crop % BLOCK:
         raise InvalidOption(
@@ -104,7 +120,15 @@ def train(
 
 
 def score_db(network: MeanScaleHyperprior, pictures: Tensor) -> float:
-    """-10 log10 of the mean cost of pictures, mean over the validated settings."""
+    """Validation score in dB: -10 log10 of the mean cost of pictures, mean over the validated settings.
+
+    Args:
+        network: The network.
+        pictures: Images in [0, 1], [count, 3, side, side].
+
+    Returns:
+        Score in dB, larger is better.
+    """
     scores = []
     for number in VALIDATED:
         setting = torch.full((len(pictures),), number, device=pictures.device)
@@ -115,7 +139,16 @@ def score_db(network: MeanScaleHyperprior, pictures: Tensor) -> float:
 
 @torch.no_grad()
 def evaluate(network: MeanScaleHyperprior, pictures: Tensor, setting: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared error after clipping, and estimated bits per pixel, of each picture."""
+    """Mean squared error after clipping, and estimated bits per pixel, of each picture.
+
+    Args:
+        network: The network.
+        pictures: Images in [0, 1], [count, 3, side, side].
+        setting: Setting of each picture, [count].
+
+    Returns:
+        Squared error and bits per pixel, [count] each.
+    """
     pairs = zip(pictures.split(4), setting.split(4), strict=True)
     results = [(*network(x, number), x) for x, number in pairs]
     squared_error = [(x_hat.clamp(0, 1) - x).square().mean((1, 2, 3)) for x_hat, _, x in results]

@@ -1,4 +1,4 @@
-"""One training loop for every network: wall-clock schedule, averaged weights, resume, many processes."""
+"""Training loop for all networks: wall-clock schedule, averaged weights, resumption, several processes."""
 
 import csv
 import logging
@@ -34,27 +34,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and how hard to train.
+    """Duration, batch size and optimiser of a training run.
 
-    The learning rate follows the clock, not the step count, so that a run takes the time it was given on any
+    The learning rate follows the clock, not the step count, so that a run takes the given time on any
     machine: a linear rise over `warmup`, then `learning_rate` * (1 + cos(pi * elapsed / seconds)) / 2.
 
     Args:
-        seconds: Wall-clock length, validation included, over all resumptions together.
+        seconds: Duration in wall-clock seconds, validation included, over all resumptions together.
         batch: Crops per step, over all processes together.
-        learning_rate: Peak.
-        warmup: Part of `seconds` over which the learning rate rises.
+        learning_rate: Peak learning rate.
+        warmup: Share of `seconds` over which the learning rate rises.
         clip: Largest gradient norm.
-        ema_steps: Averaging length of the weights that are validated and shipped; shorter at the start.
-        validate_seconds: Between two points of the curve, each of which is also a checkpoint.
-        seed: Of crops and channel noise; the network comes initialised.
-        patience: Stop after so many validations without a better score, and return the weights of the best
-            one; the network as it came counts as the first. None: train to the end of `seconds`.
-        report_seconds: Between two lines of progress in the log.
-        optimizer: "adam", or "muon" for networks whose convolutions are wide.
+        ema_steps: Averaging length in steps of the weights that are validated and shipped; shorter at the
+            start.
+        validate_seconds: Seconds between two points of the curve, each of which is also a checkpoint.
+        seed: Seed of crops and channel noise; the network comes initialised.
+        patience: Stop after this many validations without a better score, and return the weights of the best
+            one; the initial network counts as the first. None: train to the end of `seconds`.
+        report_seconds: Seconds between two lines of progress in the log.
+        optimizer: "adam", or "muon" for networks with wide convolutions.
 
     Raises:
-        InvalidOption: Seconds, batch, learning rate or patience that are not above 0, or not finite.
+        InvalidOption: Seconds, batch, learning rate or patience are not above 0, or not finite.
     """
 
     seconds: float
@@ -76,7 +77,14 @@ class Settings:
                 raise InvalidOption(f"training with {name} = {value:g}: choose a number above 0")
 
     def learning_rate_at(self, elapsed: float) -> float:
-        """After so many seconds."""
+        """Learning rate after some seconds of training.
+
+        Args:
+            elapsed: Seconds since the start, over all resumptions.
+
+        Returns:
+            Learning rate.
+        """
         fraction = min(elapsed / self.seconds, 1.0)
         rise = min((fraction + 1e-3) / (self.warmup + 1e-3), 1.0)
         return self.learning_rate * rise * (1 + math.cos(math.pi * fraction)) / 2
@@ -84,7 +92,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One row of the training curve."""
+    """One row of the training curve: step, seconds, loss, validation score and learning rate."""
 
     step: int
     seconds: float
@@ -95,30 +103,30 @@ class Point:
 
 @dataclass(eq=False)
 class Training:
-    """A run that can stop at any moment and go on from its last checkpoint.
+    """A training run that can stop at any moment and continue from its last checkpoint.
 
-    Randomness comes from one generator per process whose state is part of the checkpoint, so with an equal
-    clock a resumed run equals an uninterrupted one. On a GPU the forward pass runs in bfloat16 under
+    Randomness comes from one generator per process whose state is part of the checkpoint, so that with an
+    equal clock a resumed run equals an uninterrupted one. On a GPU, the forward pass runs in bfloat16 under
     autocast. A step whose loss or gradient is not finite is skipped. Ctrl-C and SIGTERM take effect at the
-    end of a step, after a checkpoint. Progress goes to the log of this module: a line per validation as INFO,
-    more as DEBUG.
+    end of a step, after a checkpoint. Progress goes to the log of this module: one line per validation as
+    INFO, more as DEBUG.
 
-    Started by `accelerate launch` or torchrun, every process draws its share of the batch and gradients are
-    averaged; the main process alone validates, writes and logs, and its clock counts. All see one `folder`.
-    A checkpoint made with another optimizer gives all but that one's state.
+    Under `accelerate launch` or torchrun, every process draws its share of the batch and gradients are
+    averaged; the main process alone validates, writes and logs, and its clock counts. All processes use one
+    `folder`. A checkpoint made with another optimiser provides everything except the optimiser's state.
 
     Args:
-        network: Trained in place; on its device.
-        loss: Of the network on a batch, the third argument being the randomness of channels.
+        network: Network on its device; trained in place.
+        loss: Loss of the network on a batch; the third argument is the randomness of channels.
         sample: Draws a batch, for instance `Crops.sample`.
-        score: Validation, larger is better; sees the averaged weights in evaluation mode.
-        settings: How long and how hard.
-        folder: Of `checkpoint.pt` and `curve.csv`; an existing checkpoint is resumed.
-        clock: Seconds, monotonic.
+        score: Validation score, larger is better; called with the averaged weights in evaluation mode.
+        settings: Duration, batch size and optimiser.
+        folder: Folder of `checkpoint.pt` and `curve.csv`; an existing checkpoint is resumed.
+        clock: Monotonic clock in seconds.
 
     Raises:
         MissingWeights: The checkpoint in the folder is damaged, or of another network.
-        InvalidOption: The batch cannot be shared by the processes.
+        InvalidOption: The batch cannot be shared evenly by the processes.
     """
 
     network: nn.Module
@@ -157,11 +165,14 @@ class Training:
         return torch.optim.Adam(weights, learning_rate, fused=True)
 
     def run(self) -> nn.Module:
-        """Train until the time is up or the patience at its end; returns the averaged network.
+        """Train until the time is up or the patience is exhausted.
+
+        Returns:
+            The network with averaged weights.
 
         Raises:
             TrainingDiverged: Loss or gradient were not finite in 50 steps in a row, or a score is NaN.
-            KeyboardInterrupt: Ctrl-C or SIGTERM; the next run with this folder goes on.
+            KeyboardInterrupt: Ctrl-C or SIGTERM; the next run with this folder continues.
         """
         settings = self.settings
         started = self.clock() - self.elapsed
@@ -208,11 +219,11 @@ class Training:
 
     @property
     def result(self) -> Point:
-        """The point of the curve whose weights `run` returns."""
+        """Point of the training curve whose weights `run` returns."""
         return self.curve[-1] if self.best is None else max(self.curve, key=lambda point: point.score)
 
     def _descend(self, loss: Tensor) -> bool:
-        """One step along the gradients, averaged over the processes; False if it had to be skipped."""
+        """Take one step along the gradients, averaged over the processes; returns False if it was skipped."""
         weights = [p for p in self.network.parameters() if p.requires_grad]
         if self.processes.count > 1:  # a weight that one process did not use may have served another
             for weight in weights:
@@ -237,7 +248,7 @@ class Training:
         return stops > 0
 
     def _validate(self, started: float) -> None:
-        """One point of the curve, and a checkpoint."""
+        """Add one point to the curve, and write a checkpoint."""
         score = self.score(self.average) if self.processes.rank == 0 else 0.0
         (score,) = self.processes.total(score)
         if math.isnan(score):
@@ -333,7 +344,7 @@ class Training:
             ) from None
 
     def _load_optimizer(self, state: dict[str, Any], name: str) -> None:
-        """Its state, or, where the checkpoint is of another one, a line in the log that it starts anew."""
+        """Load the optimiser's state, or log that it starts anew if the checkpoint has another one."""
         if name == self.settings.optimizer:
             self.optimizer.load_state_dict(state)
         elif self.processes.rank == 0:
@@ -342,7 +353,7 @@ class Training:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are put down in the list; a second one acts as it would without us."""
+    """Context in which Ctrl-C and SIGTERM are recorded in a list; a second signal has its usual effect."""
     seen: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # Python delivers signals to that one only
         yield seen

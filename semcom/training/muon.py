@@ -1,4 +1,4 @@
-"""An optimizer for networks of convolutions: orthogonal steps for the wide ones, Adam's for the rest."""
+"""Muon optimiser for networks of convolutions: orthogonalised steps for wide ones, Adam for the rest."""
 
 import math
 from collections.abc import Iterable
@@ -17,19 +17,19 @@ POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum made orthogonal for wide convolutions; Adam for narrow ones, linear layers and biases.
+    """Optimiser with orthogonalised momentum for wide convolutions, and Adam for all other weights.
 
     With M the running mean of gradients G of one convolution, as a matrix [outputs, inputs * kernel],
 
         W <- W - learning_rate 0.2 sqrt(max(rows, columns)) U V',   U S V' = (1 - m) G + m M, m = 0.95
 
-    so that every direction a convolution can learn is followed at the same pace. Adam follows those of the
-    largest gradients first, and a run of minutes ends before it turns to the others. The factor makes steps
-    as large as typical steps of Adam, which hence has the same learning rate.
+    so that all directions of the matrix are learned at the same pace. Adam first follows the directions of
+    the largest gradients, and a run of minutes ends before it turns to the others. The factor makes steps as
+    large as typical steps of Adam, so that both share a learning rate.
 
     Args:
-        weights: All that are trained.
-        learning_rate: Of both; `param_groups` has it as "lr".
+        weights: All trained weights.
+        learning_rate: Learning rate of both parts; `param_groups` has it as "lr".
 
     Reference:
         Jordan, Jin, Boza, You, Cesista, Newhouse and Bernstein, Muon: an optimizer for hidden layers in
@@ -45,7 +45,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step of all weights that have a gradient."""
+        """Update all weights that have a gradient."""
         wide, others = self.param_groups
         for weight in wide["params"]:
             if weight.grad is None:
@@ -61,27 +61,44 @@ class Muon(torch.optim.Optimizer):
             self.adam.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Of both."""
+        """State of both parts of the optimiser."""
         adam = None if self.adam is None else self.adam.state_dict()
         return {"wide": super().state_dict(), "others": adam}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restore the state of both parts of the optimiser.
+
+        Args:
+            state_dict: State returned by `state_dict`.
+        """
         super().load_state_dict(state_dict["wide"])
         if self.adam is not None:
             self.adam.load_state_dict(state_dict["others"])
 
 
 def is_wide(weight: Tensor) -> bool:
-    """Whether these are the weights of a convolution with many inputs and outputs."""
+    """Whether a weight belongs to a convolution with many inputs and outputs.
+
+    Args:
+        weight: Weight tensor.
+
+    Returns:
+        True for wide convolutions.
+    """
     return weight.ndim == 4 and min(weight.shape[:2]) >= LEAST_WIDTH
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About the nearest matrix with orthonormal rows or columns, whichever are fewer.
+    """Approximate the nearest matrix with orthonormal rows or columns, whichever are fewer.
 
-    Newton and Schulz's iteration, whose polynomial acts on singular values alone: they end in 0.7..1.2,
-    but for those far below the largest.
+    Newton-Schulz iteration, whose polynomial acts on the singular values alone: they end in 0.7..1.2, except
+    those far below the largest.
+
+    Args:
+        matrix: Matrix, [rows, columns].
+
+    Returns:
+        Matrix of the same shape.
     """
     a, b, c = POLYNOMIAL
     x = matrix.bfloat16()

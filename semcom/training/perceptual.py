@@ -1,4 +1,4 @@
-"""Recipe of the perceptual decoder of the adaptive DeepJSCC: squared error and LPIPS at every SNR and rho."""
+"""Training recipe of the perceptual decoder of the adaptive DeepJSCC: squared error plus LPIPS."""
 
 import math
 from functools import partial
@@ -33,27 +33,27 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
 ) -> float:
-    """Train, or go on, and write `weights.safetensors` of the decoder network alone into `out`.
+    """Train the perceptual decoder, or continue training, and write its weights alone into `out`.
 
     The encoder stays that of `deepjscc`, so that one transmission serves both decoders.
 
     Args:
-        seconds: Wall-clock length.
-        out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
-        photos: Training pictures, or a shard made by `crops.pack` from them.
-        validation: Pictures for the score, or a shard.
+        seconds: Duration in wall-clock seconds.
+        out: Folder of `checkpoint.pt`, `curve.csv` and `weights.safetensors`.
+        photos: Folder of training pictures, or a shard made by `crops.pack`.
+        validation: Folder of validation pictures, or a shard.
         batch: Crops per step.
-        crop: Their side in pixels, a multiple of 16.
-        learning_rate: Peak of Adam's.
-        device: Where to train.
-        start: Weights of `deepjscc` to start from instead of those in this package.
+        crop: Side of the crops in pixels, a multiple of 16.
+        learning_rate: Peak learning rate of Adam.
+        device: Device of the training.
+        start: Weights of `deepjscc` to start from instead of the shipped ones.
 
     Returns:
-        Validation score in dB: PSNR less 13 dB times LPIPS, mean over `SCORED` and over one crop each of 12
-        pictures.
+        Validation score in dB: PSNR less 13 dB times LPIPS, mean over `SCORED` and one crop each of 12
+            pictures.
 
     Raises:
-        MissingWeights: LPIPS has no SqueezeNet here.
+        MissingWeights: The SqueezeNet weights of LPIPS are not available.
     """
     device = own_device(device)
     lpips = lpips_network("squeeze", torch.device(device))
@@ -74,7 +74,11 @@ def train(
 
 
 def tune_decoder(network: AdaptiveDeepJSCC) -> None:
-    """Only the decoder network learns from now on, for perception."""
+    """Freeze all of a DeepJSCC except its decoder network, and set the decoder's aim to perception.
+
+    Args:
+        network: Network, changed in place.
+    """
     network.requires_grad_(False)
     weights = network.decoder.state_dict()
     network.decoder = DecoderRefinement(**{**network.decoder.config, "aim": "perceptual"})
@@ -87,7 +91,17 @@ def loss(
     rng: SharedStreams,
     lpips: nn.Module,
 ) -> Tensor:
-    """Logarithm of the relative squared error + 3 LPIPS, at random operating points."""
+    """Training loss: logarithm of the relative squared error plus 3 LPIPS, at random operating points.
+
+    Args:
+        network: The DeepJSCC.
+        x: Images in [0, 1], [batch, 3, height, width].
+        rng: Random streams.
+        lpips: LPIPS metric for images in [-1, 1].
+
+    Returns:
+        Scalar loss.
+    """
     with torch.autocast(x.device.type, torch.bfloat16):
         point = Point.random(x, rng)
         with torch.no_grad():
@@ -98,7 +112,16 @@ def loss(
 
 
 def score(network: AdaptiveDeepJSCC, pictures: Float[Tensor, "count 3 side side"], lpips: nn.Module) -> float:
-    """PSNR less 13 dB times LPIPS over AWGN, in dB."""
+    """Validation score in dB: PSNR less 13 dB times LPIPS, over AWGN.
+
+    Args:
+        network: The DeepJSCC.
+        pictures: Images in [0, 1], [count, 3, side, side].
+        lpips: LPIPS metric for images in [-1, 1].
+
+    Returns:
+        Score in dB, larger is better.
+    """
     values = []
     for snr_db, inverse_rho in SCORED:
         shown = shown_at(network, pictures, snr_db, inverse_rho)

@@ -1,4 +1,4 @@
-"""Recipe of the prior: denoising at all levels, weighted so that every level matters alike."""
+"""Training recipe of the diffusion prior: denoising at all noise levels with equal weight."""
 
 import math
 from pathlib import Path
@@ -34,17 +34,17 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
 ) -> float:
-    """Train, or go on, and write `weights.safetensors` into `out`.
+    """Train the diffusion prior, or continue training, and write `weights.safetensors` into `out`.
 
     Args:
-        seconds: Wall-clock length.
+        seconds: Duration in wall-clock seconds.
         out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
-        photos: Training pictures, or a shard made by `crops.pack` from them.
-        validation: Pictures for the score, or a shard.
+        photos: Folder of training pictures, or a shard made by `crops.pack`.
+        validation: Folder of validation pictures, or a shard.
         batch: Crops per step.
-        crop: Their side in pixels, a multiple of 16.
-        learning_rate: Peak of Adam's.
-        device: Where to train.
+        crop: Side of the crops in pixels, a multiple of 16.
+        learning_rate: Peak learning rate of Adam.
+        device: Device of the training.
         start: Weights to start from.
 
     Returns:
@@ -63,7 +63,16 @@ def train(
 
 
 def loss(network: NaturalImagePrior, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> Tensor:
-    """Squared error of D over c_out^2, that is of F against its target; ln sigma normal."""
+    """Training loss: squared error of D over c_out^2, that is of F against its target; ln sigma is normal.
+
+    Args:
+        network: The prior.
+        x: Images in [0, 1], [batch, 3, height, width].
+        rng: Random streams.
+
+    Returns:
+        Scalar loss.
+    """
     mean, std = LOG_SIGMA
     sigma = (mean + std * rng.normal("levels", (1,))[:, 0]).exp()
     clean = 2 * x - 1
@@ -76,12 +85,29 @@ def loss(network: NaturalImagePrior, x: Float[Tensor, "batch 3 height width"], r
 
 
 def score(network: NaturalImagePrior, pictures: Float[Tensor, "count 3 side side"]) -> float:
-    """Mean PSNR of denoising in dB over levels and pictures."""
+    """Validation score: mean PSNR of denoising in dB over levels and pictures.
+
+    Args:
+        network: The prior.
+        pictures: Images in [0, 1], [count, 3, side, side].
+
+    Returns:
+        PSNR in dB.
+    """
     return sum(psnr_db(network, pictures, sigma) for sigma in SCORED) / len(SCORED)
 
 
 def psnr_db(network: NaturalImagePrior, pictures: Float[Tensor, "count 3 side side"], sigma: float) -> float:
-    """Mean PSNR of denoising in dB, sigma in units of [-1, 1]; the answer is clipped."""
+    """Mean PSNR of denoising in dB at one noise level; the output is clipped.
+
+    Args:
+        network: The prior.
+        pictures: Images in [0, 1], [count, 3, side, side].
+        sigma: Noise level in units of [-1, 1].
+
+    Returns:
+        PSNR in dB.
+    """
     values = []
     with torch.no_grad():
         for i, picture in enumerate(pictures.split(1)):

@@ -1,4 +1,4 @@
-"""One training by one process or by many: what they share at every step."""
+"""Communication between the processes of a training run; a single process needs none."""
 
 import os
 from collections.abc import Iterable
@@ -12,27 +12,34 @@ from semcom.errors import InvalidOption
 
 
 def own_device(device: str) -> str:
-    """`device`, where "cuda" is this process's own GPU of the machine."""
+    """Device of this process: "cuda" becomes the GPU that belongs to the process.
+
+    Args:
+        device: Device as given by the user.
+
+    Returns:
+        Device of this process.
+    """
     local = os.environ.get("LOCAL_RANK")
     return f"cuda:{local}" if device == "cuda" and local is not None else device
 
 
 def is_main() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Whether this process is the main one, which prints and writes."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True, eq=False)
 class Processes:
-    """The processes that train one network together; each holds all of it and a share of the batch.
+    """Processes that train one network together; each holds the whole network and a share of the batch.
 
-    Gradients are averaged by one call over all parameters after the backward pass. That asks nothing of the
-    network, of which a loss may call any method; hiding the transfer behind the backward pass, as
+    Gradients are averaged by one call over all parameters after the backward pass. This makes no demands on
+    the network, of which a loss may call any method; overlapping the transfer with the backward pass, as
     DistributedDataParallel does, gains little for networks of a few million weights.
 
     Args:
-        device: Of this process's network.
-        accelerator: `accelerate.Accelerator`, or None where this process is alone.
+        device: Device of this process's network.
+        accelerator: `accelerate.Accelerator`, or None for a single process.
     """
 
     device: torch.device
@@ -40,7 +47,13 @@ class Processes:
 
     @classmethod
     def launched(cls, device: torch.device) -> "Processes":
-        """Those that `accelerate launch` or torchrun has started, or this one alone.
+        """Processes started by `accelerate launch` or torchrun, or this process alone.
+
+        Args:
+            device: Device of this process's network.
+
+        Returns:
+            The processes.
 
         Raises:
             InvalidOption: Several were started, but accelerate is not installed.
@@ -55,16 +68,22 @@ class Processes:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of processes, at least 1."""
         return self.accelerator.num_processes if self.accelerator else 1
 
     @property
     def rank(self) -> int:
-        """Number of this one; 0 is the main process."""
+        """Number of this process; 0 is the main process."""
         return self.accelerator.process_index if self.accelerator else 0
 
     def share(self, batch: int) -> int:
-        """Of a batch, what one process draws.
+        """Number of items of a batch that one process draws.
+
+        Args:
+            batch: Items per step, over all processes.
+
+        Returns:
+            Items per process.
 
         Raises:
             InvalidOption: The batch cannot be shared evenly.
@@ -74,7 +93,11 @@ class Processes:
         return batch // self.count
 
     def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite the tensors by those of the main process."""
+        """Overwrite tensors by those of the main process.
+
+        Args:
+            tensors: Tensors, changed in place.
+        """
         if self.accelerator:
             from accelerate.utils import broadcast
 
@@ -83,7 +106,11 @@ class Processes:
                     tensor.copy_(broadcast(tensor.detach().clone().contiguous()))
 
     def average(self, tensors: list[Tensor]) -> None:
-        """Replace the tensors by their means over the processes."""
+        """Replace tensors by their means over the processes.
+
+        Args:
+            tensors: Tensors, changed in place.
+        """
         if self.accelerator:
             flat = torch.cat([tensor.flatten() for tensor in tensors])
             mean = self.accelerator.reduce(flat, "mean")
@@ -91,13 +118,27 @@ class Processes:
                 tensor.copy_(part.view_as(tensor))
 
     def total(self, *values: float) -> list[float]:
-        """Sums of numbers over the processes."""
+        """Sum numbers over the processes.
+
+        Args:
+            values: Numbers of this process.
+
+        Returns:
+            Sums, one per number.
+        """
         if not self.accelerator:
             return list(values)
         return self.accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The tensors of all processes, on the CPU, stacked in the order of their ranks."""
+        """Collect the tensors of all processes.
+
+        Args:
+            tensor: Tensor of this process.
+
+        Returns:
+            Tensors on the CPU, stacked in the order of the ranks.
+        """
         if not self.accelerator:
             return tensor.cpu()[None]
         return self.accelerator.gather(tensor.to(self.device)[None]).cpu()

@@ -1,4 +1,4 @@
-"""Names to recipes, for the command line."""
+"""Training recipes by name, for the command line."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -20,7 +20,11 @@ RECIPES = {
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Call it, and end with one line instead of a traceback where a user or the machine is at fault."""
+    """Run a script's main function; errors of a user or the machine end it with one line, not a traceback.
+
+    Args:
+        main: Function to call.
+    """
     try:
         main()
     except KeyboardInterrupt:
@@ -30,11 +34,18 @@ def run_script(main: Callable[[], None]) -> None:
 
 
 def recipe(name: str, options: Mapping[str, Any]) -> Callable[..., float]:
-    """The `train` function of a recipe with some of its options, which returns the validation score in dB.
+    """Look up the `train` function of a recipe and bind some of its options.
+
+    Args:
+        name: Name of the recipe.
+        options: Options by name.
+
+    Returns:
+        A function that trains and returns the validation score in dB.
 
     Raises:
-        UnknownName: No such recipe.
-        InvalidOption: One that this recipe does not have.
+        UnknownName: There is no such recipe.
+        InvalidOption: The recipe does not have an option of this name.
     """
     if name not in RECIPES:
         raise UnknownName(f"no recipe called {name!r}; there are {', '.join(RECIPES)}")

@@ -1,4 +1,4 @@
-"""Recipe of the refiner: the prior that also sees what some decoder made of the picture."""
+"""Training recipe of the refiner: the diffusion prior conditioned on what a decoder made of the picture."""
 
 import logging
 import math
@@ -48,24 +48,23 @@ def train(
     start: Path | None = None,
     codes: str = CODES,
 ) -> float:
-    """Train, or go on, and write `weights.safetensors` into `out`.
+    """Train the refiner, or continue training, and write `weights.safetensors` into `out`.
 
     Args:
-        seconds: Wall-clock length.
+        seconds: Duration in wall-clock seconds.
         out: Folder of `checkpoint.pt`, `curve.csv` and the weights.
-        photos: Training pictures, or a shard made by `crops.pack` from them.
-        validation: Pictures for the score, or a shard.
+        photos: Folder of training pictures, or a shard made by `crops.pack`.
+        validation: Folder of validation pictures, or a shard.
         batch: Crops per step.
-        crop: Their side in pixels, a multiple of 16.
-        learning_rate: Peak of Adam's.
-        device: Where to train.
-        start: Weights to start from, of a refiner or a prior, instead of the prior of this package.
-        codes: "deepjscc" and names of codecs, between commas; without codecs a machine needs no more than
-            torch.
+        crop: Side of the crops in pixels, a multiple of 16.
+        learning_rate: Peak learning rate of Adam.
+        device: Device of the training.
+        start: Weights of a refiner or a prior to start from, instead of the shipped prior.
+        codes: "deepjscc" and names of codecs, separated by commas; without codecs, torch suffices.
 
     Returns:
         Validation score: PSNR of D(x, sigma, guess) in dB, mean over `SCORED` and one 192x192 crop of 24
-        pictures.
+            pictures.
     """
     device = own_device(device)
     names = codes.split(",")
@@ -83,11 +82,11 @@ def train(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pairs:
-    """Pictures and what decoders made of them.
+    """Pictures, paired with what decoders made of them.
 
     Args:
-        crops: Of 6 channels, the picture and the decoded one.
-        spread: Root mean square error of each decoded piece, of values in [-1, 1].
+        crops: Crops with 6 channels, the picture and the decoded picture.
+        spread: Root mean square error of each decoded piece, in units of [-1, 1], [count].
     """
 
     crops: Crops
@@ -95,7 +94,17 @@ class Pairs:
 
     @classmethod
     def load(cls, shard: Path, codes: list[str], size: int, device: str) -> "Pairs":
-        """Decoded once for the same pieces and weights, and kept beside the shard."""
+        """Load the pairs of a shard; decoded pictures are cached beside it by pieces and weights.
+
+        Args:
+            shard: Shard of pictures.
+            codes: Names of the codes whose decoded pictures are wanted.
+            size: Side of the windows in pixels.
+            device: Device of the pixels.
+
+        Returns:
+            The pairs.
+        """
         pieces = Crops.load(shard, size).pixels
         weights = tuple(zoo.sha256(code) for code in codes if code in zoo.names())
         made_of = fingerprint((pieces, codes, weights, INVERSE_RHO, SNR_DB))
@@ -112,7 +121,15 @@ class Pairs:
         return cls(crops, (torch.stack(errors) * 2 / 255).clamp_min(LEAST_SPREAD))
 
     def sample(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch 7 size size"]:
-        """Pictures in [0, 1], decoded pictures, and their spread as a constant channel."""
+        """Draw pictures in [0, 1], decoded pictures, and their spread as a constant channel.
+
+        Args:
+            batch: Number of windows.
+            generator: Source of randomness.
+
+        Returns:
+            [batch, 7, size, size]: picture, decoded picture, spread.
+        """
         windows, piece = self.crops.sample_of(batch, generator)
         spread = self.spread[piece][:, None, None, None].expand(-1, 1, *windows.shape[2:])
         return torch.cat((windows, spread), 1)
@@ -120,7 +137,15 @@ class Pairs:
 
 @torch.no_grad()
 def decoded(pieces: UInt8[Tensor, "count side side 3"], codes: list[str]) -> np.ndarray:
-    """Each piece beside what a code of the list makes of it, at a random operating point."""
+    """Put each piece beside what one of the codes makes of it, at a random operating point.
+
+    Args:
+        pieces: Pictures, uint8 [count, side, side, 3].
+        codes: Names of the codes, which take turns.
+
+    Returns:
+        Pictures and decoded pictures, uint8 [count, side, side, 6].
+    """
     senders = [Sender(code) for code in codes]
     pairs = np.empty((*pieces.shape[:3], 6), np.uint8)
     rng = np.random.default_rng(0)
@@ -135,10 +160,10 @@ def decoded(pieces: UInt8[Tensor, "count side side 3"], codes: list[str]) -> np.
 
 
 class Sender:
-    """A code at any operating point: the network of DeepJSCC over AWGN, or a codec.
+    """A code at any operating point: DeepJSCC over AWGN, or a codec without a channel.
 
     Args:
-        code: Name of the network, or of the codec.
+        code: "deepjscc", or name of the codec.
     """
 
     def __init__(self, code: str) -> None:
@@ -154,9 +179,9 @@ class Sender:
     def __call__(
         self, x: Float[Tensor, "1 3 side side"], place: np.ndarray, seed: int
     ) -> Float[Tensor, "1 3 side side"]:
-        """What is decoded at a place in the range of operating points, two numbers from 0 to 1.
+        """Decoded picture at a place in the range of operating points, two numbers from 0 to 1.
 
-        These are rho and SNR, or, of a codec, any scale and setting.
+        For DeepJSCC these are rho and SNR; for a codec, scale and setting.
         """
         if self.network is not None:
             inverse_rho = INVERSE_RHO[0] * (INVERSE_RHO[1] / INVERSE_RHO[0]) ** place[0]
@@ -170,7 +195,18 @@ class Sender:
 
 
 def loss(network: NaturalImagePrior, batch: Float[Tensor, "batch 7 size size"], rng: SharedStreams) -> Tensor:
-    """Squared error of D times P, that is of F against its target; sigma about the error of the guess."""
+    """Training loss: squared error of D times P, that is of F against its target.
+
+    Noise levels sigma are drawn near the error of the guess.
+
+    Args:
+        network: The refiner.
+        batch: Picture, decoded picture and spread, [batch, 7, size, size].
+        rng: Random streams.
+
+    Returns:
+        Scalar loss.
+    """
     clean, guess, spread = 2 * batch[:, :3] - 1, 2 * batch[:, 3:6] - 1, batch[:, 6, 0, 0]
     draws = rng.normal("levels", (3,))
     told = rng.uniform("told", (1,))[:, 0] >= UNTOLD
@@ -187,7 +223,15 @@ def loss(network: NaturalImagePrior, batch: Float[Tensor, "batch 7 size size"], 
 
 
 def score(network: NaturalImagePrior, pairs: Pairs) -> float:
-    """Mean PSNR of D(x, sigma, guess) in dB."""
+    """Validation score: mean PSNR of D(x, sigma, guess) in dB.
+
+    Args:
+        network: The refiner.
+        pairs: Validation pictures with decoded pictures.
+
+    Returns:
+        PSNR in dB.
+    """
     values: list[float] = []
     windows = pairs.crops.pixels.permute(0, 3, 1, 2)[:, :, : pairs.crops.size, : pairs.crops.size]
     with torch.no_grad():

@@ -1,8 +1,10 @@
-"""Many small photographs in one small file, read by torch and numpy alone.
+"""Compact storage of many small photographs in one file that torch and numpy alone can read.
 
-A photograph is stored as JPEG does it: luma and halved chroma (ITU-R BT.601, full range), discrete cosine
-transform of 8x8 pixels, coefficients in whole multiples of a step. One step serves all frequencies, which is
-best for the mean squared error, and LZMA stands in for Huffman codes.
+A photograph is stored as JPEG stores it: luminance and subsampled chrominance (ITU-R BT.601, full range),
+discrete
+cosine transform of 8x8 pixels, coefficients in multiples of a step. One step serves all frequencies, which is
+best
+for the mean squared error, and LZMA replaces Huffman codes.
 """
 
 import lzma
@@ -36,16 +38,16 @@ RGB_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.41868
 
 
 def write(pixels: UInt8[np.ndarray, "count side side 3"], shard: Path, step: float = STEP) -> None:
-    """Write square photographs.
+    """Write square photographs to a file.
 
     Args:
-        pixels: 8-bit RGB, the side a multiple of 16.
+        pixels: 8-bit RGB, uint8 [count, side, side, 3], the side a multiple of 16.
         shard: File to write.
-        step: Of the quantiser, in units of 1/255.
+        step: Quantiser step in units of 1/255.
 
     Raises:
-        InvalidSource: Another side.
-        InvalidOption: A step below 1/16, of which there may be more levels than 16 bits hold.
+        InvalidSource: The side is not a multiple of 16.
+        InvalidOption: The step is below 1/16, for which 16 bits may not hold all levels.
     """
     side = pixels.shape[1]
     if side % (2 * BLOCK):
@@ -72,10 +74,16 @@ def write(pixels: UInt8[np.ndarray, "count side side 3"], shard: Path, step: flo
 
 
 def read(shard: Path) -> UInt8[Tensor, "count side side 3"]:
-    """The photographs of a file that `write` made; some 10 ms for each of 224x224.
+    """Read the photographs of a file that `write` made; takes some 10 ms for each of 224x224.
+
+    Args:
+        shard: The file.
+
+    Returns:
+        Photographs, uint8 [count, side, side, 3].
 
     Raises:
-        InvalidSource: No such file, or a damaged one.
+        InvalidSource: The file does not exist, or it is damaged.
     """
     try:
         with np.load(shard, allow_pickle=False) as file:
@@ -100,7 +108,7 @@ def read(shard: Path) -> UInt8[Tensor, "count side side 3"]:
 
 
 def _cosines() -> Float[Tensor, "8 8"]:
-    """The orthonormal discrete cosine transform, a frequency per row."""
+    """Orthonormal discrete cosine transform of 8 samples, one frequency per row."""
     place, frequency = torch.arange(BLOCK) + 0.5, torch.arange(BLOCK)[:, None]
     rows = (math.pi * frequency * place / BLOCK).cos() * (2 / BLOCK) ** 0.5
     return torch.cat([rows[:1] / 2**0.5, rows[1:]])
@@ -112,7 +120,7 @@ def _zigzag() -> list[int]:
 
 
 def _levels(planes: Float[Tensor, "count colors side side"], step: float) -> Tensor:
-    """Quantised transform by frequencies, [count, colors, 64, blocks]; means differ from the block before."""
+    """Quantised transform by frequencies, [count, colors, 64, blocks], means as differences."""
     count, colors, side, _ = planes.shape
     blocks = planes.view(count, colors, side // BLOCK, BLOCK, side // BLOCK, BLOCK).transpose(3, 4)
     levels = (_cosines() @ blocks @ _cosines().T / step).round().int()
@@ -122,7 +130,7 @@ def _levels(planes: Float[Tensor, "count colors side side"], step: float) -> Ten
 
 
 def _planes(levels: Integer[Tensor, "count colors values"], side: int, step: float) -> Tensor:
-    """The inverse of `_levels`, [count, colors, side, side]."""
+    """Planes [count, colors, side, side] of quantised transforms, the inverse of `_levels`."""
     count, colors, _ = levels.shape
     grid = side // BLOCK
     levels = levels.view(count, colors, BLOCK**2, grid**2).clone()
