@@ -315,8 +315,8 @@ class IdealLink:
 def frame(payload: bytes, tag: int = 0) -> UInt8[Tensor, " n"]:
     """Bits of a payload and of the byte that marks its end, most significant bit first.
 
-    The byte is 0x80 + tag: the mark of ISO/IEC 7816-4, whose seven low bits carry a number that both ends agree
-    on, for instance which of several source codecs made the payload.
+    The byte is 0x80 + tag: the mark of ISO/IEC 7816-4, whose seven low bits carry a number that both ends
+    agree on, for instance which of several source codecs made the payload.
 
     Args:
         payload: Any bytes.

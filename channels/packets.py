@@ -85,7 +85,7 @@ class PacketLink:
             Bytes per packet. 0 means that an empty packet fits, or none at all.
         """
         return tuple(
-            max(link.payload_bits(uses) - FRAME_BITS, 0) // 8 for link, uses in self._places(data_uses)
+            max(link.payload_bits(uses) - FRAME_BITS, 0) // 8 for link, uses in self.places(data_uses)
         )
 
     def send(self, packets: Sequence[bytes], data_uses: int) -> Complex[Tensor, "1 uses"]:
@@ -99,7 +99,7 @@ class PacketLink:
             ChannelError: Not one packet for each place, a packet is too long, or no place is large enough for
                 an empty packet.
         """
-        places, room = self._places(data_uses), self.room(data_uses)
+        places, room = self.places(data_uses), self.room(data_uses)
         if len(packets) != len(places):
             raise ChannelError(
                 f"{len(packets)} packets for {len(places)} places in {data_uses} channel uses; give one for "
@@ -136,7 +136,7 @@ class PacketLink:
         """
         batch, data_uses = received.y.shape
         alike: dict[tuple[DigitalLink, int], list[int]] = {}
-        for i, (link, uses) in enumerate(self._places(data_uses)):
+        for i, (link, uses) in enumerate(self.places(data_uses)):
             listening = self._link(self.mcs[0]) if self.adapted else link  # its MCS is not used
             if listening.header(uses).uses < uses:
                 alike.setdefault((listening, uses), []).append(i)
@@ -145,14 +145,22 @@ class PacketLink:
             delivery = link.receive(self._cut(received, places, uses))
             for row, (bits, ok) in enumerate(zip(delivery.bits, delivery.ok.tolist(), strict=True)):
                 item, i = row // len(places), places[row % len(places)]
-                arrived[item][i] = unframe(bits ^ _whitening(i, bits.numel())) if ok else None
+                found = unframe(bits ^ _whitening(i, bits.numel())) if ok else None
+                arrived[item][i] = None if found is None else found[0]
         return tuple(map(tuple, arrived))
 
     def _link(self, mcs: Mcs) -> DigitalLink:
         return DigitalLink(mcs, self.max_iterations, self.adapted)
 
-    def _places(self, data_uses: int) -> list[tuple[DigitalLink, int]]:
-        """Link and channel uses of every packet."""
+    def places(self, data_uses: int) -> list[tuple[DigitalLink, int]]:
+        """Link and channel uses of every packet.
+
+        Args:
+            data_uses: Channel uses of all packets together, at least 0.
+
+        Returns:
+            One pair per packet, in order.
+        """
         return [
             (
                 self._link(self.mcs[min(i, len(self.mcs) - 1)]),

@@ -10,7 +10,7 @@ from torch import Tensor
 from semcom.calibration import BANDS, CosineGain, ErrorTable, bands_of, error_model
 from semcom.errors import UnsuitableEvidence
 from semcom.jscc.cosine import centred_picture, mean_color
-from semcom.observation import Decoded, Evidence, Linear, Symbols
+from semcom.observation import Decoded, Evidence, Gaps, Linear, Symbols
 from semcom.operators import Identity
 
 LEAST_HEARD = 1e-3  # of a coefficient, all pieces together, for its variance to be known
@@ -116,6 +116,8 @@ def _heard(evidence: Evidence, tables: Mapping[str, ErrorTable]) -> Heard:
                 "it must be the picture itself"
             )
         linear, variance = error_model(evidence, tables).evidence(evidence.y)
+    elif isinstance(evidence, Gaps):
+        raise UnsuitableEvidence("an item with gaps cannot be fused; it must be a picture or symbols of one")
     else:
         linear = evidence.linear if isinstance(evidence, Symbols) else evidence
     operator, noise_std = linear.operator, linear.noise_std

@@ -115,7 +115,21 @@ class Decoded(Generic[X]):
     symbols: Nonlinear | None = None
 
 
-Evidence = Decoded | Symbols | Linear
+@dataclass(frozen=True, eq=False, slots=True)
+class Gaps(Generic[X]):
+    """Evidence of an item that came in packets, some of which were lost: its parts are right or missing.
+
+    Args:
+        x: The item, with something plausible in place of what is missing.
+        missing: For every part of the item, in order, whether it is missing: frames of a clip, characters of
+            the text x.
+    """
+
+    x: X
+    missing: tuple[bool, ...]
+
+
+Evidence = Decoded | Symbols | Linear | Gaps
 """One piece of evidence. Several pieces of one observation have independent errors."""
 
 

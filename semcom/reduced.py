@@ -73,7 +73,7 @@ class Reduced:
         """Evidence of the smaller picture as evidence of the whole one."""
         if isinstance(evidence, Symbols):
             return Linear(evidence.estimate, operator, evidence.error_std)
-        if isinstance(evidence, Linear) or not isinstance(evidence.operator, Identity):
+        if not (isinstance(evidence, Decoded) and isinstance(evidence.operator, Identity)):
             raise UnsuitableEvidence(f"{self.name}: the smaller picture is to arrive as a picture")
         origin = evidence.origin  # errors are measured apart: smaller pictures hold more detail per pixel
         return Decoded(

@@ -13,6 +13,7 @@ from channels.link import IdealLink
 from channels.mcs import MCS_TABLE
 from semcom import zoo
 from semcom.analog import Analog
+from semcom.codecs.packets import packet_codec
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, UnknownName
 from semcom.hybrid import Hybrid
@@ -25,6 +26,7 @@ from semcom.modalities import IMAGE, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
 from semcom.names.receivers import METHODS, NEEDS, UNSHIPPED, receiver
+from semcom.packetised import Packetised
 from semcom.receivers import Direct
 from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.scheme import Receiver, Scheme
@@ -254,7 +256,7 @@ def _bank(name: str, networks: tuple[str, ...], device: str) -> Bank:
 
 def _separate(
     source: str, link: str, name: str, modality: Modality[Any]
-) -> Separate[Any] | GenieSeparate[Any]:
+) -> Separate[Any] | GenieSeparate[Any] | Packetised[Any]:
     if link in ("ldpc", "ldpc:csit-average"):
         return Separate(codec(source, modality.name), Adapted())
     if link in ("ideal", "ideal:csit-average"):
@@ -262,9 +264,19 @@ def _separate(
     fixed = re.fullmatch(r"ldpc:mcs(\d{1,4})", link)
     if fixed:
         return Separate(codec(source, modality.name), FixedMcs(int(fixed[1])))
+    packets = re.fullmatch(r"packets:(\d{1,9})(?::(csit-average|mcs\d{1,4}(?:-mcs\d{1,4})*))?", link)
+    if packets:
+        still = "image" if modality.name == "video" else modality.name
+        in_packets = packet_codec(codec(source, still), modality.name)
+        if in_packets is None:
+            raise UnknownName(
+                f"scheme {name!r}: only clips and texts are sent in packets; take {source}+ldpc"
+            )
+        rows = tuple(map(int, re.findall(r"mcs(\d+)", packets[2] or "")))
+        return Packetised(in_packets, int(packets[1]), rows)
     raise UnknownName(
-        f"no link called {link!r} in scheme {name!r}; "
-        "there are ldpc:csit-average, ldpc:mcs<N>, ideal:csit-average"
+        f"no link called {link!r} in scheme {name!r}; there are ldpc:csit-average, ldpc:mcs<N>, "
+        "ideal:csit-average, and for clips and texts packets:<uses>[:csit-average | :mcs<N>[-mcs<M>...]]"
     )
 
 

@@ -105,8 +105,10 @@ def in_prior_units(
         found = _of_decoded(evidence, shape, receiver, noise, tables)
     elif isinstance(evidence, Symbols):
         found = _of_symbols(evidence, shape, noise)
-    else:
+    elif isinstance(evidence, Linear):
         found = _scaled(evidence, shape)
+    else:
+        raise UnsuitableEvidence(f"{receiver} takes pictures, not an item with gaps; show it as it is")
     if found.guess is None and isinstance(found.operator, BlockMean):
         guess, spread = enlarged(found.y, found.operator, found.noise_std)
         found = replace(found, guess=guess, spread=spread)

@@ -18,7 +18,7 @@ from channels import (
     transmit,
 )
 from channels.errors import ChannelError
-from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame, unframe
+from channels.link import FRAME_BITS, TAGS, DigitalLink, IdealLink, frame, unframe
 from channels.mcs import MCS_TABLE, Mcs, predicted_failure
 
 QPSK_HALF = MCS_TABLE[6]
@@ -36,18 +36,58 @@ def noiseless(x: torch.Tensor) -> Received:
     return Received(x, torch.ones_like(x), torch.full((x.shape[0], 1), 1e-6))
 
 
+@pytest.mark.parametrize("tag", range(TAGS))
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x80\x00", b"semantic", bytes(range(256))])
-def test_frames(payload: bytes) -> None:
-    bits = frame(payload)
+def test_frames(payload: bytes, tag: int) -> None:
+    bits = frame(payload, tag)
     assert bits.numel() == 8 * len(payload) + FRAME_BITS
-    assert unframe(bits) == payload
-    assert unframe(torch.nn.functional.pad(bits, (0, 1003))) == payload
+    assert unframe(bits) == (payload, tag)
+    assert unframe(torch.nn.functional.pad(bits, (0, 1003))) == (payload, tag)
+
+
+@pytest.mark.parametrize("tag", [0, 1, 64, 127])
+def test_frames_of_every_length(tag: int) -> None:
+    """Of zeros, which padding looks like, of bytes that look like the mark, and of any."""
+    chosen = random.Random(tag)
+    for length in range(301):
+        for payload in (bytes(length), b"\x80" * length, chosen.randbytes(length)):
+            bits = frame(payload, tag)
+            assert bits.numel() == 8 * length + FRAME_BITS
+            for padding in (0, 7, 8, chosen.randrange(3000)):
+                assert unframe(torch.nn.functional.pad(bits, (0, padding))) == (payload, tag)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\x80\x00", b"semantic", bytes(range(256))])
+def test_a_frame_ends_in_the_mark_of_iso_7816_with_the_tag_in_its_low_bits(payload: bytes) -> None:
+    """0x80, as the standard has it, behind the payload where nothing is tagged; written out by hand."""
+    for tag in range(TAGS):
+        octets = [*payload, 0x80 | tag]
+        expected = [int(digit) for octet in octets for digit in f"{octet:08b}"]
+        assert frame(payload, tag).tolist() == expected
+    assert torch.equal(frame(payload), frame(payload, 0))
+    assert frame(payload)[-8:].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("tag", [-1, 128, 1000])
+def test_a_tag_outside_its_seven_bits_is_refused(tag: int) -> None:
+    with pytest.raises(ChannelError, match=rf"^tag {tag} of a frame: .* holds 0\.\.127$"):
+        frame(b"semantic", tag)
 
 
 def test_bits_without_an_end_mark_are_no_frame() -> None:
     assert unframe(torch.zeros(64, dtype=torch.uint8)) is None
-    assert unframe(torch.ones(64, dtype=torch.uint8)) is None
     assert unframe(torch.zeros(0, dtype=torch.uint8)) is None
+    for last in range(1, 0x80):  # of bytes that are not zero only those of the upper half end a frame
+        bits = torch.tensor([int(digit) for digit in f"{0xFF:08b}{last:08b}{0:08b}"], dtype=torch.uint8)
+        assert unframe(bits) is None
+
+
+@pytest.mark.parametrize("tag", range(0, TAGS, 9))
+def test_tags_arrive_with_their_payloads(tag: int) -> None:
+    link, payload = DigitalLink(QPSK_HALF), bytes(range(tag))
+    delivery = link.receive(noiseless(link.send(frame(payload, tag), 2000).expand(2, -1)))
+    assert delivery.frames() == ((payload, tag),) * 2
+    assert delivery.payloads() == (payload,) * 2
 
 
 @pytest.mark.parametrize("adapted", [False, True])
@@ -104,6 +144,7 @@ def test_lost_messages_are_never_called_good() -> None:
     assert torch.equal(right, delivery.ok)
     assert 0 < right.sum() < batch / 2
     assert all(p is None for p, ok in zip(delivery.payloads(), delivery.ok, strict=True) if not ok)
+    assert all((f is not None) == ok for f, ok in zip(delivery.frames(), delivery.ok.tolist(), strict=True))
     assert torch.equal(delivery.bler == 0, delivery.ok)
 
 
@@ -118,7 +159,7 @@ def test_an_erased_transmission_is_lost() -> None:
 def test_of_no_receptions_nothing_is_delivered(mcs: Mcs) -> None:
     nobody = torch.zeros(0, 500, dtype=torch.complex64)
     delivery = DigitalLink(mcs).receive(Received(nobody, nobody, torch.ones(0, 1)))
-    assert delivery.bits == delivery.payloads() == ()
+    assert delivery.bits == delivery.payloads() == delivery.frames() == ()
     assert delivery.ok.shape == delivery.bler.shape == (0,)
 
 

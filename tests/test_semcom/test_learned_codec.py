@@ -240,9 +240,9 @@ def test_two_threads_and_another_process_with_one(
     (tmp_path / "payload").write_bytes(payload)
     np.save(tmp_path / "expected.npy", x_hat.numpy())
     program = (
-        "import sys, numpy as np, torch; from pathlib import Path; from semcom import presets\n"
+        "import sys, numpy as np, torch; from pathlib import Path; from semcom import names\n"
         "torch.set_num_threads(1); folder = Path(sys.argv[1]); expected = np.load(folder / 'expected.npy')\n"
-        "x = presets.codec('learned').decode((folder / 'payload').read_bytes(), expected.shape)\n"
+        "x = names.codec('learned').decode((folder / 'payload').read_bytes(), expected.shape)\n"
         "assert np.array_equal(x.numpy(), expected)\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]

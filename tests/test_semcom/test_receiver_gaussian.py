@@ -14,19 +14,19 @@ from channels.streams import SharedStreams
 from semcom.cells import Cells
 from semcom.denoisers import GaussianDenoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
+from semcom.observation import Decoded, Linear, Nonlinear, Observation
 from semcom.operators import BlockMean, DecimatedBlur, Grey, Identity, Mask, Operator
 from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM, rules
 from semcom.receivers.ddrm import DDRM
 from semcom.receivers.diffpir import DiffPIR
 from semcom.receivers.dps import DPS
-from semcom.receivers.evidence import PriorEvidence, in_prior_units
+from semcom.receivers.evidence import PriorEvidence, in_prior_units, nothing_observed
 from semcom.receivers.generative import Generative, Method
 from semcom.receivers.loop import EncoderInTheLoop
 from semcom.receivers.posterior import Posterior
 from semcom.receivers.refiner import Refiner
 from semcom.samplers import FromNoise
-from semcom.transmission import Linear, Observation
 
 COUNT = 20_000
 PRIOR = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
@@ -51,11 +51,15 @@ def last(estimates: Iterator[Tensor]) -> Tensor:
     return deque(estimates, maxlen=1)[0]
 
 
-def moments(receiver: Method, noise_std: float, count: int = COUNT) -> tuple[Tensor, Tensor]:
-    """Mean and variance of samples, the first of two values having been observed as 1."""
-    shape = (count, 1, 1, 2)
-    evidence = PriorEvidence(torch.tensor([1.0, 0.0]).expand(shape), FIRST, torch.full((count,), noise_std))
-    rng = White(torch.Generator().manual_seed(0), count)
+def first_is_one(noise_std: float, count: int) -> PriorEvidence:
+    """The first of two values was observed as 1; for as many samples."""
+    return PriorEvidence(torch.tensor([1.0, 0.0]).expand(count, 1, 1, 2), FIRST, noise_std)
+
+
+def moments(receiver: Method, evidence: PriorEvidence) -> tuple[Tensor, Tensor]:
+    """Mean and variance of samples, one per row of the evidence."""
+    shape = tuple(evidence.y.shape)
+    rng = White(torch.Generator().manual_seed(0), shape[0])
     samples = last(receiver.estimates(evidence, shape, rng)).flatten(1)
     return samples.mean(0), samples.var(0, correction=0)
 
@@ -78,7 +82,7 @@ def exact(noise_std: float) -> tuple[Tensor, Tensor]:
 def test_ddnm_has_the_bias_it_states(
     steps: int, eta: float, noise_std: float, mean: tuple[float, ...], variance: tuple[float, ...]
 ) -> None:
-    found = moments(DDNM(PRIOR, FromNoise(steps), eta), noise_std)
+    found = moments(DDNM(PRIOR, FromNoise(steps), eta), first_is_one(noise_std, COUNT))
     torch.testing.assert_close(found[0], torch.tensor(mean), rtol=0, atol=0.01)
     torch.testing.assert_close(found[1], torch.tensor(variance), rtol=0, atol=0.01)
 
@@ -89,7 +93,7 @@ def test_ddnm_has_the_bias_it_states(
 )
 def test_posterior_is_exact_as_steps_grow(steps: int, allowed: float, noise_std: float) -> None:
     """A linear map of the noise it starts from, so that few samples tell."""
-    found = moments(Posterior(PRIOR, FromNoise(steps), solver_steps=1), noise_std, 100)
+    found = moments(Posterior(PRIOR, FromNoise(steps), solver_steps=1), first_is_one(noise_std, 100))
     expected = exact(noise_std)
     assert float((found[0] - expected[0]).abs().max()) < allowed
     assert float((found[1] - expected[1]).abs().max()) < allowed
@@ -110,7 +114,7 @@ def test_posterior_is_exact_as_steps_grow(steps: int, allowed: float, noise_std:
 def test_the_others_have_the_bias_they_state(
     receiver: Method, noise_std: float, mean: tuple[float, ...], variance: tuple[float, ...]
 ) -> None:
-    found = moments(receiver, noise_std)
+    found = moments(receiver, first_is_one(noise_std, COUNT))
     torch.testing.assert_close(found[0], torch.tensor(mean), rtol=0, atol=6 * STANDARD_ERROR)
     torch.testing.assert_close(
         found[1], torch.tensor(variance), rtol=0, atol=6 * math.sqrt(2) * STANDARD_ERROR
@@ -127,10 +131,10 @@ def test_consistency_has_the_bias_it_states(
     """Of two values the first is known to be in [0.5, 1.5]; every sample keeps to it."""
     interval = Cells(FIRST, torch.tensor([0.5, -math.inf]), torch.tensor([1.5, math.inf]))
     shape = (COUNT, 1, 1, 2)
-    y, noise_std = torch.tensor([1.0, 0.0]).expand(shape), torch.full((COUNT,), 12**-0.5)
+    y = torch.tensor([1.0, 0.0]).expand(shape)
     method = Consistency(PRIOR, FromNoise(steps), bound=math.inf)
     rng = White(torch.Generator().manual_seed(0), COUNT)
-    samples = last(method.estimates(PriorEvidence(y, FIRST, noise_std, cells=interval), shape, rng))
+    samples = last(method.estimates(PriorEvidence(y, FIRST, 12**-0.5, cells=interval), shape, rng))
     assert float(interval.misfit(samples).max()) == 0
     assert float((samples[..., 0] == 1.5).float().mean()) < 0.01  # inside, and not on the edge
     samples = samples.flatten(1)
@@ -152,7 +156,7 @@ def test_consistency_has_the_bias_it_states(
     ids=lambda r: r.name,
 )
 def test_a_lost_item_is_a_sample_of_the_prior(receiver: Method) -> None:
-    mean, variance = moments(receiver, math.inf)
+    mean, variance = moments(receiver, nothing_observed((COUNT, 1, 1, 2)))
     assert float(mean.abs().max()) < 5 * STANDARD_ERROR + 0.01
     if receiver.name in ("posterior", "dps"):  # the noise of the others narrows even the prior
         assert float((variance - 1).abs().max()) < 5 * math.sqrt(2) * STANDARD_ERROR + 0.03
@@ -170,27 +174,26 @@ def test_ddnm_leaves_the_noise_of_the_next_level_in_every_direction() -> None:
 
 
 def photograph_evidence(operator: BlockMean | DecimatedBlur, noise_std: float) -> Observation:
-    x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    y = operator.A(x)
-    return Observation(
-        (Linear(y, operator, torch.tensor([noise_std])),),
-        (1, 3, 16, 16),
-        torch.ones(1, dtype=torch.long),
-        torch.ones(1),
-        {},
-    )
+    x = torch.rand(PICTURE, generator=torch.Generator().manual_seed(0))
+    return observed(Linear(operator.A(x), operator, noise_std))
 
 
+def observed(*evidence: Decoded | Linear) -> Observation:
+    """The receivers look at the evidence, and not at what is shown of it."""
+    return Observation(torch.zeros(PICTURE), evidence)
+
+
+PICTURE = (1, 3, 16, 16)
 SMOOTH = GaussianDenoiser(torch.zeros(768), 0.2 * torch.eye(768))
 
 
 @pytest.mark.parametrize("operator", [BlockMean(4, 16, 16), BlockMean(2, 16, 16)], ids=["4", "2"])
 def test_without_noise_the_sample_agrees_with_what_was_observed(operator: BlockMean) -> None:
-    evidence = in_prior_units(photograph_evidence(operator, 0.0), "ddnm", "white", {})
+    evidence = in_prior_units(photograph_evidence(operator, 0.0), PICTURE, "ddnm", "white", {})
     rng = NamedStreams(0, ("a",))
-    sample = last(DDNM(SMOOTH, FromNoise(20)).estimates(evidence, (1, 3, 16, 16), rng))
+    sample = last(DDNM(SMOOTH, FromNoise(20)).estimates(evidence, PICTURE, rng))
     assert float((operator.A(sample) - evidence.y).abs().max()) < 1e-5
-    sample = last(Posterior(SMOOTH, FromNoise(20)).estimates(evidence, (1, 3, 16, 16), rng))
+    sample = last(Posterior(SMOOTH, FromNoise(20)).estimates(evidence, PICTURE, rng))
     assert float((operator.A(sample) - evidence.y).abs().max()) < 1e-5
 
 
@@ -221,8 +224,7 @@ def test_a_picture_shown_keeps_what_is_known_exactly(operator: Operator, content
         x = (3 * x).clamp_max(1)
     elif contents == "dark":
         x = torch.where(torch.arange(16)[:, None] < 8, torch.zeros(()), 0.01 * x)
-    evidence = Linear(operator.A(x), operator, torch.zeros(1))
-    observation = Observation((evidence,), tuple(x.shape), torch.ones(1, dtype=torch.long), torch.ones(1), {})
+    evidence = Linear(operator.A(x), operator, 0.0)
     methods = [Posterior(shrinking, FromNoise(10))]
     if not isinstance(operator, DecimatedBlur):
         methods += [
@@ -232,7 +234,7 @@ def test_a_picture_shown_keeps_what_is_known_exactly(operator: Operator, content
         ]
     for method in methods:
         for knob in (1.0, 0.3):
-            shown = Generative(method, knob)(observation, NamedStreams(0, ("a",)))
+            shown = Generative(method, knob)(observed(evidence), PICTURE, NamedStreams(0, ("a",)))
             assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
             assert float((operator.A(shown.double()) - evidence.y).abs().max()) < 1e-5
 
@@ -240,61 +242,78 @@ def test_a_picture_shown_keeps_what_is_known_exactly(operator: Operator, content
 def test_pictures_come_back_in_their_range() -> None:
     observation = photograph_evidence(BlockMean(4, 16, 16), 0.05)
     for method in (DDNM, DDRM, DiffPIR, DPS, Posterior):
-        shown = Generative(method(SMOOTH, FromNoise(10)))(observation, NamedStreams(0, ("a",)))
-        assert shown.shape == observation.shape
+        shown = Generative(method(SMOOTH, FromNoise(10)))(observation, PICTURE, NamedStreams(0, ("a",)))
+        assert shown.shape == PICTURE
         assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
 
 
-def test_a_batch_is_its_items() -> None:
-    """Each with its own noise: none, some, and lost."""
-    evidence = PriorEvidence(torch.ones(3, 1, 1, 2), FIRST, torch.tensor([0.0, 0.4, math.inf]))
+@pytest.mark.parametrize("noise_std", [0.0, 0.4, None])
+def test_samples_do_not_depend_on_each_other(noise_std: float | None) -> None:
+    """Three together are each alone: without noise, with some, and of an item that was lost."""
+
+    def of(rows: int) -> PriorEvidence:
+        if noise_std is None:
+            return nothing_observed((rows, 1, 1, 2))
+        return PriorEvidence(torch.ones(rows, 1, 1, 2), FIRST, noise_std)
+
     few = FromNoise(30)
     others = (kind(PRIOR, few) for kind in (DDNM, DDRM, DiffPIR, Posterior))
     for receiver in (*others, DPS(PRIOR, few, 0.01)):
-        together = last(receiver.estimates(evidence, (3, 1, 1, 2), NamedStreams(0, ("a", "b", "c"))))
+        together = last(receiver.estimates(of(3), (3, 1, 1, 2), NamedStreams(0, ("a", "b", "c"))))
         for i, item in enumerate("abc"):
-            alone = PriorEvidence(evidence.y[i : i + 1], FIRST, evidence.noise_std[i : i + 1])
-            expected = last(receiver.estimates(alone, (1, 1, 1, 2), NamedStreams(0, (item,))))
+            expected = last(receiver.estimates(of(1), (1, 1, 1, 2), NamedStreams(0, (item,))))
             torch.testing.assert_close(together[i : i + 1], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("noise_std", [math.nan, math.inf, -0.1])
+def test_the_noise_of_linear_evidence_is_known(noise_std: float) -> None:
+    with pytest.raises(InvalidOption, match="noise of standard deviation"):
+        photograph_evidence(BlockMean(4, 16, 16), noise_std)
+
+
 def test_what_cannot_be_used_is_one_line() -> None:
-    unknown = photograph_evidence(BlockMean(4, 16, 16), math.nan)
+    rng = NamedStreams(0, ("a",))
+    unknown = observed(Decoded(torch.zeros(PICTURE)))
     with pytest.raises(UnsuitableEvidence, match="nobody has measured"):
-        Generative(DDNM(SMOOTH))(unknown, NamedStreams(0, ("a",)))
+        Generative(DDNM(SMOOTH))(unknown, PICTURE, rng)
+    with pytest.raises(UnsuitableEvidence, match="ddnm needs evidence"):
+        Generative(DDNM(SMOOTH))(observed(), PICTURE, rng)
     kernel = torch.tensor([[0.25, 0.5, 0.25]])
     blurred = photograph_evidence(DecimatedBlur(kernel, 2, 16, 16), 0.1)
     with pytest.raises(UnsuitableEvidence, match="singular vectors of DecimatedBlur"):
-        Generative(DDNM(SMOOTH))(blurred, NamedStreams(0, ("a",)))
+        Generative(DDNM(SMOOTH))(blurred, PICTURE, rng)
     with pytest.raises(UnsuitableEvidence, match="singular vectors of DecimatedBlur"):
-        Generative(DDRM(SMOOTH))(blurred, NamedStreams(0, ("a",)))
-    shown = Generative(Posterior(SMOOTH, FromNoise(10)))(blurred, NamedStreams(0, ("a",)))
-    assert shown.shape == blurred.shape
+        Generative(DDRM(SMOOTH))(blurred, PICTURE, rng)
+    shown = Generative(Posterior(SMOOTH, FromNoise(10)))(blurred, PICTURE, rng)
+    assert shown.shape == PICTURE
     with pytest.raises(InvalidOption, match="forgets"):
         DDNM(SMOOTH, eta=1.0)
     with pytest.raises(InvalidOption, match="solver steps"):
         Posterior(SMOOTH, solver_steps=0)
-    two = photograph_evidence(BlockMean(4, 16, 16), 0.1)
-    doubled = Observation(two.evidence * 2, two.shape, two.channel_uses, two.energy, two.info)
+    (means,) = photograph_evidence(BlockMean(4, 16, 16), 0.1).evidence
     with pytest.raises(UnsuitableEvidence, match="cannot be fused"):
-        Generative(Posterior(SMOOTH))(doubled, NamedStreams(0, ("a",)))
+        Generative(Posterior(SMOOTH))(Observation(torch.zeros(PICTURE), (means, means)), PICTURE, rng)
 
 
-def test_an_operator_with_something_of_every_item_is_refused() -> None:
-    """Each item would go through the operators of all: four pictures of two."""
-    x, operator = torch.ones(2, 3, 4, 4), Mask(torch.arange(2).reshape(2, 1, 1, 1) > 0)
-    evidence = Linear(operator.A(x), operator, torch.zeros(2))
-    observation = Observation((evidence,), (2, 3, 4, 4), torch.ones(2).long(), torch.ones(2), {})
-    with pytest.raises(UnsuitableEvidence, match=r"\[1, 3, 4, 4\], but Mask makes \[2, 3, 4, 4\]"):
-        Generative(DiffPIR(shrinking, FromNoise(10)))(observation, NamedStreams(0, ("a", "b")))
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_operator_of_two_pictures_is_refused(count: int) -> None:
+    """One picture would go through the operators of both, and two would be shown."""
+    x, operator = torch.ones(count, 3, 4, 4), Mask(torch.arange(2).reshape(2, 1, 1, 1) > 0)
+    observation = Observation(x[:1], (Linear(operator.A(x), operator, 0.0),))
+    with pytest.raises(UnsuitableEvidence, match=r"\[2, 3, 4, 4\].*one picture"):
+        Generative(DiffPIR(shrinking, FromNoise(10)))(observation, (1, 3, 4, 4), NamedStreams(0, ("a",)))
+
+
+def test_evidence_of_another_shape_is_refused() -> None:
+    small = observed(Linear(torch.zeros(1, 3, 4, 4), BlockMean(2, 16, 16), 0.0))
+    with pytest.raises(UnsuitableEvidence, match=r"\[1, 3, 4, 4\], but BlockMean makes \[1, 3, 8, 8\]"):
+        Generative(DiffPIR(shrinking, FromNoise(10)))(small, PICTURE, NamedStreams(0, ("a",)))
 
 
 def test_identity_without_noise_shows_what_was_received() -> None:
-    x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    observation = Observation(
-        (Linear(x, Identity(), torch.zeros(1)),), (1, 3, 16, 16), torch.ones(1).long(), torch.ones(1), {}
-    )
-    shown = Generative(DDNM(SMOOTH, FromNoise(10)))(observation, NamedStreams(0, ("a",)))
+    x = torch.rand(PICTURE, generator=torch.Generator().manual_seed(0))
+    exactly = observed(Linear(x, Identity(), 0.0))
+    shown = Generative(DDNM(SMOOTH, FromNoise(10)))(exactly, PICTURE, NamedStreams(0, ("a",)))
     torch.testing.assert_close(shown, x, rtol=0, atol=1e-6)
 
 
@@ -316,8 +335,7 @@ def test_the_refiner_draws_from_the_posterior_given_its_guess(steps: int, tolera
     """Mean C (C + r^2)^-1 guess, covariance (C^-1 + r^-2)^-1, r the error of the guess."""
     shape = (COUNT, 1, 1, 2)
     guess = torch.tensor([1.0, -0.5]).expand(shape)
-    noise_std = torch.full((COUNT,), GUESS_ERROR)
-    evidence = PriorEvidence(guess, Identity(), noise_std, guess, GUESS_ERROR)
+    evidence = PriorEvidence(guess, Identity(), GUESS_ERROR, guess=guess, spread=GUESS_ERROR)
     refiner = Refiner(exact_conditional, FromNoise(steps))
     rng = White(torch.Generator().manual_seed(0), COUNT)
     samples = last(refiner.estimates(evidence, shape, rng)).flatten(1)
@@ -329,15 +347,15 @@ def test_the_refiner_draws_from_the_posterior_given_its_guess(steps: int, tolera
 
 def test_the_refiner_of_a_lost_item_draws_from_its_prior_and_takes_nothing_but_pictures() -> None:
     shape = (COUNT, 1, 1, 2)
-    lost = PriorEvidence(torch.zeros(shape), Identity(), torch.full((COUNT,), torch.inf))
+    lost = nothing_observed(shape)
     rng = White(torch.Generator().manual_seed(0), COUNT)
     samples = last(Refiner(exact_conditional, FromNoise(300)).estimates(lost, shape, rng)).flatten(1)
     torch.testing.assert_close(samples.T.cov(), PRIOR.covariance, rtol=0, atol=0.03)
     guess = torch.zeros(shape)
-    masked = PriorEvidence(guess, FIRST, torch.zeros(COUNT))
+    masked = PriorEvidence(guess, FIRST)
     with pytest.raises(UnsuitableEvidence, match="takes pictures, not what arrives through Mask"):
         last(Refiner(exact_conditional).estimates(masked, shape, rng))
-    means = PriorEvidence(torch.zeros(COUNT, 1, 1, 1), BlockMean(2, 1, 2), torch.zeros(COUNT), guess, 0.1)
+    means = PriorEvidence(torch.zeros(COUNT, 1, 1, 1), BlockMean(2, 1, 2), guess=guess, spread=0.1)
     with pytest.raises(UnsuitableEvidence, match="takes pictures, not what arrives through BlockMean"):
         last(Refiner(exact_conditional).estimates(means, shape, rng))
     with pytest.raises(InvalidOption, match="eta 2"):
@@ -347,7 +365,7 @@ def test_the_refiner_of_a_lost_item_draws_from_its_prior_and_takes_nothing_but_p
 def symbols_evidence(count: int, measurement: Callable[[Tensor], Tensor], y: Tensor) -> PriorEvidence:
     """Symbols of a picture of two values, of which nothing else is known."""
     nothing = torch.zeros(count, 1, 1, 2)
-    return PriorEvidence(nothing, Identity(), torch.ones(count), symbols=y, measurement=measurement)
+    return PriorEvidence(nothing, Identity(), 1.0, symbols=Nonlinear(y, measurement))
 
 
 @pytest.mark.parametrize("steps", [10, 100])
@@ -356,7 +374,7 @@ def test_the_loop_through_a_linear_encoder_is_diffpir_without_fresh_noise(steps:
     shape = (COUNT, 1, 1, 2)
     y = torch.full((COUNT, 1), 1 / 0.3)
     evidence = symbols_evidence(COUNT, lambda x: x[..., 0].reshape(len(x), 1) / 0.3, y)
-    masked = PriorEvidence(torch.tensor([1.0, 0.0]).expand(shape), FIRST, torch.full((COUNT,), 0.3))
+    masked = first_is_one(0.3, COUNT)
 
     def rng() -> White:
         return White(torch.Generator().manual_seed(0), COUNT)
@@ -412,7 +430,7 @@ def test_the_loop_counts_its_encoder() -> None:
 
 
 def test_the_loop_needs_symbols() -> None:
-    evidence = PriorEvidence(torch.zeros(1, 1, 1, 2), Identity(), torch.ones(1))
+    evidence = PriorEvidence(torch.zeros(1, 1, 1, 2), Identity(), 1.0)
     rng = SharedStreams(torch.Generator().manual_seed(0), 1)
     with pytest.raises(UnsuitableEvidence, match=r"of a joint code.* \(deepjscc, deepjscc-perceptual\)"):
         last(EncoderInTheLoop(PRIOR).estimates(evidence, (1, 1, 1, 2), rng))

@@ -1,0 +1,161 @@
+"""Digital transmission in packets: what is lost is a part of the item, and the rest is shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from channels import Received
+from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message, predicted_failure
+from channels.packets import PacketLink
+from semcom.errors import BudgetTooSmall, InvalidOption
+from semcom.observation import Gaps, Observation
+from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent, nothing_sent
+
+X = TypeVar("X")
+
+SAFE = 0.01
+"""Predicted loss of packets beyond that of the most robust MCS, which link adaptation accepts."""
+
+
+@runtime_checkable
+class PacketCodec(Protocol[X]):
+    """Item to packets of bytes and back, each packet of use without the others."""
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling ("zlib")."""
+        ...
+
+    def encode(self, x: X, room: Sequence[int]) -> tuple[bytes, ...]:
+        """Code an item into packets.
+
+        Args:
+            x: The item.
+            room: Bytes that each packet holds at most.
+
+        Returns:
+            One packet per entry of `room`; empty where there is nothing left to say.
+
+        Raises:
+            BudgetTooSmall: The item does not fit.
+        """
+        ...
+
+    def decode(self, packets: Sequence[bytes | None], shape: Any) -> Gaps[X] | None:
+        """Decode the packets that arrived.
+
+        Args:
+            packets: In order, None for each that was lost or is damaged.
+            shape: Shape of the item.
+
+        Returns:
+            The item with its gaps concealed; None if nothing of it is left.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Packetised(Generic[X]):
+    """Source codec in packets, each one a transport block with a CRC of its own.
+
+    Unequal error protection gives every place an MCS: packet i is sent at `rows[i]`, all further ones at the
+    last. Only whole packets are sent; data symbols that are left over stay unused. Without rows the transmitter chooses one MCS for all packets by the average SNR: the fastest that is
+    predicted to lose at most `SAFE` more packets than the most robust one does, and announces it.
+
+    Args:
+        codec: Item to packets.
+        packet_uses: Data symbols per packet, at least 1.
+        rows: Rows of `channels.mcs.MCS_TABLE` by place; none to choose by the SNR.
+
+    Raises:
+        InvalidOption: No such row, or packets of less than one symbol.
+    """
+
+    codec: PacketCodec[X]
+    packet_uses: int
+    rows: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if not 0 <= row < len(MCS_TABLE):
+                raise InvalidOption(f"MCS {row} is not in the table; choose 0..{len(MCS_TABLE) - 1}")
+        if self.packet_uses < 1:
+            raise InvalidOption(f"packets of {self.packet_uses} data symbols: give at least 1")
+
+    @property
+    def name(self) -> str:
+        """Canonical spelling: "zlib+packets:512:csit-average", "avif+packets:2048:mcs4-mcs9"."""
+        rows = "-".join(f"mcs{row}" for row in self.rows)
+        return f"{self.codec.name}+packets:{self.packet_uses}:{rows or 'csit-average'}"
+
+    @property
+    def csit(self) -> Csit:
+        """The average SNR, unless the MCS of every place is fixed."""
+        return "none" if self.rows else "average"
+
+    def send(self, x: X, uses: int, known: ChannelKnowledge | None) -> Sent:
+        """Choose the MCS, code the item into as many packets as fit, map them to symbols."""
+        uses = self._whole(uses)
+        mcs = self._chosen(uses, known)
+        if mcs is None:
+            return nothing_sent(
+                f"{uses} data symbols in packets of {self.packet_uses} have no room for a payload; raise rho"
+            )
+        link = self._link(mcs)
+        try:
+            packets = self.codec.encode(x, link.room(uses))
+        except BudgetTooSmall as error:
+            return nothing_sent(f"{error} ({uses} data symbols in packets of {self.packet_uses})")
+        modulated = tuple(
+            Modulated(part.mcs.constellation, count - part.header(count).uses)
+            for part, count in link.places(uses)
+            if part.payload_bits(count)
+        )
+        info = {
+            "payload_bits": 8.0 * sum(map(len, packets)),
+            "packets": float(len(packets)),
+            "mcs": float(mcs[-1].index),
+        }
+        return Sent(link.send(packets, uses), modulated, info)
+
+    def receive(self, received: Received, shape: Any, uses: int) -> list[Observation[X]]:
+        """Decode every packet that arrived; without any the item is lost."""
+        link = self._link(tuple(MCS_TABLE[row] for row in self.rows) or (MCS_TABLE[0],))
+        return [self._observed(packets, shape) for packets in link.receive(received)]
+
+    def _observed(self, packets: Sequence[bytes | None], shape: Any) -> Observation[X]:
+        info = {"packet_loss": sum(packet is None for packet in packets) / max(len(packets), 1)}
+        gaps = self.codec.decode(packets, shape) if any(packet is not None for packet in packets) else None
+        return Observation(None, info=info) if gaps is None else Observation(gaps.x, (gaps,), info)
+
+    def _whole(self, uses: int) -> int:
+        """Data symbols of the packets that fit."""
+        return uses // self.packet_uses * self.packet_uses
+
+    def _chosen(self, uses: int, known: ChannelKnowledge | None) -> tuple[Mcs, ...] | None:
+        """MCS by place; None if no packet has room for a byte."""
+        if self.rows:
+            mcs = tuple(MCS_TABLE[row] for row in self.rows)
+        elif known is None:
+            raise InvalidOption("link adaptation needs the average SNR at the transmitter")
+        else:
+            mcs = self._adapted(self.packet_uses, known)
+        return mcs if mcs and any(self._link(mcs).room(uses)) else None
+
+    def _adapted(self, uses: int, known: ChannelKnowledge) -> tuple[Mcs, ...]:
+        """The fastest MCS that loses hardly more packets than the most robust one."""
+
+        def failure(mcs: Mcs) -> float:
+            bits = largest_message(mcs, header_of(mcs, True, uses), uses)
+            return predicted_failure(mcs, known.law, known.snr_db, bits, uses, True) if bits else 1.0
+
+        failures = {mcs: failure(mcs) for mcs in MCS_TABLE}
+        least = min(failures.values())
+        if least >= 1:
+            return ()
+        return (
+            max((m for m, lost in failures.items() if lost <= least + SAFE), key=lambda m: m.bits_per_use),
+        )
+
+    def _link(self, mcs: tuple[Mcs, ...]) -> PacketLink:
+        return PacketLink(self.packet_uses, mcs, adapted=not self.rows)
