@@ -59,8 +59,9 @@ class Packetised(Generic[X]):
     """Source codec in packets, each one a transport block with a CRC of its own.
 
     Unequal error protection gives every place an MCS: packet i is sent at `rows[i]`, all further ones at the
-    last. Only whole packets are sent; data symbols that are left over stay unused. Without rows the transmitter chooses one MCS for all packets by the average SNR: the fastest that is
-    predicted to lose at most `SAFE` more packets than the most robust one does, and announces it.
+    last. Only whole packets are sent; data symbols that are left over stay unused. Without rows the
+    transmitter chooses one MCS for all packets by the average SNR, and announces it: the fastest that is
+    predicted to lose at most `SAFE` more packets than the most robust one.
 
     Args:
         codec: Item to packets.
@@ -153,9 +154,8 @@ class Packetised(Generic[X]):
         least = min(failures.values())
         if least >= 1:
             return ()
-        return (
-            max((m for m, lost in failures.items() if lost <= least + SAFE), key=lambda m: m.bits_per_use),
-        )
+        safe = [mcs for mcs, lost in failures.items() if lost <= least + SAFE]
+        return (max(safe, key=lambda mcs: mcs.bits_per_use),)
 
     def _link(self, mcs: tuple[Mcs, ...]) -> PacketLink:
         return PacketLink(self.packet_uses, mcs, adapted=not self.rows)

@@ -249,6 +249,7 @@ def metric_vs_rho(
         snr_db: Average received Es/N0 in dB.
         channel: Canonical name of the channel.
         references: Computed curves to add.
+        columns: Unit and direction of metrics, as from `ResultStore.columns`.
 
     Returns:
         The figure.

@@ -1,7 +1,8 @@
 """Codecs of clips and texts in packets, each of use without the others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -98,8 +99,8 @@ class TextPackets:
 class FramePackets:
     """Neighbouring frames of a clip in a packet, each a still picture; lost frames repeat the one before.
 
-    Of T frames in N packets frame t is in packet floor(t N / T). Every packet has the finest quality that fits
-    it.
+    Of T frames in N packets frame t is in packet floor(t N / T). Every packet has the finest quality that
+    fits it.
 
     Args:
         codec: Codec of still pictures.
@@ -121,7 +122,7 @@ class FramePackets:
         packets = [b""] * len(room)
         refusal: BudgetTooSmall | None = None
         for number, frames in _groups(len(x.frames), len(room)).items():
-            group = Clip(x.frames[frames], x.frame_rate)
+            group = Clip(x.frames[frames.start : frames.stop], x.frame_rate)
             try:
                 packets[number] = FrameByFrame(self.codec).fit(group, 8 * room[number]).payload
             except BudgetTooSmall as error:
@@ -134,14 +135,12 @@ class FramePackets:
         """The frames that arrived, each shown until the next one."""
         found: dict[int, Tensor] = {}
         for number, frames in _groups(shape.frames, len(packets)).items():
-            part = ClipShape(
-                len(range(*frames.indices(shape.frames))), shape.height, shape.width, shape.frame_rate
-            )
+            part = replace(shape, frames=len(frames))
             try:
                 clip = FrameByFrame(self.codec).decode(packets[number] or b"", part)
             except CorruptPayload:
                 continue
-            found |= dict(zip(range(*frames.indices(shape.frames)), clip.frames, strict=True))
+            found |= dict(zip(frames, clip.frames, strict=True))
         if not found:
             return None
         color = (torch.tensor(MEAN_COLOR) * 255).round().byte()[:, None, None]
@@ -154,10 +153,10 @@ class FramePackets:
         return Gaps(Clip(torch.stack(shown), shape.frame_rate), missing)
 
 
-def _groups(frames: int, packets: int) -> dict[int, slice]:
+def _groups(frames: int, packets: int) -> dict[int, range]:
     """Frames of every packet that has any."""
     starts = [-(-number * frames // packets) for number in range(packets + 1)]  # least t with t N / T >= n
-    return {n: slice(a, b) for n, (a, b) in enumerate(zip(starts, starts[1:], strict=False)) if a < b}
+    return {n: range(a, b) for n, (a, b) in enumerate(pairwise(starts)) if a < b}
 
 
 def packet_codec(codec: SourceCodec[Any], modality: str) -> TextPackets | FramePackets | None:
