@@ -20,14 +20,17 @@ from pathlib import Path
 
 import torch
 
+from channels import Streams, transmit
 from semcom import names
 from semcom.budget import Budget
 from semcom.data import Item, load_image, sample_photos
-from semcom.engine import process
-from semcom.errors import MissingWeights
+from semcom.engine import LocalProcesses, Things
+from semcom.errors import InvalidOption, MissingWeights
 from semcom.experiment import run_script, write
-from semcom.scheme import CallsNetwork
+from semcom.observation import Observation
+from semcom.scheme import CallsNetwork, Scheme
 from semcom.sweep import noise_streams, peak_memory_mb
+from semcom.transmission import ChannelKnowledge, Genie
 
 SCHEMES = (
     "deepjscc",
@@ -55,22 +58,31 @@ class Run:
     rho: str
     snr_db: float
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Nothing that several runs share."""
+        return ()
+
+    @property
+    def passing(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
     def label(self, results: int) -> str:
         """For messages."""
         return self.scheme
 
 
-def timed(run: Run) -> Iterator[dict[str, object]]:
+def timed(run: Run, things: Things) -> Iterator[dict[str, object]]:
     """One row; the network is loaded and warm before the clock runs."""
-    scheme, channel = names.scheme(run.scheme), names.channel(CHANNEL)
-    budget = Budget.from_rho(run.rho, run.item.x.numel())
-    sent = scheme.transmission.prepare(run.item.x, budget, channel, run.snr_db)
+    scheme, shape = names.scheme(run.scheme), tuple(run.item.x.shape)
     rng = noise_streams(run.item.id, 0)
-    observation = scheme.transmission.deliver(sent, channel, run.snr_db, rng)
+    observation = observed(scheme, run, rng.fork("channel"))
     torch.nn.functional.conv2d(torch.zeros(1, 8, 64, 64), torch.zeros(8, 8, 3, 3))  # first use takes longer
     start = time.perf_counter()
-    x_hat = scheme.receiver(observation, rng.fork("receiver"))
+    x_hat = scheme.receiver(observation, shape, rng.fork("receiver"))
     seconds = time.perf_counter() - start
+    x_hat = scheme.modality.cover(shape) if x_hat is None else x_hat
     try:
         lpips = names.metric("lpips_squeeze")(x_hat, run.item.x)
     except MissingWeights:
@@ -83,6 +95,21 @@ def timed(run: Run) -> Iterator[dict[str, object]]:
         "psnr_db": round(names.metric("psnr_db")(x_hat, run.item.x), 3),
         "peak_memory_mb": round(peak_memory_mb()),
     }
+
+
+def observed(scheme: Scheme, run: Run, rng: Streams) -> Observation:
+    """What the receiver knows of the picture."""
+    transmission, channel = scheme.transmission, names.channel(CHANNEL)
+    if isinstance(transmission, Genie):
+        raise InvalidOption(f"{scheme.name}: a bound, not a system; leave it out")
+    uses = channel.data_uses(Budget.from_rho(run.rho, run.item.x.numel()).channel_uses)
+    known = ChannelKnowledge(channel, run.snr_db) if transmission.csit == "average" else None
+    sent = transmission.send(run.item.x, uses, known)
+    if sent.cause:
+        return Observation(None)
+    received = transmit(channel, sent.symbols, run.snr_db, rng)
+    (observation,) = transmission.receive(received, tuple(run.item.x.shape), uses)
+    return observation
 
 
 def main() -> None:
@@ -100,7 +127,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name in arguments.schemes.split(","):
         run = Run(name, item, arguments.rho, arguments.snr)
-        rows += process([run], timed, workers=2)  # one would mean this process
+        rows += LocalProcesses(1).map([run], timed, {})
         print(json.dumps(rows[-1]), flush=True)
     write(arguments.out / "rows.json", json.dumps(rows, indent=1) + "\n")
 

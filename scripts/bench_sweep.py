@@ -21,15 +21,16 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from channels import Channel, SnrDb, Streams
+from channels import Received, Streams
 from semcom import names
-from semcom.budget import Budget
 from semcom.data import Item, sample_photos
+from semcom.errors import InvalidOption
 from semcom.metrics import Metric
+from semcom.observation import Observation
 from semcom.results import ResultStore
 from semcom.scheme import Receiver, Scheme
 from semcom.sweep import Sweep, run
-from semcom.transmission import Csit, Observation, Sent, Transmission
+from semcom.transmission import ChannelKnowledge, Csit, Genie, Sent, Transmission
 
 RHO = ("1/12", "1/48")
 SNR_DB = (0.0, 5.0, 10.0, 15.0, 20.0)
@@ -68,15 +69,15 @@ class TimedTransmission:
         """That of the transmission inside."""
         return self.inner.csit
 
-    def prepare(self, x: Tensor, budget: Budget, channel: Channel, csit_snr_db: float | None) -> Sent:
+    def send(self, x: Tensor, uses: int, known: ChannelKnowledge | None) -> Sent:
         """On the clock."""
         with CLOCK.running():
-            return self.inner.prepare(x, budget, channel, csit_snr_db)
+            return self.inner.send(x, uses, known)
 
-    def deliver(self, sent: Sent, channel: Channel, snr_db: SnrDb, rng: Streams) -> Observation:
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> Sequence[Observation[Tensor]]:
         """On the clock."""
         with CLOCK.running():
-            return self.inner.deliver(sent, channel, snr_db, rng)
+            return self.inner.receive(received, shape, uses)
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,12 @@ class TimedReceiver:
         """That of the receiver inside."""
         return self.inner.name
 
-    def __call__(self, observation: Observation, rng: Streams) -> Tensor:
+    def __call__(
+        self, observation: Observation[Tensor], shape: tuple[int, ...], rng: Streams
+    ) -> Tensor | None:
         """On the clock."""
         with CLOCK.running():
-            return self.inner(observation, rng)
+            return self.inner(observation, shape, rng)
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,8 @@ class TimedMetric:
 
 def timed(scheme: Scheme) -> Scheme:
     """The same scheme on the clock."""
+    if isinstance(scheme.transmission, Genie):
+        raise InvalidOption(f"{scheme.name}: a bound, not a system; leave it out")
     return replace(
         scheme, transmission=TimedTransmission(scheme.transmission), receiver=TimedReceiver(scheme.receiver)
     )

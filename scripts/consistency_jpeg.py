@@ -12,21 +12,24 @@ after rounding to 8 bits and coding again with the same tables.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from channels import Channel, Streams, transmit
 from semcom import names
 from semcom.budget import Budget
 from semcom.cells import Cells
 from semcom.codecs import Jpeg, Quality, StreamCodec
 from semcom.data import Item, centre, load_folder
+from semcom.errors import InvalidOption
 from semcom.experiment import markdown_tables, run_script, write
+from semcom.observation import Decoded, Observation
 from semcom.provenance import environment
 from semcom.scheme import Scheme
 from semcom.sweep import noise_streams
-from semcom.transmission import Observation
+from semcom.transmission import ChannelKnowledge, Genie
 
 SOURCE = "jpeg+ideal:csit-average"
 SCHEMES = tuple(
@@ -50,33 +53,47 @@ def measure(
 ) -> Iterator[dict[str, object]]:
     """One row per receiver of the same delivery."""
     budget, rng = Budget.from_rho(rho, item.x.numel()), noise_streams(item.id, 0)
-    channel = names.channel(CHANNEL)
-    sent = schemes[0].transmission.prepare(item.x, budget, channel, SNR_DB)
-    observation = schemes[0].transmission.deliver(sent, channel, torch.tensor([SNR_DB]), rng)
+    channel, shape = names.channel(CHANNEL), tuple(item.x.shape)
+    info, observation = observed(schemes[0], item, budget, channel, rng.fork("channel"))
     for scheme in schemes:
-        x_hat = scheme.receiver(observation, rng.fork("receiver"))
+        x_hat = scheme.receiver(observation, shape, rng.fork("receiver"))
+        x_hat = scheme.modality.cover(shape) if x_hat is None else x_hat
         yield {
             "scheme": scheme.name,
             "channel": channel.name,
             "rho": budget.rho,
             "snr_db": SNR_DB,
             "item": item.id,
-            "outage": float(observation.info["outage"]),
-            "bpp": float(observation.info["payload_bits"]) / (item.x.shape[2] * item.x.shape[3]),
-            "scale": float(observation.info["scale"]),
+            "outage": float(observation.shown is None),
+            "bpp": info["payload_bits"] / (shape[2] * shape[3]),
+            "scale": info["scale"],
             **{name: names.metric(name)(x_hat, item.x) for name in metrics},
             **shares(x_hat, observation),
         }
 
 
+def observed(
+    scheme: Scheme, item: Item, budget: Budget, channel: Channel, rng: Streams
+) -> tuple[Mapping[str, float], Observation]:
+    """What is sent of an item, in numbers, and what every receiver knows of it."""
+    genie, uses = scheme.transmission, channel.data_uses(budget.channel_uses)
+    if not isinstance(genie, Genie):
+        raise InvalidOption(f"{scheme.name}: its link can fail; take one like {SOURCE}")
+    whispered = genie.send_all(item.x, uses, ChannelKnowledge(channel, SNR_DB))
+    received = [transmit(channel, part.sent.symbols, SNR_DB, rng) for part in whispered]
+    (observation,) = genie.receive_knowing(whispered, received, tuple(item.x.shape), uses)
+    return whispered[0].sent.info, observation
+
+
 def shares(x_hat: torch.Tensor, observation: Observation) -> dict[str, float]:
     """Of coefficients that are not where the bytes say; none are if the bytes were lost."""
-    payload = observation.evidence[0].payloads[0]
-    if payload is None:
+    if not observation.evidence:
         return dict.fromkeys(SHARES, 1e6)
-    cells, again = (
-        known(data, observation.shape) for data in (payload.data, coded_again(payload.data, x_hat))
-    )
+    (decoded,) = observation.evidence
+    assert isinstance(decoded, Decoded)
+    assert decoded.payload is not None
+    data = decoded.payload.data
+    cells, again = (known(each, tuple(x_hat.shape)) for each in (data, coded_again(data, x_hat)))
     return {
         "outside_ppm": 1e6 * float((cells.outside(x_hat.double()) > REACHED).double().mean()),
         "recoded_ppm": 1e6 * float((cells.low != again.low).double().mean()),

@@ -34,7 +34,7 @@ from semcom.hiding.shifting import HistogramShifting
 from semcom.metrics.distortion import PSNR, SSIM
 from semcom.provenance import environment
 from semcom.statistics import bootstrap_mean
-from semcom.sweep import progress_bar
+from semcom.terminal import progress_bar
 
 BPP = (0.05, 0.1, 0.2, 0.5)
 KL_WEIGHT = 10.0  # squared levels per nat

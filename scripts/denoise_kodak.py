@@ -19,6 +19,7 @@ from torch.nn import functional
 from channels import NamedStreams
 from semcom import names
 from semcom.data import load_folder, to_picture
+from semcom.denoisers import Denoiser
 from semcom.experiment import run_script, write
 from semcom.samplers import karras_sigmas, sample_ddim
 
@@ -40,11 +41,11 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/kodak"))
     parser.add_argument("--out", type=Path, default=Path("results/prior"))
-    parser.add_argument("--prior", default="", help="weights file, in place of the shipped network")
+    parser.add_argument("--prior", default="prior", help="weights file, in place of the shipped network")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    prior = names.prior(arguments.prior or names.PRIOR)
+    prior = names.prior(arguments.prior)
     items = load_folder(arguments.data)
     whole = {level: 0.0 for level in LEVELS}
     half = {level: 0.0 for level in HALF_SIZE_LEVELS}
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def denoised_psnr_db(prior: names.Denoiser, x: torch.Tensor, level: float, name: str) -> float:
+def denoised_psnr_db(prior: Denoiser, x: torch.Tensor, level: float, name: str) -> float:
     """Of one picture; clipped."""
     sigma = 2 * level / 255
     noise = NamedStreams(0, (name,)).normal(f"noise {level}", tuple(x.shape[1:]))
@@ -76,7 +77,7 @@ def denoised_psnr_db(prior: names.Denoiser, x: torch.Tensor, level: float, name:
 
 
 @torch.no_grad()
-def sheet(prior: names.Denoiser, rows: int = 2, columns: int = 4, side: int = 128):
+def sheet(prior: Denoiser, rows: int = 2, columns: int = 4, side: int = 128):
     """Unconditional samples side by side."""
     rng = NamedStreams(0, tuple(f"sample-{i}" for i in range(rows * columns)))
     sigmas = karras_sigmas(SAMPLE_STEPS)

@@ -30,6 +30,7 @@ from semcom.data import Item, load_image, picture_files
 from semcom.errors import BudgetTooSmall, SemcomError
 from semcom.experiment import run_script
 from semcom.jscc.jscc import DeepJSCC
+from semcom.names.schemes import SCHEMES
 from semcom.operators import BlockMean
 
 JOINT = ("deepjscc", "deepjscc-perceptual", "deepjscc/2", "deepjscc/4", "deepjscc-noised")
@@ -85,7 +86,7 @@ def measured(code: str, pictures: Sequence[Item]) -> ErrorTable:
     """The table of one code."""
     name, _, size = code.partition("/")
     name, noised, _ = name.partition("-noised")
-    if name in names.SCHEMES:
+    if name in SCHEMES:
         transmission = names.scheme(name).transmission
         if not isinstance(transmission, Analog):
             raise SemcomError(f"{name} is no joint code; choose among {', '.join(JOINT)}")

@@ -36,6 +36,7 @@ from semcom.columns import Column
 from semcom.denoisers import GaussianDenoiser
 from semcom.errors import StoreError
 from semcom.experiment import run_script, write, write_figure
+from semcom.observation import Linear, Observation
 from semcom.operators import Identity
 from semcom.plots import KnobCurve, ReferenceLine, frontier_schemes, knob_curves, perception_distortion
 from semcom.provenance import environment
@@ -45,7 +46,6 @@ from semcom.receivers.posterior import Posterior
 from semcom.samplers import FromNoise, Matched
 from semcom.statistics import summarise
 from semcom.theory.perception_distortion import GaussianTradeoff, gaussian_w2
-from semcom.transmission import Linear, Observation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,14 +154,7 @@ def toy(out: Path) -> None:
     white = in_blocks(0.5 + STD * rng.normal("picture", (3, SIDE, SIDE)))
     x = from_blocks(white @ np.linalg.cholesky(covariance).T, SIDE)
     y = x + noise_std * STD * rng.normal("channel", (3, SIDE, SIDE))
-    uses = torch.full((PICTURES,), x[0].numel() // 2)
-    observation = Observation(
-        (Linear(y, Identity(), torch.full((PICTURES,), noise_std * STD)),),
-        tuple(x.shape),
-        uses,
-        uses.float(),
-        {},
-    )
+    evidence = [Linear(y[i : i + 1], Identity(), noise_std * STD) for i in range(PICTURES)]
 
     prior = GaussianDenoiser(torch.zeros(12), torch.from_numpy((2 * STD) ** 2 * covariance).float())
     denoiser = BlockDenoiser(prior)
@@ -175,7 +168,11 @@ def toy(out: Path) -> None:
 
     def show(receiver: Generative, knob: float) -> str:
         name = f"toy+{receiver.name}"
-        shown[name] = receiver(observation, rng), theory.sample_mse(knob), theory.sample_w2(knob)
+        pictures = [
+            receiver(Observation(linear.y, (linear,)), tuple(linear.y.shape), rng.select([i]))
+            for i, linear in enumerate(evidence)
+        ]
+        shown[name] = torch.cat(pictures), theory.sample_mse(knob), theory.sample_w2(knob)
         return name
 
     of_knob = tuple(show(posterior(knob), knob) for knob in KNOBS)

@@ -43,7 +43,8 @@ def main() -> None:
         budget = Budget.from_rho(arguments.rho, item.x.numel())
         rng = noise_streams(item.id, 0)
         channel = names.channel(CHANNEL)
-        pictures = {s.name: s.transmit(item.x, budget, channel, arguments.snr, rng).x_hat for s in schemes}
+        sent = {s.name: s.transmit(item.x, budget, channel, arguments.snr, rng) for s in schemes}
+        pictures = {name: outcome.x_hat for name, (outcome,) in sent.items()}
         captions = {
             name: ", ".join(f"{metric.name} {metric(x, item.x):.3g}" for metric in shown)
             for name, x in pictures.items()

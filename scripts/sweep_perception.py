@@ -47,11 +47,11 @@ def draw_strips(options: Options, item: Item) -> None:
     budget = Budget.from_rho(SHOWN_RHO, item.x.numel())
     rng = noise_streams(item.id, 0, len(SNR_DB))
     received = {
-        scheme.name: scheme.transmit(item.x, budget, sweep.channels[0], torch.tensor(SNR_DB), rng).x_hat
+        scheme.name: scheme.transmit(item.x, budget, sweep.channels[0], torch.tensor(SNR_DB), rng)
         for scheme in sweep.schemes
     }
     for i, snr_db in enumerate(SNR_DB):
-        pictures = {name: x_hat[i : i + 1] for name, x_hat in received.items()}
+        pictures = {name: outcomes[i].x_hat for name, outcomes in received.items()}
         captions = {
             name: ", ".join(f"{metric.name} {metric(x_hat, item.x):.3g}" for metric in captioned)
             for name, x_hat in pictures.items()

@@ -438,7 +438,9 @@ class ResultStore:
 
     def _query(self, names: Iterable[str], where: str) -> str:
         there = self._columns()
-        columns = ", ".join(f'"{name}"' if name in there else f"'image' AS {name}" for name in names)
+        columns = ", ".join(
+            "'image'" if name == "modality" and name not in there else f'"{name}"' for name in names
+        )
         return f"SELECT {columns} FROM records {where} ORDER BY {ORDER}"
 
     def _select(self, where: str = "") -> Iterator[Record]:
@@ -466,6 +468,8 @@ class ResultStore:
             yield
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {_cure(str(error))}") from None
+        except UnicodeDecodeError:  # damaged text, in a record or quoted by SQLite
+            raise StoreError(f"{self.path}: {_cure('malformed')}") from None
 
 
 def _finite(row: dict[str, Value]) -> dict[str, Value | None]:

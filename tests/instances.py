@@ -160,6 +160,9 @@ NETWORKS = (
     *(network for name in zoo.names() if isinstance(network := zoo.load(name), DeepJSCC)),
 )
 
+UNTRAINED = NETWORKS[:3]
+"""Networks of random weights: what they show has nothing to do with the picture."""
+
 JPEG, AVIF = Memo(StreamCodec(Jpeg())), Memo(StreamCodec(Avif()))
 
 TRANSMISSIONS: tuple[Transmission, ...] = (
@@ -171,7 +174,7 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
     Separate(Memo(StreamCodec(HevcIntra())), FixedMcs(5)),
     GenieSeparate(AVIF, IdealLink()),
     Envelope((JPEG, AVIF), tuple(Choice(c.name, "1/2", 0.0, "jpeg", 2, 0, 30.0, 0.0) for c in CHANNELS)),
-    GenieEnvelope((JPEG, AVIF)),
+    GenieEnvelope((JPEG,)),
     SoftCast(),
     SoftCast(csit="average"),
     *(Analog(network) for network in NETWORKS),

@@ -16,6 +16,7 @@ from channels import Received
 from channels.symbols import pack, unpack
 from semcom.data import Item
 from semcom.errors import StoreError
+from semcom.metrics.metric import fits_picture
 from semcom.observation import Observation
 from semcom.receivers import Direct
 from semcom.results import ResultStore

@@ -160,14 +160,14 @@ class ImageModality:
             x: [1, 3, height, width], floating point, sides in 1..16384.
 
         Returns:
-            x itself.
+            x in single precision and without its gradient: the form in which it is sent.
 
         Raises:
             InvalidSource: Wrong rank, colours, number, size or type, values not finite or out of range.
         """
         if check_image(x).shape[0] != 1:
             raise InvalidSource(f"batch of {x.shape[0]} images: a scheme sends one at a time")
-        return x
+        return x.detach().float()
 
     def dims(self, x: Tensor) -> int:
         """Number of values, n = 3 * height * width, of x [1, 3, height, width]."""

@@ -78,7 +78,7 @@ class Modality(Protocol[X]):
             x: Anything.
 
         Returns:
-            x itself.
+            x in the form in which it is sent.
 
         Raises:
             InvalidSource: x is no content of this modality, or one out of range or too large.
@@ -205,7 +205,8 @@ def named(stem: str, x: X, modality: Modality[X]) -> Item[X]:
     Raises:
         InvalidSource: x does not pass `modality.check`.
     """
-    return Item(f"{stem}-{modality.digest(modality.check(x))}", x, modality)
+    x = modality.check(x)
+    return Item(f"{stem}-{modality.digest(x)}", x, modality)
 
 
 def existing_file(path: Path | str, content: str) -> Path:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from torch import nn
+
 from semcom import zoo
 from semcom.denoisers import Denoiser, OnDevice
 from semcom.errors import InvalidOption, UnknownName

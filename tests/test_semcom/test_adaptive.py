@@ -11,7 +11,7 @@ from torch import Tensor
 
 from channels import AWGN, NamedStreams, RayleighBlockFading, Received, transmit
 from channels.symbols import average_power
-from semcom import presets, zoo
+from semcom import names, zoo
 from semcom.budget import Budget
 from semcom.data import sample_photos
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
@@ -23,7 +23,8 @@ from semcom.jscc.cosine import (
     join_bands,
     split_bands,
 )
-from semcom.transmission import MEAN_COLOR
+from semcom.modalities.image import MEAN_COLOR
+from semcom.transmission import Transmission
 
 
 @pytest.fixture(scope="module")
@@ -203,13 +204,18 @@ def shipped() -> AdaptiveDeepJSCC:
 
 def test_the_perceptual_decoder_hears_the_same_symbols(shipped: AdaptiveDeepJSCC) -> None:
     """It shows another picture: a distortion a little larger, and more high frequencies."""
-    plain, perceptual = (presets.scheme(name) for name in ("deepjscc", "deepjscc-perceptual"))
+    plain, perceptual = (names.scheme(name) for name in ("deepjscc", "deepjscc-perceptual"))
     item = sample_photos()[0]
     x = item.x[:, :, 64:320, 64:320]
     budget, rng = Budget.from_rho("1/48", x.numel()), NamedStreams(0, ("astronaut",))
-    sent = [scheme.transmission.prepare(x, budget, AWGN(), None).symbols for scheme in (plain, perceptual)]
+    sent: list[Tensor] = []
+    shown: list[Tensor] = []
+    for scheme in (plain, perceptual):
+        assert isinstance(scheme.transmission, Transmission)
+        sent.append(scheme.transmission.send(x, budget.channel_uses, None).symbols)
+        (outcome,) = scheme.transmit(x, budget, AWGN(), 5.0, rng)
+        shown.append(outcome.x_hat)
     assert torch.equal(*sent)
-    shown = [scheme.transmit(x, budget, AWGN(), 5.0, rng).x_hat for scheme in (plain, perceptual)]
     quality = [psnr_db(x_hat, x) for x_hat in shown]
     assert quality[0] - 3 < quality[1] < quality[0]
     sharpness = [float(x_hat.diff(dim=3).abs().mean()) for x_hat in shown]

@@ -20,8 +20,10 @@ from semcom.calibration import (
     shipped_tables,
     write_tables,
 )
+from semcom.codecs import Jpeg, StreamCodec
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.jscc.cosine import centred_picture, coefficients_of_centred, mean_color
+from semcom.observation import Decoded, Origin, Payload
 
 SIDE = 64
 SCALE, EXPONENT = 0.02, 0.5
@@ -138,6 +140,18 @@ def test_models_between_grid_points_are_interpolated_and_held_beyond() -> None:
     assert value(99, -99) == 3
 
 
+def test_the_operating_point_is_that_of_the_origin_or_bits_per_value_of_the_payload() -> None:
+    """8 bytes of 192 values are a third of a bit each; a table whose row is its coordinate tells it."""
+    codec = StreamCodec(Jpeg())
+    rows = torch.tensor([-5.0, 5.0])[:, None].expand(2, COEFFICIENTS)
+    tables = {name: ErrorTable(("x",), ((-5.0, 5.0),), rows) for name in ("magic", codec.name)}
+    picture = torch.zeros(1, 3, 8, 8)
+    of_code = Decoded(picture, origin=Origin("magic", (1.5,)), payload=Payload(codec, bytes(8)))
+    assert float(error_model(of_code, tables).row[0]) == pytest.approx(1.5)
+    of_bytes = Decoded(picture, payload=Payload(codec, bytes(8)))
+    assert float(error_model(of_bytes, tables).row[0]) == pytest.approx(math.log2(1 / 3))
+
+
 def test_tables_survive_their_file(tmp_path: Path) -> None:
     rows = torch.linspace(-3, 3, 4 * COEFFICIENTS).reshape(4, COEFFICIENTS)
     table = ErrorTable(("log2_bits_per_value",), ((-3.0, -2.0, -1.0, 0.5),), rows)
@@ -155,8 +169,9 @@ def test_files_that_are_no_tables_are_one_line(tmp_path: Path) -> None:
             read_tables(broken)
     with pytest.raises(InvalidOption, match="make it by"):
         read_tables(tmp_path / "absent.json")
-    with pytest.raises(UnsuitableEvidence, match="nobody has measured the errors of magic"):
-        error_model("magic", (0.0,), {})
+    for origin, whose in ((Origin("magic", (0.0,)), "magic"), (None, "this scheme")):
+        with pytest.raises(UnsuitableEvidence, match=f"nobody has measured the errors of {whose}"):
+            error_model(Decoded(torch.zeros(1, 3, 8, 8), origin=origin), {})
     with pytest.raises(InvalidOption, match="at least 2"):
         ErrorModel.fit([])
 

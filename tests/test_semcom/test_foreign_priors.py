@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semcom import presets
+from semcom import names
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.foreign_priors import VariancePreserving, from_diffusers
 from semcom.tiles import Tiled
@@ -128,7 +128,7 @@ def checkpoint(case: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize("case", ["blocks", "convolutions"])
 def test_a_checkpoint_of_guided_diffusion_says_what_its_own_code_says(tmp_path: Path, case: str) -> None:
     torch.save(checkpoint(case), tmp_path / "model.pt")
-    tiled = presets.prior(str(tmp_path / "model.pt"))
+    tiled = names.prior(str(tmp_path / "model.pt"))
     assert isinstance(tiled, Tiled)
     assert isinstance(tiled.denoiser, VariancePreserving)
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_a_checkpoint_of_guided_diffusion_says_what_its_own_code_says(tmp_path: 
 def test_what_is_no_checkpoint_of_guided_diffusion_is_one_line(tmp_path: Path) -> None:
     path, whole = tmp_path / "model.pt", checkpoint("blocks")
     with pytest.raises(MissingWeights, match="No such file"):
-        presets.prior(str(path))
+        names.prior(str(path))
     for content, text in (
         (b"no checkpoint", "prior"),
         ({"weight": torch.zeros(3)}, "without time_embed"),
@@ -158,7 +158,7 @@ def test_what_is_no_checkpoint_of_guided_diffusion_is_one_line(tmp_path: Path) -
         else:
             torch.save(content, path)
         with pytest.raises(MissingWeights, match=text) as raised:
-            presets.prior(str(path))
+            names.prior(str(path))
         assert "\n" not in str(raised.value)
 
 

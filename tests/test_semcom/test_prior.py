@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from semcom import presets, zoo
+from semcom import names, zoo
 from semcom.errors import InvalidOption, UnknownName
 from semcom.prior import NaturalImagePrior
 from semcom.training import prior, refiner
@@ -177,8 +177,8 @@ def test_pictures_of_deepjscc_and_of_codecs_are_refined() -> None:
 
 def test_a_refiner_needs_a_network_that_takes_guesses(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="takes no guess; train a refiner"):
-        presets.receiver("refiner")
+        names.receiver("refiner")
     zoo.save(NaturalImagePrior((8, 8), (1, 1), conditional=True), tmp_path / "refiner.safetensors")
-    named = presets.receiver("refiner:4:0.5", presets.prior(str(tmp_path / "refiner.safetensors")))
+    named = names.receiver("refiner:4:0.5", names.prior(str(tmp_path / "refiner.safetensors")))
     assert named.name == "refiner:4:0.5"
     assert named.nfe == 4

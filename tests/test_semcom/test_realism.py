@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from toys import picture
 
-from semcom import presets
+from semcom import names
 from semcom.cli import main
 from semcom.data import load_image
 from semcom.errors import InvalidOption, InvalidSource, StoreError
@@ -28,9 +28,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pictures by one scheme at three SNRs."""
     folder = tmp_path_factory.mktemp("kept")
     items = (picture("natural", 96, 128), picture("natural", 64, 80))
-    design = Sweep(
-        (presets.scheme("softcast"),), (presets.channel("awgn"),), items, SNR_DB, ("1/2",), (PSNR(),)
-    )
+    design = Sweep((names.scheme("softcast"),), (names.channel("awgn"),), items, SNR_DB, ("1/2",), (PSNR(),))
     with ResultStore(folder / RECORDS) as store:
         keep_originals(items, folder)
         assert len(list(run(design, store, keep=folder / PICTURES))) == 6
@@ -81,7 +79,7 @@ def test_a_set_too_small_for_a_metric_has_no_number(kept: Path) -> None:
 def test_pictures_of_long_names_are_compared(tmp_path: Path) -> None:
     item = replace(picture("natural", 64, 80), id="long" * 64)
     design = Sweep(
-        (presets.scheme("softcast"),), (presets.channel("awgn"),), (item,), (25.0,), ("1/2",), (PSNR(),)
+        (names.scheme("softcast"),), (names.channel("awgn"),), (item,), (25.0,), ("1/2",), (PSNR(),)
     )
     with ResultStore(tmp_path / RECORDS) as store:
         keep_originals((item,), tmp_path)

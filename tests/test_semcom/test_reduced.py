@@ -4,63 +4,88 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 from toys import picture
 
-from channels import AWGN, transmit
-from semcom import presets
+from channels import AWGN, Received, transmit
+from semcom import names
 from semcom.budget import Budget
+from semcom.meter import metered
+from semcom.observation import Decoded
 from semcom.operators import BlockMean
 from semcom.receivers.evidence import enlarged
 from semcom.sweep import noise_streams
+from semcom.transmission import Sent, Transmission
+
+
+def named(name: str) -> Transmission:
+    transmission = names.scheme(name).transmission
+    assert isinstance(transmission, Transmission)
+    return transmission
+
+
+def received(sent: Sent, snr_db: float) -> Received:
+    return transmit(AWGN(), sent.symbols, snr_db, noise_streams("natural", 0).fork("channel"))
+
+
+def decoded(transmission: Transmission, received: Received, x: Tensor, uses: int) -> Decoded[Tensor]:
+    """The only piece of evidence."""
+    (observation,) = transmission.receive(received, tuple(x.shape), uses)
+    (evidence,) = observation.evidence
+    assert isinstance(evidence, Decoded)
+    return evidence
 
 
 @pytest.mark.parametrize(("rho", "uses"), [("1/192", 4096), ("1/768", 1024)])
 def test_channel_uses_power_and_noise_at_the_two_points_of_the_paper(rho: str, uses: int) -> None:
     """K = 4096 and 1024 at 512x512; power 1 per symbol; noise of variance N0 = 10^(-SNR/10)."""
-    item = picture("natural", 512, 512)
-    transmission = presets.scheme("deepjscc-range").transmission
-    budget = Budget.from_rho(rho, item.x.numel())
-    sent = transmission.prepare(item.x, budget, AWGN(), None)
-    assert budget.channel_uses == uses == sent.channel_uses == sent.symbols.shape[1]
+    x = picture("natural", 512, 512).x
+    transmission, budget = named("deepjscc-range"), Budget.from_rho(rho, x.numel())
+    sent = transmission.send(x, budget.channel_uses, None)
+    assert budget.channel_uses == uses == sent.symbols.shape[1]
     assert float(sent.symbols.abs().square().mean()) == pytest.approx(1, abs=1e-5)
+    spent = metered(sent, budget, AWGN(), transmission.name)
+    assert spent.channel_uses == uses
+    assert spent.energy == pytest.approx(uses, rel=1e-5)
     for snr_db in (-5.0, 5.0):
-        rng = noise_streams(item.id, 0)
-        noise = transmit(AWGN(), sent.symbols, snr_db, rng).y - sent.symbols
+        arrived = received(sent, snr_db)
         noise_var = 10 ** (-snr_db / 10)
         error = 5 * noise_var / math.sqrt(uses)  # the mean of |n|^2, which has the variance N0^2
-        assert float(noise.abs().square().mean()) == pytest.approx(noise_var, abs=error)
-        observation = transmission.deliver(sent, AWGN(), snr_db, rng)
-        (evidence,) = observation.evidence
+        measured = float((arrived.y - sent.symbols).abs().square().mean())
+        assert measured == pytest.approx(noise_var, abs=error)
+        evidence = decoded(transmission, arrived, x, uses)
         assert evidence.y.shape == (1, 3, 256, 256)
         assert isinstance(evidence.operator, BlockMean)
-        assert float(observation.energy) == pytest.approx(uses, rel=1e-5)
+        assert evidence.operator == BlockMean(2, 512, 512)
 
 
 def test_what_arrives_without_noise_is_near_the_means_of_blocks() -> None:
-    item = picture("natural", 64, 96)
-    transmission = presets.scheme("deepjscc-range").transmission
-    sent = transmission.prepare(item.x, Budget(3000, item.x.numel()), AWGN(), None)
-    (evidence,) = transmission.deliver(sent, AWGN(), 40.0, noise_streams(item.id, 0)).evidence
-    means = torch.nn.functional.avg_pool2d(item.x, 2)
+    """The means are evidence, and shown is each of them repeated over its block."""
+    x = picture("natural", 64, 96).x
+    transmission = named("deepjscc-range")
+    sent = transmission.send(x, 3000, None)
+    evidence = decoded(transmission, received(sent, 40.0), x, 3000)
+    means = torch.nn.functional.avg_pool2d(x, 2)
     mse = float((evidence.y - means).square().mean())
     assert -10 * math.log10(mse) > 25
+    (observation,) = transmission.receive(received(sent, 40.0), tuple(x.shape), 3000)
+    assert observation.shown is not None
+    repeated = evidence.y.clamp(0, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(observation.shown, repeated, rtol=0, atol=1e-6)
 
 
 def test_the_size_of_blocks_follows_from_rho() -> None:
-    item = picture("natural", 256, 256)
-    by_rho, whole, small = (
-        presets.scheme(name).transmission for name in ("deepjscc-range-by-rho", "deepjscc", "deepjscc-range4")
-    )
+    x = picture("natural", 256, 256).x
+    by_rho, whole, small = map(named, ("deepjscc-range-by-rho", "deepjscc", "deepjscc-range4"))
     for rho, chosen in (("1/192", whole), ("1/383", whole), ("1/385", small), ("1/768", small)):
-        budget = Budget.from_rho(rho, item.x.numel())
-        sent, expected = (t.prepare(item.x, budget, AWGN(), None) for t in (by_rho, chosen))
+        uses = Budget.from_rho(rho, x.numel()).channel_uses
+        sent, expected = (transmission.send(x, uses, None) for transmission in (by_rho, chosen))
         assert torch.equal(sent.symbols, expected.symbols)
-        (found,), (evidence,) = (
-            t.deliver(s, AWGN(), 5.0, noise_streams(item.id, 0)).evidence
-            for t, s in ((by_rho, sent), (chosen, expected))
-        )
+        arrived = received(sent, 5.0)
+        found, evidence = (decoded(transmission, arrived, x, uses) for transmission in (by_rho, chosen))
         assert torch.equal(found.y, evidence.y)
         assert type(found.operator) is type(evidence.operator)
+        assert found.origin == evidence.origin
 
 
 @pytest.mark.parametrize("size", [2, 4, 8])

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -147,6 +148,40 @@ def test_store_of_an_earlier_version_learns_of_channels_and_metrics(path: Path) 
         store.begin({}, {}, known, {})
         assert store.channels() == {"awgn": {"fingerprint": "a" * 16, "definition": "AWGN()"}}
         assert (store.metrics(), store.records()) == ({}, [RECORD])
+
+
+def test_store_made_before_there_were_other_modalities_holds_pictures(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.begin({}, {"uncoded": (RECORD.fingerprint, "Uncoded()")}, {}, {})
+        store.write([RECORD])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE records DROP COLUMN modality")
+    before = path.read_bytes()
+    with ResultStore(path, read_only=True) as store:
+        assert store.records() == [RECORD]
+        assert list(store.held([RECORD.fingerprint])) == [RECORD.key]
+        assert list(store.frame().modality) == ["image"]
+        assert list(store.frame().columns) == [*FIXED, *sorted(RECORD.numbers)]
+        assert store.export(path.with_suffix(".csv")).read_text().count(",image,") == 1
+    assert path.read_bytes() == before
+    clip = replace(RECORD, item="clip-00000000", modality="video")
+    with ResultStore(path) as store:
+        assert store.records() == [RECORD]
+        store.write([replace(RECORD, seed=1), clip])
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT item, seed, modality FROM records ORDER BY item, seed").fetchall()
+    assert rows == [(clip.item, 0, "video"), (RECORD.item, 0, "image"), (RECORD.item, 1, "image")]
+    with ResultStore(path, read_only=True) as store:
+        assert store.records() == [clip, RECORD, replace(RECORD, seed=1)]
+
+
+def test_any_other_column_that_is_missing_is_damage(path: Path) -> None:
+    with ResultStore(path) as store:
+        store.write([RECORD])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE records DROP COLUMN cause")
+    with ResultStore(path, read_only=True) as store, pytest.raises(StoreError, match="damaged"):
+        store.records()
 
 
 def test_other_versions_are_warned_about_and_never_refused(
@@ -362,8 +397,9 @@ def test_export_takes_any_letter_whatever_the_locale(path: Path, tmp_path: Path)
 
 def test_fingerprint_is_that_of_every_process_and_machine() -> None:
     assert canonical(UNCODED) == (
-        "semcom.scheme.Scheme(name='uncoded',transmission=toys.Uncoded(csit='none',seconds=0.0,),"
-        "receiver=semcom.receivers.direct.Direct(),)"
+        "semcom.scheme.Scheme(name='uncoded',"
+        "transmission=toys.Uncoded(csit='none',seconds=0.0,name='uncoded',),"
+        "receiver=semcom.receivers.direct.Direct(),modality=semcom.modalities.image.ImageModality(),)"
     )
     assert fingerprint(UNCODED) == "64d6c03f8e6f743f"
     assert fingerprint({"b": 1, "a": frozenset("xyz")}) == fingerprint({"a": frozenset("zyx"), "b": 1})

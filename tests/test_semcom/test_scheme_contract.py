@@ -1,17 +1,17 @@
 """What every scheme keeps, those of third parties included."""
 
 import copy
-import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from inspect import unwrap  # what a user meets, whose types nobody checks
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from instances import GENERATIVE, SCHEMES, TRANSMISSIONS
+from instances import GENERATIVE, SCHEMES, TRANSMISSIONS, UNTRAINED
 from toys import UNCODED, Uncoded, picture
 
 from channels import (
@@ -31,6 +31,7 @@ from semcom.analog import Analog
 from semcom.budget import Budget
 from semcom.errors import BudgetExceeded, FaultyReceiver, FaultyTransmission, InvalidOption, InvalidSource
 from semcom.hybrid import Hybrid
+from semcom.meter import metered
 from semcom.modalities import IMAGE
 from semcom.observation import Observation
 from semcom.provenance import fingerprint
@@ -126,7 +127,7 @@ def check_what_crosses_is_measured(scheme: Scheme[Any]) -> None:
         for outcome in outcomes:
             spent = crossings[-1] + channel.overhead(crossings[-1]) if crossings else 0
             assert outcome.channel_uses == spent <= uses
-            assert outcome.energy <= 1.05 * outcome.channel_uses
+            assert outcome.energy <= 1.1 * outcome.channel_uses  # 5 standard errors of 256-QAM
             assert spent > 0 or (outcome.outage and outcome.cause and not outcome.energy)
 
 
@@ -166,6 +167,8 @@ def check_noise_fades_away(scheme: Scheme[Any]) -> None:
 
 def check_something_useful_arrives(scheme: Scheme[Any]) -> None:
     """At 60 dB and with room to spare, the picture shown is nearer to the original than to another one."""
+    if isinstance(scheme.transmission, Analog) and scheme.transmission.network in UNTRAINED:
+        return
     one, other = picture("toy", 24, 40), picture("other", 24, 40, seed=1)
     other_x = other.x.flip(2)
     for sent, not_sent in ((one.x, other_x), (other_x, one.x)):
@@ -210,7 +213,7 @@ def check_the_halves_never_meet(scheme: Scheme[Any]) -> None:
     transmission = scheme.transmission
     if isinstance(transmission, Genie):
         return
-    stranger = pickle.loads(pickle.dumps(transmission))
+    stranger = copy.deepcopy(transmission)
     x, other = picture("toy", 24, 40).x, picture("other", 24, 40, seed=3).x.flip(3)
     known = ChannelKnowledge(PLAIN, 20.0) if transmission.csit == "average" else None
     sent = transmission.send(x.clone(), ROOMY, known)
@@ -472,14 +475,8 @@ class Cheat:
         if self.how == "energy in padding":
             padding = torch.full((1, uses - symbols.shape[1]), 3.0 + 0j)
             return replace(sent, symbols=torch.cat((symbols, padding), 1))
-        if self.how == "no rows":
-            return replace(sent, symbols=symbols[:0])
-        if self.how == "several rows":
-            return replace(sent, symbols=symbols.expand(2, -1))
         if self.how == "not finite":
             return replace(sent, symbols=symbols * torch.inf)
-        if self.how == "real numbers":
-            return replace(sent, symbols=symbols.real)
         if self.how == "false declaration":
             loud = symbols * (1 + 2 / symbols.shape[1] ** 0.5)
             (modulated,) = sent.modulated
@@ -492,7 +489,7 @@ class Cheat:
         return self.inner.receive(received, shape, uses)
 
 
-SMALL, DIGITAL = Uncoded(), next(t for t in TRANSMISSIONS if isinstance(t, Separate) and t.csit == "none")
+SMALL, DIGITAL = Uncoded(), TRANSMISSIONS[1]  # 16-QAM
 
 
 @pytest.mark.parametrize(
@@ -504,10 +501,7 @@ SMALL, DIGITAL = Uncoded(), next(t for t in TRANSMISSIONS if isinstance(t, Separ
         ("amplitude", DIGITAL, BudgetExceeded, "energy .* per channel use, allowed is 1"),
         ("uses", DIGITAL, BudgetExceeded, f"sent {4 * ROOMY} channel uses, allowed are {ROOMY}"),
         ("energy in padding", SMALL, BudgetExceeded, "energy"),
-        ("no rows", SMALL, FaultyTransmission, "expected complex symbols"),
-        ("several rows", SMALL, FaultyTransmission, "expected complex symbols"),
         ("not finite", SMALL, FaultyTransmission, "not finite"),
-        ("real numbers", SMALL, FaultyTransmission, "expected complex symbols"),
         ("false declaration", DIGITAL, FaultyTransmission, "declares"),
     ],
 )
@@ -587,37 +581,42 @@ def test_observations_that_are_none_are_refused(observed: Any, reason: str) -> N
         send(Scheme("odd", Odd(SMALL, ""), Direct()), [10.0])
 
 
-def test_a_smuggler_is_noticed_by_the_contract() -> None:
+class Smuggler:
     """A receiver half that looks at what its sender half has kept."""
 
-    class Smuggler:
-        csit, name = "none", "smuggler"
+    csit, name = "none", "smuggler"
 
-        def __init__(self) -> None:
-            self.kept = torch.zeros(1, 3, 24, 40)
+    def __init__(self) -> None:
+        self.kept = torch.zeros(1, 3, 24, 40)
 
-        def send(self, x: torch.Tensor, uses: int, known: ChannelKnowledge | None) -> Sent:
-            self.kept = x
-            return Uncoded().send(x, uses, known)
+    def send(self, x: torch.Tensor, uses: int, known: ChannelKnowledge | None) -> Sent:
+        self.kept = x
+        return Uncoded().send(x, uses, known)
 
-        def receive(self, received: Received, shape: Any, uses: int) -> Any:
-            return [Observation(self.kept)] * len(received.y)
+    def receive(self, received: Received, shape: Any, uses: int) -> Any:
+        return [Observation(self.kept)] * len(received.y)
 
+
+def test_a_smuggler_is_noticed_by_the_contract() -> None:
     with pytest.raises(AssertionError):
-        check_the_halves_never_meet(Scheme("smuggler", copy.copy(_importable(Smuggler)), Direct()))
+        check_the_halves_never_meet(Scheme("smuggler", Smuggler(), Direct()))  # pyright: ignore
 
 
-def _importable(kind: type) -> Any:
-    """An object of a local class that pickles: by its class, without its state."""
-    kind.__reduce__ = lambda self: (kind_of, (kind,))  # pyright: ignore
-    globals()["kind_of"] = lambda made: made()
-    return kind()
+@pytest.mark.parametrize(
+    "symbols",
+    [torch.ones(0, 4) + 0j, torch.ones(2, 4) + 0j, torch.ones(4) + 0j, torch.ones(1, 4), [1 + 0j]],
+    ids=["no rows", "two rows", "no batch", "real", "a list"],
+)
+def test_what_is_no_row_of_symbols_is_refused(symbols: Any) -> None:
+    sent: Any = SimpleNamespace(symbols=symbols, modulated=())
+    with pytest.raises(FaultyTransmission, match="expected complex symbols"):
+        unwrap(metered)(sent, Budget(100, 100), PLAIN, "odd")
 
 
 def test_a_hybrid_with_a_power_offset_spends_what_it_says() -> None:
     """Over OFDM, whose pilots and prefixes are counted once for both parts."""
     hybrid = next(t for t in TRANSMISSIONS if isinstance(t, Hybrid) and t.power_db != 0)
     channel = OFDM()
-    (outcome,) = send(Scheme(hybrid.name, hybrid, Direct()), [30.0], channel=channel)
-    data = channel.data_uses(ROOMY)
+    (outcome,) = send(Scheme(hybrid.name, hybrid, Direct()), [30.0], uses=1500, channel=channel)
+    data = channel.data_uses(1500)
     assert outcome.channel_uses == data + channel.overhead(data)

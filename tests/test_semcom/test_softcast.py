@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from channels import AWGN, Channel, NamedStreams, RayleighBlockFading, transmit
+from channels import AWGN, Channel, NamedStreams, RayleighBlockFading, SnrDb, transmit
 from channels.symbols import average_power
 from channels.symbols import pack as pack_symbols
 from semcom.budget import Budget
@@ -18,6 +18,7 @@ from semcom.jscc.softcast import (
     SCALE_VALUES,
     Allocation,
     Description,
+    Layout,
     SoftCast,
     estimate,
     evidence_of,
@@ -36,6 +37,10 @@ from semcom.jscc.spectrum import (
     fits,
     pack,
 )
+from semcom.observation import Symbols
+from semcom.receivers import Direct
+from semcom.scheme import Scheme
+from semcom.transmission import ChannelKnowledge, Csit, Sent
 
 
 def photo_like(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -44,6 +49,28 @@ def photo_like(height: int, width: int, seed: int = 0) -> torch.Tensor:
     u, v = np.arange(height)[:, None] / height, np.arange(width) / width
     deviation = 0.002 * math.sqrt(height * width) / (1 + np.hypot(u, v) * 60) ** 1.2
     return inverse_transform(rng.standard_normal((3, height, width)) * deviation * [[[1]], [[0.3]], [[0.2]]])
+
+
+def delivered(
+    scheme: SoftCast, sent: Sent, shape: tuple[int, ...], uses: int, snr_db: SnrDb, rng: NamedStreams
+) -> list[Symbols | None]:
+    """What each reception on AWGN tells of the picture; None of one that was lost."""
+    received = transmit(AWGN(), sent.symbols.expand(rng.batch, -1), snr_db, rng.fork("channel"))
+    found: list[Symbols | None] = []
+    for observation in scheme.receive(received, shape, uses):
+        symbols = next(iter(observation.evidence), None)
+        assert symbols is None or isinstance(symbols, Symbols)
+        assert (symbols is None) == (observation.shown is None)
+        assert symbols is None or torch.equal(symbols.estimate, observation.shown)
+        found.append(symbols)
+    return found
+
+
+def estimates(found: list[Symbols | None]) -> torch.Tensor:
+    """One below the other; none of them was lost."""
+    arrived = [symbols.estimate for symbols in found if symbols is not None]
+    assert len(arrived) == len(found)
+    return torch.cat(arrived)
 
 
 def psnr_db(x_hat: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -129,12 +156,11 @@ def test_symbols_are_evidence_with_white_noise(channel: Channel) -> None:
 def test_a_scheme_loses_what_theory_says() -> None:
     """End to end on AWGN, given the coefficients: bias (1 - w a)^2 c^2 and noise w^2 N per coefficient."""
     x = photo_like(64, 96)
-    channel, snr_db, trials = AWGN(), 5.0, 64
-    scheme = SoftCast()
-    sent = scheme.prepare(x, Budget.from_rho("1/4", x.numel()), channel, None)
-    layout = sent.content
+    snr_db, trials, uses = 5.0, 64, x.numel() // 4
+    scheme, layout = SoftCast(), Layout(uses, x.numel(), 0.1)
+    sent = scheme.send(x, uses, None)
     rng = NamedStreams(3, tuple(map(str, range(trials))))
-    received = transmit(channel, sent.symbols.expand(trials, -1), 200.0, rng.fork("channel"))
+    received = transmit(AWGN(), sent.symbols.expand(trials, -1), 200.0, rng.fork("channel"))
     metadata, _ = layout.places()
     bits = (torch.view_as_real(received.y[0, metadata]).reshape(-1) < 0).to(torch.uint8)  # QPSK of TS 38.211
     decoded = layout.block.decode(20.0 - 40.0 * bits[None].float())
@@ -148,8 +174,8 @@ def test_a_scheme_loses_what_theory_says() -> None:
     kept = energy[allocation.index]
     expected = energy.sum() - kept.sum()
     expected += ((1 - weight * amplitude) ** 2 * kept + weight**2 * noise_var).sum()
-    observation = scheme.deliver(sent, channel, snr_db, rng)
-    squared = (observation.evidence[0].y - x).double().square().sum((1, 2, 3)).numpy()
+    shown = estimates(delivered(scheme, sent, tuple(x.shape), uses, snr_db, rng))
+    squared = (shown - x).double().square().sum((1, 2, 3)).numpy()
     # Clipping to [0, 1] can only help, and hardly any pixel of this picture is near the ends.
     assert abs(squared.mean() - expected) < 5 * squared.std() / math.sqrt(trials) + 0.002 * expected
     assert squared.std() / math.sqrt(trials) < 0.01 * expected
@@ -258,79 +284,93 @@ def test_the_largest_coefficients_come_first() -> None:
 
 @pytest.mark.parametrize("csit", ["none", "average"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (64, 64), (33, 77)])
-def test_uses_and_energy_keep_to_the_budget(csit: str, size: tuple[int, int]) -> None:
-    scheme, channel, x = SoftCast(csit=csit), AWGN(), photo_like(*size)
-    csit_snr_db = 3.0 if csit == "average" else None
+def test_uses_and_energy_keep_to_the_budget(csit: Csit, size: tuple[int, int]) -> None:
+    transmission, x = SoftCast(csit=csit), photo_like(*size)
+    scheme = Scheme(transmission.name, transmission, Direct())
+    known = ChannelKnowledge(AWGN(), 3.0) if csit == "average" else None
+    cause = ""
     for uses in (1, 360, 361, 500, 5000):
-        sent = scheme.prepare(x, Budget(uses, x.numel()), channel, csit_snr_db)
-        observation = scheme.deliver(sent, channel, 3.0, NamedStreams(0, ("a", "b")))
-        assert observation.evidence[0].y.shape == (2, 3, *size)
-        assert bool(torch.isfinite(observation.evidence[0].y).all())
-        assert sent.channel_uses <= uses
-        if sent.cause:
-            assert sent.channel_uses == 0
+        sent = transmission.send(x, uses, known)
+        outcomes = scheme.transmit(x, Budget(uses, x.numel()), AWGN(), 3.0, NamedStreams(0, ("a", "b")))
+        for outcome in outcomes:
+            assert outcome.x_hat.shape == x.shape
+            assert bool(torch.isfinite(outcome.x_hat).all())
+            assert outcome.channel_uses == sent.symbols.shape[1] <= uses
+            assert outcome.cause == sent.cause
+        if cause := sent.cause:
+            assert sent.symbols.shape == (1, 0)
             assert "raise rho" in sent.cause
-            assert observation.info["outage"].tolist() == [1, 1]
+            assert all(outcome.outage for outcome in outcomes)
         else:
             assert float(average_power(sent.symbols)) <= 1 + 1e-5
-            assert sent.channel_uses == sent.symbols.shape[1]
-    assert not sent.cause
+            assert outcomes[0].energy == pytest.approx(float(sent.symbols.abs().square().sum()), rel=1e-5)
+    assert not cause
 
 
 @pytest.mark.parametrize("color", [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.4813, 0.4574, 0.4078)])
 def test_a_flat_picture_arrives_flat(color: tuple[float, ...]) -> None:
     x = torch.tensor(color)[None, :, None, None].expand(1, 3, 48, 64).contiguous()
     scheme = SoftCast()
-    sent = scheme.prepare(x, Budget(768, x.numel()), AWGN(), None)
-    observation = scheme.deliver(sent, AWGN(), 0.0, NamedStreams(0, tuple("abcdefgh")))
-    assert float(psnr_db(observation.evidence[0].y, x).min()) > 20
+    found = delivered(
+        scheme, scheme.send(x, 768, None), tuple(x.shape), 768, 0.0, NamedStreams(0, tuple("abcdefgh"))
+    )
+    assert float(psnr_db(estimates(found), x).min()) > 20
 
 
 def test_a_picture_of_more_energy_than_is_described_is_believed_to_have_it() -> None:
     """A black and white edge, whose spectrum no coarse description meets: the common amplitude is below 1."""
     x = torch.zeros(1, 3, 64, 64)
     x[..., 32:] = 1.0
-    sent = SoftCast().prepare(x, Budget.from_rho("1/12", x.numel()), AWGN(), None)
-    (evidence,) = SoftCast().deliver(sent, AWGN(), 10.0, NamedStreams(0, tuple("abcdefgh"))).evidence
-    assert float(psnr_db(evidence.y, x).mean()) > 30
-    assert float((-20 * evidence.noise_std.log10() - psnr_db(evidence.y, x)).max()) < 1
+    scheme, uses = SoftCast(), x.numel() // 12
+    sent = scheme.send(x, uses, None)
+    found = delivered(scheme, sent, tuple(x.shape), uses, 10.0, NamedStreams(0, tuple("abcdefgh")))
+    quality = psnr_db(estimates(found), x)
+    assert float(quality.mean()) > 30
+    believed = -20 * torch.tensor([symbols.error_std for symbols in found if symbols]).log10()
+    assert float((believed - quality).max()) < 1
 
 
 def test_lost_metadata_is_an_outage() -> None:
-    scheme, x = SoftCast(), photo_like(48, 64)
-    sent = scheme.prepare(x, Budget(1500, x.numel()), AWGN(), None)
-    snr_db = torch.tensor([-20.0, 10.0, -20.0])
-    observation = scheme.deliver(sent, AWGN(), snr_db, NamedStreams(0, ("a", "b", "c")))
-    assert observation.info["outage"].tolist() == [1, 0, 1]
-    assert observation.evidence[0].y[0].std((1, 2)).max() == 0
-    assert torch.isinf(observation.evidence[0].noise_std).tolist() == [True, False, True]
-    assert observation.channel_uses.tolist() == [sent.channel_uses] * 3
+    transmission, x = SoftCast(), photo_like(48, 64)
+    rng, snr_db = NamedStreams(0, ("a", "b", "c")), torch.tensor([-20.0, 10.0, -20.0])
+    sent = transmission.send(x, 1500, None)
+    found = delivered(transmission, sent, tuple(x.shape), 1500, snr_db, rng)
+    assert [symbols is None for symbols in found] == [True, False, True]
+    scheme = Scheme("softcast", transmission, Direct())
+    outcomes = scheme.transmit(x, Budget(1500, x.numel()), AWGN(), snr_db, rng)
+    assert [outcome.outage for outcome in outcomes] == [True, False, True]
+    assert float(outcomes[0].x_hat[0].std((1, 2)).max()) == 0
+    assert [outcome.channel_uses for outcome in outcomes] == [sent.symbols.shape[1]] * 3
 
 
 def test_the_receiver_knows_nothing_but_what_it_received() -> None:
-    scheme, channel = SoftCast(), AWGN()
+    """One that has sent another picture before reads what a new one reads."""
     a, b = photo_like(48, 64, seed=1), photo_like(48, 64, seed=2)
-    budget, rng = Budget(1500, a.numel()), NamedStreams(0, ("x",))
-    sent_a, sent_b = (scheme.prepare(x, budget, channel, None) for x in (a, b))
-    sent_a.symbols.copy_(sent_b.symbols)
-    of_a, of_b = (scheme.deliver(sent, channel, 15.0, rng).evidence[0].y for sent in (sent_a, sent_b))
-    assert torch.equal(of_a, of_b)
-    assert float(psnr_db(of_a, b)) > float(psnr_db(of_a, a)) + 5
+    rng, shape = NamedStreams(0, ("x",)), tuple(a.shape)
+    sent = SoftCast().send(b, 1500, None)
+    busy = SoftCast()
+    busy.send(a, 1500, None)
+    of_busy, of_new = (
+        estimates(delivered(scheme, sent, shape, 1500, 15.0, rng)) for scheme in (busy, SoftCast())
+    )
+    assert torch.equal(of_busy, of_new)
+    assert float(psnr_db(of_busy, b)) > float(psnr_db(of_busy, a)) + 5
 
 
 def test_quality_rises_with_snr_and_with_rho_and_with_knowledge() -> None:
     x, rng = photo_like(96, 128), NamedStreams(0, ("x",) * 4)
     snr_db = torch.tensor([-4.0, 4.0, 12.0, 25.0])
     curves = []
-    for rho in ("1/24", "1/12", "1/6"):
-        sent = SoftCast().prepare(x, Budget.from_rho(rho, x.numel()), AWGN(), None)
-        curves.append(psnr_db(SoftCast().deliver(sent, AWGN(), snr_db, rng).evidence[0].y, x))
+    for inverse_rho in (24, 12, 6):
+        scheme, uses = SoftCast(), x.numel() // inverse_rho
+        sent = scheme.send(x, uses, None)
+        curves.append(psnr_db(estimates(delivered(scheme, sent, tuple(x.shape), uses, snr_db, rng)), x))
     assert all(bool((curve.diff() > 0).all()) for curve in curves)
     assert bool((curves[1] > curves[0]).all())
     assert bool((curves[2] > curves[1]).all())
-    knowing = SoftCast(csit="average")
-    sent = knowing.prepare(x, Budget.from_rho("1/12", x.numel()), AWGN(), -4.0)
-    informed = psnr_db(knowing.deliver(sent, AWGN(), -4.0, rng).evidence[0].y, x)
+    knowing, uses = SoftCast(csit="average"), x.numel() // 12
+    sent = knowing.send(x, uses, ChannelKnowledge(AWGN(), -4.0))
+    informed = psnr_db(estimates(delivered(knowing, sent, tuple(x.shape), uses, -4.0, rng)), x)
     assert float(informed[0]) > float(curves[1][0])
 
 
@@ -341,7 +381,7 @@ def test_options_out_of_range_are_refused() -> None:
         SoftCast(code_rate=1.5)
     x = photo_like(32, 32)
     with pytest.raises(InvalidOption, match="needs the average SNR"):
-        SoftCast(csit="average").prepare(x, Budget(1000, x.numel()), AWGN(), None)
+        SoftCast(csit="average").send(x, 1000, None)
 
 
 @pytest.mark.shared
@@ -353,12 +393,14 @@ def test_kodak_is_at_least_as_good_as_in_the_pilot(shared_data, rho: str, pilot:
     scheme, curves = SoftCast(), []
     expected, measured = [], []
     for item in load_folder(shared_data / "kodak"):
-        sent = scheme.prepare(item.x, Budget.from_rho(rho, item.x.numel()), AWGN(), None)
-        snr_db = torch.tensor([0.0, 5.0, 10.0, 20.0])
-        observation = scheme.deliver(sent, AWGN(), snr_db, NamedStreams(0, (item.id,) * 4))
-        curves.append(psnr_db(observation.evidence[0].y, item.x))
-        expected.append(observation.evidence[0].noise_std)
-        measured.append((observation.evidence[0].y - item.x).square().mean((1, 2, 3)).sqrt())
+        uses = Budget.from_rho(rho, item.x.numel()).channel_uses
+        sent = scheme.send(item.x, uses, None)
+        snr_db, rng = torch.tensor([0.0, 5.0, 10.0, 20.0]), NamedStreams(0, (item.id,) * 4)
+        found = delivered(scheme, sent, tuple(item.x.shape), uses, snr_db, rng)
+        shown = estimates(found)
+        curves.append(psnr_db(shown, item.x))
+        expected.append(torch.tensor([symbols.error_std for symbols in found if symbols]))
+        measured.append((shown - item.x).square().mean((1, 2, 3)).sqrt())
     mean = torch.stack(curves).mean(0)
     assert bool((mean > torch.tensor(pilot)).all()), mean
     assert bool((mean < torch.tensor(pilot) + 1).all()), mean
