@@ -103,10 +103,10 @@ def chosen_metrics(
         for line in available.left_out:
             note(f"without {line}")
     for metric in metrics:
-        small = [item.id for item in items if not metric.fits(kind.shape(item.x))]
-        if small:
-            example = small[0] if len(small) == 1 else f"{small[0]} and others"
-            note(f"without {metric.name} for {example}: too small for it")
+        unfit = [item.id for item in items if not metric.fits(kind.shape(item.x))]
+        if unfit:
+            example = unfit[0] if len(unfit) == 1 else f"{unfit[0]} and others"
+            note(f"without {metric.name} for {example}: not defined for that shape")
     return metrics
 
 

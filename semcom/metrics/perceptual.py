@@ -118,6 +118,7 @@ class LPIPS:
     @torch.no_grad()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Values of several pictures at once, on `device`; see `lpips`."""
+        x_hat, x = check_pair(x_hat, x, LPIPS_SIDE, self.name)  # before anything is moved
         return lpips(x_hat.to(self.device), x.to(self.device), self.backbone)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:

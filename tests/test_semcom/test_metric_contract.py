@@ -1,6 +1,8 @@
 """Every metric of every modality: identity is best, damage is worse, an item has one float, else an error."""
 
 import math
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -228,6 +230,35 @@ def test_several_pictures_at_once_are_refused():
     x = torch.rand(2, 3, 8, 8)
     with pytest.raises(InvalidSource, match=r"psnr_db of 2 pictures at once"):
         check_one(x, x, "psnr_db")
+
+
+WRONG = """
+import numpy as np, torch
+from fractions import Fraction
+from semcom.errors import InvalidSource
+from semcom.metrics import available_metrics
+from semcom.modalities.video import Clip
+
+things = [np.zeros((1, 3, 64, 64)), torch.zeros(0, 3, 64, 64), torch.zeros(2, 3, 64, 64)]
+things += [torch.zeros(3, 64, 64), b"bytes", None, 0.5]
+things += [Clip(torch.zeros(0, 3, 64, 64, dtype=torch.uint8), Fraction(25))]
+things += [torch.zeros(1, 3, 64, 64, dtype=torch.uint8), Clip(torch.zeros(2, 3, 64, 64), Fraction(25))]
+for modality in ("image", "video", "text"):
+    for metric in available_metrics(modality).metrics:
+        for thing in things:
+            try:
+                metric(thing, thing)
+            except InvalidSource as error:
+                assert str(error).startswith(metric.name) or "image of" in str(error), error
+            else:
+                print(modality, metric.name, type(thing).__name__)
+"""
+
+
+def test_what_is_no_item_is_refused_without_a_type_checker_too():
+    """In another interpreter: here beartype refuses before the metrics do."""
+    done = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_functions_have_gradients():
