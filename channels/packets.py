@@ -143,9 +143,10 @@ class PacketLink:
         arrived: list[list[bytes | None]] = [[None] * self.packets(data_uses) for _ in range(batch)]
         for (link, uses), places in alike.items():
             delivery = link.receive(self._cut(received, places, uses))
-            for row, (bits, ok) in enumerate(zip(delivery.bits, delivery.ok.tolist(), strict=True)):
+            for row, bits in enumerate(delivery.bits):
                 item, i = row // len(places), places[row % len(places)]
-                arrived[item][i] = unframe(bits ^ _whitening(i, bits.numel())) if ok else None
+                if delivery.ok[row]:
+                    arrived[item][i] = unframe(bits ^ _whitening(i, bits.numel()))
         return tuple(map(tuple, arrived))
 
     def _link(self, mcs: Mcs) -> DigitalLink:
