@@ -254,6 +254,12 @@ def predicted_failure(
     the longest has a lower code rate; the mutual information it needs is interpolated between the measured
     rows. Errors that `h` and `noise_var` do not show are not included.
 
+    Packets that `Lossy` loses are in it as gains of 0. Near the highest code rates a whole packet missing
+    from a code block costs more than its information: with 10 % of packets of 64 uses lost, 64-QAM at rate
+    0.75 over 4096 uses without noise fails in 0.13 of the predictions and 0.22 of the transmissions. Behind
+    `Interleaved`, and at lower rates, both agree within their errors. 200 realisations resolve no loss rarer
+    than about 1 %.
+
     Args:
         mcs: Constellation and code rate.
         channel: Any channel; frozen, because results are cached.

@@ -143,9 +143,9 @@ class PacketLink:
         arrived: list[list[bytes | None]] = [[None] * self.packets(data_uses) for _ in range(batch)]
         for (link, uses), places in alike.items():
             delivery = link.receive(self._cut(received, places, uses))
-            for row, (bits, ok) in enumerate(zip(delivery.bits, delivery.ok.tolist(), strict=True)):
+            for row, bits in enumerate(delivery.bits):
                 item, i = row // len(places), places[row % len(places)]
-                found = unframe(bits ^ _whitening(i, bits.numel())) if ok else None
+                found = unframe(bits ^ _whitening(i, bits.numel())) if delivery.ok[row] else None
                 arrived[item][i] = None if found is None else found[0]
         return tuple(map(tuple, arrived))
 
