@@ -24,7 +24,7 @@ SCHEDULERS = (
     *("DEISMultistep", "UniPCMultistep", "SASolver", "EulerDiscrete", "EulerAncestralDiscrete"),
     *("HeunDiscrete", "LMSDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete"),
 )
-"""Of diffusers, without the word Scheduler; they sample from networks like that of `VariancePreserving`."""
+"""Schedulers of diffusers (without the suffix Scheduler) whose networks suit `VariancePreserving`."""
 LATENT = ("vae", "vqvae", "movq")  # parts of pipelines whose networks see codes, not pixels
 GUIDED_SIZE = 256  # pixels, of pictures that most checkpoints of guided-diffusion were trained on
 
