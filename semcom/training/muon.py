@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 MOMENTUM = 0.95
 LEAST_WIDTH = 48
-"""Least number of inputs and outputs of a wide convolution; narrower ones process colours or a few numbers."""
+"""Least number of inputs and outputs of a wide convolution; narrower ones see colours or a few numbers."""
 
 STEPS = 5
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
