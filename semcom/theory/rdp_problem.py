@@ -121,7 +121,7 @@ class Problem:
 
     Args:
         law: Law p of the letters with positive probability.
-        there: Which letters of the given source those are.
+        there: Mask of the letters of the given source with positive probability.
         distortion: Distortion d as given.
         head: Law of the channel's input: p, or a single letter if the channel does not see the source.
         excess: d less the least value of each row, divided by its mean; rows as in `head`.
