@@ -256,9 +256,9 @@ class OFDM:
     def _taps(self, symbols: int) -> Taps:
         """Second-order statistics of the medium over a number of OFDM symbols, as the receiver knows them.
 
-        The gain of a subcarrier is the mean over the FFT window of what changes within it: at a distance of d
-        symbols its correlation is 1/N^2 sum_ij R(d (N + prefix) + i - j). Of an echo longer than the prefix,
-        only the part of the window counts in which the echo belongs to the same symbol.
+        The gain of a subcarrier is averaged over the FFT window: at a distance of d symbols its correlation
+        is 1/N^2 sum_ij R(d (N + prefix) + i - j). An echo longer than the prefix contributes only in the part
+        of the window in which it belongs to the same OFDM symbol.
         """
         n = self.numerology
         inner = torch.arange(1 - n.fft_size, n.fft_size, dtype=torch.float64)

@@ -39,7 +39,7 @@ class Check:
 
     Args:
         name: Quantity measured.
-        measured: Its value in this run.
+        measured: Value measured in this run.
         expected: Closed form, or tabulated value of the standard.
         standard_error: Standard error of the measurement; 0 where it has to be exact.
     """

@@ -80,7 +80,10 @@ class Paths:
 
 @runtime_checkable
 class Stage(Protocol):
-    """One step of a waveform's way, such as an amplifier or multipath; it keeps the average power at 1."""
+    """One stage between transmitter and receiver of a waveform, such as an amplifier or multipath.
+
+    The average power is 1 in front of the stage and behind it.
+    """
 
     @property
     def name(self) -> str:
@@ -135,7 +138,7 @@ class Stage(Protocol):
             numerology: Sample rate and FFT size to which times and frequencies refer.
 
         Returns:
-            Groups of paths; power that their sum lacks to 1 is self-interference.
+            Groups of paths; if their powers add up to less than 1, the rest is self-interference.
         """
         ...
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from semcom.errors import InvalidOption
 from semcom.operators import Operator
 
-TOLERANCE = 5e-6  # of the range of pictures: how far outside of its interval a value may stay
-MARGIN = 0.01  # of an interval's half: aimed at instead of its end, so that it is entered and not approached
+TOLERANCE = 5e-6  # largest distance of a value to its interval, as a share of the range of pictures
+MARGIN = 0.01  # share of an interval's half by which targets lie inside it, so that the interval is reached
 MAX_STEPS = 100
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""Of x [batch, ...] and sigma [batch] in the units of x, which are those of data in [-1, 1]."""
+"""Function D(x, sigma) of x [batch, ...] and sigma [batch], in units of data in [-1, 1]."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ SCHEDULERS = (
     *("DEISMultistep", "UniPCMultistep", "SASolver", "EulerDiscrete", "EulerAncestralDiscrete"),
     *("HeunDiscrete", "LMSDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete"),
 )
-"""Of diffusers, without the word Scheduler; they sample from networks like that of `VariancePreserving`."""
+"""Schedulers of diffusers (without the suffix Scheduler) whose networks suit `VariancePreserving`."""
 LATENT = ("vae", "vqvae", "movq")  # parts of pipelines whose networks see codes, not pixels
 SAFE_WEIGHTS = "diffusion_pytorch_model.safetensors"
 SAFE_INDEX = f"{SAFE_WEIGHTS}.index.json"

@@ -8,7 +8,7 @@ from torch import Tensor
 from semcom.errors import MissingWeights
 
 HEAD_DIM = 64
-"""Features of a head of attention: not seen in the weights, the same in all released pixel models."""
+"""Features per attention head: not visible in the weights, equal in all released pixel models."""
 RESNET = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",

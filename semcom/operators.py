@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from semcom.errors import InvalidOption, InvalidSource
 
-ALIASED = 1e-12  # of the largest gain: what a blur lets through below it counts as lost
+ALIASED = 1e-12  # share of the largest gain below which a frequency counts as lost
 LUMA = (0.299, 0.587, 0.114)  # BT.601, 2.5.1
 
 

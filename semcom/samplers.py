@@ -18,9 +18,9 @@ from semcom.errors import InvalidOption
 
 TRAINING_STEPS = 1000  # Ho et al. 2020, section 4
 BETA = (1e-4, 0.02)  # ibid.
-LEAST_STEPS = 10  # from sigma 60; with fewer the first of the evenly spread levels leaves data in the noise
-LARGEST_SIGMA = 80.0  # Karras et al. 2022, table 1: data in [-1, 1] is lost in it
-MAX_STEPS = 10_000  # more is a typing error
+LEAST_STEPS = 10  # with fewer, the first of the evenly spread levels is too low to hide the data
+LARGEST_SIGMA = 80.0  # Karras et al. 2022, table 1: hides data in [-1, 1] completely
+MAX_STEPS = 10_000  # larger numbers are taken for typing errors
 
 
 def ddpm_sigmas(steps: int) -> Float[Tensor, " levels"]:
@@ -264,7 +264,7 @@ def sample_dpm_solver(denoiser: Denoiser, x: Tensor, sigmas: Float[Tensor, " lev
             return x0
         step = (sigma / following).log()
         data = x0
-        if before is not None and step_before > 0:  # of two equal levels nothing is learnt
+        if before is not None and step_before > 0:  # two equal levels give no derivative
             data = x0 + step / (2 * step_before) * (x0 - before)
         x = following / sigma * x - torch.expm1(-step) * data
         before, step_before = x0, step

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ("scheme", "channel", "rho", "snr_db")
-"""Columns that name one point of a curve."""
+"""Columns of a record that identify one point of a curve."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,13 @@ PENDING = frozenset(
         "semcom/options.py",
         "semcom/presets.py",
         "semcom/receivers/conditioning.py",
+        "semcom/receivers/consistency.py",
         "semcom/receivers/ddnm.py",
         "semcom/receivers/ddrm.py",
         "semcom/receivers/diffpir.py",
         "semcom/receivers/direct.py",
         "semcom/receivers/dps.py",
+        "semcom/receivers/evidence.py",
         "semcom/receivers/generative.py",
         "semcom/receivers/loop.py",
         "semcom/receivers/posterior.py",
@@ -49,6 +51,7 @@ PENDING = frozenset(
         "semcom/results.py",
         "semcom/scheme.py",
         "semcom/separate.py",
+        "semcom/summary.py",
         "semcom/sweep.py",
         "semcom/transmission.py",
     }
@@ -74,6 +77,9 @@ def faults(source: str) -> Iterator[str]:
             yield f"{name}: {first!r} is too short to stand alone"
         if LEANING.match(first):
             yield f"{name}: {first!r} leans on something outside of it"
+        for line in re.findall(r"^    [a-z_][\w, ]*: (.+)", text, re.MULTILINE):
+            if LEANING.match(line):
+                yield f"{name}: argument {line!r} leans on something outside of it"
         if protocol and isinstance(node, Function):
             yield from _sections(name, node, text)
 
@@ -114,7 +120,7 @@ def test_docstrings_stand_alone(module: str) -> None:
 def test_pending_modules_are_pending() -> None:
     """A module leaves the list as soon as its docstrings stand alone, and no entry outlives its file."""
     unfinished = {module for module in MODULES if any(faults((ROOT / module).read_text()))}
-    assert PENDING <= unfinished, f"take off the list: {sorted(PENDING - unfinished)}"
+    assert unfinished >= PENDING, f"take off the list: {sorted(PENDING - unfinished)}"
 
 
 @pytest.mark.parametrize(
@@ -151,6 +157,14 @@ def test_methods_of_protocols_have_sections(base: str, method: str, fault: str) 
     """Methods of protocols lack neither docstring nor Args nor Returns."""
     found = list(faults(f'class A({base}):\n    """A protocol of two halves."""\n\n    {method}'))
     assert any(fault in line for line in found)
+
+
+def test_arguments_that_do_not_stand_alone_are_found() -> None:
+    """An argument is described by a noun, not by a fragment that leans on the argument's name."""
+    source = (
+        'def f(rho):\n    """Count the uses of a budget.\n\n    Args:\n        rho: Of the budget.\n    """'
+    )
+    assert any("argument" in fault for fault in faults(source))
 
 
 def test_a_good_docstring_has_no_fault() -> None:

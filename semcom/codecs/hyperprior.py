@@ -38,7 +38,7 @@ BLOCK = 16
 KNOTS, SUBSTEPS = 8, 8
 SETTINGS = (KNOTS - 1) * SUBSTEPS + 1
 LOG2_STEPS = tuple(-5.375 * setting / (SETTINGS - 1) for setting in range(SETTINGS))
-"""Log2 of the quantiser step, as a part of the range of a pixel: 1 at setting 0, 1/41 at the last."""
+"""Log2 of the quantiser step as a share of the pixel range: 1 at setting 0, 1/41 at the last setting."""
 
 WEIGHT_BITS, ACTIVATION_BITS, MEAN_BITS = 14, 12, 6
 WEIGHT_LIMIT = 4.0 - 2.0**-WEIGHT_BITS

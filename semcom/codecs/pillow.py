@@ -124,7 +124,7 @@ class Jpeg:
             raise ValueError(f"setting of {setting}, expected 0..{self.settings - 1}")
         parts = _jpeg_parts(self._save(_grey(size), setting, optimize=False))
         tables = b""
-        while scan[:2] == _DHT:  # no scan begins like this: 0xff is followed by 0 inside it
+        while scan[:2] == _DHT:  # no scan begins with this marker: inside a scan, 0 follows 0xff
             length = 2 + int.from_bytes(scan[2:4], "big")
             tables, scan = tables + scan[:length], scan[length:]
         return parts.head + parts.tables + tables + parts.scan_header + scan + _EOI

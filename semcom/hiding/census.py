@@ -110,7 +110,7 @@ class Census:
         """Mean of these counts and the counts of another census.
 
         Args:
-            other: The other census.
+            other: Census to average with.
 
         Returns:
             Census of the means.

@@ -22,12 +22,12 @@ from semcom.hiding.laws import (
 )
 from semcom.theory.data_hiding import HistogramPrice, stego_laws
 
-FEWEST = 50  # symbols of a class that is used
+FEWEST = 50  # least number of symbols of a class that is used
 ITERATIONS, COARSE_ITERATIONS = 100, 40
-FIRST_SHARE = 0.95  # of a class within the alphabet, before alphabets are chosen
+FIRST_SHARE = 0.95  # share of a class within its alphabet, before alphabets are chosen
 MOST_WEIGHT = 10_000.0  # of an entropy, squared error per nat
 FIRST_WEIGHT, FIRST_FACTOR = 0.5, 4.0
-EXCESS = 1.002  # of the bits, that ends a search
+EXCESS = 1.002  # ratio of designed and wanted bits at which a search ends
 SECANTS = 6
 
 Reaches = Mapping[int, int]  # T by class

@@ -17,7 +17,7 @@ from semcom.hiding.pixels import Layer, Planes, layer, layer_numbers
 
 FIXED_BYTES = 13  # layer, site, state
 ATTEMPTS, FITS = 12, 2  # embeddings in all, and those among which the best is taken
-SLACK_BITS = 128  # for the state of the coder, and chance
+SLACK_BITS = 128  # reserve for the state of the coder, and for chance
 DEVIATIONS = 6.0
 
 

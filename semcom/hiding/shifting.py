@@ -11,7 +11,7 @@ from semcom.hiding.pixels import Planes
 
 MOST_ROUNDS = 96
 ROUND = struct.Struct(">BBBI")
-LEAST_HEIGHT = 16 * ROUND.size + 1  # bits that a round must hide: its own in the header, twice
+LEAST_HEIGHT = 16 * ROUND.size + 1  # bits a round must hide at least: twice its own bits in the header
 
 
 @dataclass(frozen=True)

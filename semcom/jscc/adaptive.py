@@ -26,21 +26,21 @@ from semcom.jscc.cosine import (
 from semcom.jscc.refinement import DecoderRefinement, EncoderRefinement
 
 MAPS = 256
-"""The strongest of 768, which the networks see and correct; rho up to 1/6 carries as many values."""
+"""Number of maps, the strongest of 768, that the networks correct; rho up to 1/6 carries as many values."""
 
 TYPICAL_SIDE = 256
-"""Of a picture for which the strength of maps is reckoned."""
+"""Height and width of the picture for which the strength of the maps is computed."""
 
 OCTAVES = 8
-"""Of spatial frequency, over which the spectrum of the average photograph is given."""
+"""Number of octaves of spatial frequency over which the average spectrum is given."""
 
 LEAST_USES = 3
 DESIGN_SNR_DB, SNR_SPAN_DB = 10.0, 15.0  # power is shared out for -5..25 dB
 GAIN_STD = 1.0  # of the common gain over photographs, in units of its nominal value
-STEADY = 4.0  # noiseless values that are worth as much as the contrast of the octave below
+STEADY = 4.0  # weight of the contrast of the octave below, in equivalent noiseless values
 LEAST_CONTRAST = 1e-3
 LEAST_ERROR = 1e-4  # root mean square, a fortieth of an 8-bit step
-FLOOR = 0.05  # least part of its power at high SNR that a coefficient keeps at low SNR
+FLOOR = 0.05  # least share of its high-SNR power that a coefficient keeps at low SNR
 
 
 class AdaptiveDeepJSCC(nn.Module):
@@ -83,9 +83,9 @@ class AdaptiveDeepJSCC(nn.Module):
     log_spectrum: Float[Tensor, "planes nodes nodes"]
     """log2 of the variance of cosine coefficients, at every octave of either spatial frequency."""
     maps: Int[Tensor, " maps"]
-    """The strongest maps, strongest first."""
+    """Indices of the strongest maps, in falling order of variance."""
     map_std: Float[Tensor, " maps"]
-    """Of their values."""
+    """Standard deviation of the values of each of these maps."""
 
     def __init__(
         self,

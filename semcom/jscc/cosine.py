@@ -9,14 +9,14 @@ from torch import Tensor
 from semcom.modalities.image import MEAN_COLOR
 
 BANDS = 16
-"""Of frequency in each direction; a map is one band of one colour plane, at 1/16 of the picture's size."""
+"""Frequency bands in each direction; a map is one band of one colour plane, at 1/16 of the picture's size."""
 
 PLANES = (
     (3**-0.5, 3**-0.5, 3**-0.5),
     (2**-0.5, 0.0, -(2**-0.5)),
     (6**-0.5, -2 * 6**-0.5, 6**-0.5),
 )
-"""Orthonormal: brightness and two colour differences."""
+"""Orthonormal transform of RGB to brightness and two colour differences."""
 
 
 def cosine_transform(

@@ -11,16 +11,16 @@ from jaxtyping import Float, Int
 from semcom.errors import CorruptPayload
 
 Table = tuple[int, ...]
-"""Frequencies of the values 0 .. len - 1, all at least 1."""
+"""Frequency table of the values 0 .. len - 1, each at least 1."""
 
 Symbol = tuple[int, Table]
-"""A value and the table it is coded with."""
+"""A value, and the frequency table with which it is coded."""
 
 HAT = 32  # interpolation weights are integers that sum to this
 LARGEST_NODE = 15  # times HAT^2 leaves room in int16 for the usual spectrum
 INT16 = 2**15 - 1
 CELLS_PER_OCTAVE = 4  # of the histogram that the model is fitted to
-LEAST_EXCESS = -10.0  # log2: what lies further below the usual costs more bits than it saves power
+LEAST_EXCESS = -10.0  # log2; lower node values would cost more bits than they save power
 NO_COUNT = 1e-3  # stands for an empty cell
 
 # log2 variance = OFFSET - SLOPE * log2(spatial frequency) per plane: least squares over photos/train.
@@ -51,7 +51,7 @@ LEVELS = (
     Level((9.0, 99.0, 99.0), 2.0),  # 30
     Level((99.0, 99.0, 99.0), 2.0),  # 20: one node per plane, its energy
 )
-"""From fine to coarse."""
+"""Resolutions at which a spectrum can be described, from fine to coarse."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,9 +25,10 @@ from scipy.special import logsumexp, xlogy
 
 from semcom.errors import InvalidOption, NotConverged
 
-ANNEALED = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # a cold start at 0.001 ends in a wrong corner of rate 0
+# Annealed from 0.3, because a start at 0.001 ends in a wrong solution of rate 0.
+ANNEALED = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 FLOOR = 1e-200
-LARGEST = 600.0  # exponent: beyond it a cost is above any bound
+LARGEST = 600.0  # largest exponent; beyond it, a cost exceeds any bound
 ROOT_STEPS = 100
 ROOT_TOLERANCE = 1e-13
 

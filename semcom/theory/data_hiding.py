@@ -258,7 +258,7 @@ def least_perception(host: ArrayLike, rate_nats: float, perception: Perception) 
 
 def _least_plan(p: Law, d: Cost, rate_nats: float, perception: Perception | None, most: float) -> Cost:
     n = len(p)
-    # At the uniform law and at p supporting planes bound nothing: stay off them by less than the slack.
+    # Supporting planes at the uniform law and at p exclude nothing: keep a distance below the slack.
     entropy = min(entropy_nats(p) + rate_nats, np.log(n) - SLACK / 2)
     most_kl = max(most, SLACK / 2)
     to_r = np.kron(np.ones(n), np.eye(n))

@@ -23,9 +23,9 @@ from torch import Tensor
 State = dict[str, Tensor]  # variables by name, points first
 Pairs = tuple[tuple[str, str], ...]  # of variables above 0 whose products go to 0
 
-TO_BOUNDARY = 0.98  # share of the way to the nearest bound that a step may go
+TO_BOUNDARY = 0.98  # largest share of the way to the nearest bound that a step takes
 LEAST_CENTERING = 0.03
-RIDGE = 1e-14  # of a matrix scaled to a unit diagonal
+RIDGE = 1e-14  # added to the diagonal of a matrix scaled to a unit diagonal
 CAUTION = 0.8  # of the same, where a product is held to a value above 0
 HALF = 0.5  # share of the way to theta = 0 where D(R, P) is sought
 REFINEMENTS = 2

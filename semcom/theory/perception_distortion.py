@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 
 from semcom.errors import InvalidOption
 
-SINGULAR = 1e-9  # of the largest eigenvalue: below it a covariance has no inverse
-ROUNDING = 1e-6  # of the largest eigenvalue: what may be below 0, or asymmetric
+SINGULAR = 1e-9  # share of the largest eigenvalue below which a covariance counts as singular
+ROUNDING = 1e-6  # share of the largest eigenvalue by which a covariance may be negative or asymmetric
 
 Covariance = Float[np.ndarray, "values values"]
 

@@ -15,7 +15,7 @@ from scipy.special import entr, lambertw
 
 from semcom.errors import InvalidOption
 
-ROUNDING = 1e-15  # nearer to -1 / e Lambert's function has no value in floating point
+ROUNDING = 1e-15  # distance to -1 / e below which Lambert's function fails in floating point
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,11 +29,11 @@ from semcom.theory.transport import (
     monotone_transport,
 )
 
-MASS_TOLERANCE = 1e-9  # of the sum of a law
-NEAR = 1e-12  # of the mean excess cost: a bound so near its least value is taken for it
+MASS_TOLERANCE = 1e-9  # allowed error of the sum of a law
+NEAR = 1e-12  # share of the mean excess cost: a bound this near to its least value is set to it
 ENTRIES_AT_ONCE = 2**21  # points times letters squared; larger batches are split, to save memory
-NAMED = 8  # points that a message lists
-LARGEST_PROGRAM = 2**16  # entries of a plan that a linear program is solved for
+NAMED = 8  # largest number of points that a message lists
+LARGEST_PROGRAM = 2**16  # largest plan, in entries, for which a linear program is solved
 
 Values = ArrayLike | Tensor
 
@@ -121,7 +121,7 @@ class Problem:
 
     Args:
         law: Law p of the letters with positive probability.
-        there: Which letters of the given source those are.
+        there: Mask of the letters of the given source with positive probability.
         distortion: Distortion d as given.
         head: Law of the channel's input: p, or a single letter if the channel does not see the source.
         excess: d less the least value of each row, divided by its mean; rows as in `head`.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semcom.errors import NotConverged
 
-ROUNDING = 1e-12  # of the largest cost
+ROUNDING = 1e-12  # rounding error allowed, as a share of the largest cost
 EXACT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 

@@ -30,7 +30,7 @@ CACHE = Path(".cache/crops")
 SNR_DB = (-5.0, 25.0)
 RHO = (1 / 768, 1 / 6)
 SCORED = ((0.0, 48), (5.0, 192), (10.0, 12), (10.0, 48), (20.0, 12), (20.0, 192))
-"""SNR in dB and 1/rho of the validation score."""
+"""Operating points of the validation score: SNR in dB and 1/rho."""
 
 
 def train(

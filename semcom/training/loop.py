@@ -225,7 +225,7 @@ class Training:
     def _descend(self, loss: Tensor) -> bool:
         """Take one step along the gradients, averaged over the processes; returns False if it was skipped."""
         weights = [p for p in self.network.parameters() if p.requires_grad]
-        if self.processes.count > 1:  # a weight that one process did not use may have served another
+        if self.processes.count > 1:  # a weight unused by one process may have a gradient in another
             for weight in weights:
                 if weight.grad is None:
                     weight.grad = torch.zeros_like(weight)

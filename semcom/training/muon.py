@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 MOMENTUM = 0.95
 LEAST_WIDTH = 48
-"""Inputs and outputs of a wide convolution; a narrower one sees colours or a handful of numbers."""
+"""Least number of inputs and outputs of a wide convolution; narrower ones see colours or a few numbers."""
 
 STEPS = 5
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
-"""Takes singular values in 0..1 to about 1 in five steps; exactness does not matter."""
+"""Coefficients of the polynomial that maps singular values in 0..1 to about 1 in five steps."""
 
 
 class Muon(torch.optim.Optimizer):

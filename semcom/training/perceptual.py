@@ -19,7 +19,7 @@ from semcom.training.loop import Settings, Training
 from semcom.training.processes import own_device
 
 LPIPS_WEIGHT = 3.0
-"""Against ln of the squared error: 0.1 of LPIPS is worth 1.3 dB."""
+"""Weight of LPIPS against the logarithm of the squared error: 0.1 of LPIPS is worth 1.3 dB."""
 
 
 def train(

@@ -20,7 +20,7 @@ CACHE = Path(".cache/crops")
 LOG_SIGMA = (-1.2, 1.4)
 """Mean and standard deviation of ln sigma; Karras et al. 2022 have -1.2 and 1.2."""
 SCORED = (0.1, 0.2, 0.4, 0.8)
-"""sigma of the validation score: 13, 26, 51 and 102 of 255."""
+"""Noise levels sigma of the validation score: 13, 26, 51 and 102 of 255."""
 
 
 def train(

@@ -25,13 +25,13 @@ from semcom.training.prior import CACHE, PHOTOS, VALIDATION
 from semcom.training.processes import own_device
 
 CODES = "deepjscc,deepjscc,deepjscc,avif,learned,jpeg"
-"""Whose decoded pictures are refined; one that stands there thrice makes three times as many."""
+"""Codes whose decoded pictures are refined; a code that is listed three times makes three times as many."""
 INVERSE_RHO = (24.0, 1024.0)
 SNR_DB = (-7.0, 15.0)
-UNTOLD = 0.4  # part of the items that come without a guess, so that it stays a prior
+UNTOLD = 0.4  # share of items without a guess, so that the network remains a prior
 MISJUDGED = 0.2  # standard deviation of ln spread: receivers know the error of a picture to some 2 dB
 SCORED = (0.5, 2.0)
-"""sigma over the error of the guess, of the validation score."""
+"""Noise levels of the validation score, as multiples of the guess's error."""
 LEAST_SPREAD = 0.01
 logger = logging.getLogger(__name__)
 
