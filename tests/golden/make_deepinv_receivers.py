@@ -6,15 +6,18 @@ Writes:  deepinv_receivers.npz beside this file
 Pictures of 3x8x8 values in [-1, 1]; deepinv sees them in [0, 1], with half the noise. Per case there are
 means and variances of `count` samples drawn by deepinv, and a few samples for which its normal numbers were
 replaced by those of `noise_seed`, so that another implementation can follow the same path step by step.
+All is computed in double precision, also where deepinv names float32.
 
 What deepinv does differently from the papers, and what is done about it:
 
 - DDRM divides all its noise by sqrt(2). Moments are kept as they come out: with a Gaussian prior the sampler
   is linear, so that the mean is right and the variance half of what it should be. Paths get sqrt(2) times
-  the noise.
+  the noise. It starts at the data, in [0, 1] and with their noise taken from that of the level, and adds 1e-6
+  to all gains; paths start at noise alone, and nothing is added.
 - DiffPIR's lambda is twice a strength of the prior in consistent units: it takes levels in [-1, 1] but the
   noise in [0, 1], a factor 1/4, and 1 / (2 rho) for the proximal step of half a square, a factor 2. It ends
-  with x at the last level, noise included, times sqrt(abar), which is divided out here.
+  with x at the last level, noise included, times sqrt(abar), which is divided out here. The noise of the
+  data is taken from that of its start, which is put back in paths.
 - DPS multiplies its gradient by half the variance of the step, which the paper does not. `PaperStep` has a
   weight that undoes it. Its data term clips to [-1, 1] what is in [0, 1]; these priors do not reach that.
 """
@@ -132,10 +135,15 @@ def in_pixels(z: Tensor) -> Tensor:
 def ddrm(
     prior: Prior, y: Tensor, physics: DecomposablePhysics, levels: Tensor, noise: Tensor | None
 ) -> Tensor:
-    model = DDRM(prior, sigmas=(levels / 2).tolist(), eta=ETA, etab=ETA_B)
+    model = DDRM(prior, sigmas=(levels / 2).tolist(), eta=ETA, etab=ETA_B, eps=0.0)
     if noise is None:
         return 2 * model(y, physics) - 1
-    draw = replay(2**0.5 * noise, physics.V_adjoint)
+    wanted = physics.V_adjoint((levels[0] * noise[0] + 1) / 2)
+    seen = physics.mask.gt(0)
+    data = torch.where(seen, physics.U_adjoint(y) / physics.mask, 0.0)
+    spread = ((levels[0] / 2) ** 2 - torch.where(seen, NOISE_STD / 2 / physics.mask, 0.0) ** 2).sqrt()
+    first = physics.V((wanted - data) / spread)
+    draw = replay(2**0.5 * torch.cat((first[None], noise[1:])), physics.V_adjoint)
     with mock.patch("torch.randn_like", draw):
         return 2 * model(y, physics) - 1
 
@@ -148,7 +156,10 @@ def diffpir(
     prior: Prior, y: Tensor, physics: DecomposablePhysics, levels: Tensor, noise: Tensor | None
 ) -> Tensor:
     start = torch.full((len(y), *SHAPE), 0.5)
-    draw = torch.randn_like if noise is None else replay(noise, in_pixels)
+    draw = torch.randn_like
+    if noise is not None:
+        first = noise[:1] / (1 - (NOISE_STD / levels[0]) ** 2).sqrt()
+        draw = replay(torch.cat((first, noise[1:])), in_pixels)
     with mock.patch("torch.randn_like", draw):
         out = diffpir_model(prior)(y, physics, x_init=start)
     return (2 * out - 1) * (1 + levels[-1] ** 2).sqrt()
@@ -166,18 +177,19 @@ def dps(
     model.data_fidelity.denoiser = prior
     start: Tensor | torch.Size = torch.Size((len(y), *SHAPE))
     if noise is not None:
-        start = noise[0].double() * model.sde.sigma_t(1.0) * model.sde.scale_t(1.0)
+        start = noise[0] * model.sde.sigma_t(1.0) * model.sde.scale_t(1.0)
         model.solver.randn_like = replay(noise[1:], in_pixels)
-    return (2 * model(y, physics, x_init=start) - 1).float()
+    return 2 * model(y, physics, x_init=start) - 1
 
 
 def main() -> None:
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
     values = int(np.prod(SHAPE))
-    mean = torch.from_numpy(rng.uniform(-0.2, 0.2, values)).float()
-    two_means = torch.from_numpy(rng.uniform(-0.3, 0.3, (2, values))).float()
+    mean = torch.from_numpy(rng.uniform(-0.2, 0.2, values))
+    two_means = torch.from_numpy(rng.uniform(-0.3, 0.3, (2, values)))
     round_ = torch.stack([std**2 * torch.eye(values) for std in COMPONENT_STD])
     priors = {
         "gaussian": Prior(torch.ones(1), mean[None], covariance()[None]),
@@ -185,17 +197,17 @@ def main() -> None:
     }
     kept = torch.from_numpy(rng.random((1, 8, 8)) < 0.6).expand(SHAPE)
     physics = {
-        "mask": Inpainting(SHAPE, mask=kept.float(), noise_model=GaussianNoise(NOISE_STD / 2)),
+        "mask": Inpainting(SHAPE, mask=kept.double(), noise_model=GaussianNoise(NOISE_STD / 2)),
         "blocks": blocks(),
     }
     drawn = rng.multivariate_normal(mean.numpy(), covariance().numpy())
-    x = torch.from_numpy(drawn).float().reshape(1, *SHAPE)
-    disturbance = torch.from_numpy(rng.standard_normal((1, *SHAPE))).float()
+    x = torch.from_numpy(drawn).reshape(1, *SHAPE)
+    disturbance = torch.from_numpy(rng.standard_normal((1, *SHAPE)))
 
     levels = {
         "ddrm": torch.cat((torch.logspace(2, -2, 60), torch.zeros(1))),
         "diffpir": (lambda m: m.sigmas[m.seq.long()])(diffpir_model(priors["gaussian"])),
-        "dps": (lambda m: m.sde.sigma_t(m.solver.timesteps).float())(dps_model(priors["gaussian"])),
+        "dps": (lambda m: m.sde.sigma_t(m.solver.timesteps))(dps_model(priors["gaussian"])),
     }
     arrays: dict[str, np.ndarray] = {
         "mean": mean.numpy(),
@@ -222,16 +234,17 @@ def main() -> None:
             drawn = sampler(
                 priors["gaussian"], y.expand(COUNT, *y.shape[1:]).clone(), operator, levels[name], None
             )
-            drawn = drawn.flatten(1).double()
+            drawn = drawn.flatten(1)
             arrays[f"{kind}_{name}_mean"] = drawn.mean(0).float().numpy()
             arrays[f"{kind}_{name}_variance"] = drawn.var(0).float().numpy()
             for label, prior in priors.items():
                 few = y.expand(PATHS, *y.shape[1:]).clone()
-                path = sampler(prior, few, operator, levels[name], torch.from_numpy(noise).float())
+                path = sampler(prior, few, operator, levels[name], torch.from_numpy(noise))
                 arrays[f"{kind}_{name}_{label}_path"] = path.numpy()
             print(kind, name)
     np.savez_compressed(Path(__file__).parent / "deepinv_receivers.npz", **arrays)
 
 
 if __name__ == "__main__":
-    main()
+    with mock.patch.object(torch, "float32", torch.float64):
+        main()

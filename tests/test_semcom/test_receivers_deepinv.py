@@ -1,7 +1,7 @@
 """Receivers beside those of deepinv, on the same denoisers and observations.
 
 `golden/make_deepinv_receivers.py` says what was compared. Along the same noise, samples must be the same
-picture. From other noise, means and variances of all values must agree within sampling error: no one of them
+picture, in double precision. From other noise, means and variances of all values must agree within sampling error: no one of them
 off by more than chance allows for all of them together, and the mean of squared deviations 1.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from precision import rounding
 from scipy import stats
 from torch import Tensor
 
@@ -36,7 +37,6 @@ CASES = [(operator, method) for operator in OPERATORS for method in METHODS]
 FALSE_ALARMS = 1e-3  # of all cases and values together, were deviations normal
 COMPARISONS = len(CASES) * 2 * int(np.prod(SHAPE))
 LARGEST = float(stats.norm.isf(FALSE_ALARMS / 2 / COMPARISONS))  # 4.98 standard errors
-PATH_ERROR = 2e-5  # of values in [-1, 1]: rounding, and that deepinv's DDRM starts at the data, ours at 0
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,21 @@ class Remembering:
         return self.denoiser(x, sigma)
 
 
-def prior(name: str) -> Denoiser:
+def prior(name: str, dtype: torch.dtype) -> Denoiser:
     if name == "mixture":
         weights, means, std = (
-            torch.from_numpy(GOLDEN[key]).float() for key in ("weights", "two_means", "component_std")
+            torch.from_numpy(GOLDEN[key]).to(dtype) for key in ("weights", "two_means", "component_std")
         )
         return GaussianMixtureDenoiser(weights, means, std)
-    std, along, across_colors = map(float, GOLDEN["gaussian"])
+    return GaussianDenoiser(torch.from_numpy(GOLDEN["mean"]).to(dtype), covariance().to(dtype))
+
+
+def covariance() -> Tensor:
+    std, along, across_colors = torch.from_numpy(GOLDEN["gaussian"])
     steps = torch.arange(8)
     line = along ** (steps[:, None] - steps).abs()
-    colors = torch.full((3, 3), across_colors).fill_diagonal_(1.0)
-    covariance = std**2 * torch.kron(colors, torch.kron(line, line))
-    return GaussianDenoiser(torch.from_numpy(GOLDEN["mean"]), covariance)
+    colors = across_colors.repeat(3, 3).fill_diagonal_(1.0)
+    return std**2 * torch.kron(colors, torch.kron(line, line))
 
 
 def configured(name: str, denoiser: Denoiser) -> Method:
@@ -97,16 +100,18 @@ def configured(name: str, denoiser: Denoiser) -> Method:
     if name == "dps":
         return DPS(denoiser, Levels(sigmas), float(GOLDEN["strength"]))
     weight, zeta = map(float, GOLDEN["lambda_zeta"])
-    return DiffPIR(denoiser, Levels(torch.cat((sigmas, torch.zeros(1)))), weight / 2, zeta)
+    return DiffPIR(denoiser, Levels(torch.cat((sigmas, sigmas.new_zeros(1)))), weight / 2, zeta)
 
 
-def samples(operator: str, method: str, prior_name: str, rng: SharedStreams) -> Tensor:
-    denoiser = Remembering(prior(prior_name))
-    y = torch.from_numpy(GOLDEN[f"{operator}_y"])
+def samples(
+    operator: str, method: str, prior_name: str, rng: SharedStreams, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    denoiser = Remembering(prior(prior_name, dtype))
+    y = torch.from_numpy(GOLDEN[f"{operator}_y"]).to(dtype)
     evidence = PriorEvidence(
         y.expand(rng.batch, *y.shape),
         OPERATORS[operator],
-        torch.full((rng.batch,), float(GOLDEN["noise_std"])),
+        torch.full((rng.batch,), float(GOLDEN["noise_std"]), dtype=dtype),
     )
     estimates = configured(method, denoiser).estimates(evidence, (rng.batch, *SHAPE), rng)
     (sample,) = deque(estimates, maxlen=1)
@@ -119,9 +124,14 @@ def test_the_same_noise_leads_to_the_same_picture(operator: str, method: str, pr
     expected = torch.from_numpy(GOLDEN[f"{operator}_{method}_{prior_name}_path"])
     draws = len(GOLDEN["dps_levels"]), *expected.shape
     noise = np.random.default_rng(int(GOLDEN["noise_seed"])).standard_normal(draws)
-    rng = Replay(torch.Generator(), len(expected), [*torch.from_numpy(noise).float()])
-    found = samples(operator, method, prior_name, rng)
-    torch.testing.assert_close(found, expected, rtol=0, atol=PATH_ERROR)
+    rng = Replay(torch.Generator(), len(expected), [*torch.from_numpy(noise)])
+    found = samples(operator, method, prior_name, rng, torch.float64)
+    # Every level multiplies by two matrices of 192x192, and the worst of the priors has this covariance
+    operations = len(GOLDEN[f"{method}_levels"]) * 2 * int(np.prod(SHAPE))
+    condition = float(torch.linalg.cond(covariance()))
+    tolerance = rounding(torch.float64, operations, condition)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(("operator", "method"), CASES)
