@@ -6,21 +6,26 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from precision import rounding
 from torch import nn
 
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics import FID, KID, LPIPS, MSSSIM, PSNR, SSIM, SetSlicedWasserstein, SlicedWasserstein
 from semcom.metrics import available_metrics as available
-from semcom.metrics.distortion import SCALE_WEIGHTS, scale_weights
+from semcom.metrics.distortion import C2, SCALE_WEIGHTS, WINDOW, WINDOW_STD, scale_weights
 from semcom.metrics.perceptual import laplacian_pyramid, take_patches, unit_vectors, wasserstein_1d
+
+# Similarity divides moments of a window's values, all at most 1, by at least C2
+SIMILARITY_ERROR = rounding(torch.float64, WINDOW**2, 1 / C2)
 
 
 @pytest.fixture(scope="module")
 def photo():
+    """In double precision, so that only a wrong formula makes two implementations differ."""
     from skimage import data
 
     pixels = data.chelsea()[:240, :352]
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].double() / 255
 
 
 def damaged(x, kind):
@@ -40,8 +45,9 @@ def test_psnr_equals_scikit_image(photo, kind):
     from skimage.metrics import peak_signal_noise_ratio
 
     x_hat = damaged(photo, kind)
-    expected = peak_signal_noise_ratio(photo.double().numpy(), x_hat.double().numpy(), data_range=1)
-    assert PSNR()(x_hat, photo).item() == pytest.approx(expected, abs=1e-4)
+    expected = peak_signal_noise_ratio(photo.numpy(), x_hat.numpy(), data_range=1)
+    error = 10 / math.log(10) * rounding(torch.float64, photo.numel())  # d(10 log10 mse)
+    assert PSNR()(x_hat, photo).item() == pytest.approx(expected, abs=error)
 
 
 def test_psnr_of_a_set_is_the_mean_of_psnrs():
@@ -58,14 +64,21 @@ def test_ssim_equals_scikit_image(photo, kind, height, width):
     x = photo[:, :, :height, :width]
     x_hat = damaged(x, kind)
     expected = structural_similarity(
-        x[0].double().numpy(),
-        x_hat[0].double().numpy(),
+        x[0].numpy(),
+        x_hat[0].numpy(),
         gaussian_weights=True,
         use_sample_covariance=False,
         data_range=1,
         channel_axis=0,
     )
-    assert SSIM()(x_hat, x).item() == pytest.approx(expected, abs=1e-4)
+    assert SSIM()(x_hat, x).item() == pytest.approx(expected, abs=SIMILARITY_ERROR)
+
+
+def gaussian_window():
+    """That of pytorch_msssim, which makes it in float32."""
+    place = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    line = torch.exp(-(place**2) / (2 * WINDOW_STD**2))
+    return (line / line.sum()).repeat(3, 1, 1, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,28 +86,30 @@ def test_ms_ssim_equals_pytorch_msssim(photo, kind):
     from pytorch_msssim import ms_ssim
 
     x_hat = damaged(photo, kind)
-    expected = ms_ssim(x_hat, photo, data_range=1.0).item()
-    assert MSSSIM()(x_hat, photo).item() == pytest.approx(expected, abs=1e-4)
+    expected = ms_ssim(
+        x_hat, photo, data_range=1.0, win=gaussian_window(), weights=[*scale_weights(240)]
+    ).item()
+    assert MSSSIM()(x_hat, photo).item() == pytest.approx(expected, abs=SIMILARITY_ERROR)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ms_ssim_of_odd_sizes_drops_the_odd_line(photo, kind):
     """Terms of each scale from pytorch_msssim, which itself would pad the odd line with zeros."""
-    from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim
+    from pytorch_msssim.ssim import _ssim
 
     x = photo[:, :, :237, :351]
     x_hat = damaged(x, kind)
     ours = MSSSIM()(x_hat, x).item()
-    window = _fspecial_gauss_1d(11, 1.5).repeat(3, 1, 1, 1)
-    product = torch.ones(1, 3)
-    for scale, weight in enumerate(SCALE_WEIGHTS):
+    window = gaussian_window()
+    product = torch.ones(1, 3, dtype=torch.float64)
+    for scale, weight in enumerate(scale_weights(237)):
         similarity, contrast_structure = _ssim(x_hat, x, 1.0, window, size_average=False)
         product *= (similarity if scale == 4 else contrast_structure) ** weight
         x_hat, x = (
             nn.functional.avg_pool2d(image[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2], 2)
             for image in (x_hat, x)
         )
-    assert ours == pytest.approx(product.mean().item(), abs=1e-4)
+    assert ours == pytest.approx(product.mean().item(), abs=SIMILARITY_ERROR)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +127,13 @@ def test_ms_ssim_of_one_scale_is_ssim_and_one_pixel_has_a_value(photo):
     x = photo[:, :, :21, :40]
     per_color = [SSIM()(damaged(x, "noise")[:, [c] * 3], x[:, [c] * 3]) for c in range(3)]
     assert MSSSIM()(damaged(x, "noise"), x).item() == pytest.approx(
-        torch.stack(per_color).mean().item(), abs=1e-6
+        torch.stack(per_color).mean().item(), abs=SIMILARITY_ERROR
     )
     # One pixel: no contrast, so what is left is luminance, (2ab + C1) / (a^2 + b^2 + C1).
     a, b = 0.5, 0.25
-    ones = torch.ones(1, 3, 1, 1)
+    ones = torch.ones(1, 3, 1, 1, dtype=torch.float64)
     expected = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
-    assert MSSSIM()(a * ones, b * ones).item() == pytest.approx(expected, abs=1e-6)
+    assert MSSSIM()(a * ones, b * ones).item() == pytest.approx(expected, abs=SIMILARITY_ERROR)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,8 +1,9 @@
 """Receivers beside those of deepinv, on the same denoisers and observations.
 
 `golden/make_deepinv_receivers.py` says what was compared. Along the same noise, samples must be the same
-picture, in double precision. From other noise, means and variances of all values must agree within sampling error: no one of them
-off by more than chance allows for all of them together, and the mean of squared deviations 1.
+picture, in double precision. From other noise, means and variances of all values must agree within sampling
+error: no one of them off by more than chance allows for all of them together, and the mean of squared
+deviations 1.
 """
 
 from collections import deque
