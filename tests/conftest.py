@@ -14,7 +14,7 @@ SHARED = ROOT.parent / "shared"
 sys.path.insert(0, str(ROOT / "tests"))  # for `import instances`
 
 os.environ.setdefault("TORCH_HOME", str(SHARED / "torch-home"))
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("SEMCOM_TEST_THREADS", "1")))
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from toys import pictures
 from semcom.codecs import FORMATS
 from semcom.data import to_picture
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_codecs.py"
 
 

@@ -8,6 +8,7 @@ from toys import pictures
 
 from semcom.data import to_picture
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "scripts" / "consistency_jpeg.py"
 
 

@@ -10,6 +10,7 @@ from toys import pictures
 from semcom.data import to_picture
 from semcom.results import TIMING, ResultStore
 
+pytestmark = pytest.mark.slow
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 

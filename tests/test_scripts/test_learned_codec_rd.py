@@ -6,6 +6,7 @@ import pytest
 
 from semcom.statistics import bd_rate
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "scripts" / "learned_codec_rd.py"
 
 

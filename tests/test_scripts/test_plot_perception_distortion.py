@@ -11,6 +11,7 @@ import pytest
 from semcom.errors import StoreError
 from semcom.theory.perception_distortion import GaussianTradeoff
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "scripts" / "plot_perception_distortion.py"
 SCHEMES = {  # name: PSNR, LPIPS
     "jscc": (30.0, 0.50),

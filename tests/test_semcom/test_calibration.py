@@ -158,7 +158,7 @@ def test_tables_survive_their_file(tmp_path: Path) -> None:
     write_tables(tmp_path / "errors.json", {"code": table}, "test")
     back = read_tables(tmp_path / "errors.json")["code"]
     assert (back.axes, back.grid) == (table.axes, table.grid)
-    torch.testing.assert_close(back.rows, rows, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(back.rows, rows, rtol=0.51e-3, atol=0)  # four digits: 0.5 of 1000 at most
 
 
 def test_files_that_are_no_tables_are_one_line(tmp_path: Path) -> None:

@@ -253,7 +253,8 @@ def test_cells_and_box_that_do_not_meet() -> None:
     settled = cells.settled(torch.tensor([[0.5, 0.9]]), 0.0, 1.0)
     assert settled[0, 0] == 1.0
     assert 0.3 <= float(settled[0, 1]) <= 0.4
-    assert float(cells.misfit(settled)) == pytest.approx(0.2)
+    spacing = torch.finfo(torch.float32).eps  # of numbers about 1.2
+    assert float(cells.misfit(settled)) == pytest.approx(0.2, abs=2 * spacing)
     assert float(cells.misfit(cells.settled(settled, -math.inf, math.inf))) == 0
 
 

@@ -230,12 +230,13 @@ def test_quality_and_size_grow_with_the_setting(shipped: LearnedCodec, photo: Te
 def test_two_threads_and_another_process_with_one(
     shipped: LearnedCodec, photo: Tensor, tmp_path: Path
 ) -> None:
+    threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         payload = shipped.encode(photo, Quality(1, 30))
         x_hat = shipped.decode(payload, tuple(photo.shape))
     finally:
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
     assert payload == shipped.encode(photo, Quality(1, 30))
     (tmp_path / "payload").write_bytes(payload)
     np.save(tmp_path / "expected.npy", x_hat.numpy())

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from precision import rounding
 from torch import nn
 
 from semcom.errors import InvalidOption, MissingWeights
@@ -23,16 +24,26 @@ from semcom.metrics import (
     WordErrorRate,
 )
 from semcom.metrics import available_metrics as available
-from semcom.metrics.distortion import SCALE_WEIGHTS, scale_weights
-from semcom.metrics.perceptual import laplacian_pyramid, take_patches, unit_vectors, wasserstein_1d
+from semcom.metrics.distortion import C2, SCALE_WEIGHTS, WINDOW, WINDOW_STD, scale_weights
+from semcom.metrics.perceptual import (
+    laplacian_pyramid,
+    lpips_network,
+    take_patches,
+    unit_vectors,
+    wasserstein_1d,
+)
+
+# Similarity divides moments of a window's values, all at most 1, by at least C2
+SIMILARITY_ERROR = rounding(torch.float64, WINDOW**2, 1 / C2)
 
 
 @pytest.fixture(scope="module")
 def photo():
+    """In double precision, so that only a wrong formula makes two implementations differ."""
     from skimage import data
 
     pixels = data.chelsea()[:240, :352]
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].double() / 255
 
 
 def damaged(x, kind):
@@ -52,8 +63,9 @@ def test_psnr_equals_scikit_image(photo, kind):
     from skimage.metrics import peak_signal_noise_ratio
 
     x_hat = damaged(photo, kind)
-    expected = peak_signal_noise_ratio(photo.double().numpy(), x_hat.double().numpy(), data_range=1)
-    assert PSNR()(x_hat, photo) == pytest.approx(expected, abs=1e-4)
+    expected = peak_signal_noise_ratio(photo.numpy(), x_hat.numpy(), data_range=1)
+    error = 10 / math.log(10) * rounding(torch.float64, photo.numel())  # d(10 log10 mse)
+    assert PSNR()(x_hat, photo) == pytest.approx(expected, abs=error)
 
 
 def test_psnr_of_a_set_is_the_mean_of_psnrs():
@@ -70,14 +82,21 @@ def test_ssim_equals_scikit_image(photo, kind, height, width):
     x = photo[:, :, :height, :width]
     x_hat = damaged(x, kind)
     expected = structural_similarity(
-        x[0].double().numpy(),
-        x_hat[0].double().numpy(),
+        x[0].numpy(),
+        x_hat[0].numpy(),
         gaussian_weights=True,
         use_sample_covariance=False,
         data_range=1,
         channel_axis=0,
     )
-    assert SSIM()(x_hat, x) == pytest.approx(expected, abs=1e-4)
+    assert SSIM()(x_hat, x) == pytest.approx(expected, abs=SIMILARITY_ERROR)
+
+
+def gaussian_window():
+    """That of pytorch_msssim, which makes it in float32."""
+    place = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    line = torch.exp(-(place**2) / (2 * WINDOW_STD**2))
+    return (line / line.sum()).repeat(3, 1, 1, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,28 +104,30 @@ def test_ms_ssim_equals_pytorch_msssim(photo, kind):
     from pytorch_msssim import ms_ssim
 
     x_hat = damaged(photo, kind)
-    expected = ms_ssim(x_hat, photo, data_range=1.0).item()
-    assert MSSSIM()(x_hat, photo) == pytest.approx(expected, abs=1e-4)
+    expected = ms_ssim(
+        x_hat, photo, data_range=1.0, win=gaussian_window(), weights=[*scale_weights(240)]
+    ).item()
+    assert MSSSIM()(x_hat, photo) == pytest.approx(expected, abs=SIMILARITY_ERROR)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ms_ssim_of_odd_sizes_drops_the_odd_line(photo, kind):
     """Terms of each scale from pytorch_msssim, which itself would pad the odd line with zeros."""
-    from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim
+    from pytorch_msssim.ssim import _ssim
 
     x = photo[:, :, :237, :351]
     x_hat = damaged(x, kind)
     ours = MSSSIM()(x_hat, x)
-    window = _fspecial_gauss_1d(11, 1.5).repeat(3, 1, 1, 1)
-    product = torch.ones(1, 3)
-    for scale, weight in enumerate(SCALE_WEIGHTS):
+    window = gaussian_window()
+    product = torch.ones(1, 3, dtype=torch.float64)
+    for scale, weight in enumerate(scale_weights(237)):
         similarity, contrast_structure = _ssim(x_hat, x, 1.0, window, size_average=False)
         product *= (similarity if scale == 4 else contrast_structure) ** weight
         x_hat, x = (
             nn.functional.avg_pool2d(image[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2], 2)
             for image in (x_hat, x)
         )
-    assert ours == pytest.approx(product.mean().item(), abs=1e-4)
+    assert ours == pytest.approx(product.mean().item(), abs=SIMILARITY_ERROR)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +144,12 @@ def test_ms_ssim_scales_of_small_images(side, scales):
 def test_ms_ssim_of_one_scale_is_ssim_and_one_pixel_has_a_value(photo):
     x = photo[:, :, :21, :40]
     per_color = [SSIM()(damaged(x, "noise")[:, [c] * 3], x[:, [c] * 3]) for c in range(3)]
-    assert MSSSIM()(damaged(x, "noise"), x) == pytest.approx(np.mean(per_color), abs=1e-6)
+    assert MSSSIM()(damaged(x, "noise"), x) == pytest.approx(np.mean(per_color), abs=SIMILARITY_ERROR)
     # One pixel: no contrast, so what is left is luminance, (2ab + C1) / (a^2 + b^2 + C1).
     a, b = 0.5, 0.25
-    ones = torch.ones(1, 3, 1, 1)
+    ones = torch.ones(1, 3, 1, 1, dtype=torch.float64)
     expected = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
-    assert MSSSIM()(a * ones, b * ones) == pytest.approx(expected, abs=1e-6)
+    assert MSSSIM()(a * ones, b * ones) == pytest.approx(expected, abs=SIMILARITY_ERROR)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -140,64 +161,13 @@ def test_lpips_equals_torchmetrics(photo, kind):
     x_hat = damaged(photo, kind)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = learned_perceptual_image_patch_similarity(x_hat, photo, net_type="squeeze", normalize=True)
-    assert LPIPS("squeeze")(x_hat, photo) == pytest.approx(expected.item(), abs=1e-4)
-
-
-# Texts
-
-SENTENCE = (
-    'The "quick" brown fox - it jumped over 12.5 lazy dogs, and then over 3,000 more; '
-    "nobody (not even the dogs) objected: they slept. Größe 7, 20 % faster than A/B tests!"
-)
-
-
-def altered(text, share, seed):
-    """Some characters become others, some words go, some come twice."""
-    rng = np.random.default_rng(seed)
-    characters = [rng.choice(list("etaoin .,9")) if rng.random() < share else c for c in text]
-    words = "".join(characters).split(" ")
-    kept = [word for word in words for _ in range(rng.choice(3, p=[share / 2, 1 - share, share / 2]))]
-    return " ".join(kept)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.3, 1.0])
-@pytest.mark.parametrize("seed", range(4))
-def test_error_rates_equal_torchmetrics(share, seed):
-    from torchmetrics.functional.text import char_error_rate, word_error_rate
-
-    x_hat = altered(SENTENCE, share, seed).strip()  # around the text white space does not count here
-    assert WordErrorRate()(x_hat, SENTENCE) == pytest.approx(
-        word_error_rate(x_hat, SENTENCE).item(), abs=1e-6
-    )
-    assert CharacterErrorRate()(x_hat, SENTENCE) == pytest.approx(
-        char_error_rate(x_hat, SENTENCE).item(), abs=1e-6
-    )
-
-
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.03])
-@pytest.mark.parametrize("seed", range(4))
-def test_bleu_equals_torchmetrics(share, seed):
-    """Where n-grams of every length are common to both, so that nothing is smoothed."""
-    from torchmetrics.functional.text import sacre_bleu_score
-
-    x_hat = altered(SENTENCE, share, seed)
-    expected = 100 * sacre_bleu_score([x_hat], [[SENTENCE]]).item()
-    assert expected > 0
-    assert BLEU()(x_hat, SENTENCE) == pytest.approx(expected, abs=1e-3)
-
-
-def test_short_texts_are_compared_by_the_n_grams_they_have():
-    """Two of three words, one of two pairs, no triple of one, which smoothing counts as half a one."""
-    expected = 100 * (2 / 3 * 1 / 2 * 1 / 2) ** (1 / 3)
-    assert BLEU()("a b d", "a b c") == pytest.approx(expected)
-    assert BLEU()("a b", "a b c d") == pytest.approx(100 * math.exp(1 - 4 / 2))
-
-
-def test_error_rates_count_edits():
-    """kitten, sitting: two substitutions and an insertion, the usual example of Levenshtein distance."""
-    assert CharacterErrorRate()("sitting", "kitten") == pytest.approx(3 / 6)
-    assert WordErrorRate()("sitting in a box", "kitten in the box") == pytest.approx(2 / 4)
+        expected = learned_perceptual_image_patch_similarity(
+            x_hat.float(), photo.float(), net_type="squeeze", normalize=True
+        )
+    network = lpips_network("squeeze", photo.device)
+    terms = sum(weight[0].numel() for weight in network.parameters() if weight.dim() > 1)
+    error = rounding(torch.float32, terms)  # of sums one after the other; features have norm 1
+    assert LPIPS("squeeze")(x_hat, photo).item() == pytest.approx(expected.item(), abs=error)
 
 
 # Sliced Wasserstein
@@ -212,7 +182,8 @@ def test_projections_are_compared_as_scipy_does():
     for i in range(2):
         for d in range(5):
             expected = wasserstein_distance(a[i, :, d].numpy(), b[i, :, d].numpy())
-            assert ours[i, d].item() == pytest.approx(expected, abs=1e-5)
+            error = rounding(torch.float32, 200, float(a.abs().max() + b.abs().max()))
+            assert ours[i, d].item() == pytest.approx(expected, abs=error)
 
 
 def test_gaussians_have_their_closed_form():

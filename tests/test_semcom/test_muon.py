@@ -13,6 +13,10 @@ from channels import SharedStreams
 from semcom.training.loop import Settings, Training
 from semcom.training.muon import LEAST_WIDTH, POLYNOMIAL, STEPS, Muon, orthogonal
 
+# The polynomial adds terms of 3.4, 4.8 and 2.0 to about 1, in bfloat16; of the steps before the last two,
+# whose slope is about 1, little is left
+STEP_ERROR = sum(map(abs, POLYNOMIAL)) * torch.finfo(torch.bfloat16).eps / 2
+
 
 def a_network() -> nn.Sequential:
     torch.manual_seed(0)
@@ -30,9 +34,8 @@ def test_singular_values_follow_the_polynomial(shape: tuple[int, int]) -> None:
     for _ in range(STEPS):
         expected = a * expected + b * expected**3 + c * expected**5
     found = left.T @ orthogonal(matrix).double() @ right.T
-    # bfloat16 rounds to 2^-8 relative; five products of a polynomial whose slope is at most 3.4 per step
-    assert (found.diag() - expected).abs().max() < 0.1
-    assert (found - found.diag().diag()).abs().max() < 0.1
+    assert (found.diag() - expected).abs().max() < 2 * STEP_ERROR
+    assert (found - found.diag().diag()).abs().max() < 2 * STEP_ERROR
     assert expected.max() < 1.25
     assert expected[values > 0.05 * values[0]].min() > 0.6
 
@@ -59,7 +62,7 @@ def test_wide_convolutions_move_as_the_matrices_of_pytorch(memory_format: torch.
     for i, matrix in zip((1, 2), matrices, strict=True):
         moved = (ours[i].weight - network[i].weight).flatten(1)
         apart = moved - (matrix - network[i].weight.flatten(1))
-        assert apart.norm() < 0.05 * moved.norm()  # bfloat16, sums in another order
+        assert apart.norm() < 2 * STEP_ERROR * moved.norm()  # sums in another order, on either side
     for i, other in enumerate(network.parameters()):
         if i not in (2, 4):
             torch.testing.assert_close(list(ours.parameters())[i], other)
