@@ -152,22 +152,22 @@ def send(
     source: Annotated[Path, typer.Argument(help="A picture, a clip or a text.", show_default=False)],
     snr: Annotated[str, typer.Option("--snr", help="Average received Es/N0 in dB.", show_default=False)],
     scheme: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--scheme",
             help="A name from `semcom schemes`, or package.module:NAME.",
             show_default="avif+ldpc, x265+ldpc, zlib+ldpc",
         ),
-    ] = "",
+    ] = None,
     channel: ChannelOption = "awgn",
     rho: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--rho",
             help="Channel uses per source value, like 1/12 or 0.02; of a text per word.",
             show_default="1/12, of a text 20",
         ),
-    ] = "",
+    ] = None,
     codec: CodecOption = "",
     receiver: Annotated[
         str,
@@ -221,7 +221,7 @@ def send(
         check_writable(out, item.modality)
     check_strip_name(strip, item.modality)
     check_outputs(*filter(None, (out, strip)), inputs=[source])
-    name = scheme or names.DEFAULT_SCHEMES.get(item.modality.name, "")
+    name = names.DEFAULT_SCHEMES.get(item.modality.name, "") if scheme is None else scheme
     chosen = names.scheme(names.with_codec(name, codec), item.modality, device)
     if receiver:
         denoiser = None if prior is None else names.prior(prior, device)
@@ -234,7 +234,7 @@ def send(
     shown = (chosen,) if strip is None or plain.name == chosen.name else (plain, chosen)
     with receiver_progress(shown) as schemes:
         sendings = {
-            s.name: send(item, s, channel, snr_db, rho or None, seed, measures, known, device)
+            s.name: send(item, s, channel, snr_db, rho, seed, measures, known, device)
             for s in schemes
         }
     sending = sendings[chosen.name]
@@ -267,21 +267,21 @@ def send(
 def sweep(
     out: Annotated[Path, typer.Option(help="Folder of records.sqlite.", show_default=False)],
     schemes: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Names, separated by commas.",
             show_default="avif+ldpc,softcast; of clips x265+ldpc, of texts zlib+ldpc",
         ),
-    ] = "",
+    ] = None,
     channels: Annotated[str, typer.Option(help="Names, separated by commas.")] = "awgn",
     snr: Annotated[str, typer.Option("--snr", help="In dB: first:last:step, or a list.")] = "0:20:5",
     rho: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Channel uses per source value (of a text per word), separated by commas.",
             show_default="1/12, of texts 20",
         ),
-    ] = "",
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures, clips or texts; without it, photographs of scikit-image."),
@@ -314,13 +314,13 @@ def sweep(
         raise InvalidOption(f"--seeds {seeds}: choose 1..{MAX_GRID}")
     engine = local_engine(workers)
     default = "avif+ldpc,softcast" if kind.name == "image" else names.DEFAULT_SCHEMES.get(kind.name, "")
-    spelled = names_of("--schemes", schemes or default)
+    spelled = names_of("--schemes", default if schemes is None else schemes)
     design = Sweep(
         tuple(names.scheme(names.with_codec(name, codec), kind, device) for name in spelled),
         tuple(names.channel(name) for name in names_of("--channels", channels)),
         items,
         snr_grid(snr),
-        tuple(names_of("--rho", rho or DEFAULT_RHO.get(kind.name, "1/12"))),
+        tuple(names_of("--rho", DEFAULT_RHO.get(kind.name, "1/12") if rho is None else rho)),
         chosen_metrics(metrics, items, device),
         tuple(range(seeds)),
     )

@@ -143,8 +143,8 @@ class Hybrid:
         info = {**fine.info, **coarse.info, "digital_outage": float(coarse.shown is None)}
         if not pieces:
             return Observation(None, info=info)
-        both = len(pieces) > 1
-        shown = fused(pieces, shipped_tables()).estimate if both else _picture(pieces[0])
+        first, *others = pieces
+        shown = fused(pieces, shipped_tables()).estimate if others else _picture(first)
         return Observation(shown.clamp(0, 1), pieces, info)
 
     def _of_picture(self, fine: Observation[Image], coarse: Observation[Image]) -> tuple[Evidence, ...]:

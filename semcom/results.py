@@ -439,7 +439,7 @@ class ResultStore:
     def _query(self, names: Iterable[str], where: str) -> str:
         there = self._columns()
         columns = ", ".join(
-            "'image'" if name == "modality" and name not in there else f'"{name}"' for name in names
+            "'image'" if name == "modality" and name not in there else f'records."{name}"' for name in names
         )
         return f"SELECT {columns} FROM records {where} ORDER BY {ORDER}"
 

@@ -137,7 +137,7 @@ class Scheme(Generic[X]):
     name: str
     transmission: Transmission[X] | Genie[X]
     receiver: Receiver[X]
-    modality: Modality[X] = IMAGE
+    modality: Modality[Any] = IMAGE
 
     def transmit(
         self,

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.modalities import IMAGE, Item
+from semcom.modalities.modality import replacing
 from semcom.plots import INK
 from semcom.sources import check_image
 
@@ -15,6 +19,29 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 MARGIN, GAP, LINE = 12, 8, 20  # pixels
+
+
+def write_strip(path: Path, item: Item[Any], reconstructions: Mapping[str, Any]) -> None:
+    """Write a picture and what was received of it side by side, without loss, as `image_strip` draws them.
+
+    Args:
+        path: File with the ending of a lossless format of pictures, such as .png.
+        item: What was sent, a picture.
+        reconstructions: Name of a scheme to what it shows.
+
+    Raises:
+        InvalidOption: An item of another modality, or a file of another format.
+        InvalidSource: A reconstruction of another shape.
+        OSError: The file cannot be written.
+    """
+    if item.modality.name != IMAGE.name:
+        raise InvalidOption(f"{path}: strips show pictures, and {item.id} is a {item.modality.name}")
+    if path.suffix.lower() not in LOSSLESS:
+        raise InvalidOption(f"{path}: strips are written without loss; name it {' or '.join(LOSSLESS)}")
+    encoded = BytesIO()
+    image_strip(item.x, reconstructions).save(encoded, LOSSLESS[path.suffix.lower()])
+    with replacing(path) as part:
+        part.write_bytes(encoded.getvalue())
 
 
 def image_strip(

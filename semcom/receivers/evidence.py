@@ -99,8 +99,9 @@ def in_prior_units(
         raise UnsuitableEvidence(
             f"{receiver} needs evidence, and this scheme hands over none; show what arrived as it is"
         )
-    pieces = observation.evidence
-    evidence = fused(pieces, tables) if len(pieces) > 1 else pieces[0]
+    evidence, *others = observation.evidence
+    if others:
+        evidence = fused(observation.evidence, tables)
     if isinstance(evidence, Decoded):
         found = _of_decoded(evidence, shape, receiver, noise, tables)
     elif isinstance(evidence, Symbols):

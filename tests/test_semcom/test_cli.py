@@ -23,9 +23,10 @@ from PIL import Image as PillowImage
 
 import channels.selfcheck
 from channels.selfcheck import Check
-from semcom import presets, quickstart, zoo
+from semcom import names, quickstart, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
+from semcom.names.schemes import DEEPJSCC_2019
 from semcom.receivers.generative import Generative
 from semcom.results import ResultStore
 from semcom.terminal import print_row, print_summary, receiver_progress
@@ -64,8 +65,8 @@ class Spoiled:
     how: str
     name: str = "spoiled"
 
-    def __call__(self, observation, rng):
-        x = Direct()(observation, rng)
+    def __call__(self, observation, shape, rng):
+        x = Direct()(observation, shape, rng)
         if self.how == "raise":
             raise RuntimeError("a bug\\nof a third party")
         return {"nan": x * torch.nan, "range": x + 2, "shape": x[:, :, :-1], "rank": x[0]}[self.how]
@@ -73,19 +74,20 @@ class Spoiled:
 
 @dataclass(frozen=True)
 class Spender:
-    """A transmission that claims to have spent more than it may."""
+    """A transmission that spends more than it may."""
 
     uses: int
     energy: float
     name: str = "spender"
     csit: str = "none"
 
-    def prepare(self, x, budget, channel, csit_snr_db):
-        return SCHEME.transmission.prepare(x, budget, channel, csit_snr_db)
+    def send(self, x, uses, known):
+        sent = SCHEME.transmission.send(x, uses, known)
+        symbols = sent.symbols.repeat(1, self.uses) * self.energy**0.5
+        return replace(sent, symbols=symbols, modulated=())
 
-    def deliver(self, sent, channel, snr_db, rng):
-        seen = SCHEME.transmission.deliver(sent, channel, snr_db, rng)
-        return replace(seen, channel_uses=seen.channel_uses * self.uses, energy=seen.energy * self.energy)
+    def receive(self, received, shape, uses):
+        return SCHEME.transmission.receive(received, shape, uses)
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,11 @@ class Truncated:
     name: str = "truncated"
     csit: str = "none"
 
-    def prepare(self, x, budget, channel, csit_snr_db):
-        sent = SCHEME.transmission.prepare(x, budget, channel, csit_snr_db)
-        coded = sent.content
-        other = replace(coded.fitted, payload=b"")  # so that what arrives is decoded
-        return replace(sent, content=replace(coded, codec=Cut(self.tenths), fitted=other))
+    def send(self, x, uses, known):
+        return SCHEME.transmission.send(x, uses, known)
 
-    def deliver(self, sent, channel, snr_db, rng):
-        return SCHEME.transmission.deliver(sent, channel, snr_db, rng)
+    def receive(self, received, shape, uses):
+        return Separate(Cut(self.tenths), FixedMcs(5)).receive(received, shape, uses)
 
 
 @dataclass(frozen=True)
@@ -533,7 +532,7 @@ def test_what_does_not_arrive_is_recorded(command: str, capsys: pytest.CaptureFi
     assert "semcom: outage: " in captured.err
     assert "Traceback" not in captured.err
     shown = np.asarray(PillowImage.open("out.png"))
-    assert shown.std((0, 1)).max() == 0  # the concealment: one colour
+    assert shown.std((0, 1)).max() == 0  # the cover of lost pictures: one colour
 
 
 PICTURES = {
@@ -567,11 +566,11 @@ def test_corrupted_weights_are_one_line(
 ) -> None:
     weights = place / "weights"
     weights.mkdir()
-    (weights / "manifest.json").write_text(json.dumps({name: "0" * 64 for name in presets.DEEPJSCC_2019}))
+    (weights / "manifest.json").write_text(json.dumps({name: "0" * 64 for name in DEEPJSCC_2019}))
     monkeypatch.setattr(zoo, "load", partial(zoo.load, folder=weights))
     run = partial(main, arguments("send photo.png --snr 5 --scheme deepjscc-2019"))
     assert_one_line_error(run, "is missing", capsys)
-    for name in presets.DEEPJSCC_2019:
+    for name in DEEPJSCC_2019:
         (weights / f"{name}.safetensors").write_bytes(b"damaged")
     assert_one_line_error(run, "the file is damaged", capsys)
     (weights / "manifest.json").write_text("{")
@@ -640,7 +639,7 @@ def test_interrupt_is_one_line_and_130(
     def interrupt(name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(presets, "channel", interrupt)
+    monkeypatch.setattr(names, "channel", interrupt)
     assert main(arguments(f"send photo.png --snr 5 {SEND}")) == 130
     assert capsys.readouterr().err == "semcom: error: interrupted\n"
 
@@ -778,7 +777,7 @@ def test_names_are_shown_whole_and_as_they_are(
     assert "rician:100:6, rho = 1/12" in table
     assert all(number in table for number in ("27.40", "98304", "13%"))
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with receiver_progress((presets.scheme("deepjscc+ddnm:100"),)) as (scheme,):
+    with receiver_progress((names.scheme("deepjscc+ddnm:100"),)) as (scheme,):
         assert isinstance(scheme.receiver, Generative)
         assert scheme.receiver.progress is not None
         scheme.receiver.progress(1, 2)
@@ -794,8 +793,8 @@ def test_results_are_drawn_reported_and_exported(place: Path, capsys: pytest.Cap
     assert main(arguments("plot results --snr 15")) == 0
     drawn = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert {path.suffix for path in drawn} == {".png", ".svg"}
-    names = {path.stem for path in drawn}
-    assert {"psnr_db-awgn-1_2", "swd-vs-rho-awgn-15dB", "psnr_db-swd-awgn-1_3-15dB"} <= names
+    stems = {path.stem for path in drawn}
+    assert {"psnr_db-awgn-1_2", "swd-vs-rho-awgn-15dB", "psnr_db-swd-awgn-1_3-15dB"} <= stems
     assert all(path.stat().st_size > 1000 for path in drawn)
     assert main(arguments("report results --title <b>Toys</b>")) == 0
     page = Path(capsys.readouterr().out.strip()).read_text()
@@ -871,14 +870,14 @@ def test_selfcheck_fails_on_the_first_row_that_is_off(
 
 def test_listings_name_things_that_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schemes"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert {"softcast", "deepjscc-2019", "avif+ldpc:csit-average", "avif+ldpc:mcs0"} <= set(names)
-    for name in names:
-        assert presets.scheme(name).name == name
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"softcast", "deepjscc-2019", "avif+ldpc:csit-average", "avif+ldpc:mcs0"} <= set(listed)
+    for name in listed:
+        assert names.scheme(name).name == name
     assert main(["channels"]) == 0
     for line in capsys.readouterr().out.splitlines():
-        channel = presets.channel(line.split()[0])
-        assert presets.channel(channel.name).name == channel.name
+        channel = names.channel(line.split()[0])
+        assert names.channel(channel.name).name == channel.name
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_lpips_equals_torchmetrics(photo, kind):
     network = lpips_network("squeeze", photo.device)
     terms = sum(weight[0].numel() for weight in network.parameters() if weight.dim() > 1)
     error = rounding(torch.float32, terms)  # of sums one after the other; features have norm 1
-    assert LPIPS("squeeze")(x_hat, photo).item() == pytest.approx(expected.item(), abs=error)
+    assert LPIPS("squeeze")(x_hat, photo) == pytest.approx(expected.item(), abs=error)
 
 
 # Sliced Wasserstein
