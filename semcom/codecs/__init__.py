@@ -1,4 +1,4 @@
-"""Source codecs: image to counted bytes and back.
+"""Source codecs: images, clips and texts to counted bytes and back.
 
 The names below are loaded when they are first used, so that the network of the learned codec needs no
 picture library.
@@ -8,19 +8,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semcom.codecs.codec import Fitted, Memo, Quality, SourceCodec, fit
+    from semcom.codecs.av import InterCodec
+    from semcom.codecs.clip import FrameByFrame
+    from semcom.codecs.codec import FitsItself, Fitted, Memo, Quality, SourceCodec, fit
     from semcom.codecs.hevc import HevcIntra
-    from semcom.codecs.listed import CODECS, FORMATS
+    from semcom.codecs.listed import CLIP_CODECS, CODECS, FORMATS, TEXT_CODECS
     from semcom.codecs.pillow import Avif, Jpeg, Jpeg2000, WebP
     from semcom.codecs.still import FileCodec, StillFormat, StreamCodec
+    from semcom.codecs.text import Utf8, Zlib
 
 _HOMES = {
+    "CLIP_CODECS": "semcom.codecs.listed",
     "CODECS": "semcom.codecs.listed",
     "FORMATS": "semcom.codecs.listed",
+    "TEXT_CODECS": "semcom.codecs.listed",
     "Avif": "semcom.codecs.pillow",
     "FileCodec": "semcom.codecs.still",
+    "FitsItself": "semcom.codecs.codec",
     "Fitted": "semcom.codecs.codec",
+    "FrameByFrame": "semcom.codecs.clip",
     "HevcIntra": "semcom.codecs.hevc",
+    "InterCodec": "semcom.codecs.av",
     "Jpeg": "semcom.codecs.pillow",
     "Jpeg2000": "semcom.codecs.pillow",
     "Memo": "semcom.codecs.codec",
@@ -28,17 +36,24 @@ _HOMES = {
     "SourceCodec": "semcom.codecs.codec",
     "StillFormat": "semcom.codecs.still",
     "StreamCodec": "semcom.codecs.still",
+    "Utf8": "semcom.codecs.text",
     "WebP": "semcom.codecs.pillow",
+    "Zlib": "semcom.codecs.text",
     "fit": "semcom.codecs.codec",
 }
 
 __all__ = [
+    "CLIP_CODECS",
     "CODECS",
     "FORMATS",
+    "TEXT_CODECS",
     "Avif",
     "FileCodec",
+    "FitsItself",
     "Fitted",
+    "FrameByFrame",
     "HevcIntra",
+    "InterCodec",
     "Jpeg",
     "Jpeg2000",
     "Memo",
@@ -46,7 +61,9 @@ __all__ = [
     "SourceCodec",
     "StillFormat",
     "StreamCodec",
+    "Utf8",
     "WebP",
+    "Zlib",
     "fit",
 ]
 

@@ -5,16 +5,18 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from functools import cache
+from threading import Lock
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from semcom.cells import Cells
 from semcom.errors import BudgetTooSmall, FaultyCodec
 
 T = TypeVar("T")
+X = TypeVar("X")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,8 +33,8 @@ class Quality:
 
 
 @runtime_checkable
-class SourceCodec(Protocol):
-    """Image to bytes and back; every header that the decoder needs is inside the bytes.
+class SourceCodec(Protocol[X]):
+    """Content of one modality to bytes and back; every header that the decoder needs is inside the bytes.
 
     The decoder is given the shape of the item for free, as every scheme is.
     """
@@ -47,12 +49,35 @@ class SourceCodec(Protocol):
         """All operating points, by scale (8, 4, 2, 1), and coarse to fine within one scale."""
         ...
 
-    def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
-        """Deterministic: equal images give equal bytes."""
+    def encode(self, x: X, quality: Quality) -> bytes:
+        """Encode one content; equal contents give equal bytes.
+
+        Args:
+            x: An image [1, 3, height, width] in [0, 1], a clip or a text.
+            quality: One of `qualities`.
+
+        Returns:
+            The payload; its length is all that is sent.
+
+        Raises:
+            InvalidOption: The codec has no such quality.
+            InvalidSource: The codec cannot hold this content.
+        """
         ...
 
-    def decode(self, payload: bytes, shape: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
-        """Raise `CorruptPayload` on bytes that are not an image of this shape."""
+    def decode(self, payload: bytes, shape: Any) -> X:
+        """Decode one payload.
+
+        Args:
+            payload: Any bytes.
+            shape: Of the content, as its modality tells every receiver.
+
+        Returns:
+            A content of that shape.
+
+        Raises:
+            CorruptPayload: The bytes are not a content of this shape.
+        """
         ...
 
 
@@ -69,25 +94,52 @@ class HasCells(Protocol):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Fitted:
-    """The best payload that fits, what it decodes to, and at what quality."""
+class Fitted(Generic[X]):
+    """The best payload that fits a budget.
+
+    Args:
+        payload: Its bytes.
+        quality: At which it was made.
+        decoded: The content that it decodes to.
+    """
 
     payload: bytes
     quality: Quality
-    decoded: Float[Tensor, "1 3 height width"]
+    decoded: X
 
 
-def fit(codec: SourceCodec, x: Float[Tensor, "1 3 height width"], max_bits: int) -> Fitted:
-    """The payload of at most `max_bits` bits that decodes to the best PSNR.
+@runtime_checkable
+class FitsItself(Protocol[X]):
+    """A codec that has its own way to meet a number of bits."""
 
-    Each scale is bisected for its finest setting that fits; where sizes are not quite monotone, the next two
-    settings are tried as well. Scales go from 1 to 1/8; one whose finest setting would be worse than what has
-    been found is left out.
+    def fit(self, x: X, max_bits: int) -> Fitted[X]:
+        """Find the best payload within a budget.
+
+        Args:
+            x: Content of the codec's modality.
+            max_bits: Limit on the length of the payload in bits.
+
+        Returns:
+            The payload and what it decodes to.
+
+        Raises:
+            BudgetTooSmall: The smallest payload of the codec is larger.
+        """
+        ...
+
+
+def fit(codec: SourceCodec[X], x: X, max_bits: int) -> Fitted[X]:
+    """Find the payload of at most `max_bits` bits that decodes to the best PSNR, or the codec's own choice.
 
     Args:
-        codec: Wrap it in `Memo` when one image is fitted to many budgets.
-        x: One image in [0, 1].
+        codec: A codec that is `FitsItself` (also inside `Memo`) chooses; of any other, which must be one of
+            images, the settings are searched as `fit_ladders` does. Wrap it in `Memo` when one image is
+            fitted to many budgets.
+        x: One image in [0, 1], or what else the codec takes.
         max_bits: Whole bytes are sent, so that up to 7 of them stay unused.
+
+    Returns:
+        The payload, its quality and what it decodes to.
 
     Raises:
         BudgetTooSmall: The smallest payload of the codec is larger.
@@ -100,31 +152,87 @@ def fit(codec: SourceCodec, x: Float[Tensor, "1 3 height width"], max_bits: int)
         >>> 8 * len(fitted.payload) <= 2000
         True
     """
-    best: Fitted | None = None
+    inner = codec.codec if isinstance(codec, Memo) else codec
+    if isinstance(inner, FitsItself):
+        return inner.fit(x, max_bits)
+    image: Any = x
+    about = f"an image of {image.shape[3]}x{image.shape[2]}"
+
+    def decode(payload: bytes) -> Any:
+        return _decoded(codec, payload, image)
+
+    def error(decoded: Any) -> float:
+        return squared_error(decoded, image)
+
+    return fit_ladders(codec, x, max_bits, about, decode, error)
+
+
+def fit_ladders(
+    codec: SourceCodec[X],
+    x: X,
+    max_bits: int,
+    about: str,
+    decode: Callable[[bytes], X],
+    error: Callable[[X], float],
+) -> Fitted[X]:
+    """Search the settings of a codec for the payload of least error within a budget.
+
+    Each scale is bisected for its finest setting that fits; where sizes are not quite monotone, the next two
+    settings are tried as well. Scales go from 1 to the coarsest; one whose finest setting would be worse than
+    what has been found is left out.
+
+    Args:
+        codec: Whose `qualities` are searched.
+        x: The content.
+        max_bits: Limit on the length of the payload in bits.
+        about: What x is, for the message ("an image of 64x48").
+        decode: Payload to content.
+        error: Distance of a decoded content from x, smaller is better.
+
+    Returns:
+        The payload, its quality and what it decodes to.
+
+    Raises:
+        BudgetTooSmall: The smallest payload of the codec is larger.
+    """
+
+    @cache
+    def payload_at(quality: Quality) -> bytes:
+        return codec.encode(x, quality)
+
+    best: Fitted[X] | None = None
     best_error = math.inf
     scales = sorted({quality.scale for quality in codec.qualities})
     ladders = [[quality for quality in codec.qualities if quality.scale == scale] for scale in scales]
     for ladder in ladders:
-        if best is not None:
-            finest = _decoded(codec, codec.encode(x, ladder[-1]), x)
-            if _squared_error(finest, x) >= best_error:
-                continue
-        for quality in _finest_that_fit(codec, x, ladder, max_bits):
-            payload = codec.encode(x, quality)
-            decoded = _decoded(codec, payload, x)
-            error = _squared_error(decoded, x)
-            if error < best_error:
-                best, best_error = Fitted(payload, quality, decoded), error
+        if best is not None and error(decode(payload_at(ladder[-1]))) >= best_error:
+            continue
+        for quality in _finest_that_fit(payload_at, ladder, max_bits):
+            decoded = decode(payload_at(quality))
+            distance = error(decoded)
+            if distance < best_error:
+                best, best_error = Fitted(payload_at(quality), quality, decoded), distance
     if best is None:
-        smallest = min(8 * len(codec.encode(x, ladder[0])) for ladder in ladders)
-        raise BudgetTooSmall(
-            f"{codec.name} needs at least {smallest} bits for an image of {x.shape[3]}x{x.shape[2]}, "
-            f"{max_bits} are allowed; raise rho or the SNR"
-        )
+        smallest = min(8 * len(payload_at(ladder[0])) for ladder in ladders)
+        raise too_small(codec.name, smallest, about, max_bits)
     return best
 
 
-def _decoded(codec: SourceCodec, payload: bytes, x: Tensor) -> Tensor:
+def too_small(name: str, needed_bits: int, about: str, max_bits: int) -> BudgetTooSmall:
+    """The error of a codec that nothing smaller can be had from.
+
+    Args:
+        name: Of the codec.
+        needed_bits: Length of its smallest payload.
+        about: What is sent ("an image of 64x48").
+        max_bits: Length allowed.
+    """
+    return BudgetTooSmall(
+        f"{name} needs at least {needed_bits} bits for {about}, {max_bits} are allowed; raise rho or the SNR"
+    )
+
+
+def _decoded(codec: SourceCodec[Any], payload: bytes, x: Tensor) -> Tensor:
     decoded = codec.decode(payload, tuple(x.shape))
     if decoded.shape != x.shape:
         raise FaultyCodec(
@@ -137,11 +245,13 @@ def _decoded(codec: SourceCodec, payload: bytes, x: Tensor) -> Tensor:
     return decoded
 
 
-def _finest_that_fit(codec: SourceCodec, x: Tensor, ladder: list[Quality], max_bits: int) -> list[Quality]:
+def _finest_that_fit(
+    payload_at: Callable[[Quality], bytes], ladder: list[Quality], max_bits: int
+) -> list[Quality]:
     """By bisection the last that fits, and those of the next two that fit as well."""
 
     def fits(index: int) -> bool:
-        return 8 * len(codec.encode(x, ladder[index])) <= max_bits
+        return 8 * len(payload_at(ladder[index])) <= max_bits
 
     low, high = -1, len(ladder)  # everything up to low fits, high does not
     while high - low > 1:
@@ -151,16 +261,18 @@ def _finest_that_fit(codec: SourceCodec, x: Tensor, ladder: list[Quality], max_b
     return [ladder[index] for index in ([low] if low >= 0 else []) + beyond]
 
 
-def _squared_error(x_hat: Tensor, x: Tensor) -> float:
+def squared_error(x_hat: Tensor, x: Tensor) -> float:
+    """Mean squared error of two tensors of one shape."""
     return float((x_hat - x).square().mean(dtype=torch.float64))
 
 
 @dataclass(frozen=True)
-class Memo:
+class Memo(Generic[X]):
     """A codec that remembers what it has encoded and decoded, and is otherwise the codec it wraps.
 
-    In a sweep over budgets each (image, quality) is encoded at most once. What was used least recently is
-    forgotten first. A copy sent to another process starts empty.
+    In a sweep over budgets each (image, quality) is encoded once. What was used least recently is forgotten
+    first. A copy sent to another process starts empty; threads may share one. Only tensors are remembered:
+    clips and texts go through to the codec inside every time.
 
     Args:
         codec: Any source codec.
@@ -174,11 +286,12 @@ class Memo:
         'jpeg'
     """
 
-    codec: SourceCodec
+    codec: SourceCodec[X]
     max_bytes: int = 1 << 28
     _payloads: "_Recent[bytes]" = field(init=False, repr=False, compare=False)
     _images: "_Recent[Tensor]" = field(init=False, repr=False, compare=False)
     _latest: "_Latest" = field(init=False, repr=False, compare=False)
+    _lock: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_payloads", _Recent[bytes](self.max_bytes // 4, len))
@@ -186,6 +299,7 @@ class Memo:
             self, "_images", _Recent[Tensor](self.max_bytes * 3 // 4, lambda image: image.nbytes)
         )
         object.__setattr__(self, "_latest", _Latest())
+        object.__setattr__(self, "_lock", Lock())
 
     @property
     def name(self) -> str:
@@ -197,29 +311,37 @@ class Memo:
         """Operating points of the codec inside."""
         return self.codec.qualities
 
-    def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
-        """The payload, made once per image and quality."""
-        key = (self._latest.digest(x), quality)
-        payload = self._payloads.get(key)
-        if payload is None:
+    def encode(self, x: X, quality: Quality) -> bytes:
+        """The payload of the codec inside, made once per image and quality."""
+        if not isinstance(x, Tensor):
+            return self.codec.encode(x, quality)
+        with self._lock:
+            key = (self._latest.digest(x), quality)
+            payload = self._payloads.get(key)
+        if payload is None:  # the lock is free while the codec works; two threads may do the same work once
             payload = self.codec.encode(x, quality)
-            self._payloads.put(key, payload)
+            with self._lock:
+                self._payloads.put(key, payload)
         return payload
 
-    def decode(self, payload: bytes, shape: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
-        """The image, decoded once per payload; damaged payloads are not remembered."""
-        key = (_digest(payload), tuple(shape))
-        image = self._images.get(key)
+    def decode(self, payload: bytes, shape: Any) -> X:
+        """What the codec inside decodes, an image once per payload; damaged payloads are not remembered."""
+        key = (_digest(payload), shape)
+        with self._lock:
+            image: Any = self._images.get(key)
         if image is None:
             image = self.codec.decode(payload, shape)
-            self._images.put(key, image)
-        return image.clone()
+            if not isinstance(image, Tensor):
+                return image
+            with self._lock:
+                self._images.put(key, image)
+        return cast(X, image.clone())
 
     def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
         """Those of the codec inside, if it has any; they are not remembered."""
         return self.codec.cells(payload, shape) if isinstance(self.codec, HasCells) else None
 
-    def __reduce__(self) -> tuple[type["Memo"], tuple[SourceCodec, int]]:
+    def __reduce__(self) -> tuple[type["Memo[Any]"], tuple[SourceCodec[X], int]]:
         """Without what is held."""
         return Memo, (self.codec, self.max_bytes)
 
@@ -252,6 +374,8 @@ class _Recent(Generic[T]):
         return self._values.get(key)
 
     def put(self, key: tuple[object, ...], value: T) -> None:
+        if key in self._values:  # by another thread in the meantime
+            return
         self._values[key] = value
         self._bytes += self._size(value)
         while self._bytes > self._max_bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semcom.codecs import isobmff
+from semcom.codecs.annexb import nal_units
 from semcom.codecs.still import Pixels, Size
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class HevcIntra:
         picture.pts = 0
         encoder = _encoder(self.preset, (coded_width, coded_height), *_SETTINGS[setting])
         packets = encoder.encode(picture) + encoder.encode(None)
-        (slice_nal,) = (nal for nal in _nal_units(b"".join(map(bytes, packets))) if _nal_type(nal) < _VPS)
+        (slice_nal,) = (nal for nal in nal_units(b"".join(map(bytes, packets))) if _nal_type(nal) < _VPS)
         return slice_nal
 
 
@@ -134,7 +135,7 @@ def _encoder(preset: str, size: Size, quantiser: int, offset: int) -> "VideoCode
 @lru_cache(maxsize=64)
 def _parameter_sets(preset: str, size: Size, offset: int) -> tuple[bytes, ...]:
     """VPS, SPS and PPS of a size, which the encoder provides before it has seen a picture."""
-    return _nal_units(_encoder(preset, size, 51, offset).extradata or b"")
+    return nal_units(_encoder(preset, size, 51, offset).extradata or b"")
 
 
 def _decode(record: bytes, slice_nal: bytes, size: Size) -> Pixels:
@@ -150,12 +151,6 @@ def _decode(record: bytes, slice_nal: bytes, size: Size) -> Pixels:
     (picture,) = decoder.decode(packet) + decoder.decode(None)
     pixels = picture.reformat(format="rgb24", src_colorspace="ITU601", src_color_range="JPEG").to_ndarray()
     return np.ascontiguousarray(pixels[: size[1], : size[0]])
-
-
-def _nal_units(annex_b: bytes) -> tuple[bytes, ...]:
-    """NAL units between start codes; emulation prevention keeps 00 00 01 out of them."""
-    units = annex_b.split(b"\0\0\1")[1:]
-    return tuple(unit.rstrip(b"\0") for unit in units)  # a fourth zero belongs to the next start code
 
 
 def _nal_type(nal: bytes) -> int:
