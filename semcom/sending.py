@@ -13,7 +13,7 @@ from semcom.modalities import MODALITIES, Item, Modality
 from semcom.provenance import fingerprint
 from semcom.results import Record
 from semcom.scheme import Outcome, Preparations, Scheme
-from semcom.sweep import Batch, Rho, budget_of, send_batch
+from semcom.sweep import Batch, Rho, budget_of, check_once, check_point, named_batch, send_batch
 
 X = TypeVar("X")
 
@@ -86,6 +86,8 @@ def send(
     if metrics is None:
         metrics = names.default_metrics(kind, device).metrics
     measures = [names.metric(m, kind, device) if isinstance(m, str) else m for m in metrics]
+    check_once("metric", [metric.name for metric in measures])
+    check_point((snr_db,), (seed,))
     shape = item.modality.shape(item.x)
     ratio, budget = budget_of(item, DEFAULT_RHO.get(kind, "1/12") if rho is None else rho)
     batch = Batch(
@@ -100,6 +102,7 @@ def send(
         (float(snr_db),),
         tuple(metric for metric in measures if metric.fits(shape)),
     )
-    ((outcome, record),) = send_batch(batch, chosen, item, Preparations(), {})
+    with named_batch(batch):
+        ((outcome, record),) = send_batch(batch, chosen, item, Preparations(), {})
     measured = {metric.name: record.numbers[metric.name] for metric in batch.metrics}
     return Sending(item, outcome, measured, record)

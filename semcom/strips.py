@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.modalities import IMAGE, Item
-from semcom.modalities.modality import replacing
+from semcom.modalities.image import from_pixels
 from semcom.plots import INK
 from semcom.sources import check_image
 
@@ -36,12 +35,7 @@ def write_strip(path: Path, item: Item[Any], reconstructions: Mapping[str, Any])
     """
     if item.modality.name != IMAGE.name:
         raise InvalidOption(f"{path}: strips show pictures, and {item.id} is a {item.modality.name}")
-    if path.suffix.lower() not in LOSSLESS:
-        raise InvalidOption(f"{path}: strips are written without loss; name it {' or '.join(LOSSLESS)}")
-    encoded = BytesIO()
-    image_strip(item.x, reconstructions).save(encoded, LOSSLESS[path.suffix.lower()])
-    with replacing(path) as part:
-        part.write_bytes(encoded.getvalue())
+    IMAGE.write(from_pixels(np.asarray(image_strip(item.x, reconstructions))), path)
 
 
 def image_strip(

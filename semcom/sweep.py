@@ -74,12 +74,7 @@ class Sweep:
         _check_distinct("rho", self.rho)
         _check_distinct("metric", [metric.name for metric in self.metrics])
         _check_distinct("seed", self.seeds)
-        for snr_db in self.snr_db:
-            if not math.isfinite(snr_db):
-                raise InvalidOption(f"SNR of {snr_db} dB; give finite ones")
-        for seed in self.seeds:
-            if not 0 <= seed <= MAX_SEED:
-                raise InvalidOption(f"seed of {seed}; choose 0..{MAX_SEED}")
+        check_point(self.snr_db, self.seeds)
         for item, scheme in product(self.items, self.schemes):
             if scheme.modality.name != item.modality.name:
                 raise InvalidOption(
@@ -317,7 +312,7 @@ def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record,
         scheme: Scheme[Any] = things[_scheme_key(batches[0].fingerprint)]
         preparations = Preparations()
         for batch in batches:
-            with _named(batch):
+            with named_batch(batch):
                 sent = send_batch(batch, scheme, item, preparations, known)
                 if keep is not None:
                     for outcome, record in sent:
@@ -434,8 +429,16 @@ def _keep(modality: Modality[Any], x: Any, path: Path) -> None:
 
 
 @contextmanager
-def _named(batch: Batch) -> Iterator[None]:
-    """Put the batch in front of what goes wrong in it."""
+def named_batch(batch: Batch) -> Iterator[None]:
+    """Put the batch in front of what goes wrong in it.
+
+    Args:
+        batch: What is worked on inside the `with` block.
+
+    Raises:
+        SemcomError: As inside the block, with the label of the batch in front; `SweepError` for what is
+            neither that nor a `ChannelError`.
+    """
     try:
         yield
     except (SemcomError, ChannelError) as error:
@@ -486,6 +489,37 @@ def _check_unchanged(what: str, things: Sequence[_Named], held: Mapping[str, Map
 def _check_distinct(what: str, values: Sequence[object]) -> None:
     if not values:
         raise InvalidOption(f"a sweep without a {what}; give at least one")
+    check_once(what, values)
+
+
+def check_once(what: str, values: Sequence[object]) -> None:
+    """Raise if something is named twice.
+
+    Args:
+        what: Kind of thing, for the message.
+        values: Names or numbers.
+
+    Raises:
+        InvalidOption: Two of them are equal.
+    """
     for value in values:
         if values.count(value) > 1:
-            raise InvalidOption(f"{what} {value!s} is twice in the sweep; name it once")
+            raise InvalidOption(f"{what} {value!s} is there twice; name it once")
+
+
+def check_point(snr_db: Sequence[float], seeds: Sequence[int]) -> None:
+    """Raise unless items can be sent and recorded at these SNRs with these seeds.
+
+    Args:
+        snr_db: Average received Es/N0 in dB.
+        seeds: Seeds of noise and fading.
+
+    Raises:
+        InvalidOption: An SNR is not finite, or a seed is not in 0..2^63 - 1.
+    """
+    for snr in snr_db:
+        if not math.isfinite(snr):
+            raise InvalidOption(f"SNR of {snr} dB; give finite ones")
+    for seed in seeds:
+        if not 0 <= seed <= MAX_SEED:
+            raise InvalidOption(f"seed of {seed}; choose 0..{MAX_SEED}")

@@ -60,8 +60,11 @@ def delivered(
     for observation in scheme.receive(received, shape, uses):
         symbols = next(iter(observation.evidence), None)
         assert symbols is None or isinstance(symbols, Symbols)
-        assert (symbols is None) == (observation.shown is None)
-        assert symbols is None or torch.equal(symbols.estimate, observation.shown)
+        if symbols is None:
+            assert observation.shown is None
+        else:
+            assert observation.shown is not None
+            assert torch.equal(symbols.estimate, observation.shown)
         found.append(symbols)
     return found
 
