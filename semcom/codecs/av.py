@@ -24,7 +24,6 @@ SCALES = (4, 2, 1)
 SETTINGS = 52
 """Constant rate factors 51 (coarse) to 0."""
 
-_MIN_SIDE = 40  # x265 reads memory that nobody wrote if there is a single row of coding tree units (32x32)
 _RATE = 25  # what the encoders are told; the true rate is no information about the pixels
 _BT709, _LIMITED, _FULL = 1, 1, 2
 # bicubic, full interpolation of colour differences, exact rounding: within half a level of the formula
@@ -40,12 +39,14 @@ class _Library:
         decoder: Name of the decoder in libav.
         options: Of the encoder; one thread, so that equal clips give equal bytes.
         kinds: NAL unit types of slices.
+        min_side: Smaller frames are padded to it.
     """
 
     encoder: str
     decoder: str
     options: str
     kinds: frozenset[int]
+    min_side: int
 
     def kind(self, unit: bytes) -> int:
         """NAL unit type."""
@@ -59,12 +60,16 @@ _LIBRARIES = {
         # without the first option one of its AVX routines reads memory that nobody wrote
         "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0:keyint=infinite:log-level=-1",
         frozenset({1, 5}),  # ITU-T H.264, table 7-1
+        32,
     ),
     "x265": _Library(
         "libx265",
         "hevc",
         "pools=none:frame-threads=1:wpp=0:keyint=-1:info=0:log-level=none",
         frozenset(range(22)),  # ITU-T H.265, table 7-1
+        # x265 4.2 writes beyond its memory at widths below 56, and reads what nobody wrote in a single row of
+        # coding tree units of 64x64
+        72,
     ),
 }
 
@@ -76,7 +81,8 @@ class InterCodec:
     The payload is one byte that holds scale and constant rate factor, and the slices as NAL units behind
     start codes. Parameter sets depend on shape, scale and rate factor alone and are rebuilt by the receiver;
     SEI messages are left out. RGB becomes 4:2:0 by the matrix of BT.709 in limited range and back. Sides that
-    are odd or below 40 are padded with their last pixels. Key frames stand at the start and at scene cuts.
+    are odd or below 32 (x265: 72) are padded with their last pixels. Key frames stand at the start and at
+    scene cuts.
 
     Args:
         library: "x264" or "x265".
@@ -107,10 +113,11 @@ class InterCodec:
             )
         _, _, height, width = x.frames.shape
         library = _LIBRARIES[self.library]
-        encoder = _encoder(self, _coded((width, height), quality.scale), quality.setting)
+        size = self._coded((width, height), quality.scale)
+        encoder = _encoder(self, size, quality.setting)
         packets = []
         for number, frame in enumerate(x.frames):
-            picture = _to_yuv(_padded(shrink(_interleaved(frame), quality.scale)))
+            picture = _to_yuv(_padded(shrink(_interleaved(frame), quality.scale), size))
             picture.pts, picture.time_base = number, Fraction(1, _RATE)
             packets += encoder.encode(picture)
         packets += encoder.encode(None)
@@ -148,6 +155,12 @@ class InterCodec:
         """The rate factor and scale of least mean squared error within a budget; see `FitsItself.fit`."""
         return fit_clip(self, x, max_bits)
 
+    def _coded(self, size: Size, scale: int) -> Size:
+        """Size of the frames that are coded: reduced, even, and not too small."""
+        least = _LIBRARIES[self.library].min_side
+        width, height = (max(side + side % 2, least) for side in reduced_size(size, scale))
+        return width, height
+
     def _decode(self, stream: bytes, shape: ClipShape, scale: int, setting: int) -> list[Pixels]:
         from av.codec.context import CodecContext
 
@@ -156,7 +169,7 @@ class InterCodec:
         strange = [library.kind(unit) if unit else 0 for unit in units]
         if not units or not library.kinds.issuperset(strange):
             raise ValueError("other units than slices")  # parameter sets could announce any size
-        size = _coded((shape.width, shape.height), scale)
+        size = self._coded((shape.width, shape.height), scale)
         decoder = cast("VideoCodecContext", CodecContext.create(library.decoder, "r"))
         decoder.thread_count = 1
         decoder.options = {"err_detect": "explode"}  # damage is told, not concealed
@@ -174,16 +187,9 @@ class InterCodec:
         return pictures
 
 
-def _coded(size: Size, scale: int) -> Size:
-    """Of the frames that are coded: reduced, even, and not too small."""
-    width, height = (max(side + side % 2, _MIN_SIDE) for side in reduced_size(size, scale))
-    return width, height
-
-
-def _padded(pixels: Pixels) -> Pixels:
+def _padded(pixels: Pixels, size: Size) -> Pixels:
     height, width, _ = pixels.shape
-    coded_width, coded_height = _coded((width, height), 1)
-    return np.pad(pixels, ((0, coded_height - height), (0, coded_width - width), (0, 0)), mode="edge")
+    return np.pad(pixels, ((0, size[1] - height), (0, size[0] - width), (0, 0)), mode="edge")
 
 
 def _interleaved(frame: Tensor) -> Pixels:
@@ -230,16 +236,11 @@ def _encoder(codec: InterCodec, size: Size, setting: int) -> "VideoCodecContext"
     encoder.options = {
         "preset": codec.preset,
         "crf": str(SETTINGS - 1 - setting),
-        f"{codec.library}-params": library.options + (_small_trees(size) if codec.library == "x265" else ""),
+        f"{codec.library}-params": library.options,
     }
     encoder.flags |= Flags.global_header
     encoder.open()
     return encoder
-
-
-def _small_trees(size: Size) -> str:
-    """Coding tree units of 32x32 where those of 64x64 would be a single row or column, see `_MIN_SIDE`."""
-    return f":ctu={32 if min(size) <= 64 else 64}"
 
 
 @lru_cache(maxsize=64)
