@@ -5,8 +5,8 @@ Cost:    about a minute on one core
 Expect:  overhead_share below 0.05
 
 The photographs of scikit-image by a digital and an analog scheme over two channels. Bookkeeping is all wall
-time outside the transmissions, receivers and metrics: planning, fingerprints, noise names, checks, records,
-the store. The last line is JSON: images delivered per second, and the share of bookkeeping.
+time outside transmitters, receivers and metrics: planning, fingerprints, noise names, the channel, checks,
+records, the store. The last line is JSON: images delivered per second, and the share of bookkeeping.
 """
 
 import argparse

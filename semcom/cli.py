@@ -234,8 +234,7 @@ def send(
     shown = (chosen,) if strip is None or plain.name == chosen.name else (plain, chosen)
     with receiver_progress(shown) as schemes:
         sendings = {
-            s.name: send(item, s, channel, snr_db, rho, seed, measures, known, device)
-            for s in schemes
+            s.name: send(item, s, channel, snr_db, rho, seed, measures, known, device) for s in schemes
         }
     sending = sendings[chosen.name]
     record = sending.record

@@ -140,7 +140,7 @@ def _scaled(linear: Linear, shape: tuple[int, ...]) -> PriorEvidence:
     """Linear evidence of a picture in [0, 1] as evidence of x in [-1, 1]."""
     operator, y = linear.operator, linear.y
     level = operator.A(torch.ones(shape, dtype=y.dtype, device=y.device))
-    if level.shape != y.shape:
+    if level.shape != y.shape or len(y) != shape[0]:
         raise UnsuitableEvidence(
             f"evidence of shape {list(y.shape)}, but {type(operator).__name__} makes {list(level.shape)} of "
             f"a picture of shape {list(shape)}; an observation is of one picture"

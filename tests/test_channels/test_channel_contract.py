@@ -22,7 +22,7 @@ from channels import (
 )
 from channels.errors import ChannelError
 from channels.realisations import realisations
-from semcom import presets
+from semcom import names
 
 ITEMS = 150
 
@@ -209,7 +209,7 @@ def test_names_with_large_numbers_are_read_back(number):
     """Stages are joined by "+", which a number must not hold."""
     waveform = (TDL("A", 0.0, number), PhaseNoise(number))
     for channel in (OFDM(waveform, Numerology(spacing_hz=number)), Impaired(AWGN(), waveform)):
-        assert presets.channel(channel.name) == channel
+        assert names.channel(channel.name) == channel
 
 
 @every_channel

@@ -24,7 +24,7 @@ from channels.link import DigitalLink, IdealLink
 from channels.lossy import LossProcess
 from channels.mcs import MCS_TABLE, choose_mcs, predicted_failure
 from channels.realisations import COUNT, realisations
-from semcom import presets
+from semcom import names
 from semcom.errors import InvalidOption
 
 INNER = (AWGN(), PilotAided(RayleighBlockFading(10), 9), OFDM())
@@ -321,8 +321,8 @@ def test_interleaving_spreads_a_burst() -> None:
 )
 def test_names(name: str, channel: Channel) -> None:
     assert channel.name == name
-    assert presets.channel(name) == channel
-    assert presets.channel("lossy:256:0.05:0.4:0:1/awgn").name == "lossy:256:0.05:0.4/awgn"
+    assert names.channel(name) == channel
+    assert names.channel("lossy:256:0.05:0.4:0:1/awgn").name == "lossy:256:0.05:0.4/awgn"
 
 
 @pytest.mark.parametrize(
@@ -342,6 +342,6 @@ def test_names(name: str, channel: Channel) -> None:
 )
 def test_names_that_are_none(name: str, says: str) -> None:
     with pytest.raises(InvalidOption) as caught:
-        presets.channel(name)
+        names.channel(name)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)

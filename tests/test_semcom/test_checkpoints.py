@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torchvision import models
 
-from semcom import checkpoints, presets, zoo
+from semcom import checkpoints, zoo
 from semcom.cli import main
 from semcom.errors import InvalidSource, MissingWeights
 from semcom.metrics import FID, KID, available_metrics, perceptual, realism
@@ -380,10 +380,10 @@ def test_a_pickled_model_of_diffusers_says_what_its_safetensors_say(tmp_path: Pa
     small_unet().save_pretrained(tmp_path / subfolder)
     x, sigma = torch.randn(1, 3, 16, 16), torch.tensor([0.5])
     with torch.no_grad():
-        expected = presets.prior(str(tmp_path))(x, sigma)
+        expected = names.prior(str(tmp_path))(x, sigma)
         (tmp_path / subfolder / SAFE).unlink()
         (tmp_path / subfolder / PICKLED).write_bytes(saved(small_unet().state_dict()))
-        assert torch.equal(presets.prior(str(tmp_path))(x, sigma), expected)
+        assert torch.equal(names.prior(str(tmp_path))(x, sigma), expected)
 
 
 @pytest.mark.parametrize("subfolder", ["", "unet"])
@@ -402,7 +402,7 @@ def test_a_planted_model_of_diffusers_is_not_run(
         index = f'{{"metadata": {{}}, "weight_map": {{{keys}}}}}'
         (folder / subfolder / f"{SAFE}.index.json").write_text(index)
     with pytest.raises(MissingWeights, match=r"^prior ") as raised:
-        presets.prior(str(folder))
+        names.prior(str(folder))
     assert "\n" not in str(raised.value)
 
 
@@ -414,13 +414,13 @@ def test_a_model_of_diffusers_without_some_of_its_weights_is_refused(tmp_path: P
     assert weights.pop("conv_in.weight").shape == (4, 3, 3, 3)
     (tmp_path / PICKLED).write_bytes(saved(dict(weights)))
     with pytest.raises(MissingWeights, match=r"1 weights are missing, conv_in\.weight first"):
-        presets.prior(str(tmp_path))
+        names.prior(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
 def test_a_planted_prior_is_not_run(trap: Trap, tmp_path: Path, name: str) -> None:
     with pytest.raises(MissingWeights):
-        presets.prior(str(trap.plant(tmp_path / name)))
+        names.prior(str(trap.plant(tmp_path / name)))
 
 
 def test_planted_weights_of_ours_are_not_run(trap: Trap, tmp_path: Path) -> None:

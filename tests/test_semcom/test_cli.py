@@ -231,7 +231,7 @@ ERRORS = {
     "rho negative": (f"send photo.png --snr 5 {SEND} --rho -1/12", "rho of -1/12 is outside"),
     "rho nan": (f"send photo.png --snr 5 {SEND} --rho nan", "rho of 'nan' is not a number"),
     "rho a word": (f"send photo.png --snr 5 {SEND} --rho abc", "rho of 'abc' is not a number"),
-    "rho too large": (f"send photo.png --snr 5 {SEND} --rho 11", "rho of 11 is outside"),
+    "rho too large": (f"send photo.png --snr 5 {SEND} --rho 1001", "rho of 1001 is outside"),
     "rho infinite": (f"send photo.png --snr 5 {SEND} --rho inf", "rho of 'inf' is not a number"),
     "rho of many digits": (f"send photo.png --snr 5 {SEND} --rho 1e99999999", "rho of '1e99999999'"),
     "rho over zero": (f"send photo.png --snr 5 {SEND} --rho 1/0", "rho of '1/0' is not a number"),
@@ -290,7 +290,7 @@ ERRORS = {
     "far too many steps": ("send photo.png --snr 5 --scheme deepjscc+ddrm:99999999999999999999", "1..10000"),
     "receiver with its steps": (
         "send photo.png --snr 5 --scheme deepjscc --receiver ddrm:3",
-        "--receiver ddrm:3: a name alone",
+        "receiver ddrm:3: a name alone",
     ),
     "prior that is nowhere": (
         "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior nowhere",
@@ -333,7 +333,7 @@ ERRORS = {
     ),
     "channel where a codec belongs": (
         f"send photo.png --snr 5 {SEND} --codec third_party:CHANNEL",
-        "without qualities",
+        "without encode, decode",
     ),
     # schemes that misbehave
     "scheme that returns NaN": ("send photo.png --snr 5 --scheme third_party:NAN --rho 1/2", "not finite"),
@@ -371,8 +371,14 @@ ERRORS = {
         "cannot be decoded",
     ),
     # output
-    "unknown ending": (f"send photo.png --snr 5 {SEND} --out received.doc", "without loss"),
-    "lossy ending": (f"send photo.png --snr 5 {SEND} --out received.jpg", "without loss"),
+    "unknown ending": (
+        f"send photo.png --snr 5 {SEND} --out received.doc",
+        "image files are written as .bmp, .png",
+    ),
+    "lossy ending": (
+        f"send photo.png --snr 5 {SEND} --out received.jpg",
+        "image files are written as .bmp, .png",
+    ),
     "folder that is not there": (
         f"send photo.png --snr 5 {SEND} --out no/where.png",
         "no/where.png: its folder is not there",
@@ -393,13 +399,20 @@ ERRORS = {
     "no picture": (f"send --snr 5 {SEND}", "Missing argument"),
     "seed beyond the store": (f"send photo.png --snr 5 {SEND} --seed {2**63}", "seed of 9223372036854775808"),
     "seed below zero": (f"send photo.png --snr 5 {SEND} --seed -1", "seed of -1"),
+    "device that nobody knows": (
+        f"send photo.png --snr 5 {SEND} --device tpu",
+        "--device tpu: not here; choose",
+    ),
     "seed a word": (f"send photo.png --snr 5 {SEND} --seed x", "valid integer"),
     # sweeps
     "no workers": (f"{SWEEP} r --workers 0", "0 workers"),
     "a plan of no workers": (f"{SWEEP} r --workers 0 --dry-run", "0 workers"),
     "too many workers": (f"{SWEEP} r --workers 100000", "100000 workers"),
     "no seeds": (f"{SWEEP} r --seeds 0", "--seeds 0"),
-    "empty folder": (f"{SWEEP} r --data empty_folder", "no pictures"),
+    "no rho": (f"{SWEEP} r --rho=", "--rho '': an empty name"),
+    "no schemes": (f"{SWEEP} r --schemes=", "--schemes '': an empty name"),
+    "device of another maker": (f"{SWEEP} r --device cuda:x/y", "--device cuda:x/y"),
+    "empty folder": (f"{SWEEP} r --data empty_folder", "no file to read"),
     "missing folder": (f"{SWEEP} r --data nowhere", "no such file or folder"),
     "folder with a bad picture": (f"{SWEEP} r --data mixed", "b.png: not a readable picture"),
     "empty name": (f"{SWEEP} r --schemes softcast,,jpeg+ldpc", "empty name"),
@@ -498,6 +511,15 @@ def assert_one_line_error(run: Callable[[], int], message: str, capsys: pytest.C
     assert captured.err.splitlines()[-1] == errors[0]
     assert re.search(message, errors[0]), errors[0]
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("command", [f"send photo.png --snr 5 {SEND}", f"{SWEEP} r"])
+def test_absent_gpu_is_one_line(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    run = partial(main, arguments(f"{command} --device cuda"))
+    assert_one_line_error(run, "--device cuda: not here; choose cpu$", capsys)
 
 
 @pytest.mark.parametrize("tenths", range(10))
@@ -663,7 +685,7 @@ def semcom(
     ("command", "largest_file", "message"),
     [
         ("schemes > /dev/full", None, "No space left on device"),
-        (f"send photo.png --snr 20 {SEND} --out out.png", 2000, "File too large|full|refuses"),
+        (f"send photo.png --snr 20 {SEND} --out out.png", 1000, "File too large|full|refuses"),
         (f"{SWEEP} results", 20000, "full|refuses"),
         ("send photo.png --snr 5 --scheme third_party:SHAPE --rho 1/2", None, "its receiver shows"),
     ],

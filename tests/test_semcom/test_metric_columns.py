@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from toys import pictures
 
-from semcom import presets
+from semcom import names
 from semcom.cli import main
 from semcom.columns import Column
 from semcom.data import to_picture
@@ -62,7 +62,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.syspath_prepend(folder)
         assert main(command.split()) == 0
         with pytest.raises(InvalidOption, match="without name, unit, higher_is_better, fits"):
-            presets.metric("mypackage.module:WITHOUT_UNIT")
+            names.metric("mypackage.module:WITHOUT_UNIT")
     return folder / "results"
 
 

@@ -11,17 +11,14 @@ from torch import nn
 
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics import (
-    BLEU,
     FID,
     KID,
     LPIPS,
     MSSSIM,
     PSNR,
     SSIM,
-    CharacterErrorRate,
     SetSlicedWasserstein,
     SlicedWasserstein,
-    WordErrorRate,
 )
 from semcom.metrics import available_metrics as available
 from semcom.metrics.distortion import C2, SCALE_WEIGHTS, WINDOW, WINDOW_STD, scale_weights

@@ -1,11 +1,14 @@
 """Strips show pictures where they should be, and their errors in the colours that the legend names."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from semcom.errors import InvalidOption, InvalidSource
-from semcom.strips import _detail_window, image_strip
+from semcom.modalities import IMAGE, TEXT, Item
+from semcom.strips import _detail_window, image_strip, write_strip
 
 
 def picture(height=120, width=500):
@@ -57,3 +60,24 @@ def test_strip_refuses_what_does_not_fit():
         image_strip(x, {"bright": x + 1})
     with pytest.raises(InvalidOption, match="gain"):
         image_strip(x, {}, gain=0.0)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tiff"])
+def test_strip_is_written_as_it_is_drawn(tmp_path, ending):
+    from PIL import Image
+
+    item = Item("photo-00000000", picture(40, 60), IMAGE)
+    received = {"half": item.x / 2}
+    write_strip(tmp_path / f"strip.{ending}", item, received)
+    with Image.open(tmp_path / f"strip.{ending}") as written:
+        assert written.convert("RGB").tobytes() == image_strip(item.x, received).tobytes()
+    assert [path.name for path in tmp_path.iterdir()] == [f"strip.{ending}"]
+
+
+def test_strip_is_written_without_loss_or_not_at_all(tmp_path):
+    item = Item("photo-00000000", picture(40, 60), IMAGE)
+    with pytest.raises(InvalidOption, match=r"strip\.jpg: image files are written as"):
+        write_strip(tmp_path / "strip.jpg", item, {"half": item.x / 2})
+    with pytest.raises(InvalidOption, match=r"strips show pictures, and photo-\w+ is a text"):
+        write_strip(tmp_path / "strip.png", replace(item, modality=TEXT), {"half": item.x / 2})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,181 @@
+"""Engines: the same results wherever jobs are worked on; things travel once; what goes wrong is one line."""
+
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jobs import Sum, Travelling, added, dying, failing, holding
+from toys import UNCODED, MeanSquaredError, pictures
+
+from channels import AWGN
+from semcom import names
+from semcom.engine import Engine, InProcess, Job, LocalProcesses, Things, Work, local_engine
+from semcom.errors import InvalidOption, SweepError
+from semcom.metrics import PSNR
+from semcom.results import TIMING, Record, ResultStore
+from semcom.sweep import Sweep, run
+
+
+@dataclass(frozen=True)
+class Threads:
+    """An engine of the user's: jobs in threads, whose results come when their job is done."""
+
+    workers: int = 2
+
+    def map(self, jobs: Sequence[Job], work: Work[Any], things: Things) -> Iterator[Any]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            for results in pool.map(lambda job: list(work(job, things)), jobs):
+                yield from results
+
+
+ENGINES = {"one": InProcess(), "two": LocalProcesses(2), "threads": Threads()}
+
+
+def things_of(log: Path, jobs: Sequence[Sum]) -> dict[str, Travelling]:
+    keys = dict.fromkeys(key for job in jobs for key in job.needs)
+    return {key: Travelling(10**i, log) for i, key in enumerate(keys)}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_every_result_comes_once_whatever_the_engine(engine: Engine, tmp_path: Path) -> None:
+    assert isinstance(engine, Engine)
+    jobs = [Sum(i) for i in range(10)]
+    things = things_of(tmp_path / "log", jobs)
+    results = list(engine.map(jobs, added, things))
+    assert sorted(results) == [(i, part, 1 + 10 ** (1 + i // 4)) for i in range(10) for part in range(3)]
+    for number in range(10):
+        assert [part for i, part, _ in results if i == number] == [0, 1, 2], "results of a job are in order"
+    assert list(engine.map([], added, things)) == []
+
+
+def test_a_thing_travels_to_a_worker_once(tmp_path: Path) -> None:
+    jobs = [Sum(i) for i in range(12)]
+    things = things_of(tmp_path / "log", jobs)
+    assert len(list(LocalProcesses(2).map(jobs, added, things))) == 36
+    packed = [int(line) for line in (tmp_path / "log").read_text().split()]
+    assert packed.count(1) == 2, "what all jobs need: once to each of two workers"
+    assert all(1 <= packed.count(10**i) <= 2 for i in (1, 2, 3))
+    alone = things_of(tmp_path / "alone", jobs)
+    assert len(list(LocalProcesses(1).map(jobs, added, alone))) == 36
+    assert sorted((tmp_path / "alone").read_text().split()) == ["1", "10", "100", "1000"]
+
+
+def test_a_worker_forgets_what_passes_and_keeps_the_rest(tmp_path: Path) -> None:
+    jobs = [Sum(i) for i in range(12)]
+    results = list(LocalProcesses(1).map(jobs, holding, things_of(tmp_path / "log", jobs)))
+    assert len({process for process, _ in results} | {os.getpid()}) == 2
+    assert [held for _, held in results] == [("common", f"own {i // 4}") for i in range(12)]
+
+
+def test_jobs_come_back_to_what_was_forgotten(tmp_path: Path) -> None:
+    jobs = [Sum(0), Sum(4), Sum(0)]
+    results = list(LocalProcesses(1).map(jobs, added, things_of(tmp_path / "log", jobs)))
+    assert [total for _, _, total in results] == [11] * 3 + [101] * 3 + [11] * 3
+
+
+def test_death_of_a_worker_is_told_by_what_it_worked_on(tmp_path: Path) -> None:
+    jobs = [Sum(i) for i in range(4)]
+    message = (
+        r"^sum 2, part 1: the worker was killed by SIGKILL \(fewer workers .*; the records so far are safe"
+    )
+    with pytest.raises(SweepError, match=message):
+        list(LocalProcesses(2).map(jobs, partial(dying, victim=2), things_of(tmp_path / "log", jobs)))
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_what_work_raises_comes_out_as_it_is(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption) as error:
+        list(engine.map([Sum(5)], failing, things_of(tmp_path / "log", [Sum(5)])))
+    assert str(error.value) == "number 5 is not welcome"
+
+
+def test_what_cannot_be_pickled_is_one_line_and_stays_here(tmp_path: Path) -> None:
+    things = {**things_of(tmp_path / "log", [Sum(0)]), "common": lambda: 0}
+    cure = "cannot be handed to another process .*; make it importable, or take 1 worker$"
+    with pytest.raises(SweepError, match=f"^sum 0, part 0: {cure}") as error:
+        list(LocalProcesses(2).map([Sum(0)], added, things))
+    assert "\n" not in str(error.value)
+    with pytest.raises(SweepError, match=f"^before the first batch: {cure}"):
+        list(LocalProcesses(2).map([Sum(0)], lambda job, things: iter(()), things))
+    assert [held for _, held in InProcess().map([Sum(0)], holding, things)] == [("common", "own 0")]
+
+
+@pytest.mark.parametrize("workers", [0, -1, 10**6])
+def test_number_of_workers_is_checked(workers: int) -> None:
+    for make in (local_engine, LocalProcesses):
+        with pytest.raises(InvalidOption, match=r"workers: choose 1\.\.1024"):
+            make(workers)
+
+
+def test_local_engine_of_one_worker_is_this_process() -> None:
+    assert local_engine(1) == InProcess()
+    assert local_engine(3) == LocalProcesses(3)
+    assert [engine.workers for engine in (InProcess(), LocalProcesses(3))] == [1, 3]
+
+
+# Sweeps
+
+
+def records(sweep: Sweep, path: Path, engine: Engine) -> list[Record]:
+    with ResultStore(path) as store:
+        for _ in run(sweep, store, engine):
+            pass
+        return [replace(record, **dict.fromkeys(TIMING, 0.0)) for record in store.records()]
+
+
+def test_a_sweep_is_the_same_on_every_engine(tmp_path: Path) -> None:
+    schemes = (UNCODED, names.scheme("softcast"), names.scheme("jpeg+ldpc:mcs3"))
+    channels = (AWGN(), names.channel("rayleigh:64"))
+    sweep = Sweep(
+        schemes, channels, pictures(3, side=32), (5.0, 15.0), ("1/2",), (MeanSquaredError(),), (0, 1)
+    )
+    one, *others = [records(sweep, tmp_path / f"{name}.sqlite", engine) for name, engine in ENGINES.items()]
+    assert len(one) == 3 * 2 * 3 * 2 * 2
+    assert all(other == one for other in others)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Packs all jobs as they would travel, without what they need, and works on none."""
+
+    bytes_of_jobs: list[int]
+    workers: int = 2
+
+    def map(self, jobs: Sequence[Any], work: Work[Any], things: Things) -> Iterator[Any]:
+        self.bytes_of_jobs.extend(len(pickle.dumps(job)) // len(job.batches) for job in jobs)
+        return iter(())
+
+
+def test_a_batch_travels_without_networks_and_pictures(tmp_path: Path) -> None:
+    """The things are megabytes; what is sent per batch is less than 100 kB."""
+    schemes = tuple(map(names.scheme, ("avif+ldpc", "softcast", "deepjscc", "deepjscc+ddrm:8")))
+    items = pictures(2, side=256)
+    sweep = Sweep(schemes, (AWGN(),), items, (0.0, 10.0), ("1/12", "1/48"), (PSNR(),), (0, 1))
+    assert len(pickle.dumps(schemes[-1])) > 1_000_000
+    weighed = Weighed([])
+    with ResultStore(tmp_path / "records.sqlite") as store:
+        assert list(run(sweep, store, weighed)) == []
+    assert len(weighed.bytes_of_jobs) == 2 * 4
+    assert max(weighed.bytes_of_jobs) < 100_000
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_sweep_on_a_gpu_gives_the_records_of_the_cpu(tmp_path: Path) -> None:
+    found: dict[str, list[Record]] = {}
+    for device in ("cpu", "cuda"):
+        schemes = tuple(names.scheme(name, device=device) for name in ("deepjscc", "deepjscc+diffpir:4"))
+        sweep = Sweep(schemes, (AWGN(),), pictures(2, side=64), (0.0, 10.0), ("1/12",), (PSNR(),))
+        found[device] = records(sweep, tmp_path / f"{device}.sqlite", InProcess())
+    assert len(found["cpu"]) == len(found["cuda"]) == 2 * 2 * 2
+    for a, b in zip(found["cpu"], found["cuda"], strict=True):
+        assert (a.scheme, a.item, a.snr_db, a.channel_uses) == (b.scheme, b.item, b.snr_db, b.channel_uses)
+        assert b.numbers["psnr_db"] == pytest.approx(a.numbers["psnr_db"], abs=0.01)
