@@ -173,7 +173,7 @@ def send(
         str,
         typer.Option(
             help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
-            "refiner (with a --prior that takes guesses).",
+            "refiner (with a --prior that takes guesses); package.module:NAME.",
             show_default="none",
         ),
     ] = "",
@@ -210,7 +210,9 @@ def send(
     from semcom import names
     from semcom.data import load
     from semcom.modalities.modality import check_writable
+    from semcom.names.parser import IMPORTED
     from semcom.names.receivers import spelled
+    from semcom.names.schemes import receiver_named
     from semcom.sending import send
 
     check_device(device)
@@ -223,7 +225,9 @@ def send(
     check_outputs(*filter(None, (out, strip)), inputs=[source])
     name = names.DEFAULT_SCHEMES.get(item.modality.name, "") if scheme is None else scheme
     chosen = names.scheme(names.with_codec(name, codec), item.modality, device)
-    if receiver:
+    if IMPORTED.fullmatch(receiver):
+        chosen = names.refined(chosen, receiver_named(receiver))
+    elif receiver:
         denoiser = None if prior is None else names.prior(prior, device)
         refining = names.receiver(spelled(receiver, steps, knob, samples), denoiser, device)
         chosen = names.refined(chosen, refining)

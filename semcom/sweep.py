@@ -504,7 +504,7 @@ def check_once(what: str, values: Sequence[object]) -> None:
     """
     for value in values:
         if values.count(value) > 1:
-            raise InvalidOption(f"{what} {value!s} is there twice; name it once")
+            raise InvalidOption(f"{what} {value!s} is twice among them; name it once")
 
 
 def check_point(snr_db: Sequence[float], seeds: Sequence[int]) -> None:

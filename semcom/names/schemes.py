@@ -34,6 +34,7 @@ from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
 from semcom.transmission import Genie, Transmission
 
 MEMBERS = ("name", "transmission", "receiver", "modality", "transmit")
+LINKS = ("ldpc", "ideal", "packets")
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
 ALIASES = {"envelope": "envelope:csit-average"}
 DEFAULT_SCHEMES = {"image": "avif+ldpc", "video": "x265+ldpc", "text": "zlib+ldpc"}
@@ -114,12 +115,30 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
     if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
         return _checked(imported(name, "scheme", MEMBERS), name)
     source, plus, last = name.rpartition("+")
+    if plus and IMPORTED.fullmatch(last) and last.split(":")[0] not in LINKS:
+        return refined(scheme(source, modality, device), receiver_named(last))
     if plus and last.split(":")[0] in METHODS:
         if source.rpartition("+")[2].split(":")[0] in METHODS:
             raise InvalidOption(f"scheme {name!r} has two receivers; name one, behind the last +")
         return refined(scheme(source, modality, device), receiver(last, device=device))
     transmission = _transmission(ALIASES.get(name, name), modality, device)
     return Scheme(transmission.name, transmission, Direct(), modality)
+
+
+def receiver_named(spec: str) -> Receiver[Any]:
+    """The receiver that `package.module:NAME` stands for.
+
+    Args:
+        spec: The name.
+
+    Returns:
+        The receiver.
+
+    Raises:
+        UnknownName: No such module or attribute.
+        InvalidOption: The imported object is not a receiver.
+    """
+    return imported(spec, "receiver", ("name", "__call__"))
 
 
 def refined(plain: Scheme[Any], receiver: Receiver[Any]) -> Scheme[Any]:

@@ -134,7 +134,7 @@ class Fails(Uncoded):
         ({"scheme": "softcats"}, UnknownName, "did you mean softcast"),
         ({"channel": "raleigh:64"}, UnknownName, "did you mean rayleigh:64"),
         ({"metrics": ("psnr",)}, UnknownName, "no metric called 'psnr'"),
-        ({"metrics": (PSNR(), "psnr_db")}, InvalidOption, "metric psnr_db is there twice"),
+        ({"metrics": (PSNR(), "psnr_db")}, InvalidOption, "metric psnr_db is twice"),
         ({"snr_db": math.nan}, InvalidOption, "SNR of nan dB"),
         ({"snr_db": math.inf}, InvalidOption, "SNR of inf dB"),
         ({"rho": 0.0}, InvalidOption, "rho of 0.0 is outside"),
