@@ -91,7 +91,8 @@ def load_folder(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITI
     endings = frozenset().union(*(modality.suffixes for modality in modalities))
     files = sorted(f for f in path.iterdir() if f.suffix.lower() in endings and f.is_file())
     if not files:
-        raise InvalidSource(f"{path}: no file to read ({', '.join(sorted(endings))}) in this folder")
+        known = ", ".join(sorted(endings))
+        raise InvalidSource(f"{path}: no pictures, clips or texts ({known}) in this folder")
     kinds = {file: modality_of(file, modalities) for file in files}
     counts = Counter(kind.name for kind in kinds.values())
     if len(counts) > 1 and TEXT.name in counts:

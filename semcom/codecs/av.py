@@ -12,7 +12,7 @@ from torch import Tensor
 from semcom.codecs.annexb import byte_stream, nal_units
 from semcom.codecs.clip import fit_clip
 from semcom.codecs.codec import Fitted, Quality
-from semcom.codecs.still import Pixels, Size, enlarge, reduced_size, shrink
+from semcom.codecs.still import Pixels, Resized, Size, enlarge, reduced_size, shrink
 from semcom.errors import CorruptPayload, InvalidOption, reason_of
 from semcom.modalities.video import Clip, ClipShape
 
@@ -187,7 +187,7 @@ class InterCodec:
         return pictures
 
 
-def _padded(pixels: Pixels, size: Size) -> Pixels:
+def _padded(pixels: Pixels, size: Size) -> Resized:
     height, width, _ = pixels.shape
     return np.pad(pixels, ((0, size[1] - height), (0, size[0] - width), (0, 0)), mode="edge")
 

@@ -122,10 +122,11 @@ def fit_clip(codec: SourceCodec[Clip], x: Clip, max_bits: int) -> Fitted[Clip]:
         return decoded
 
     about = f"a clip of {shape.frames} frames of {shape.width}x{shape.height}"
-    return fit_ladders(codec, x, max_bits, about, decode, lambda decoded: _squared_error(decoded, x))
+    return fit_ladders(codec, x, max_bits, about, decode, lambda decoded: squared_error(decoded, x))
 
 
-def _squared_error(x_hat: Clip, x: Clip) -> float:
+def squared_error(x_hat: Clip, x: Clip) -> float:
+    """Mean squared error of two clips of one shape, in levels of 0..255."""
     pairs = zip(
         x_hat.frames, x.frames, strict=True
     )  # frame by frame: a clip of floats is four times as large

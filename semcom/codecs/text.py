@@ -64,8 +64,8 @@ class Zlib:
 
     Example:
         >>> codec = Zlib()
-        >>> len(codec.encode("again and again and again", codec.qualities[0]))
-        14
+        >>> len(codec.encode("again and again and again", codec.qualities[0])) < 20
+        True
     """
 
     @property

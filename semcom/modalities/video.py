@@ -453,7 +453,7 @@ def _frame_rate(
 ) -> Fraction:
     """The rate that is stated if the stamps agree with it, else the one that keeps number and duration."""
     tags = {key.lower(): value for key, value in container.metadata.items()}
-    rates = [stream.base_rate, stream.guessed_rate, stream.average_rate]
+    rates = [stream.guessed_rate, stream.base_rate, stream.average_rate]  # the base rate can be of fields
     stated = [*_fractions(tags.get(_RATE_TAG)), *(rate for rate in rates if rate)]
     stamps = [stamp for stamp in decoded.stamps if stamp is not None]
     rising = len(stamps) == len(decoded.stamps) and all(a < b for a, b in pairwise(stamps))
