@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from semcom.errors import InvalidOption
 
-MAX_RHO = 1000  # a text has some 20 to 40 channel uses per word; more is a typing error
+MAX_USES = 2**28  # 2 GiB of symbols
+MAX_RHO = 10**6  # pictures have less than 1, texts some 20 per word; more is a typing error
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Budget:
         source_dims: n, at least 1: height * width * 3 for an image.
 
     Raises:
-        InvalidOption: A count is smaller than 1.
+        InvalidOption: A count is smaller than 1, or there are more than 2^28 channel uses.
 
     Example:
         >>> Budget.from_rho("1/12", 3 * 512 * 768)
@@ -34,13 +35,18 @@ class Budget:
                 f"{self.channel_uses} channel uses for {self.source_dims} source values: "
                 "both must be at least 1; raise rho"
             )
+        if self.channel_uses > MAX_USES:
+            raise InvalidOption(
+                f"{self.channel_uses:,} channel uses for {self.source_dims:,} source values: at most "
+                f"{MAX_USES:,} fit into memory; lower rho"
+            )
 
     @classmethod
     def from_rho(cls, rho: float | int | str | Fraction, source_dims: int) -> "Budget":
         """Budget of floor(rho * n) channel uses.
 
         Args:
-            rho: Bandwidth ratio in (0, 10], a number or a text like "1/48".
+            rho: Bandwidth ratio in (0, 10^6], a number or a text like "1/48".
             source_dims: n, at least 1.
 
         Returns:
@@ -70,7 +76,7 @@ def parse_rho(rho: float | int | str | Fraction) -> Fraction:
         The ratio.
 
     Raises:
-        InvalidOption: Not a finite number above 0 and at most 1000.
+        InvalidOption: Not a finite number above 0 and at most 10^6.
     """
     try:
         # by way of float: the exact value of 1e99999999 has as many digits
@@ -80,7 +86,7 @@ def parse_rho(rho: float | int | str | Fraction) -> Fraction:
     simple = given.limit_denominator(10**6)
     value = simple if "/" not in str(rho) and abs(simple - given) < given / 10**6 else given
     if not 0 < value <= MAX_RHO:
-        raise InvalidOption(f"rho of {rho} is outside (0, {MAX_RHO}]; write it like 1/48 or 0.02")
+        raise InvalidOption(f"rho of {rho} is outside (0, {MAX_RHO:,}]; write it like 1/48 or 0.02")
     return value
 
 

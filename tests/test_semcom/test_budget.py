@@ -51,3 +51,8 @@ def test_ratios_that_differ_are_told_apart() -> None:
     ratios = (1 / 12, "2/3", 0.3, 10, 1 / 1536, "0.08333", "1/1001")
     shown = ["1/12", "2/3", "3/10", "10", "1/1536", "0.08333", "1/1001"]
     assert [shown_rho(rho) for rho in ratios] == shown
+
+
+def test_more_uses_than_memory_holds_are_refused() -> None:
+    with pytest.raises(InvalidOption, match=r"300,000,000 channel uses .* at most 268,435,456"):
+        Budget.from_rho(100, 3_000_000)

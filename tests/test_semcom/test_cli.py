@@ -231,7 +231,7 @@ ERRORS = {
     "rho negative": (f"send photo.png --snr 5 {SEND} --rho -1/12", "rho of -1/12 is outside"),
     "rho nan": (f"send photo.png --snr 5 {SEND} --rho nan", "rho of 'nan' is not a number"),
     "rho a word": (f"send photo.png --snr 5 {SEND} --rho abc", "rho of 'abc' is not a number"),
-    "rho too large": (f"send photo.png --snr 5 {SEND} --rho 1001", "rho of 1001 is outside"),
+    "rho too large": (f"send photo.png --snr 5 {SEND} --rho 1000001", "rho of 1000001 is outside"),
     "rho infinite": (f"send photo.png --snr 5 {SEND} --rho inf", "rho of 'inf' is not a number"),
     "rho of many digits": (f"send photo.png --snr 5 {SEND} --rho 1e99999999", "rho of '1e99999999'"),
     "rho over zero": (f"send photo.png --snr 5 {SEND} --rho 1/0", "rho of '1/0' is not a number"),
