@@ -240,7 +240,7 @@ def error_model(decoded: Decoded[Tensor], tables: Mapping[str, ErrorTable]) -> E
     origin = decoded.origin
     if origin is None and decoded.payload is not None:
         bits = max(8 * len(decoded.payload.data), 1)
-        origin = Origin(decoded.payload.codec.name, (math.log2(bits / decoded.y.numel()),))
+        origin = Origin(decoded.payload.code, (math.log2(bits / decoded.y.numel()),))
     if origin is None or origin.code not in tables:
         raise UnsuitableEvidence(
             f"nobody has measured the errors of {origin.code if origin else 'this scheme'}; choose one of "

@@ -35,10 +35,12 @@ class Payload:
     Args:
         codec: The source codec.
         data: The bytes as they arrived.
+        code: Name of the codec.
     """
 
     codec: SourceCodec
     data: bytes
+    code: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)

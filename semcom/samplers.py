@@ -163,6 +163,33 @@ class Matched:
         return guess, karras_sigmas(self.steps, largest, self.smallest, self.power)
 
 
+def start(
+    schedule: Schedule,
+    guess: Tensor | None,
+    spread: float | None,
+    like: Tensor,
+    shape: tuple[int, ...],
+    rng: Streams,
+) -> tuple[Tensor, Float[Tensor, " levels"]]:
+    """First point and noise levels of a sampler: x = guess + sigma_0 n with n ~ N(0, I).
+
+    Args:
+        schedule: Noise levels, which may begin at the guess.
+        guess: Estimate of the data, of shape `shape`; None if there is no good one.
+        spread: Standard deviation of the guess's error per value; None if it is unknown.
+        like: Tensor of the type and device that x is to have.
+        shape: Shape of the data, with as many rows as samples are drawn.
+        rng: Random numbers, one stream per row.
+
+    Returns:
+        x at the first level, and all levels, falling, 0 last.
+    """
+    begun, sigmas = schedule.begin(guess, spread)
+    noise = rng.normal("start", shape[1:])
+    sigmas = sigmas.to(like)
+    return (sigmas[0] * noise if begun is None else begun + sigmas[0] * noise), sigmas
+
+
 def ddim_step(
     x: Tensor, x0: Tensor, sigma: Tensor, following: Tensor, eta: float, noise: Tensor | None
 ) -> Tensor:

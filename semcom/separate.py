@@ -256,7 +256,7 @@ def _observed(
         decoded = codec.decode(payload, shape)
     except CorruptPayload:
         return Observation(None, info=info)
-    return Observation(decoded, (Decoded(decoded, payload=Payload(codec, payload)),), info)
+    return Observation(decoded, (Decoded(decoded, payload=Payload(codec, payload, codec.name)),), info)
 
 
 @dataclass(frozen=True)
@@ -308,5 +308,5 @@ class GenieSeparate(Generic[X]):
         (only,), (receptions,) = whispered, received
         fitted: Fitted = only.told
         arrived = self.link.succeeds(receptions, 8 * len(fitted.payload)).tolist()
-        evidence = Decoded(fitted.decoded, payload=Payload(self.codec, fitted.payload))
+        evidence = Decoded(fitted.decoded, payload=Payload(self.codec, fitted.payload, self.codec.name))
         return [Observation(fitted.decoded, (evidence,)) if ok else Observation(None) for ok in arrived]

@@ -11,8 +11,8 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.receivers.conditioning import conditioned_white
-from semcom.receivers.evidence import Noise, PriorEvidence, start
-from semcom.samplers import Matched, Schedule
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.samplers import Matched, Schedule, start
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Consistency:
                 f"{self.name} needs quantised coefficients, which only the payloads of JPEG tell; "
                 "choose jpeg as the codec, or ddrm or diffpir as the receiver"
             )
-        x, sigmas = start(self.schedule, evidence, shape, rng)
+        x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             x0 = self.denoiser(x, sigma.expand(len(x)))
             x0 = conditioned_white(x0, sigma**2 / self.strength, evidence)

@@ -11,8 +11,8 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import Diagonal, diagonal_form
-from semcom.receivers.evidence import Noise, PriorEvidence, start
-from semcom.samplers import FromNoise, Schedule
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.samplers import FromNoise, Schedule, start
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class DDNM:
                 "not at hand; choose posterior or diffpir"
             )
         fresh = (1 - self.eta**2) ** 0.5
-        x, sigmas = start(self.schedule, evidence, shape, rng)
+        x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             x0 = self.denoiser(x, sigma.expand(len(x)))
             z = rng.normal(f"ddnm {i}/{self.schedule.steps}", shape[1:])

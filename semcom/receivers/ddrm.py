@@ -11,8 +11,8 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import diagonal_form
-from semcom.receivers.evidence import Noise, PriorEvidence, start
-from semcom.samplers import FromNoise, Schedule
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.samplers import FromNoise, Schedule, start
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class DDRM:
         q = torch.where(gains > 0, evidence.noise_std / gains, torch.inf)
         observed = torch.where(gains > 0, evidence.y / gains, 0.0)
         fresh = (1 - self.eta**2) ** 0.5
-        x, sigmas = start(self.schedule, evidence, shape, rng)
+        x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             x0 = self.denoiser(x, sigma.expand(len(x)))
             z = rng.normal(f"ddrm {i}/{self.schedule.steps}", shape[1:])

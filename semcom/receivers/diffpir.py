@@ -11,8 +11,8 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
 from semcom.receivers.conditioning import conditioned_white
-from semcom.receivers.evidence import Noise, PriorEvidence, start
-from semcom.samplers import FromNoise, Schedule
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.samplers import FromNoise, Schedule, start
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class DiffPIR:
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
         """x0_hat at every level, not clipped."""
-        x, sigmas = start(self.schedule, evidence, shape, rng)
+        x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             x0 = self.denoiser(x, sigma.expand(len(x)))
             x0 = conditioned_white(x0, sigma**2 / self.strength, evidence)

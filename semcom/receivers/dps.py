@@ -10,8 +10,8 @@ from torch import Tensor
 from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
-from semcom.receivers.evidence import Noise, PriorEvidence, start
-from semcom.samplers import FromNoise, Schedule, ddim_step
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.samplers import FromNoise, Schedule, ddim_step, start
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class DPS:
 
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
         """D at every level, then the sample, not clipped."""
-        x, sigmas = start(self.schedule, evidence, shape, rng)
+        x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             with torch.enable_grad():
                 x = x.detach().requires_grad_(True)

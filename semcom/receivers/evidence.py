@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from channels import Streams
 from semcom.calibration import ErrorTable, error_model
 from semcom.cells import Cells, in_units
 from semcom.codecs.codec import HasCells
@@ -17,7 +16,6 @@ from semcom.errors import CorruptPayload, UnsuitableEvidence
 from semcom.fusion import fused
 from semcom.observation import Decoded, Linear, Nonlinear, Observation, Symbols
 from semcom.operators import BlockMean, Identity, Mask, Operator
-from semcom.samplers import Schedule
 
 DETAIL = 0.55
 """On photos/val the ratio was 0.52, 0.90, 1.10, 1.61 and 2.15 for s = 2, 3, 4, 8 and 16, with a deviation of
@@ -114,26 +112,6 @@ def in_prior_units(
         guess, spread = enlarged(found.y, found.operator, found.noise_std)
         found = replace(found, guess=guess, spread=spread)
     return found
-
-
-def start(
-    schedule: Schedule, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams
-) -> tuple[Tensor, Tensor]:
-    """Where a sampler begins.
-
-    Args:
-        schedule: Of noise levels.
-        evidence: Whose guess the schedule may begin at.
-        shape: Shape of x, with as many rows as samples are drawn.
-        rng: Of the noise.
-
-    Returns:
-        x at the first level, and all levels, falling, 0 last.
-    """
-    guess, sigmas = schedule.begin(evidence.guess, evidence.spread)
-    sigmas = sigmas.to(evidence.y)
-    noise = sigmas[0] * rng.normal("start", shape[1:])
-    return (noise if guess is None else guess + noise), sigmas
 
 
 def _scaled(linear: Linear, shape: tuple[int, ...]) -> PriorEvidence:

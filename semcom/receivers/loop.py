@@ -12,8 +12,8 @@ from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.observation import Nonlinear
 from semcom.operators import Linearised
-from semcom.receivers.evidence import Noise, PriorEvidence, start
-from semcom.samplers import Matched, Schedule, ddim_step
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.samplers import Matched, Schedule, ddim_step, start
 
 NEGLIGIBLE = 1e-12  # energy of a residual, relative, at which nothing is left to do
 
@@ -81,7 +81,7 @@ class EncoderInTheLoop:
                 f"{self.name} needs symbols of a joint code without knowledge at the transmitter "
                 "and with a table of its errors (deepjscc, deepjscc-perceptual); choose ddrm or diffpir"
             )
-        x, sigmas = start(self.schedule, evidence, shape, rng)
+        x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for sigma, following in pairwise(sigmas):
             x0 = self.denoiser(x, sigma.expand(len(x)))
             if evidence.symbols is not None:

@@ -11,8 +11,8 @@ from channels import Streams
 from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
 from semcom.receivers.conditioning import conditioned
-from semcom.receivers.evidence import Noise, PriorEvidence, start
-from semcom.samplers import FromNoise, Schedule, ddim_step
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.samplers import FromNoise, Schedule, ddim_step, start
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Posterior:
 
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
         """x0_hat at every level, not clipped."""
-        x, sigmas = start(self.schedule, evidence, shape, rng)
+        x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for sigma, following in pairwise(sigmas):
             x0 = self._estimate(x, sigma, evidence)
             yield x0

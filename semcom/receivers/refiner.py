@@ -10,8 +10,8 @@ from torch import Tensor
 from channels import Streams
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.operators import Identity
-from semcom.receivers.evidence import Noise, PriorEvidence, start
-from semcom.samplers import Matched, Schedule, ddim_step
+from semcom.receivers.evidence import Noise, PriorEvidence
+from semcom.samplers import Matched, Schedule, ddim_step, start
 
 ConditionalDenoiser = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 """E[x0 | x, guess] of x, sigma, the guess and its error's standard deviation; without a guess a prior."""
@@ -76,7 +76,7 @@ class Refiner:
             )
         guess = evidence.guess
         spread = None if evidence.spread is None else evidence.y.new_tensor([evidence.spread])
-        x, sigmas = start(self.schedule, evidence, shape, rng)
+        x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             x0 = self.denoiser(x, sigma.expand(len(x)), guess, spread)
             yield x0

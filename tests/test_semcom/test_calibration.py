@@ -146,9 +146,9 @@ def test_the_operating_point_is_that_of_the_origin_or_bits_per_value_of_the_payl
     rows = torch.tensor([-5.0, 5.0])[:, None].expand(2, COEFFICIENTS)
     tables = {name: ErrorTable(("x",), ((-5.0, 5.0),), rows) for name in ("magic", codec.name)}
     picture = torch.zeros(1, 3, 8, 8)
-    of_code = Decoded(picture, origin=Origin("magic", (1.5,)), payload=Payload(codec, bytes(8)))
+    of_code = Decoded(picture, origin=Origin("magic", (1.5,)), payload=Payload(codec, bytes(8), codec.name))
     assert float(error_model(of_code, tables).row[0]) == pytest.approx(1.5)
-    of_bytes = Decoded(picture, payload=Payload(codec, bytes(8)))
+    of_bytes = Decoded(picture, payload=Payload(codec, bytes(8), codec.name))
     assert float(error_model(of_bytes, tables).row[0]) == pytest.approx(math.log2(1 / 3))
 
 

@@ -165,7 +165,7 @@ def test_bytes_that_only_a_decoder_forgives_bound_nothing() -> None:
     observation = delivered(names.scheme("jpeg+ldpc").transmission)
     evidence, data = decoded(observation), payload(observation).data + b"\0\0"
     assert torch.equal(codec.decode(data, SHAPE), evidence.y)  # libjpeg-turbo reads over it
-    forgiven = replace(observation, evidence=(replace(evidence, payload=Payload(codec, data)),))
+    forgiven = replace(observation, evidence=(replace(evidence, payload=Payload(codec, data, codec.name)),))
     shown = names.receiver("consistency:2", prior)(forgiven, SHAPE, rng())
     assert shown.shape == SHAPE
     assert float(cells_of(observation).misfit(shown.double())) > REACHED
