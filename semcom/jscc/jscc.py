@@ -58,6 +58,6 @@ class DeepJSCC(Protocol):
             shape: Shape of the pictures, (batch, 3, height, width).
 
         Returns:
-            RGB pictures, [batch, 3, height, width], nominally in [0, 1].
+            RGB pictures, [batch, 3, height, width] in [0, 1].
         """
         ...

@@ -52,7 +52,7 @@ class Layout:
 
     @property
     def metadata_bits(self) -> int:
-        """Length of the metadata in bits, about 5 cbrt(data_uses), a multiple of 8 or at least 56.
+        """Length of the metadata in bits, about 5 cbrt(data_uses): a multiple of 8, at least 56.
 
         This length is close to the one of least distortion on validation photographs.
         """
@@ -187,7 +187,7 @@ class Allocation:
 
 @dataclass(frozen=True)
 class SoftCast:
-    """Uncoded linear transmission without training: quality follows the channel SNR gradually, without a cliff.
+    """Uncoded linear transmission without training: quality follows the channel SNR without a cliff.
 
         c = cosine transform of the whole picture in three decorrelated planes, with variances lambda
         z = a c for the coefficients of largest lambda, two per symbol
