@@ -82,7 +82,7 @@ class Envelope:
 
     @property
     def name(self) -> str:
-        """Canonical name: "envelope:csit-average"."""
+        """Canonical name, always "envelope:csit-average"."""
         return "envelope:csit-average"
 
     @property
@@ -169,7 +169,7 @@ class GenieEnvelope:
 
     @property
     def name(self) -> str:
-        """Canonical name: "genie-envelope"."""
+        """Canonical name, always "genie-envelope"."""
         return "genie-envelope"
 
     @property

@@ -23,7 +23,7 @@ class PacketCodec(Protocol[X]):
 
     @property
     def name(self) -> str:
-        """Canonical name ("zlib")."""
+        """Canonical name of the codec, for instance "zlib"."""
         ...
 
     def encode(self, x: X, room: Sequence[int]) -> tuple[bytes, ...]:

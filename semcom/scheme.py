@@ -27,11 +27,11 @@ class Receiver(Protocol[X]):
 
     @property
     def name(self) -> str:
-        """Canonical name ("direct", "ddnm:100")."""
+        """Canonical name, for instance "direct" or "ddnm:100"."""
         ...
 
     def __call__(self, observation: Observation[X], shape: Any, rng: Streams) -> X | None:
-        """Reconstruct one item.
+        """Reconstruct one item from the observation of it.
 
         Args:
             observation: All that is known of the item; a lost item has `shown=None` and no evidence.

@@ -105,7 +105,7 @@ class Transmission(Protocol[X]):
 
     @property
     def name(self) -> str:
-        """Canonical name, including the channel knowledge at the transmitter ("avif+ldpc:csit-average")."""
+        """Canonical name with the transmitter's channel knowledge, for instance "avif+ldpc:csit-average"."""
         ...
 
     @property
@@ -172,7 +172,7 @@ class Genie(Protocol[X]):
 
     @property
     def name(self) -> str:
-        """Canonical name ("genie-envelope")."""
+        """Canonical name, for instance "genie-envelope"."""
         ...
 
     @property

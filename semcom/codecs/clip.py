@@ -149,9 +149,7 @@ def fit_clip(codec: SourceCodec[Clip], x: Clip, max_bits: int) -> Fitted[Clip]:
 
 
 def _squared_error(x_hat: Clip, x: Clip) -> float:
-    pairs = zip(
-        x_hat.frames, x.frames, strict=True
-    )  # frame by frame, to save memory
+    pairs = zip(x_hat.frames, x.frames, strict=True)  # frame by frame, to save memory
     total = sum(int((a.int() - b.int()).square().sum(dtype=torch.int64)) for a, b in pairs)
     return total / x.frames.numel()
 

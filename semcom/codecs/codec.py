@@ -43,7 +43,7 @@ class SourceCodec(Protocol[X]):
 
     @property
     def name(self) -> str:
-        """Canonical name ("avif")."""
+        """Canonical name of the codec, for instance "avif"."""
         ...
 
     @property
@@ -68,7 +68,7 @@ class SourceCodec(Protocol[X]):
         ...
 
     def decode(self, payload: bytes, shape: Any) -> X:
-        """Decode one payload.
+        """Decode one payload to an item of a given shape.
 
         Args:
             payload: Any bytes, also those that no encoder has made.

@@ -186,7 +186,7 @@ class FramePackets:
 
 def _groups(frames: int, packets: int) -> dict[int, range]:
     """Frames of every packet that has at least one, by index of the packet."""
-    starts = [-(-number * frames // packets) for number in range(packets + 1)]  # least t with floor(t N / T) = n
+    starts = [-(-number * frames // packets) for number in range(packets + 1)]  # first frame of packet n
     return {n: range(a, b) for n, (a, b) in enumerate(pairwise(starts)) if a < b}
 
 
