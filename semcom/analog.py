@@ -15,7 +15,7 @@ from semcom.modalities.image import Image
 from semcom.observation import Decoded, Nonlinear, Observation, Origin
 from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
 
-LEAST_NOISE_VAR = 1e-12  # per real value
+LEAST_NOISE_VAR = 1e-12  # lower bound of the noise variance per real value
 
 
 @dataclass(frozen=True)

@@ -319,7 +319,7 @@ def freeze(
     """
     points = [(channel, ratio, snr) for channel in channels for ratio in rho for snr in snr_db]
     totals: dict[tuple[str, str, float], dict[tuple[str, int, int], list[tuple[float, float]]]] = {}
-    for number, item in enumerate(items):  # items outermost: the codecs remember one image at a time
+    for number, item in enumerate(items):  # items in the outer loop: caches of codecs hold few images
         floor = _psnr(IMAGE.cover(tuple(item.x.shape)), item.x)
 
         @cache

@@ -41,7 +41,7 @@ class Receiver(Protocol[X]):
 
         Returns:
             An item of this shape, for a picture [1, 3, height, width] in [0, 1]; None for a lost item, in
-            place of which the cover of its modality is shown.
+            place of which its modality shows a placeholder (for a picture the mean colour).
 
         Raises:
             UnsuitableEvidence: The receiver cannot use evidence of this kind.
@@ -64,7 +64,7 @@ class Outcome(Generic[X]):
     """Result of sending one item once.
 
     Args:
-        x_hat: The item shown; the cover of its modality if nothing could be shown.
+        x_hat: The item shown; for a lost item the receiver's guess or the placeholder of its modality.
         channel_uses: Complex channel uses, pilots and prefixes included; 0 if nothing was sent.
         energy: Sum of |x|^2 over all channel uses; at most `channel_uses`, up to the tolerances of
             `semcom.meter`.

@@ -66,7 +66,7 @@ def send(
 
     Returns:
         The item, its reconstruction, the metrics and the record. A lost item raises no error: its outcome has
-        `outage=True` and shows the modality's cover.
+        `outage=True` and shows the placeholder of its modality, for a picture the mean colour.
 
     Raises:
         SemcomError: An unreadable file, an unknown name, a number out of range, or a defect of a scheme; one

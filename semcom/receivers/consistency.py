@@ -31,10 +31,11 @@ class Consistency:
     convex set, so that pictures at every knob and averages of samples are consistent as well.
 
     It is not a posterior sampler. It has the bias of DiffPIR, uses the bytes twice (for the measured error
-    and for the cells), and moves everything outside of a cell to its boundary. Example: x0 ~ N(0, [[1, .8],
-    [.8, 1]]) whose first value is known to be in [0.5, 1.5], observed as 1 with noise_std 12^-1/2. The
-    posterior has means .921 and .737, variances .077 and .409; the samples have .916 and .537, .054 and .468
-    in 100 steps, .927 and .689, .057 and .399 in 1000 steps. For a lost item it samples from the prior.
+    and for the cells), and moves everything outside of a cell to its boundary. Example:
+    x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value is known to be in [0.5, 1.5], observed as 1 with noise_std
+    12^-1/2. The posterior has means .921 and .737, variances .077 and .409; the samples have .916 and .537,
+    .054 and .468 in 100 steps, .927 and .689, .057 and .399 in 1000 steps. For a lost item it samples from
+    the prior.
 
     Args:
         denoiser: Denoiser of the prior.

@@ -26,11 +26,11 @@ class DDRM:
         sigma' < q            c' = c0 + sigma' (sqrt(1 - eta^2) (y' - c0) / q + eta z)
         sigma' >= q           c' = (1 - eta_b) c0 + eta_b y' + sqrt(sigma'^2 - eta_b^2 q^2) z
 
-    It is not a posterior sampler: below q, the residual of the data is used as if it were noise. Example: x0
-    ~ N(0, [[1, .8], [.8, 1]]) whose first value is observed as 1 with noise_std 0.3. The posterior has means
-    .917 and .734, variances .083 and .413; the samples have .913 and .655, .027 and .318 in 100 steps, .968
-    and .726, .009 and .307 in 1000 steps. Without noise the second value has mean .80 and variance .36; the
-    samples have .671 and .305, then .772 and .281. For a lost item it samples from the prior.
+    It is not a posterior sampler: below q, the residual of the data is used as if it were noise. Example:
+    x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value is observed as 1 with noise_std 0.3. The posterior has
+    means .917 and .734, variances .083 and .413; the samples have .913 and .655, .027 and .318 in 100 steps,
+    .968 and .726, .009 and .307 in 1000 steps. Without noise the second value has mean .80 and variance .36;
+    the samples have .671 and .305, then .772 and .281. For a lost item it samples from the prior.
 
     Args:
         denoiser: Denoiser of the prior.

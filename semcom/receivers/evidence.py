@@ -40,7 +40,7 @@ class PriorEvidence:
     """Linear evidence y = A x + noise of one item, for a prior of x in [-1, 1].
 
     Args:
-        y: Observed values, [rows, ...], one equal row per sample to draw.
+        y: Observed values, [rows, ...]; one row per sample to draw, usually 1.
         operator: Linear operator A.
         noise_std: Standard deviation of the noise per real value of y, finite and at least 0.
         observed: False for a lost item, whose operator A is 0.
@@ -100,8 +100,9 @@ def in_prior_units(
         The evidence; for a lost item that of `nothing_observed`.
 
     Raises:
-        UnsuitableEvidence: The error of the decoder has not been measured, the pieces cannot be fused, the
-            evidence has gaps, or its shape does not match operator and picture.
+        UnsuitableEvidence: The scheme provides no evidence, the error of the decoder has not been measured,
+            the pieces cannot be fused, the evidence has gaps, or its shape does not match operator and
+            picture.
     """
     if not observation.evidence:
         if observation.shown is None:

@@ -30,14 +30,14 @@ class EncoderInTheLoop:
     from the decoded picture. The inverse is computed by conjugate gradients, with one product by J and one by
     J* per step. For a lost item it samples from the prior.
 
-    It is not a posterior sampler: for linear M it equals `DiffPIR` without fresh noise. Example: x0 ~ N(0,
-    [[1, .8], [.8, 1]]) whose first value is observed as 1 with noise_std 0.3. The posterior has means .917
-    and .734, variances .083 and .413; the samples have .909 and .331, .069 and .671 in 100 steps, .911 and
-    .331, .075 and .694 in 1000 steps.
+    It is not a posterior sampler: for linear M it equals `DiffPIR` without fresh noise. Example:
+    x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value is observed as 1 with noise_std 0.3. The posterior has
+    means .917 and .734, variances .083 and .413; the samples have .909 and .331, .069 and .671 in 100 steps,
+    .911 and .331, .075 and .694 in 1000 steps.
 
     Args:
         denoiser: Denoiser of the prior.
-        schedule: Noise levels, `nfe` / `steps` network calls each.
+        schedule: Noise levels, 3 + 2 `solver_steps` network calls each.
         solver_steps: Conjugate gradient steps per noise level, at least 1.
 
     Raises:
