@@ -1,4 +1,4 @@
-"""Joint source-channel coding by a network: pictures to symbols and back."""
+"""Learned joint source-channel coding as a transmission: a network maps pictures to symbols and back."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ from semcom.modalities.image import Image
 from semcom.observation import Decoded, Nonlinear, Observation, Origin
 from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
 
-LEAST_NOISE_VAR = 1e-12  # per real value
+LEAST_NOISE_VAR = 1e-12  # lower bound of the noise variance per real value
 
 
 @dataclass(frozen=True)
 class Analog:
-    """DeepJSCC: one network maps pixels to channel symbols, another maps what arrives to pixels.
+    """Transmission by DeepJSCC: an encoder network maps pixels to channel symbols, a decoder maps them back.
 
     Args:
         network: Encoder and decoder.
-        csit: "average" gives the encoder the average SNR.
-        device: Where the network is; symbols and pictures are handed over on the CPU.
+        csit: "average" gives the encoder the average SNR, "none" does not.
+        device: Device of the network ("cpu", "cuda"); symbols and pictures are passed on the CPU.
     """
 
     network: DeepJSCC
@@ -34,11 +34,11 @@ class Analog:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "deepjscc", "deepjscc:csit-average"."""
+        """Canonical name, for instance "deepjscc" or "deepjscc:csit-average"."""
         return self.network.name + (":csit-average" if self.csit == "average" else "")
 
     def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Encode a picture by the network."""
+        """Encode a picture by the network; the record gets the peak-to-average power ratio "papr_db"."""
         snr_db = None if known is None else known.snr_db
         try:
             with torch.no_grad():
@@ -48,7 +48,7 @@ class Analog:
         return Sent(symbols, info={"papr_db": papr_db(symbols)})
 
     def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
-        """Decode by the network, reception by reception: results do not depend on the batch."""
+        """Decode the receptions by the network one at a time, so that results do not depend on the batch."""
         effective_db = effective_snr_db(received).tolist()
         return [self._observed(received.item(i), shape, effective_db[i]) for i in range(received.y.shape[0])]
 
@@ -59,13 +59,13 @@ class Analog:
             picture = self.network.decode(_on(received, self.device), shape).cpu()
         uses = received.y.shape[1]
         origin = Origin(self.network.name, (math.log2(uses / math.prod(shape)), effective_db))
-        # A receiver that is not told for which SNR the picture was encoded cannot encode another one alike.
+        # With CSIT the encoder depends on an SNR that the receiver does not know, so that M is unknown to it.
         symbols = self._explained(received, uses) if self.csit == "none" else None
         evidence = Decoded(picture, origin=origin, symbols=symbols)
         return Observation(picture.clamp(0, 1), (evidence,), {"effective_snr_db": effective_db})
 
     def _explained(self, received: Received, uses: int) -> Nonlinear:
-        """What was received as a function of the picture: h E(x) over the deviation of the noise."""
+        """Received symbols as nonlinear evidence of the picture: M(x) = h E(x) / (noise deviation)."""
         scale = (received.noise_var / 2).clamp_min(LEAST_NOISE_VAR).rsqrt()
 
         def measurement(x: Tensor) -> Tensor:
@@ -76,28 +76,28 @@ class Analog:
 
 
 def papr_db(symbols: Tensor) -> float:
-    """Peak-to-average power ratio of symbols.
+    """Peak-to-average power ratio of symbols, max |x|^2 / mean |x|^2 in dB.
 
     Args:
-        symbols: Complex, [1, uses].
+        symbols: Complex symbols, [1, uses].
 
     Returns:
-        max |x|^2 over mean |x|^2, in dB.
+        Ratio in dB, at least 0 unless all symbols are 0.
     """
     peak = symbols.abs().square().max() / average_power(symbols).clamp_min(1e-30)
     return 10 * torch.log10(peak).item()
 
 
 def effective_snr_db(received: Received) -> Float[Tensor, " batch"]:
-    """SNR of the Gaussian channel of equal capacity, in dB.
+    """Effective SNR: that of the AWGN channel with the same mean capacity per use.
 
-    1 + SNR is the geometric mean of 1 + |h|^2 / N0 over the uses.
+        log2(1 + SNR_eff) = mean over uses of log2(1 + |h|^2 / N0)
 
     Args:
-        received: A batch of receptions.
+        received: Batch of receptions with h and N0, [batch, uses].
 
     Returns:
-        One value per reception, at least -100 dB.
+        Effective SNR in dB, [batch], at least -100.
     """
     snr = received.h.abs().square() / received.noise_var
     return 10 * torch.log10(torch.expm1(torch.log1p(snr).mean(1)).clamp_min(1e-10))

@@ -1,4 +1,4 @@
-"""What decoders do to pictures, as measured: pictures become evidence with a noise per frequency."""
+"""Measured error statistics of decoders, per frequency band, which turn decoded pictures into evidence."""
 
 import json
 import math
@@ -17,74 +17,113 @@ from semcom.jscc.cosine import centred_picture, coefficients_of_centred, mean_co
 from semcom.observation import Decoded, Linear, Origin
 
 BANDS = 13
-"""Half octaves of frequency, the last up to the corner of the spectrum; constant colour is in the first."""
+"""Number of frequency bands: half octaves below the corner of the spectrum; the first includes DC."""
 
-KINDS = 2  # of planes: brightness, colour
-COEFFICIENTS = 3 * KINDS * BANDS + 2  # of an `ErrorModel` as one row
-LEAST_VARIANCE = 1e-10  # of a coefficient, in units of pictures in [0, 1]
-HEARD = 1e-3  # explained part of the variance of a band below which nothing was heard of it
-SLACK = 0.05  # beyond a grid that is no less known, in its units
-CARRIED = 4.0  # a band has at least so many-th a part of the variance of the one below
+KINDS = 2  # kinds of planes: brightness, and both colour differences
+COEFFICIENTS = 3 * KINDS * BANDS + 2  # parameters of an `ErrorModel`
+LEAST_VARIANCE = 1e-10  # lower bound on the variance of a coefficient, for pictures in [0, 1]
+HEARD = 1e-3  # a band counts as lost if y explains less than this fraction of its variance
+SLACK = 0.05  # how far a point may lie outside the calibrated grid, in the unit of its axis
+CARRIED = 4.0  # a band is assumed to have at least 1 / CARRIED of the variance of the band below
 TABLE = Path(str(resources.files("semcom"))) / "tables" / "errors.json"
 
 
 @dataclass(frozen=True, eq=False)
 class CosineGain:
-    """A x = g T x: gains on the cosine transform of brightness and two colour differences.
+    """Diagonal operator in the cosine transform domain, A x = g T x.
 
-    T is orthonormal, so that T* is a basis in which A is diagonal.
+    T is the orthonormal cosine transform of brightness and two colour differences. In the basis T* the
+    operator A is diagonal.
 
     Args:
-        gains: g, not negative.
+        gains: g, nonnegative, [1 or batch, 3, height, width].
     """
 
     gains: Float[Tensor, "#batch 3 height width"]
 
     def coordinates(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        """T x."""
+        """Cosine transform T x.
+
+        Args:
+            x: Pictures, [batch, 3, height, width].
+
+        Returns:
+            Coefficients, [batch, 3, height, width].
+        """
         return coefficients_of_centred(x)
 
     def from_coordinates(
         self, c: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch 3 height width"]:
-        """T* c."""
+        """Inverse cosine transform T* c.
+
+        Args:
+            c: Coefficients, [batch, 3, height, width].
+
+        Returns:
+            Pictures, [batch, 3, height, width].
+        """
         return centred_picture(c)
 
     def A(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:  # noqa: N802
-        """Transform, then weigh."""
+        """Cosine transform, then multiplication by the gains: g T x.
+
+        Args:
+            x: Pictures, [batch, 3, height, width].
+
+        Returns:
+            Weighted coefficients, [batch, 3, height, width].
+        """
         return self.gains * coefficients_of_centred(x)
 
     def adjoint(self, y: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        """Weigh, then transform back."""
+        """Multiplication by the gains, then the inverse cosine transform: T* g y.
+
+        Args:
+            y: Weighted coefficients, [batch, 3, height, width].
+
+        Returns:
+            Pictures, [batch, 3, height, width].
+        """
         return centred_picture(self.gains * y)
 
     def pinv(self, y: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        """Divide where something was let through, then transform back."""
+        """Pseudoinverse A+ y: division by all gains that are above 0, then the inverse cosine transform.
+
+        Args:
+            y: Weighted coefficients, [batch, 3, height, width].
+
+        Returns:
+            Pictures, [batch, 3, height, width].
+        """
         heard = self.gains > 0
         return centred_picture(torch.where(heard, y / torch.where(heard, self.gains, 1.0), 0.0))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ErrorModel:
-    """What is left to know of x after a decoded picture y, per band of frequencies: T x = m + e.
+    """Error statistics of a decoder per frequency band: the original x given a decoded picture y.
 
-        m = b T y,  E = mean of m^2 over the band
-        Var e = s S^p,  S = E + S' / 4 with S' that of the band below
+        T x = m + e,  m = b T y,  E = mean of m^2 over the band
+        Var e = s S^p,  S = E + S' / 4,  S' the value of S in the next lower band
 
-    Decoders come near to the conditional mean, whose error is uncorrelated with it: b is about 1, and x has
-    the variance V = E + Var e. The same said as an observation of x, with white noise n of variance 1:
+    T is the cosine transform of `CosineGain`; the mean colour of the training set is subtracted from x and y
+    first. A decoded picture is close to a conditional mean, whose error e is uncorrelated with it: b is about
+    1, and the coefficients of x have the variance V = E + Var e. An equivalent observation of x with white
+    noise n of variance 1 is
 
         w = g T x + n,  g^2 = 1 / Var e - 1 / V,  w = m sqrt(V / (E Var e))
 
-    What is lost of a busy picture is more than of a smooth one, and y shows which of the two it is. Of a band
-    of which nothing arrived, E = 0, S guesses the contents from the band below: in photographs the variance
-    of a coefficient falls by some 0.4 from one to the next.
+    A picture with much detail loses more of it than a smooth one, and E, computed from y, tells the two
+    apart. In a band of which nothing arrived (E = 0), S extrapolates from the band below: in photographs the
+    variance of a coefficient falls by a factor of about 0.4 from one band to the next.
 
     Args:
-        slope: b, 0 where y says nothing of x.
-        log_scale: ln s.
-        exponent: p, 0 to 1.
-        total: ln s and p of the squared error of y as it is, per pixel value.
+        slope: b per kind of plane (brightness, colour) and band, at least 0; 0 where y is uninformative.
+        log_scale: ln s, per kind of plane and band.
+        exponent: p in [0, 1], per kind of plane and band.
+        total: ln s and p of the model s S^p for the squared error of y itself per pixel value, where S is the
+            mean square of the cosine coefficients of y above the first band.
     """
 
     slope: Float[Tensor, "kinds bands"]
@@ -94,10 +133,16 @@ class ErrorModel:
 
     @classmethod
     def fit(cls, pictures: Sequence[tuple[Tensor, Tensor]]) -> "ErrorModel":
-        """From decoded pictures [1, 3, height, width] and their originals.
+        """Fit the model to decoded pictures and their originals.
+
+        Args:
+            pictures: At least two pairs (decoded, original), each picture [1, 3, height, width] in [0, 1].
+
+        Returns:
+            The fitted model.
 
         Raises:
-            InvalidOption: Fewer than two.
+            InvalidOption: Fewer than two pairs.
         """
         if len(pictures) < 2:
             raise InvalidOption(f"{len(pictures)} pictures to measure errors on; give at least 2")
@@ -117,19 +162,33 @@ class ErrorModel:
 
     @classmethod
     def from_row(cls, row: Float[Tensor, " coefficients"]) -> "ErrorModel":
-        """Inverse of `row`."""
+        """Restore a model from its parameters in one row.
+
+        Args:
+            row: Parameters in the order of `row`, [coefficients].
+
+        Returns:
+            The model.
+        """
         bands = row[:-2].reshape(3, KINDS, BANDS)
         return cls(bands[0], bands[1], bands[2], row[-2:])
 
     @property
     def row(self) -> Float[Tensor, " coefficients"]:
-        """All numbers, for tables."""
+        """All parameters as one vector, for tables: slope, log_scale, exponent, total, [coefficients]."""
         return torch.cat(
             (self.slope.flatten(), self.log_scale.flatten(), self.exponent.flatten(), self.total)
         )
 
     def evidence(self, y: Float[Tensor, "1 3 height width"]) -> tuple[Linear, Tensor]:
-        """The observation w = g T x + n, and V of every coefficient."""
+        """Turn a decoded picture into a linear observation w = g T x + n of the original, with Var n = 1.
+
+        Args:
+            y: Decoded picture, [1, 3, height, width] in [0, 1].
+
+        Returns:
+            The observation, and the variance V of every cosine coefficient of x, [1, 3, height, width].
+        """
         kinds, bands = torch.tensor([0, 1, 1])[:, None, None], bands_of(y)
         mean = self.slope[kinds, bands] * coefficients_of_centred(y - mean_color(y))
         energy = _mean_per_band(mean.square()[0], bands)
@@ -143,21 +202,29 @@ class ErrorModel:
         return Linear(w, operator), variance[kinds, bands][None]
 
     def error_std(self, y: Float[Tensor, "1 3 height width"]) -> float:
-        """Root of the mean squared error of y as it is, per pixel value."""
+        """Expected root mean square error of a decoded picture, per pixel value.
+
+        Args:
+            y: Decoded picture, [1, 3, height, width] in [0, 1].
+
+        Returns:
+            Root of the expected squared error, in units of pictures in [0, 1].
+        """
         log_scale, exponent = self.total.tolist()
         return math.exp(0.5 * (log_scale + exponent * math.log(float(_activity(y)))))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ErrorTable:
-    """Error models of one code over a grid, for instance of channel uses per value and SNR.
+    """Error models of one decoder on a grid of operating points, for instance channel uses per value and SNR.
 
-    Between grid points all numbers of the model are interpolated linearly, beyond the grid its edge holds.
+    Between grid points the parameters of the model are interpolated linearly; outside of the grid those of
+    its edge are used.
 
     Args:
         axes: Names of the coordinates.
-        grid: Values of each that were measured, rising.
-        rows: An `ErrorModel.row` per grid point.
+        grid: Measured values of every coordinate, ascending.
+        rows: Parameters of the model (`ErrorModel.row`) at every grid point, [*grid sizes, coefficients].
     """
 
     axes: tuple[str, ...]
@@ -165,7 +232,14 @@ class ErrorTable:
     rows: Float[Tensor, "... coefficients"]
 
     def at(self, point: Sequence[float]) -> ErrorModel:
-        """The model at these coordinates."""
+        """Interpolate the error model at an operating point.
+
+        Args:
+            point: One value per coordinate, in the units of the grid.
+
+        Returns:
+            The interpolated model.
+        """
         rows = self.rows
         for values, value in zip(self.grid, point, strict=True):
             place = _place(values, value)
@@ -175,21 +249,38 @@ class ErrorTable:
         return ErrorModel.from_row(rows)
 
     def covers(self, point: Sequence[float]) -> bool:
-        """Whether these coordinates lie within what was measured, give or take what a symbol more makes."""
+        """Whether an operating point lies on the grid, up to a tolerance of `SLACK` per coordinate.
+
+        Args:
+            point: One value per coordinate, in the units of the grid.
+
+        Returns:
+            True if every value is between the least and the largest measured one, up to the tolerance.
+        """
         return all(v[0] - SLACK <= x <= v[-1] + SLACK for v, x in zip(self.grid, point, strict=True))
 
 
 @cache
 def shipped_tables() -> dict[str, ErrorTable]:
-    """The tables that come with the package, by code; made by scripts/measure_errors.py."""
+    """Load the error tables of the package, made by scripts/measure_errors.py.
+
+    Returns:
+        Error tables by name of the decoder.
+    """
     return read_tables(TABLE)
 
 
 def read_tables(path: Path) -> dict[str, ErrorTable]:
-    """Tables of a file.
+    """Read error tables from a JSON file.
+
+    Args:
+        path: File written by `write_tables`.
+
+    Returns:
+        Error tables by name of the decoder.
 
     Raises:
-        InvalidOption: No such file, or not a file of tables.
+        InvalidOption: The file cannot be read, or does not hold error tables.
     """
     try:
         content = json.loads(path.read_text())["codes"]
@@ -210,7 +301,13 @@ def read_tables(path: Path) -> dict[str, ErrorTable]:
 
 
 def write_tables(path: Path, tables: Mapping[str, ErrorTable], about: str) -> None:
-    """Write them, numbers to four digits."""
+    """Write error tables to a JSON file, with four significant digits.
+
+    Args:
+        path: File to write.
+        tables: Error tables by name of the decoder.
+        about: Description for readers of the file.
+    """
     codes = {
         code: {
             "axes": dict(zip(table.axes, map(list, table.grid), strict=True)),
@@ -224,18 +321,18 @@ def write_tables(path: Path, tables: Mapping[str, ErrorTable], about: str) -> No
 
 
 def error_model(decoded: Decoded[Tensor], tables: Mapping[str, ErrorTable]) -> ErrorModel:
-    """The measured error of a decoded picture.
+    """Look up the measured error statistics of a decoded picture.
 
     Args:
-        decoded: The picture, with its origin or the bytes that were decoded.
-        tables: Error tables by code.
+        decoded: Decoded picture with its origin or its payload.
+        tables: Error tables by name of the decoder.
 
     Returns:
-        The model at the picture's operating point: that of its origin, or bits per source value of its
-        payload.
+        The model at the operating point of the origin or, without one, at the payload's bits per source
+        value.
 
     Raises:
-        UnsuitableEvidence: Nobody has measured pictures of this code.
+        UnsuitableEvidence: The error of this decoder has not been measured.
     """
     origin = decoded.origin
     if origin is None and decoded.payload is not None:
@@ -250,7 +347,14 @@ def error_model(decoded: Decoded[Tensor], tables: Mapping[str, ErrorTable]) -> E
 
 
 def bands_of(x: Float[Tensor, "1 3 height width"]) -> Int[Tensor, "height width"]:
-    """Band of every frequency: half octaves of |f| down from the corner of the spectrum."""
+    """Frequency band of every cosine coefficient: half octaves of radial frequency.
+
+    Args:
+        x: A picture, [1, 3, height, width]; only its size is used.
+
+    Returns:
+        Band numbers 0 to BANDS - 1, [height, width]; the last band ends at the corner of the spectrum.
+    """
     down, across = (torch.arange(side, device=x.device) / side for side in x.shape[2:])
     frequency = (down[:, None].square() + across.square()).sqrt() / math.sqrt(2)
     octaves = frequency.clamp_min(1e-9).log2()
@@ -258,7 +362,7 @@ def bands_of(x: Float[Tensor, "1 3 height width"]) -> Int[Tensor, "height width"
 
 
 def _moments(y: Tensor, x: Tensor) -> Float[Tensor, "3 kinds bands"]:
-    """Mean squares and mean product per band, mean colour subtracted."""
+    """Mean of x^2, x y and y^2 per band of cosine coefficients, after subtraction of the mean colour."""
     bands = bands_of(y)
     of_y, of_x = (coefficients_of_centred(image - mean_color(image))[0] for image in (y, x))
     return torch.stack([_mean_per_band(p, bands) for p in (of_x * of_x, of_x * of_y, of_y * of_y)])
@@ -267,7 +371,7 @@ def _moments(y: Tensor, x: Tensor) -> Float[Tensor, "3 kinds bands"]:
 def _mean_per_band(
     values: Float[Tensor, "3 height width"], bands: Int[Tensor, "height width"]
 ) -> Float[Tensor, "kinds bands"]:
-    """Of brightness, and of both colour differences together; 0 where a small picture has no such band."""
+    """Mean per band, of brightness and of both colour planes together; 0 for bands without coefficients."""
     flat = bands.flatten()
     count = torch.bincount(flat, minlength=BANDS)
     sums = values.new_zeros(3, BANDS).index_add_(1, flat, values.flatten(1))
@@ -278,7 +382,7 @@ def _mean_per_band(
 def _expected_contents(
     energy: Float[Tensor, "pictures kinds bands"],
 ) -> Float[Tensor, "pictures kinds bands"]:
-    """S of `ErrorModel`; constant colour, the first band, tells nothing of the next."""
+    """S of `ErrorModel`; not extrapolated from the first band, which holds the constant colour."""
     first = energy[..., 0].clamp_min(LEAST_VARIANCE)
     below = energy[..., 1].clamp_min(LEAST_VARIANCE)
     contents = [first, below]
@@ -289,12 +393,12 @@ def _expected_contents(
 
 
 def _counts(x: Tensor) -> Float[Tensor, "kinds bands"]:
-    """1 where a picture of this size has such a band."""
+    """Indicator of the bands that a picture of this size has."""
     return (torch.bincount(bands_of(x).flatten(), minlength=BANDS) > 0).float().expand(KINDS, BANDS)
 
 
 def _activity(x: Tensor) -> Float[Tensor, ""]:
-    """Mean square of what is not constant colour or nearly so."""
+    """Mean square of the cosine coefficients above the first band."""
     moving = coefficients_of_centred(x - mean_color(x)).square()[0][:, bands_of(x) > 0]
     return (moving.sum() / max(moving.numel(), 1)).clamp_min(LEAST_VARIANCE)
 
@@ -315,7 +419,7 @@ def _regress(
 
 
 def _place(values: Sequence[float], value: float) -> float:
-    """Where a value lies among the grid's, in steps of it."""
+    """Fractional index of a value in an ascending grid, clipped to the grid."""
     if value <= values[0]:
         return 0.0
     for i in range(len(values) - 1):

@@ -1,4 +1,4 @@
-"""Denoisers D(x, sigma) = E[x0 | x0 + sigma n = x], the samplers' view of a prior; exact ones for tests."""
+"""Denoisers D(x, sigma) = E[x0 | x0 + sigma n = x], the form in which samplers use a prior."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,15 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""Function D(x, sigma) of x [batch, ...] and sigma [batch], in units of data in [-1, 1]."""
+"""Function D(x, sigma) of x [batch, ...] and noise level sigma [batch], in units of data in [-1, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
 class OnDevice:
-    """A denoiser that runs on another device; what goes in and comes out stays where it is.
+    """Wrapper that runs a denoiser on another device; inputs and outputs stay on their own.
 
     Args:
-        denoiser: D(x, sigma), or a conditional one, whose tensors are all on the device.
+        denoiser: D(x, sigma) or a conditional denoiser, all of whose tensors are on the device.
         device: Name of the device ("cuda").
     """
 
@@ -24,13 +24,14 @@ class OnDevice:
     device: str = field(compare=False)
 
     def __call__(self, *tensors: Tensor | None) -> Tensor:
-        """Denoised tensor, on the device of the first argument.
+        """Call the denoiser on its device.
 
         Args:
-            tensors: Arguments of the denoiser: x, sigma, and for conditional ones a guess and its spread.
+            tensors: Arguments of the denoiser: x [batch, ...], sigma [batch], and for a conditional one a
+                guess [batch, ...] and its spread [batch], or None.
 
         Returns:
-            D, in the shape of x.
+            Denoised tensor, in the shape and on the device of x.
         """
         moved = [None if tensor is None else tensor.to(self.device) for tensor in tensors]
         first = tensors[0]
@@ -51,7 +52,15 @@ class GaussianDenoiser:
     covariance: Float[Tensor, "values values"]
 
     def __call__(self, x: Tensor, sigma: Float[Tensor, " batch"]) -> Tensor:
-        """Posterior mean of x0 given x [batch, ...] at noise level sigma [batch], in the shape of x."""
+        """Posterior mean of x0 given its noisy version.
+
+        Args:
+            x: x0 + sigma n, [batch, ...].
+            sigma: Noise level, at least 0, [batch].
+
+        Returns:
+            D(x, sigma), in the shape of x.
+        """
         spread, axes = torch.linalg.eigh(self.covariance)
         spread = spread.clamp_min(0)
         along = (x.flatten(1) - self.mean) @ axes
@@ -63,12 +72,12 @@ class GaussianDenoiser:
 class GaussianMixtureDenoiser:
     """Exact denoiser of a mixture of isotropic Gaussians.
 
-    The posterior mean of each component, weighted by the component's probability given x.
+    D is the mean of the posterior means of the components, weighted by their posterior probabilities given x.
 
     Args:
         weights: Probabilities of the components, [components], sum 1.
         means: Means of the flattened items, [components, values].
-        std: Standard deviation of each component, [components].
+        std: Standard deviation of each component, at least 0, [components].
     """
 
     weights: Float[Tensor, " components"]
@@ -76,7 +85,15 @@ class GaussianMixtureDenoiser:
     std: Float[Tensor, " components"]
 
     def __call__(self, x: Tensor, sigma: Float[Tensor, " batch"]) -> Tensor:
-        """Posterior mean of x0 given x [batch, ...] at noise level sigma [batch], in the shape of x."""
+        """Posterior mean of x0 given its noisy version.
+
+        Args:
+            x: x0 + sigma n, [batch, ...].
+            sigma: Noise level, at least 0, [batch].
+
+        Returns:
+            D(x, sigma), in the shape of x.
+        """
         flat = x.flatten(1)[:, None]  # [batch, 1, values]
         variance = self.std**2 + sigma[:, None] ** 2  # [batch, components]
         distance = (flat - self.means).square().sum(2)

@@ -1,4 +1,4 @@
-"""The digital envelope: the best codec, modulation and code rate per operating point, frozen or by genie."""
+"""Digital envelope: the best codec, modulation and code rate per operating point, by table or genie."""
 
 import json
 import math
@@ -24,23 +24,23 @@ from semcom.separate import message_bits, receive_coded, send_coded
 from semcom.transmission import ChannelKnowledge, Csit, Sent, Whispered, nothing_sent
 
 SAFE = 0.01
-"""Predicted failure that is accepted on channels that the table does not know."""
+"""Largest predicted payload failure that is accepted on channels that the table does not contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the envelope does at one operating point, and what it expects.
+    """One row of an envelope: codec, MCS and message size for an operating point, and the expected quality.
 
     Args:
-        channel: Canonical name.
-        rho: Bandwidth ratio, as text like "1/48".
-        snr_db: Average SNR.
-        codec: Name of the codec.
-        mcs: Row of the MCS table.
-        size: Which of the message sizes of `DigitalLink.sizes` is filled: 0 is the longest, more are code
-            rates between this row and the next lower one.
-        psnr_db: Mean over the images it was chosen on, lost ones included.
-        outage: Predicted share of lost images.
+        channel: Canonical name of the channel.
+        rho: Bandwidth ratio as text, for instance "1/48".
+        snr_db: Average SNR in dB.
+        codec: Name of the source codec.
+        mcs: Row of `channels.mcs.MCS_TABLE`.
+        size: Index into `DigitalLink.sizes`, the message lengths from longest to shortest. Larger indices are
+            code rates between this MCS and the next lower one.
+        psnr_db: Mean PSNR in dB over the images that the choice was made on, lost ones included.
+        outage: Predicted fraction of lost images, 0 to 1.
     """
 
     channel: str
@@ -55,22 +55,26 @@ class Choice:
 
 @cache
 def shipped_choices() -> tuple[Choice, ...]:
-    """The table that ships with the package, frozen on validation photographs."""
+    """Load the table of the package, which was made on validation photographs.
+
+    Returns:
+        Rows of the table.
+    """
     text = (files("semcom") / "tables" / "envelope.json").read_text()
     return tuple(Choice(**row) for row in json.loads(text)["choices"])
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """Digital transmission by a frozen table of codec, MCS and message size per channel, SNR and rho.
+    """Digital transmission whose codec, MCS and message size follow a fixed table over channel, SNR and rho.
 
-    The transmitter knows the average SNR. Between table points it takes the nearest rho (in ratio) and the
-    nearest SNR below. The receiver reads MCS and message size from the control header, and which codec made
-    the payload from the byte that ends the frame (see `channels.link.frame`).
+    The transmitter knows the average SNR. Between the points of the table it uses the nearest rho (by ratio)
+    and the nearest lower SNR. The receiver reads MCS and message size from the control header, and the codec
+    from the last byte of the frame (see `channels.link.frame`).
 
     Args:
-        codecs: Those that the table names, in the order in which the frame numbers them.
-        choices: The table.
+        codecs: Source codecs of the table; the frame holds an index into them.
+        choices: Rows of the table.
     """
 
     codecs: tuple[SourceCodec, ...]
@@ -78,31 +82,31 @@ class Envelope:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "envelope:csit-average"."""
+        """Canonical name, always "envelope:csit-average"."""
         return "envelope:csit-average"
 
     @property
     def csit(self) -> Csit:
-        """The law of the channel and its average SNR."""
+        """Always "average": the table is indexed by the channel and its average SNR."""
         return "average"
 
     def choose(self, channel: Channel, csit_snr_db: float, rho: float, uses: int) -> Choice | None:
-        """What to send at an operating point.
+        """Choose codec, MCS and message size for an operating point.
 
-        On a channel that the table does not know the codec is that of AWGN at this SNR, and the message the
-        longest that is predicted to be lost with at most `SAFE`.
+        On a channel that the table does not contain, the codec is that of AWGN at the same SNR, and the
+        message is the longest whose predicted failure is at most `SAFE`.
 
         Args:
-            channel: The medium.
+            channel: The channel.
             csit_snr_db: Average SNR in dB.
             rho: Channel uses allowed per source value.
-            uses: Data symbols allowed.
+            uses: Number of data symbols allowed.
 
         Returns:
-            The choice; None if there is none, as below the lowest SNR of the table.
+            The choice; None if there is none, for instance below the lowest SNR of the table.
 
         Raises:
-            InvalidOption: The table knows neither the channel nor AWGN.
+            InvalidOption: The table contains neither the channel nor AWGN.
         """
         known = {row.channel for row in self.choices}
         if channel.name in known:
@@ -121,7 +125,7 @@ class Envelope:
         return replace(choice, outage=fastest.failure)
 
     def _nearest(self, channel: str, csit_snr_db: float, rho: float) -> Choice | None:
-        """The row of the nearest rho (in ratio) and of the nearest SNR below."""
+        """Row of the nearest rho (by ratio) and the nearest lower SNR; None below the lowest SNR."""
 
         def distance(row: Choice) -> float:
             return abs(math.log(float(parse_rho(row.rho)) / rho))
@@ -132,7 +136,7 @@ class Envelope:
         return max(below, key=lambda row: row.snr_db, default=None)
 
     def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Look the operating point up, fit that codec to that MCS and size, encode, map to symbols."""
+        """Choose codec, MCS and message size from the table, fit the codec, encode, and map to symbols."""
         if known is None:
             raise InvalidOption("the envelope needs the average SNR at the transmitter")
         rho = (uses + known.law.overhead(uses)) / x.numel()
@@ -146,34 +150,35 @@ class Envelope:
         return send_coded(self.codecs[number], link, x, uses, choice.size, tag=number).sent
 
     def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
-        """Demap, decode, check the CRC, decode the payload by the codec that the frame names."""
+        """Demap and decode every reception; the payload is decoded by the codec that its frame names."""
         return receive_coded(self.codecs, DigitalLink(MCS_TABLE[0], adapted=True), received, shape)
 
 
 @dataclass(frozen=True)
 class GenieEnvelope:
-    """Upper bound of all envelopes: the best codec and code rate per image and noise, chosen after the fact.
+    """Genie-aided upper bound of all envelopes: the best codec and code rate per image and noise realisation.
 
-    A genie looks at the original, and at what the noise did, before it decides.
+    The genie sends all plausible code rates over the same channel realisation, and keeps the received picture
+    that is nearest to the original.
 
     Args:
-        codecs: To choose from.
+        codecs: Source codecs to choose from.
     """
 
     codecs: tuple[SourceCodec, ...]
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "genie-envelope"."""
+        """Canonical name, always "genie-envelope"."""
         return "genie-envelope"
 
     @property
     def csit(self) -> Csit:
-        """The law of the channel and its average SNR; the genie knows more than that."""
+        """Always "average": candidate code rates follow from the channel's law and its average SNR."""
         return "average"
 
     def send_all(self, x: Image, uses: int, known: ChannelKnowledge | None) -> tuple[Whispered, ...]:
-        """Every plausible code rate, each with its best codec."""
+        """Encode the image at every plausible code rate, each with the codec of least distortion."""
         if known is None:
             raise InvalidOption("the genie envelope needs the average SNR")
         rates = plausible(known.law, known.snr_db, uses)
@@ -201,7 +206,7 @@ class GenieEnvelope:
         shape: tuple[int, ...],
         uses: int,
     ) -> list[Observation[Image]]:
-        """Decode all candidates, and keep the one nearest to the original for each reception."""
+        """Decode all candidates, and keep the picture nearest to the original for every reception."""
         tries: list[list[Observation[Image]]] = []
         for candidate, receptions in zip(whispered, received, strict=True):
             _, codec, link = candidate.told
@@ -211,7 +216,7 @@ class GenieEnvelope:
 
 
 def _nearest(candidates: Sequence[Observation[Image]], x: Image) -> Observation[Image]:
-    """Of the pictures that arrived the one of least squared error."""
+    """The received picture of least squared error; lost if none was received."""
     arrived = [y for seen in candidates if (y := seen.shown) is not None]
     if not arrived:
         return Observation(None)
@@ -221,13 +226,13 @@ def _nearest(candidates: Sequence[Observation[Image]], x: Image) -> Observation[
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A code rate that could be worth it at some operating point.
+    """A code rate that may be useful at an operating point.
 
     Args:
-        mcs: Row of the MCS table.
-        size: Which of the message sizes of the link.
-        bits: Its length.
-        failure: Predicted probability that it is lost.
+        mcs: Row of `channels.mcs.MCS_TABLE`.
+        size: Index into `DigitalLink.sizes`, the message lengths from longest to shortest.
+        bits: Length of the message in bits.
+        failure: Predicted probability that the message is lost, 0 to 1.
     """
 
     mcs: Mcs
@@ -239,17 +244,20 @@ class Candidate:
 def plausible(
     channel: Channel, snr_db: float, uses: int, worst: float = 0.7, best: float = 1e-3
 ) -> list[Candidate]:
-    """Code rates from the longest message that does not surely fail down to the second that surely arrives.
+    """List the code rates that may be useful at an operating point, from high to low.
+
+    The list starts at the highest code rate whose predicted failure is at most `worst`, and ends at the
+    second one whose predicted failure is below `best`.
 
     Args:
-        channel: The medium.
+        channel: The channel.
         snr_db: Average SNR in dB.
-        uses: Data symbols.
-        worst: Predicted failure of what surely fails, and more.
-        best: Predicted failure below which a message surely arrives.
+        uses: Number of data symbols.
+        worst: Largest predicted failure of a candidate, 0 to 1.
+        best: Predicted failure below which lower code rates have no further benefit, 0 to 1.
 
     Returns:
-        Candidates by falling bits per use.
+        Candidates by falling number of bits per channel use; empty if none is plausible.
     """
     candidates: list[Candidate] = []
     safe = 0
@@ -269,9 +277,10 @@ def plausible(
 
 @cache
 def _code_rates() -> tuple[tuple[Mcs, int], ...]:
-    """Rows of the MCS table and sizes of their messages, by falling bits per use, some 8 percent apart.
+    """MCS and message size of all code rates by falling bits per use, about 8 % apart.
 
-    Rows of low rate lie up to 2.3 dB apart; at equal uses, quality changes by some 4 dB where bits double.
+    Rows of the MCS table at low rates are up to 2.3 dB apart, which is too coarse: at equal channel uses,
+    twice the bits improve the PSNR by about 4 dB.
     """
     rates: list[tuple[Mcs, int]] = []
     for mcs in reversed(MCS_TABLE):
@@ -289,22 +298,28 @@ def freeze(
     items: Sequence[Item],
     progress: Callable[[float], Any] = lambda share: None,
 ) -> tuple[Choice, ...]:
-    """The (codec, code rate) of highest mean PSNR at every point, lost images included.
+    """Choose codec and code rate of highest mean PSNR at every operating point, lost images included.
 
-    mean over items of (1 - f) PSNR(decoded) + f PSNR(concealed), f = predicted payload failure, where
-    decoded is the best that fits; an image that nothing fits is lost.
+        mean over items of (1 - f) PSNR(decoded) + f PSNR(cover)
+
+    with f the predicted payload failure, `decoded` the best picture that fits, and `cover` the picture shown
+    in an outage. An image that does not fit counts as lost.
 
     Args:
-        codecs: To choose from; wrapped in `Memo`, or every image is encoded again at every point.
-        channels: Media.
-        snr_db: Average SNRs.
+        codecs: Source codecs to choose from; wrap them in `Memo` to avoid encoding every image at every
+            point.
+        channels: Channels.
+        snr_db: Average SNRs in dB.
         rho: Bandwidth ratios as text.
-        items: Images to choose on; never those of a test.
-        progress: Called with the share done.
+        items: Images to choose on; they must not be those of a test.
+        progress: Called with the completed fraction of the work, 0 to 1.
+
+    Returns:
+        One row per operating point that has a plausible code rate.
     """
     points = [(channel, ratio, snr) for channel in channels for ratio in rho for snr in snr_db]
     totals: dict[tuple[str, str, float], dict[tuple[str, int, int], list[tuple[float, float]]]] = {}
-    for number, item in enumerate(items):  # items outermost: the codecs remember one image at a time
+    for number, item in enumerate(items):  # items in the outer loop: caches of codecs hold few images
         floor = _psnr(IMAGE.cover(tuple(item.x.shape)), item.x)
 
         @cache
@@ -334,7 +349,7 @@ def _best(
     table: Mapping[tuple[str, int, int], Sequence[tuple[float, float]]],
     items: int,
 ) -> Choice | None:
-    """The candidate of highest mean PSNR among those that were plausible for every item."""
+    """The candidate of highest mean PSNR among those that are plausible for every item."""
     means = {
         candidate: [sum(column) / items for column in zip(*outcomes, strict=True)]
         for candidate, outcomes in table.items()

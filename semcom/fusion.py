@@ -1,4 +1,4 @@
-"""Several pieces of evidence of one picture made into one, coefficient by coefficient."""
+"""Fusion of several pieces of evidence of one picture, coefficient by coefficient."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from semcom.jscc.cosine import centred_picture, mean_color
 from semcom.observation import Decoded, Evidence, Gaps, Linear, Symbols
 from semcom.operators import Identity
 
-LEAST_HEARD = 1e-3  # of a coefficient, all pieces together, for its variance to be known
+LEAST_HEARD = 1e-3  # sum of the weights below which a coefficient counts as unobserved
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Heard:
-    """One piece of evidence as coefficients, w = g T x + n with white n of variance 1.
+    """One piece of evidence in the cosine transform domain, w = g T x + n with white noise n of variance 1.
 
     Args:
-        coefficients: w, the mean colour taken out.
-        gains: g, 0 for what was not heard.
-        variance: V of T x as this piece has it.
+        coefficients: w, computed from x minus the mean colour.
+        gains: g, at least 0; 0 where a coefficient was not observed.
+        variance: Prior variance V of the coefficients T x according to this piece of evidence.
     """
 
     coefficients: Float[Tensor, "1 3 height width"]
@@ -32,26 +32,27 @@ class Heard:
 
 
 def fused(evidence: Sequence[Evidence], tables: Mapping[str, ErrorTable]) -> Symbols:
-    """Fuse pieces of evidence of one picture into one.
+    """Fuse several pieces of evidence of one picture into one.
 
-    Noises of different pieces are taken to be independent of each other and of the picture, so that
+    The noises of different pieces are assumed to be independent of each other and of the picture. For every
+    coefficient c with prior variance V,
 
-        g^2 = sum of g_i^2,  w = sum of g_i w_i / g,  Var n = 1
-        c_hat = V g w / (1 + V g^2)
+        g^2 = sum of g_i^2,  w = (sum of g_i w_i) / g,  Var n = 1
+        c_hat = V g w / (1 + V g^2),
 
-    and c_hat is the linear estimate of least squared error. V, the variance of a coefficient, is what the
-    pieces say of it, weighed by the part V_i g_i^2 / (1 + V_i g_i^2) of it that each has heard.
+    where c_hat is the linear minimum mean square error estimate. V is the mean of the variances V_i of the
+    pieces, weighted by V_i g_i^2 / (1 + V_i g_i^2).
 
     Args:
-        evidence: Two or more pieces, each a picture or a weighed cosine transform of it.
-        tables: Measured errors of decoded pictures by code.
+        evidence: Two or more pieces, each a decoded picture or a weighted cosine transform of the picture.
+        tables: Measured error tables of decoders, by name.
 
     Returns:
-        The picture of c_hat with its expected error, and w and g as a linear observation.
+        The estimated picture with its expected error, and w and g as a linear observation.
 
     Raises:
-        UnsuitableEvidence: A piece whose noise nobody has measured, or which is no picture or cosine
-            transform.
+        UnsuitableEvidence: The error of a decoder has not been measured, or a piece is neither a picture nor
+            its cosine transform.
     """
     pieces = [_heard(part, tables) for part in evidence]
     gains, coefficients = merged([(piece.gains, piece.coefficients) for piece in pieces])
@@ -67,15 +68,15 @@ def fused(evidence: Sequence[Evidence], tables: Mapping[str, ErrorTable]) -> Sym
 def merged(
     pieces: Sequence[tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]],
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-    """Merge observations w_i = g_i c + n_i of equal noise variance into one that says all they do.
+    """Merge observations w_i = g_i c + n_i of equal noise variance into one sufficient statistic.
 
-    g^2 = sum of g_i^2,  w = sum of g_i w_i / g.
+        g^2 = sum of g_i^2,  w = (sum of g_i w_i) / g
 
     Args:
-        pieces: Gains g_i and values w_i of each.
+        pieces: Gains g_i and values w_i of every observation, all of the same shape.
 
     Returns:
-        g and w.
+        Merged gains g and values w, of the same shape.
     """
     gains = sum((g.square() for g, _ in pieces), torch.zeros(())).sqrt()
     weighed = sum((g * w for g, w in pieces), torch.zeros(()))
@@ -85,7 +86,7 @@ def merged(
 def _agreed(
     pieces: Sequence[tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]],
 ) -> Float[Tensor, "*shape"]:
-    """V of variances V_i and gains g_i; the largest where nobody has heard anything."""
+    """Mean of the variances V_i, weighted by what is observed; the largest V_i where nothing is."""
     heard = [variance * gains**2 / (1 + variance * gains**2) for variance, gains in pieces]
     total = sum(heard, torch.zeros(()))
     weighed = sum((h * variance for h, (variance, _) in zip(heard, pieces, strict=True)), torch.zeros(()))
@@ -96,7 +97,7 @@ def _agreed(
 def _variance_of_symbols(
     coefficients: Float[Tensor, "1 3 height width"], gains: Float[Tensor, "1 3 height width"]
 ) -> Float[Tensor, "1 3 height width"]:
-    """V from w = g c + n with Var n = 1: sum of (w^2 - 1) / sum of g^2 over a plane and band."""
+    """Estimate V from w = g c + n with Var n = 1: sum of (w^2 - 1) / sum of g^2 per plane and band."""
     bands = bands_of(coefficients).flatten()
     excess, power = (
         part.new_zeros(part.shape[1], BANDS).index_add_(1, bands, part[0].flatten(1))
@@ -107,7 +108,7 @@ def _variance_of_symbols(
 
 
 def _heard(evidence: Evidence, tables: Mapping[str, ErrorTable]) -> Heard:
-    """A piece as coefficients."""
+    """Convert a piece of evidence to the cosine transform domain."""
     variance = None
     if isinstance(evidence, Decoded):
         if not isinstance(evidence.operator, Identity):

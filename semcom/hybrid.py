@@ -1,4 +1,4 @@
-"""Hybrid transmission: a coarse picture as bits, and what refines it as analog symbols beside them."""
+"""Hybrid digital-analog transmission: a coarse picture as bits, and analog symbols that refine it."""
 
 import math
 from dataclasses import dataclass, replace
@@ -19,40 +19,41 @@ from semcom.separate import Separate
 from semcom.transmission import ChannelKnowledge, Csit, Sent, Transmission, nothing_sent
 
 Target = Literal["picture", "residual"]
-"""What the analog symbols carry: the picture itself, or what the digital part leaves of it."""
+"""Content of the analog symbols: the picture itself, or the residual (picture minus coarse picture)."""
 
 TRANSMIT_NOISE = ("transmit-noise",)  # name of the stream
 
 
 @dataclass(frozen=True)
 class Hybrid:
-    """Bits for a coarse picture and analog symbols for the rest, one after the other.
+    """Hybrid digital-analog transmission: bits of a coarse picture, followed by analog symbols.
 
-    Of k data symbols the digital part has k_d = floor(share k), and the k_a that are left go to the analog
-    part. With power p_d and p_a per symbol, k_d p_d + k_a p_a = k_d + k_a and p_d / p_a = 10^(power_db / 10).
-    The uses of a coarse picture that fits no payload stay silent, since nothing would tell the receiver of
-    another division. Both parts cross the channel together, as one transmission.
+    Of k data symbols, k_d = floor(share k) are digital and the other k_a are analog. Their powers p_d and p_a
+    satisfy k_d p_d + k_a p_a = k_d + k_a and p_d / p_a = 10^(power_db / 10). If no payload fits the digital
+    part, its symbols are 0, since the receiver knows only this division. Both parts cross the channel as one
+    transmission.
 
-    The analog part carries, with e ~ N(0, I) drawn by the transmitter and unknown to the receiver,
+    The analog part carries, with transmit noise e ~ N(0, I) that the receiver does not know,
 
-        picture     x + noise e, in pictures in [0, 1]: the x_t of diffusion, noise = sigma_t / 2
-        residual    x + noise e - x_c, x_c the coarse picture, which the transmitter decodes as well
+        picture     x + noise e, which is x_t of a diffusion process with sigma_t = 2 noise
+        residual    x + noise e - x_c, where the transmitter decodes the coarse picture x_c as well
 
-    The receiver gets both as pieces of evidence, each with its own noise (see `semcom.fusion`). Above the SNR
-    that the link was made for, the digital part stands still and the analog part goes on rising; below it
-    the coarse picture is lost, and a picture is left of the analog part, of a residual nothing: an outage.
+    The receiver gets one piece of evidence per part, each with its own noise, and fuses them
+    (`semcom.fusion`). Above the SNR for which the digital link is designed, the digital part stays constant
+    and the analog part improves further. Below it the coarse picture is lost: an analog picture is then shown
+    alone, but a residual is useless and the item is lost.
 
     Args:
-        digital: Of the coarse picture.
-        analog: Of the rest; a residual needs `SoftCast`, whose symbols are linear in it.
-        share: Part of the channel uses for bits, between 0 and 1.
-        power_db: Power of a digital symbol over an analog one.
-        noise: Standard deviation of what the transmitter adds to x, at least 0.
-        target: Of the analog part.
+        digital: Transmission of the coarse picture.
+        analog: Transmission of the picture or residual; a residual needs `SoftCast`, which is linear in it.
+        share: Fraction of data symbols that are digital, above 0 and below 1.
+        power_db: Power of a digital symbol relative to an analog one in dB, -20 to 20.
+        noise: Standard deviation of the transmit noise, in units of pictures in [0, 1], 0 to 10.
+        target: Content of the analog symbols, "picture" or "residual".
 
     Raises:
-        InvalidOption: A number out of range, a residual through a network, or noise through a network whose
-            errors with as much of it nobody has measured.
+        InvalidOption: A number out of range, a residual through a network, or transmit noise through a
+            network whose errors have not been measured at this noise.
 
     Reference:
         Niu, Wang, Gündüz, Bai, Chen and Zhou, A hybrid wireless image transmission scheme with diffusion,
@@ -84,7 +85,7 @@ class Hybrid:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: parts, and numbers up to the last that is not at its default."""
+        """Canonical name, e.g. "hybrid:avif:csit-average:softcast"; non-default numbers are appended."""
         analog = self.analog.name.partition(":")[0] + ("-residual" if self.target == "residual" else "")
         numbers = (self.share, self.power_db, self.noise)
         last = max((i + 1 for i in range(3) if numbers[i] != (0.5, 0.0, 0.0)[i]), default=0)
@@ -93,11 +94,11 @@ class Hybrid:
 
     @property
     def csit(self) -> Csit:
-        """The average SNR if one part knows it."""
+        """Channel knowledge at the transmitter: "average" if at least one part needs it."""
         return "average" if "average" in (self.digital.csit, self.analog.csit) else "none"
 
     def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Encode the digital part, then the analog one with all symbols that are left."""
+        """Encode the digital part, then the analog part with all remaining symbols, and concatenate both."""
         first, rest = self._division(uses)
         if first < 1 or rest < 1:
             return nothing_sent(f"{uses} data symbols cannot be shared; raise rho")
@@ -125,7 +126,7 @@ class Hybrid:
         return Sent(symbols, modulated, info)
 
     def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
-        """Decode each part in its own symbols, and fuse what arrived."""
+        """Split every reception, decode both parts, and fuse those that arrived."""
         first, rest = self._division(uses)
         analog_uses = received.y.shape[1] - first
         power, rest_power = self._powers(first, analog_uses)
@@ -138,7 +139,7 @@ class Hybrid:
         return [self._together(*parts) for parts in zip(coarse, fine, strict=True)]
 
     def _together(self, coarse: Observation[Image], fine: Observation[Image]) -> Observation[Image]:
-        """One observation of both parts; each that arrived is a piece of evidence of the picture."""
+        """Combine the observations of both parts; each part that arrived is one piece of evidence."""
         pieces = (*coarse.evidence, *self._of_picture(fine, coarse))
         info = {**fine.info, **coarse.info, "digital_outage": float(coarse.shown is None)}
         if not pieces:
@@ -148,7 +149,7 @@ class Hybrid:
         return Observation(shown.clamp(0, 1), pieces, info)
 
     def _of_picture(self, fine: Observation[Image], coarse: Observation[Image]) -> tuple[Evidence, ...]:
-        """The analog part as evidence of x: the coarse picture added, transmit noise counted."""
+        """Evidence of x from the analog part: adds the coarse picture, and counts transmit noise as noise."""
         if fine.shown is None or (self.target == "residual" and coarse.shown is None):
             return ()
         (evidence,) = fine.evidence
@@ -161,11 +162,11 @@ class Hybrid:
         return (evidence if self.noise == 0 else self._noised(evidence),)
 
     def _noised(self, evidence: Evidence) -> Evidence:
-        """Evidence of x + noise e as evidence of x.
+        """Turn evidence of x + noise e into evidence of x.
 
-        Where nobody has measured decoded pictures with as much noise, they count as decoded from a picture
-        without, with all of the noise on top. Networks take out a part of the noise, the less the more
-        channel uses they have, so that this claims less than it could, never more.
+        If the error of the network has been measured at this operating point and noise, its table is used. If
+        not, the error without transmit noise is used, and the full variance of the transmit noise is added.
+        This is a conservative bound, since networks remove a part of the noise.
         """
         if isinstance(evidence, Symbols):
             error_std = math.hypot(evidence.error_std, self.noise)
@@ -194,23 +195,23 @@ class Hybrid:
     def _known(
         self, part: Transmission[Image], known: ChannelKnowledge | None, power: float
     ) -> ChannelKnowledge | None:
-        """What a part knows of the channel, whose symbols are sent with this power."""
+        """Channel knowledge of one part, at the power at which its symbols are sent."""
         return None if known is None or part.csit == "none" else known.at_power(10 * math.log10(power))
 
 
 def _at_power(received: Received, power: float) -> Received:
-    """What a part receives, whose symbols had power 1 before they were scaled to this power."""
+    """Reception of symbols of power 1 from the reception of the same symbols scaled to `power`."""
     return Received(received.y / math.sqrt(power), received.h, received.noise_var / power)
 
 
 def _picture(evidence: Evidence) -> Image:
-    """The picture that a piece of evidence of a hybrid shows by itself."""
+    """Picture in a piece of evidence of one part of a hybrid."""
     assert isinstance(evidence, Decoded | Symbols)
     return evidence.y if isinstance(evidence, Decoded) else evidence.estimate
 
 
 def _noised(code: str) -> str:
-    """Name of the table of a network's pictures with noise."""
+    """Name of the error table of a network for pictures with transmit noise."""
     return f"{code}-noised"
 
 
@@ -229,14 +230,17 @@ def _check_measured(code: str, noise: float) -> None:
 
 
 def noisier(evidence: Linear, noise: float) -> Linear:
-    """Evidence of x + noise e as evidence of x: per coefficient of gain g the variance is 1 + (g noise)^2.
+    """Turn evidence of x + noise e into evidence of x.
+
+    The effective noise of a coefficient of gain g has the variance 1 + (g noise)^2; gain and value are
+    divided by its root.
 
     Args:
-        evidence: A weighed cosine transform of x + noise e with white noise of variance 1.
-        noise: Standard deviation of what the transmitter added, per pixel value.
+        evidence: Weighted cosine transform of x + noise e (`CosineGain`), with white noise of variance 1.
+        noise: Standard deviation of the transmit noise per pixel value, in units of pictures in [0, 1].
 
     Returns:
-        A weighed cosine transform of x with white noise of variance 1.
+        Weighted cosine transform of x with white noise of variance 1.
     """
     operator = evidence.operator
     assert isinstance(operator, CosineGain)

@@ -1,4 +1,4 @@
-"""Channel uses and energy, measured on the symbols that cross the channel."""
+"""Channel uses and energy, measured on the symbols that enter the channel."""
 
 import math
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from semcom.errors import BudgetExceeded, FaultyTransmission
 from semcom.transmission import Modulated, Sent
 
 ENERGY_TOLERANCE = 1e-4
-"""Relative; float32 sums over 10^5 symbols."""
+"""Relative excess of the mean energy that counts as rounding, for float32 sums over 10^5 symbols."""
 
 STANDARD_ERRORS = 5.0
-"""Of the energy of coded QAM symbols, that are allowed on top."""
+"""Allowance for the random energy of coded QAM symbols, in standard errors of its mean."""
 
 POINT_TOLERANCE = 1e-3
-"""Distance of a modulated symbol from a point of its constellation, over the distance of two points."""
+"""Largest deviation of a symbol from a constellation point, relative to the distance between points."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metered:
-    """What crossed the channel.
+    """Channel uses and energy of one transmission as measured.
 
     Args:
-        channel_uses: Complex channel uses: data symbols, and the channel's pilots, prefixes and guards.
-        energy: Sum of |x|^2 over them; pilots, prefixes and guards count with energy 1 per use.
+        channel_uses: Complex channel uses: data symbols, and pilots, prefixes and guards of the channel.
+        energy: Sum of |x|^2 over all uses; pilots, prefixes and guards count with energy 1 each.
     """
 
     channel_uses: int
@@ -36,24 +36,25 @@ class Metered:
 
 
 def metered(sent: Sent, budget: Budget, channel: Channel, name: str) -> Metered:
-    """Measure symbols, and refuse what is beyond the budget.
+    """Measure the channel uses and energy of symbols, and refuse symbols that exceed the budget.
 
-    The mean energy per channel use may exceed 1 by `ENERGY_TOLERANCE`, and by 5 standard errors of the energy
-    of the symbols that are declared, and found, to be points of a QAM constellation.
+    The limit is a mean energy of 1 per channel use, with a relative tolerance of `ENERGY_TOLERANCE`. If some
+    symbols are declared as constellation points, five standard errors of their mean energy are allowed on
+    top, provided that the declaration is found to be true.
 
     Args:
-        sent: Symbols about to cross.
-        budget: Channel uses allowed.
-        channel: The medium, for its overhead.
-        name: Name of the scheme, for messages.
+        sent: Symbols about to enter the channel, [1, uses].
+        budget: Channel uses allowed, pilots and prefixes included.
+        channel: Channel whose pilots, prefixes and guards are added.
+        name: Name of the scheme, for error messages.
 
     Returns:
-        Channel uses and energy.
+        Channel uses and energy; both 0 if there are no symbols.
 
     Raises:
         BudgetExceeded: More channel uses or energy than allowed.
-        FaultyTransmission: Symbols that are not one finite complex row, or that are not the points of the
-            constellation they are declared to be.
+        FaultyTransmission: The symbols are not one row of finite complex numbers, or are not the
+            constellation points that they are declared to be.
     """
     x = sent.symbols
     if not (isinstance(x, Tensor) and x.is_complex() and x.ndim == 2 and x.shape[0] == 1):
@@ -72,7 +73,7 @@ def metered(sent: Sent, budget: Budget, channel: Channel, name: str) -> Metered:
     variance = sum(map(_energy_variance, sent.modulated))
     if energy > allowed + STANDARD_ERRORS * math.sqrt(variance):
         raise BudgetExceeded(f"{name} sent energy {energy / uses:.5f} per channel use, allowed is 1")
-    if energy > allowed:  # by chance, if the symbols are what they are declared to be
+    if energy > allowed:  # within the random energy of QAM symbols: verify that they are QAM symbols
         for part in sent.modulated:
             _check_declared(part, x, name)
     return Metered(uses, energy)

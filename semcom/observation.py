@@ -1,4 +1,4 @@
-"""What a receiver knows of one item after the channel: an observation, and the kinds of evidence in it."""
+"""A receiver's knowledge of one item after the channel: an observation, and the kinds of evidence in it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,12 +16,12 @@ X = TypeVar("X")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which decoder made a picture, and at which operating point: the key of its measured error.
+    """Decoder and operating point that produced a picture: the key of its measured error statistics.
 
     Args:
-        code: Name of the table in `semcom.calibration`.
-        point: Coordinates in that table: for a joint code log2 of channel uses per source value and the
-            effective SNR in dB, for a source codec log2 of bits per source value.
+        code: Name of an error table (see `semcom.calibration`).
+        point: Coordinates in that table. For a joint source-channel code: log2 of channel uses per source
+            value, and effective SNR in dB. For a source codec: log2 of bits per source value.
     """
 
     code: str
@@ -30,12 +30,12 @@ class Origin:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Payload:
-    """The bytes that a source codec decoded.
+    """Bytes that arrived without errors, and the source codec that decodes them.
 
     Args:
-        codec: The source codec.
-        data: The bytes as they arrived.
-        code: Name of the codec.
+        codec: Source codec that encoded the bytes.
+        data: Received bytes.
+        code: Canonical name of the codec.
     """
 
     codec: SourceCodec
@@ -45,11 +45,12 @@ class Payload:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Nonlinear:
-    """Evidence y = M(x) + n with white real noise n of variance 1.
+    """Nonlinear evidence y = M(x) + n with white real Gaussian noise n of variance 1 per value.
 
     Args:
         y: Observed real values.
-        measurement: M, differentiable, of a picture [1, 3, height, width] in [0, 1].
+        measurement: M, a differentiable function of a picture [1, 3, height, width] in [0, 1], with values of
+            the shape of y.
     """
 
     y: Tensor
@@ -58,12 +59,12 @@ class Nonlinear:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Linear:
-    """Evidence y = A x + n with white real noise n of known standard deviation.
+    """Linear evidence y = A x + n with white real noise n of known standard deviation.
 
     Args:
-        y: Observed real values, in the units of pictures in [0, 1].
-        operator: A.
-        noise_std: Standard deviation of every value of n, finite and at least 0.
+        y: Observed real values, of the shape of A x for a picture x [1, 3, height, width] in [0, 1].
+        operator: Linear operator A.
+        noise_std: Standard deviation of every value of n in units of y, finite and at least 0.
 
     Raises:
         InvalidOption: `noise_std` is negative or not finite.
@@ -82,15 +83,15 @@ class Linear:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Symbols:
-    """Evidence from analog symbols of known noise: a linear observation, and the estimate made of it.
+    """Evidence from analog symbols in known noise: a linear observation and the estimate made from it.
 
-    Receivers with a prior take the linear observation, all others the estimate; the two are one piece of
-    evidence, not two.
+    Both describe the same received symbols, so that a receiver uses one of them: receivers with a prior use
+    the linear observation, all others the estimate.
 
     Args:
-        estimate: Picture of least expected squared error, [1, 3, height, width] in [0, 1].
-        error_std: Root of the expected squared error of the estimate, per value.
-        linear: What the symbols say of the picture.
+        estimate: Linear minimum mean square error estimate of the picture, [1, 3, height, width] in [0, 1].
+        error_std: Root of the expected squared error of the estimate per value, at least 0.
+        linear: The received symbols as a linear observation of the picture.
     """
 
     estimate: Tensor
@@ -100,14 +101,16 @@ class Symbols:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Decoded(Generic[X]):
-    """Evidence A x + error that a decoder made, whose error is looked up in measured tables.
+    """Evidence y = A x + error from a decoder; the statistics of the error are looked up in measured tables.
 
     Args:
-        y: The decoder's output: the item itself, or for a picture A x.
-        operator: A; the identity unless a reduced picture was sent.
-        origin: Where the statistics of the error are to be found; None if nobody has measured them.
-        payload: The decoded bytes, if a source codec decoded them.
-        symbols: The channel symbols that a joint decoder decoded, as a function of the picture.
+        y: Output of the decoder: an item, or A x with an error for a picture x.
+        operator: Linear operator A; the identity unless a reduced picture was sent.
+        origin: Key of the measured error statistics; None if it follows from the payload, or if the error of
+            this decoder has not been measured.
+        payload: Bytes that a source codec decoded to y; None for other decoders.
+        symbols: Channel symbols that a joint source-channel decoder decoded to y, as a function of the
+            picture; None for other decoders.
     """
 
     y: X
@@ -119,11 +122,11 @@ class Decoded(Generic[X]):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Gaps(Generic[X]):
-    """Evidence of an item that came in packets, some of which were lost: its parts are right or missing.
+    """Evidence of an item sent in packets, some of which were lost: each part is right or missing.
 
     Args:
-        x: The item, with something plausible in place of what is missing.
-        missing: For every part of the item, in order, whether it is missing: frames of a clip, characters of
+        x: The item, with a concealment in place of every missing part.
+        missing: Whether each part is missing, in order: one entry per frame of a clip, or per character of
             the text x.
     """
 
@@ -132,16 +135,16 @@ class Gaps(Generic[X]):
 
 
 Evidence = Decoded | Symbols | Linear | Gaps
-"""One piece of evidence. Several pieces of one observation have independent errors."""
+"""One piece of evidence. The errors of several pieces in one observation are independent."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observation(Generic[X]):
-    """All that a receiver knows of one item.
+    """All that a receiver knows of one item after the channel.
 
     Args:
-        shown: The item as the transmission shows it by itself; None if it was lost.
-        evidence: Pieces of evidence with independent errors; none if the item was lost.
+        shown: The item as the transmission decoded it; None if the item was lost.
+        evidence: Pieces of evidence with independent errors; empty if the item was lost.
         info: Finite numbers for the record, by column name.
     """
 

@@ -1,4 +1,4 @@
-"""Digital transmission in packets: what is lost is a part of the item, and the rest is shown."""
+"""Digital transmission in packets: a lost packet loses one part of the item, and the rest is shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,30 +14,30 @@ from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent, nothing
 X = TypeVar("X")
 
 SAFE = 0.01
-"""Predicted loss of packets beyond that of the most robust MCS, which link adaptation accepts."""
+"""Largest predicted packet loss that link adaptation accepts in excess of that of the most robust MCS."""
 
 
 @runtime_checkable
 class PacketCodec(Protocol[X]):
-    """Item to packets of bytes and back, each packet of use without the others."""
+    """A source codec that codes an item into packets, each decodable without the others."""
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("zlib")."""
+        """Canonical name of the codec, for instance "zlib"."""
         ...
 
     def encode(self, x: X, room: Sequence[int]) -> tuple[bytes, ...]:
-        """Code an item into packets.
+        """Encode an item into packets.
 
         Args:
-            x: The item.
-            room: Bytes that each packet holds at most.
+            x: The item: a clip or a text.
+            room: Largest size in bytes of every packet, each at least 0.
 
         Returns:
-            One packet per entry of `room`; empty where there is nothing left to say.
+            One packet per entry of `room`, of at most that many bytes; empty packets where no data is left.
 
         Raises:
-            BudgetTooSmall: The item does not fit.
+            BudgetTooSmall: The item does not fit into the packets.
         """
         ...
 
@@ -45,31 +45,32 @@ class PacketCodec(Protocol[X]):
         """Decode the packets that arrived.
 
         Args:
-            packets: In order, None for each that was lost or is damaged.
-            shape: Shape of the item.
+            packets: Packets in the order of `encode`; None for every packet that was lost or is damaged.
+            shape: Shape of the item, as its modality makes it known to every receiver.
 
         Returns:
-            The item with its gaps concealed; None if nothing of it is left.
+            The item with concealed gaps, and which of its parts are missing; None if all of it is missing.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Packetised(Generic[X]):
-    """Source codec in packets, each one a transport block with a CRC of its own.
+    """Source codec in packets, each of them a transport block with its own CRC.
 
-    Unequal error protection gives every place an MCS: packet i is sent at `rows[i]`, all further ones at the
-    last. Only whole packets are sent; data symbols that are left over stay unused. Without rows the
-    transmitter chooses one MCS for all packets by the average SNR, and announces it: the fastest that is
-    predicted to lose at most `SAFE` more packets than the most robust one.
+    For unequal error protection the MCS depends on the packet's place: packet i is sent at `rows[i]`, all
+    packets beyond the end of `rows` at the last one. If `rows` is empty, the transmitter chooses one MCS for
+    all packets by the average SNR, and the packet headers announce it: the MCS of highest rate whose
+    predicted packet loss is at most `SAFE` above that of the most robust one. Only whole packets are sent, so
+    that up to `packet_uses` - 1 data symbols remain unused.
 
     Args:
-        codec: Item to packets.
+        codec: Packet codec, item to packets.
         packet_uses: Data symbols per packet, at least 1.
-        rows: Rows of `channels.mcs.MCS_TABLE` by place; none to choose by the SNR.
+        rows: Rows of `channels.mcs.MCS_TABLE` by place; empty to choose by the average SNR.
 
     Raises:
-        InvalidOption: No such row, or packets of less than one symbol.
+        InvalidOption: The table has no such row, or `packet_uses` is smaller than 1.
     """
 
     codec: PacketCodec[X]
@@ -85,17 +86,17 @@ class Packetised(Generic[X]):
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "zlib+packets:512:csit-average", "avif+packets:2048:mcs4-mcs9"."""
+        """Canonical name, for instance "zlib+packets:512:csit-average" or "avif+packets:2048:mcs4-mcs9"."""
         rows = "-".join(f"mcs{row}" for row in self.rows)
         return f"{self.codec.name}+packets:{self.packet_uses}:{rows or 'csit-average'}"
 
     @property
     def csit(self) -> Csit:
-        """The average SNR, unless the MCS of every place is fixed."""
+        """Channel knowledge at the transmitter: "none" if all MCSs are fixed, otherwise "average"."""
         return "none" if self.rows else "average"
 
     def send(self, x: X, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Choose the MCS, code the item into as many packets as fit, map them to symbols."""
+        """Choose the MCS, encode the item into as many packets as fit, and map them to symbols."""
         uses = self._whole(uses)
         mcs = self._chosen(uses, known)
         if mcs is None:
@@ -120,7 +121,7 @@ class Packetised(Generic[X]):
         return Sent(link.send(packets, uses), modulated, info)
 
     def receive(self, received: Received, shape: Any, uses: int) -> list[Observation[X]]:
-        """Decode every packet that arrived; without any the item is lost."""
+        """Decode all packets that arrived; the item is lost if there are none."""
         link = self._link(tuple(MCS_TABLE[row] for row in self.rows) or (MCS_TABLE[0],))
         return [self._observed(packets, shape) for packets in link.receive(received)]
 
@@ -130,7 +131,7 @@ class Packetised(Generic[X]):
         return Observation(None, info=info) if gaps is None else Observation(gaps.x, (gaps,), info)
 
     def _whole(self, uses: int) -> int:
-        """Data symbols of the packets that fit."""
+        """Number of data symbols of all whole packets."""
         return uses // self.packet_uses * self.packet_uses
 
     def _chosen(self, uses: int, known: ChannelKnowledge | None) -> tuple[Mcs, ...] | None:
@@ -144,7 +145,7 @@ class Packetised(Generic[X]):
         return mcs if mcs and any(self._link(mcs).room(uses)) else None
 
     def _adapted(self, uses: int, known: ChannelKnowledge) -> tuple[Mcs, ...]:
-        """The fastest MCS that loses hardly more packets than the most robust one."""
+        """The MCS of highest rate whose predicted packet loss is near that of the most robust one."""
 
         def failure(mcs: Mcs) -> float:
             bits = largest_message(mcs, header_of(mcs, True, uses), uses)

@@ -1,4 +1,4 @@
-"""Transmission of a smaller picture in place of the whole one: its range space, to be refined by a prior."""
+"""Transmission of a reduced picture, the means of blocks of pixels; a prior may restore the rest."""
 
 import math
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from semcom.transmission import ChannelKnowledge, Csit, Sent, Transmission
 
 @dataclass(frozen=True)
 class Reduced:
-    """Sends the means of blocks of pixels, with all channel uses of the whole picture.
+    """Transmission of the means of blocks of pixels, with all channel uses of the whole picture.
 
-    What arrives is evidence y = A x + noise with A the block mean: `direct` repeats the means, receivers with
-    a prior fill in the rest.
+    The receiver gets evidence y = A x + noise, with A the block mean. Receiver `direct` repeats every mean
+    over its block; receivers with a prior restore the detail.
 
     Args:
-        transmission: Of the smaller picture.
-        size: Side of the blocks in pixels, at least 2.
+        transmission: Transmission of the reduced picture.
+        size: Side s of the blocks in pixels, at least 2.
 
     Raises:
-        InvalidOption: A smaller size.
+        InvalidOption: `size` is smaller than 2.
 
     Reference:
         Yilmaz et al., High perceptual quality wireless image delivery with denoising diffusion models,
@@ -40,21 +40,21 @@ class Reduced:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "deepjscc-range" for 2x2 pixels, "deepjscc-range4" for 4x4."""
+        """Canonical name: "deepjscc-range" for blocks of 2x2 pixels, "deepjscc-range4" for 4x4."""
         code, colon, csit = self.transmission.name.partition(":")
         return f"{code}-range{'' if self.size == 2 else self.size}{colon}{csit}"
 
     @property
     def csit(self) -> Csit:
-        """Channel knowledge that the transmission of the smaller picture is given."""
+        """Channel knowledge that the transmission of the reduced picture needs."""
         return self.transmission.csit
 
     def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Reduce the picture, then encode it."""
+        """Compute the block means of the picture and encode them as a smaller picture."""
         return self.transmission.send(self._operator(tuple(x.shape)).A(x), uses, known)
 
     def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
-        """Decode the smaller picture; it is shown with every mean repeated over its block."""
+        """Decode the reduced picture; the picture shown repeats every mean over its block."""
         operator = self._operator(shape)
         small = (*shape[:2], *(-(-side // self.size) for side in shape[2:]))
         seen = self.transmission.receive(received, small, uses)
@@ -70,12 +70,12 @@ class Reduced:
         return Observation(operator.pinv(small.shown).clamp(0, 1), evidence, small.info)
 
     def _of_whole(self, evidence: Evidence, operator: BlockMean) -> Evidence:
-        """Evidence of the smaller picture as evidence of the whole one."""
+        """Turn evidence of the reduced picture into evidence of the whole one."""
         if isinstance(evidence, Symbols):
             return Linear(evidence.estimate, operator, evidence.error_std)
         if not (isinstance(evidence, Decoded) and isinstance(evidence.operator, Identity)):
             raise UnsuitableEvidence(f"{self.name}: the smaller picture is to arrive as a picture")
-        origin = evidence.origin  # errors are measured apart: smaller pictures hold more detail per pixel
+        origin = evidence.origin  # a table of its own: reduced pictures have more detail per pixel
         return Decoded(
             evidence.y,
             operator,
@@ -85,19 +85,19 @@ class Reduced:
 
 @dataclass(frozen=True)
 class ReducedAtLowRate:
-    """Means of blocks where channel uses are few, the whole picture elsewhere: a size per operating point.
+    """Transmission of block means at low bandwidth ratios rho, and of the whole picture at higher ones.
 
-    The size follows from rho, which the receiver knows, and costs nothing. With a prior at the receiver and
-    `deepjscc`, 4x4 was found to have less LPIPS at about the PSNR of the whole picture at rho = 1/768, and to
-    cost PSNR from 1/192 on, on validation photographs (`scripts/search_range.py`).
+    The choice depends on rho alone, which the receiver knows, so that no side information is needed. With
+    `deepjscc`, a prior at the receiver, and blocks of 4x4, validation photographs had a lower LPIPS at about
+    equal PSNR at rho = 1/768; from rho = 1/192 on, block means cost PSNR (`scripts/search_range.py`).
 
     Args:
-        transmission: Of the picture or the smaller picture.
+        transmission: Transmission of the whole or the reduced picture.
         size: Side of the blocks in pixels, at least 2.
-        below: rho up to which they are sent.
+        below: Largest rho at which block means are sent.
 
     Raises:
-        InvalidOption: A smaller size.
+        InvalidOption: `size` is smaller than 2.
     """
 
     transmission: Transmission[Image]
@@ -109,21 +109,21 @@ class ReducedAtLowRate:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "deepjscc-range-by-rho"."""
+        """Canonical name, for instance "deepjscc-range-by-rho"."""
         code, colon, csit = self.transmission.name.partition(":")
         return f"{code}-range-by-rho{colon}{csit}"
 
     @property
     def csit(self) -> Csit:
-        """Channel knowledge that the transmission of the picture is given."""
+        """Channel knowledge that the transmission of the picture needs."""
         return self.transmission.csit
 
     def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Encode the smaller or the whole picture."""
+        """Encode the block means or the whole picture, depending on the channel uses per source value."""
         return self._at(uses, tuple(x.shape)).send(x, uses, known)
 
     def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> Sequence[Observation[Image]]:
-        """Decode the smaller or the whole picture."""
+        """Decode the block means or the whole picture, depending on the channel uses per source value."""
         return self._at(uses, shape).receive(received, shape, uses)
 
     def _at(self, uses: int, shape: tuple[int, ...]) -> Transmission[Image]:

@@ -1,4 +1,4 @@
-"""The thing that is compared: a transmission and a receiver, with the channel between them."""
+"""Scheme: a transmission and a receiver under one name, the unit of comparison in experiments."""
 
 import copy
 import math
@@ -23,49 +23,54 @@ X = TypeVar("X")
 
 @runtime_checkable
 class Receiver(Protocol[X]):
-    """From what is known of an item to the item that is shown."""
+    """Last stage of a scheme: reconstructs the item shown from the observation of it."""
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("direct", "ddnm:100")."""
+        """Canonical name, for instance "direct" or "ddnm:100"."""
         ...
 
     def __call__(self, observation: Observation[X], shape: Any, rng: Streams) -> X | None:
-        """Show one item.
+        """Reconstruct one item from the observation of it.
 
         Args:
-            observation: All that is known of the item; nothing is shown and there is no evidence if it was
-                lost.
-            shape: Shape of the item, as its modality tells every receiver.
-            rng: Random numbers of the receiver, of one item.
+            observation: All that is known of the item; a lost item has `shown=None` and no evidence.
+            shape: Shape of the item, as its modality makes it known to every receiver: (1, 3, height, width)
+                of a picture, `ClipShape` of a clip, `TextShape` of a text.
+            rng: Random numbers of the receiver, for one item.
 
         Returns:
-            The item, or None if there is nothing to show, for which the modality's cover is shown.
+            An item of this shape, for a picture [1, 3, height, width] in [0, 1]; None for a lost item, in
+            place of which its modality shows a placeholder (for a picture the mean colour).
+
+        Raises:
+            UnsuitableEvidence: The receiver cannot use evidence of this kind.
         """
         ...
 
 
 @runtime_checkable
 class CallsNetwork(Protocol):
-    """A receiver whose network calls are recorded."""
+    """A receiver that reports the number of its network calls, for the record."""
 
     @property
     def nfe(self) -> int:
-        """Network calls per item, vector-Jacobian products counted as calls."""
+        """Network calls per item, at least 0; a vector-Jacobian product counts as one call."""
         ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Outcome(Generic[X]):
-    """What became of one item, sent once.
+    """Result of sending one item once.
 
     Args:
-        x_hat: The item shown.
-        channel_uses: Complex channel uses that crossed, pilots and prefixes included.
-        energy: Energy that crossed, about `channel_uses` at most.
+        x_hat: The item shown; for a lost item the receiver's guess or the placeholder of its modality.
+        channel_uses: Complex channel uses, pilots and prefixes included; 0 if nothing was sent.
+        energy: Sum of |x|^2 over all channel uses; at most `channel_uses`, up to the tolerances of
+            `semcom.meter`.
         outage: Whether the item was lost.
         info: Finite numbers for the record, by column name.
-        cause: Why nothing was sent; empty if something was.
+        cause: Why nothing was sent, in one line; empty if symbols were sent.
     """
 
     x_hat: X
@@ -78,23 +83,24 @@ class Outcome(Generic[X]):
 
 @dataclass(eq=False)
 class Preparations:
-    """What the transmitter has made of one item for one channel and budget, so that it is made once.
+    """Cache of transmitter outputs for one item, one channel and one budget, by known SNR.
 
     Args:
-        made: Per SNR that the transmitter knows (None: it knows none) what is sent, and the seconds it took.
+        made: Transmitter output and the seconds that it took, by the SNR in dB that the transmitter knows;
+            the key is None for a transmitter without channel knowledge.
     """
 
     made: dict[float | None, tuple[tuple[Whispered, ...], float]] = field(default_factory=dict)
 
     def get(self, snr_db: float | None, make: Callable[[], tuple[Whispered, ...]]) -> tuple[Whispered, ...]:
-        """What is sent at this SNR, made now if it was not before.
+        """Look up the transmitter output at an SNR, and compute it at the first call.
 
         Args:
-            snr_db: SNR that the transmitter knows, None if it knows none.
-            make: Makes it.
+            snr_db: SNR in dB that the transmitter knows; None without channel knowledge.
+            make: Function that computes the transmitter output.
 
         Returns:
-            One transmission, or those of a genie.
+            One transmission, or all alternatives of a genie.
         """
         if snr_db not in self.made:
             start = time.perf_counter()
@@ -103,7 +109,7 @@ class Preparations:
         return self.made[snr_db][0]
 
     def seconds(self, snr_db: float) -> float:
-        """Time that the transmitter took for what was sent at this SNR.
+        """Time that the transmitter took for its output at one SNR.
 
         Args:
             snr_db: SNR of the channel in dB.
@@ -115,7 +121,7 @@ class Preparations:
         return self.made[known][1]
 
     def total_seconds(self) -> float:
-        """Time that the transmitter took for everything.
+        """Time that the transmitter took for its outputs at all SNRs.
 
         Returns:
             Seconds.
@@ -125,13 +131,15 @@ class Preparations:
 
 @dataclass(frozen=True)
 class Scheme(Generic[X]):
-    """Transmission and receiver under the name that they have in tables and figures. It never owns a channel.
+    """A transmission and a receiver for items of one modality, compared with others under one name.
+
+    A scheme does not contain a channel; the channel is an argument of `transmit`.
 
     Args:
-        name: Name as on the command line.
-        transmission: Item to symbols, and received symbols to what is known of the item.
-        receiver: What is known of the item to the item shown.
-        modality: What kind of item is sent.
+        name: Name in tables, figures and on the command line.
+        transmission: Transmitter and receiver of the channel symbols, or a genie.
+        receiver: Reconstructs the item shown from an observation.
+        modality: Kind of item that is sent: image, video or text.
     """
 
     name: str
@@ -148,29 +156,32 @@ class Scheme(Generic[X]):
         rng: Streams,
         preparations: Preparations | None = None,
     ) -> list[Outcome[X]]:
-        """Send one item to every element of `rng`, each at its SNR, and measure what crosses the channel.
+        """Send one item over a batch of channel realisations, and measure channel uses and energy.
 
-        The transmitter works on a copy of the item and knows neither `rng` nor, without CSIT, the channel.
-        The symbols cross the channel once; channel uses and energy are measured on them. The receiver side
-        sees the received symbols, the item's shape and the channel uses allowed, and nothing else.
+        The transmitter works on a copy of the item and has no access to `rng`; without CSIT it does not know
+        the channel either. Channel uses and energy are measured on the symbols that enter the channel. The
+        receiver gets the received symbols, the item's shape and the number of data symbols allowed, and
+        nothing else.
 
         Args:
             x: One item of the scheme's modality.
-            budget: Channel uses allowed.
-            channel: The medium.
-            snr_db: Average received Es/N0 in dB: one for all, or one per element of `rng`.
-            rng: Noise and fading, by item id.
-            preparations: What the transmitter has made of this item for this channel and budget before.
+            budget: Channel uses allowed, pilots and prefixes included.
+            channel: The channel.
+            snr_db: Average received Es/N0 in dB: one for all elements, or one per element of `rng`.
+            rng: Random numbers of noise, fading and receiver; its batch size is the number of realisations.
+            preparations: Cache of transmitter outputs for this item, channel and budget; None for no cache.
 
         Returns:
-            One outcome per element of `rng`.
+            One outcome per element of `rng`, in order.
 
         Raises:
-            BudgetExceeded: More channel uses or energy crossed than allowed.
-            FaultyTransmission: What is sent or observed is not what it must be.
-            FaultyReceiver: What the receiver shows is no item of this shape.
-            InvalidSource: Not one item of this modality.
-            InvalidOption: An SNR is NaN, or the number of SNRs is not that of the elements of `rng`.
+            BudgetExceeded: More channel uses or energy were sent than allowed.
+            FaultyTransmission: The symbols or the observations violate the protocol `Transmission` or
+                `Genie`.
+            FaultyReceiver: The receiver returned something other than an item of this shape.
+            InvalidSource: `x` is not one item of this modality.
+            InvalidOption: An SNR is NaN, or the number of SNRs is neither 1 nor the number of elements of
+                `rng`.
         """
         x = self.modality.check(x)
         snrs = torch.as_tensor(snr_db, dtype=torch.float32).reshape(-1)
@@ -195,7 +206,7 @@ class Scheme(Generic[X]):
     ) -> list[Outcome[X]]:
         shape, uses = self.modality.shape(x), crossing.channel.data_uses(crossing.budget.channel_uses)
         transmission = self.transmission
-        own = copy.deepcopy(x)  # whatever the transmitter does to its copy, the original stays
+        own = copy.deepcopy(x)  # the transmitter may change its copy; metrics need the original
         if isinstance(transmission, Genie):
             genie = transmission
             whispered = made.get(known and known.snr_db, lambda: tuple(genie.send_all(own, uses, known)))
@@ -245,7 +256,7 @@ class Scheme(Generic[X]):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Crossing:
-    """One realisation of the channel for a batch: the only place where symbols cross it."""
+    """The only place where symbols cross the channel, for one batch of realisations."""
 
     scheme: str
     budget: Budget
@@ -254,7 +265,7 @@ class _Crossing:
     rng: Streams
 
     def all(self, whispered: Sequence[Whispered]) -> tuple[Metered, list[Received]]:
-        """Measure and send; several transmissions of a genie meet the same realisation, one by one."""
+        """Measure symbols and send them; all alternatives of a genie cross the same channel realisation."""
         spent = [metered(part.sent, self.budget, self.channel, self.scheme) for part in whispered]
         symbols = [part.sent.symbols.detach().expand(self.rng.batch, -1) for part in whispered]
         received = [transmit(self.channel, x, self.snr_db, self.rng.fork("channel")) for x in symbols]
@@ -262,7 +273,7 @@ class _Crossing:
 
 
 def _checked(observations: object, batch: int, name: str) -> list[Observation]:
-    """Observations of a batch, if that is what they are."""
+    """The observations of a batch, checked for number, type and finite record entries."""
     if not isinstance(observations, Sequence) or len(observations) != batch:
         raise FaultyTransmission(f"{name} does not observe {batch} receptions one by one; mend its receive")
     for observation in observations:

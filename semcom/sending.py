@@ -1,4 +1,4 @@
-"""One item sent once, as a library call: what the command line, a web page or a notebook does."""
+"""Library call that sends one item once, for the command line, web pages and notebooks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from semcom.sweep import Batch, Rho, budget_of, check_once, check_point, named_b
 X = TypeVar("X")
 
 DEFAULT_RHO = {"image": "1/12", "video": "1/12", "text": "20"}
-"""Channel uses per source value (per word of a text) if none are given, by modality."""
+"""Default channel uses per source value by modality (per word for a text)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sending(Generic[X]):
-    """One item sent once.
+    """Result of sending one item once.
 
     Args:
-        item: What was sent.
-        outcome: What is shown, and what crossed the channel.
-        metrics: Figures of merit by column name.
-        record: Everything as one flat row.
+        item: The item that was sent.
+        outcome: The item shown, and the channel uses and energy spent.
+        metrics: Values of the metrics, by column name.
+        record: All results as one flat row.
     """
 
     item: Item[X]
@@ -52,20 +52,21 @@ def send(
     """Send one item over a noisy channel once, and measure what arrives.
 
     Args:
-        source: A file (picture, clip, text), or an item.
-        scheme: Name of a scheme, or a scheme; a digital one of the item's modality unless given.
+        source: A file (picture, clip or text), or an item.
+        scheme: Name of a scheme, or a scheme; by default a digital one of the item's modality.
         channel: Name of a channel, or a channel.
         snr_db: Average received Es/N0 in dB.
-        rho: Channel uses per source value, per word of a text; 1/12 or 20 unless given.
+        rho: Channel uses per source value (per word of a text), above 0; by default 1/12 for pictures and
+            clips, 20 for texts.
         seed: Seed of noise and fading.
-        metrics: Names of metrics, or metrics; those of `semcom.names.default_metrics` unless given.
-        modalities: Those to choose from by the ending and content of a file.
-        device: Where networks run, "cpu" or "cuda"; schemes and metrics that are given as objects run where
-            they are.
+        metrics: Names of metrics, or metrics; by default those of `semcom.names.default_metrics`.
+        modalities: Modalities to choose from by the ending and content of a file.
+        device: Device of networks, "cpu" or "cuda"; schemes and metrics given as objects stay on their
+            device.
 
     Returns:
-        The item, what is shown of it, figures of merit, and the record. A lost item is no error: its outcome
-        says outage, and the modality's cover is shown.
+        The item, its reconstruction, the metrics and the record. A lost item raises no error: its outcome has
+        `outage=True` and shows the placeholder of its modality, for a picture the mean colour.
 
     Raises:
         SemcomError: An unreadable file, an unknown name, a number out of range, or a defect of a scheme; one

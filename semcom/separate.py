@@ -1,4 +1,4 @@
-"""Separate source and channel coding: codec, LDPC, QAM, and who chooses the modulation and code rate."""
+"""Separate source and channel coding: source codec, LDPC code, QAM, and fixed or adapted code rate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,40 +19,45 @@ PLACEHOLDERS = ("placeholders",)  # name of the stream
 
 @runtime_checkable
 class LinkPolicy(Protocol):
-    """Which modulation and code rate a digital transmitter uses."""
+    """Rule by which a digital transmitter chooses the modulation and coding scheme (MCS)."""
 
     @property
     def name(self) -> str:
-        """Spelling in names of schemes ("mcs12", "csit-average")."""
+        """Name of the policy as part of scheme names ("mcs12", "csit-average")."""
         ...
 
     @property
     def csit(self) -> Csit:
-        """Channel knowledge that the choice depends on."""
+        """Channel knowledge that `choose` needs: "none" or "average"."""
         ...
 
     def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
         """Choose the modulation and coding scheme of one transmission.
 
         Args:
-            known: What the transmitter knows of the channel; None with `csit` "none".
-            uses: Data symbols of the transmission.
+            known: The channel's law and average SNR; None if `csit` is "none".
+            uses: Number of data symbols of the transmission, control header included.
 
         Returns:
-            A row of `channels.mcs.MCS_TABLE`; None if none is good enough.
+            A row of `channels.mcs.MCS_TABLE`; None if no row is reliable enough on this channel.
+
+        Raises:
+            InvalidOption: `known` is None, but `csit` is "average".
         """
         ...
 
 
 @dataclass(frozen=True)
 class FixedMcs:
-    """One modulation and code rate whatever the channel: no knowledge at the transmitter, and a cliff.
+    """Link policy with one fixed modulation and code rate; no channel knowledge at the transmitter.
+
+    Below the SNR at which the code fails, quality drops to nothing at once (cliff effect).
 
     Args:
         index: Row of `channels.mcs.MCS_TABLE`.
 
     Raises:
-        InvalidOption: No such row.
+        InvalidOption: The table has no such row.
     """
 
     index: int
@@ -63,47 +68,47 @@ class FixedMcs:
 
     @property
     def name(self) -> str:
-        """Spelling in names of schemes: "mcs12"."""
+        """Name of the policy as part of scheme names, for instance "mcs12"."""
         return f"mcs{self.index}"
 
     @property
     def csit(self) -> Csit:
-        """No channel knowledge at the transmitter."""
+        """Always "none": a fixed MCS needs no channel knowledge at the transmitter."""
         return "none"
 
     def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
-        """The one row of this policy, whatever the channel."""
+        """Return the fixed row of the MCS table, whatever the channel."""
         return MCS_TABLE[self.index]
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """Link adaptation: the fastest row whose predicted payload failure is at most the target.
+    """Link adaptation by average SNR: the highest rate whose predicted payload failure is at most a target.
 
-    The prediction rests on block error rates of the code measured on AWGN, and on the fading statistics of
-    the channel; the transmitter knows the average SNR.
+    The prediction combines block error rates of the LDPC code, measured on AWGN, with the fading statistics
+    of the channel.
 
     Args:
-        target_failure: Largest predicted probability that a payload is lost.
+        target_failure: Largest predicted probability that a payload is lost, between 0 and 1.
     """
 
     target_failure: float = 0.01
 
     @property
     def name(self) -> str:
-        """Spelling in names of schemes: "csit-average"."""
+        """Name of the policy as part of scheme names: "csit-average"."""
         return "csit-average"
 
     @property
     def csit(self) -> Csit:
-        """The law of the channel and its average SNR."""
+        """Always "average": adaptation needs the channel's law and its average SNR."""
         return "average"
 
     def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
-        """The fastest row that is predicted to be safe; None if none is.
+        """Return the MCS of highest rate that is predicted to be reliable enough; None if there is none.
 
         Raises:
-            InvalidOption: Nothing is known of the channel.
+            InvalidOption: `known` is None.
         """
         if known is None:
             raise InvalidOption("link adaptation needs the average SNR at the transmitter")
@@ -112,15 +117,15 @@ class Adapted:
 
 @dataclass(frozen=True)
 class Separate(Generic[X]):
-    """Source codec and channel code, each doing its own work.
+    """Separate source and channel coding: a source codec over an LDPC-coded QAM link.
 
-    The finest quality that fits the transport block is sent. A block that fails its CRC, or bytes that do
-    not decode, are an outage.
+    The payload of least distortion that fits the transport block is sent. An item is lost if its block fails
+    the CRC or its payload cannot be decoded.
 
     Args:
-        codec: Item to bytes.
-        policy: Chooses modulation and code rate.
-        max_iterations: Of the LDPC decoder.
+        codec: Source codec, item to bytes.
+        policy: Link policy that chooses modulation and code rate.
+        max_iterations: Largest number of iterations of the LDPC decoder, at least 1.
     """
 
     codec: SourceCodec
@@ -129,28 +134,28 @@ class Separate(Generic[X]):
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "avif+ldpc:csit-average"."""
+        """Canonical name, for instance "avif+ldpc:csit-average"."""
         return f"{self.codec.name}+ldpc:{self.policy.name}"
 
     @property
     def csit(self) -> Csit:
-        """Channel knowledge of the link policy."""
+        """Channel knowledge that the link policy needs."""
         return self.policy.csit
 
     def send(self, x: X, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Choose modulation and code rate, fit the codec to them, encode, map to symbols."""
+        """Choose the MCS, fit the source codec to its payload length, encode, and map the bits to symbols."""
         return self.encode(x, uses, known).sent
 
     def encode(self, x: X, uses: int, known: ChannelKnowledge | None) -> "Coded[X]":
-        """As `send`, and what the transmitter knows of the result.
+        """Encode one item as `send` does, and return the payload along with the symbols.
 
         Args:
-            x: One item.
-            uses: Data symbols allowed.
-            known: What the transmitter knows of the channel.
+            x: The item.
+            uses: Number of data symbols allowed, at least 0.
+            known: The channel's law and average SNR; None if `csit` is "none".
 
         Returns:
-            The symbols with the payload that they carry, None if nothing fits.
+            The symbols and the payload that they carry.
         """
         mcs = self.policy.choose(known, uses)
         if mcs is None:
@@ -159,9 +164,9 @@ class Separate(Generic[X]):
         return send_coded(self.codec, self._link(mcs), x, uses)
 
     def receive(self, received: Received, shape: Any, uses: int) -> list[Observation[X]]:
-        """Demap, decode, check the CRC, decode the payload; what fails is lost."""
+        """Demap and decode every reception, check its CRC, and decode the payload; what fails is lost."""
         mcs = self.policy.choose(None, uses) if self.csit == "none" else None
-        link = self._link(mcs or MCS_TABLE[0])  # one that adapts reads its MCS from the header
+        link = self._link(mcs or MCS_TABLE[0])  # not used by adaptation: the header announces the MCS
         return receive_coded((self.codec,), link, received, shape)
 
     def _link(self, mcs: Mcs) -> DigitalLink:
@@ -170,11 +175,11 @@ class Separate(Generic[X]):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Coded(Generic[X]):
-    """A digital transmission as its transmitter knows it.
+    """A digital transmission with the payload that it carries, as known to the transmitter.
 
     Args:
-        sent: Symbols.
-        fitted: Payload and what it decodes to; None if nothing was sent.
+        sent: Channel symbols.
+        fitted: Payload, and the item that it decodes to; None if nothing was sent.
     """
 
     sent: Sent
@@ -184,18 +189,20 @@ class Coded(Generic[X]):
 def send_coded(
     codec: SourceCodec, link: DigitalLink, x: X, uses: int, size: int = 0, tag: int = 0
 ) -> Coded[X]:
-    """The finest quality that fits the link, as symbols; nothing if even the coarsest does not fit.
+    """Encode an item at the least distortion that fits a link, and map it to symbols.
 
     Args:
-        codec: Item to bytes.
-        link: Bits to symbols.
+        codec: Source codec.
+        link: Digital link, bytes to symbols.
         x: The item.
-        uses: Data symbols, all of which are used.
-        size: Which of the message sizes of the link is filled at most; a shorter one has a lower code rate.
-        tag: Number in the byte that ends the frame, see `channels.link.frame`.
+        uses: Number of data symbols, all of which are used.
+        size: Index into `link.sizes(uses)`, the message lengths from longest to shortest: the payload fits
+            the message of this length. A shorter message has a lower code rate.
+        tag: Number in the last byte of the frame (see `channels.link.frame`).
 
     Returns:
-        The symbols and what they carry.
+        The symbols and the payload that they carry; no symbols and a cause if even the smallest payload does
+        not fit.
     """
     try:
         fitted = fit(codec, x, message_bits(link, uses, size) - FRAME_BITS)
@@ -213,12 +220,15 @@ def send_coded(
 
 
 def message_bits(link: DigitalLink, uses: int, size: int) -> int:
-    """Bits of the message of one of the sizes that a link can announce; 0 if it has no room for any.
+    """Length in bits of one of the messages that a link can announce.
 
     Args:
         link: The link.
-        uses: Its data symbols.
-        size: 0 is the longest.
+        uses: Number of data symbols, at least 0.
+        size: Index into `link.sizes(uses)`; 0 is the longest message.
+
+    Returns:
+        Length in bits; 0 if the symbols have no room for any message.
     """
     sizes = link.sizes(uses)
     return sizes[size] if sizes else 0
@@ -227,16 +237,17 @@ def message_bits(link: DigitalLink, uses: int, size: int) -> int:
 def receive_coded(
     codecs: Sequence[SourceCodec], link: DigitalLink, received: Received, shape: Any
 ) -> list[Observation]:
-    """Decode receptions of what `send_coded` made; what does not arrive or does not decode is lost.
+    """Decode receptions of symbols made by `send_coded`.
 
     Args:
-        codecs: Those that the tag of the frame chooses among.
-        link: The receiver's configuration.
-        received: A batch of receptions.
-        shape: Shape of the item.
+        codecs: Source codecs; the tag of the frame is the index of the one to use.
+        link: Digital link as the receiver is configured.
+        received: Batch of receptions, y [batch, uses].
+        shape: Shape of the item, as its modality makes it known to every receiver.
 
     Returns:
-        One observation per reception, with the block error rate "bler".
+        One observation per reception, with the block error rate of the link as "bler" in `info`. The item is
+        lost where the frame or the payload could not be decoded.
     """
     delivery = link.receive(received)
     return [
@@ -261,19 +272,19 @@ def _observed(
 
 @dataclass(frozen=True)
 class GenieSeparate(Generic[X]):
-    """Source codec over an error-free link at channel capacity: what no real code can beat.
+    """Source codec over an error-free link at channel capacity, an upper bound for every channel code.
 
-    The transmitter knows the average SNR and the law of the fading, and sends what all but 1 % of channel
-    realisations carry; the payload arrives if the one that happened does,
+    The transmitter knows the average SNR and the fading law, and sends as many bits as 99 % of channel
+    realisations can carry. The payload arrives if the actual realisation can carry it:
 
-        sum over uses of log2(1 + |h|^2 / N0) >= bits.
+        sum over uses of log2(1 + |h|^2 / N0) >= number of payload bits
 
-    A genie hands the payload over; the symbols that cross the channel are placeholders, QPSK as white as a
-    code word would be.
+    The genie hands the payload to the receiver directly. The symbols that cross the channel are placeholders:
+    pseudorandom QPSK symbols in place of a code word.
 
     Args:
-        codec: Item to bytes.
-        link: Error-free up to capacity.
+        codec: Source codec, item to bytes.
+        link: Error-free link up to capacity.
     """
 
     codec: SourceCodec
@@ -281,16 +292,16 @@ class GenieSeparate(Generic[X]):
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "avif+ideal:csit-average"."""
+        """Canonical name, for instance "avif+ideal:csit-average"."""
         return f"{self.codec.name}+ideal:csit-average"
 
     @property
     def csit(self) -> Csit:
-        """The law of the channel and its average SNR."""
+        """Always "average": the payload length follows from the channel's law and its average SNR."""
         return "average"
 
     def send_all(self, x: X, uses: int, known: ChannelKnowledge | None) -> tuple[Whispered, ...]:
-        """Fit the codec to the outage capacity of the link."""
+        """Fit the source codec to the outage capacity of the link, and send placeholder symbols."""
         if known is None:
             raise InvalidOption("the ideal link needs the average SNR at the transmitter")
         try:
@@ -304,7 +315,7 @@ class GenieSeparate(Generic[X]):
     def receive_knowing(
         self, whispered: Sequence[Whispered], received: Sequence[Received], shape: Any, uses: int
     ) -> list[Observation[X]]:
-        """The payload where the gains carried it, whatever was received."""
+        """Return the decoded payload for receptions whose capacity sufficed; all others are lost."""
         (only,), (receptions,) = whispered, received
         fitted: Fitted = only.told
         arrived = self.link.succeeds(receptions, 8 * len(fitted.payload)).tolist()

@@ -1,18 +1,18 @@
-"""Byte streams of H.264 and H.265: NAL units between start codes."""
+"""Byte stream format of H.264 and H.265: NAL units separated by start codes."""
 
 START_CODE = b"\0\0\1"
 
 
 def nal_units(stream: bytes) -> tuple[bytes, ...]:
-    r"""Split a byte stream.
+    r"""Split a byte stream into NAL units.
 
-    Emulation prevention keeps the start code out of the units, and a unit never ends in a zero.
+    Emulation prevention ensures that no unit contains a start code or ends in a zero byte.
 
     Args:
-        stream: NAL units, each behind a start code of 3 or 4 bytes.
+        stream: NAL units, each after a start code of 3 or 4 bytes.
 
     Returns:
-        The units without start codes; what stands before the first start code is dropped.
+        The units without start codes; bytes before the first start code are dropped.
 
     Reference:
         ITU-T H.264 and ITU-T H.265, annex B.
@@ -22,9 +22,19 @@ def nal_units(stream: bytes) -> tuple[bytes, ...]:
         (b'gB', b'h\xce')
     """
     units = stream.split(START_CODE)[1:]
-    return tuple(unit.rstrip(b"\0") for unit in units)  # a fourth zero belongs to the next start code
+    return tuple(unit.rstrip(b"\0") for unit in units)  # trailing zeros belong to the next start code
 
 
 def byte_stream(units: tuple[bytes, ...]) -> bytes:
-    """Join NAL units, each behind a start code of 3 bytes."""
+    """Join NAL units to a byte stream, the inverse of `nal_units`.
+
+    Args:
+        units: NAL units without start codes.
+
+    Returns:
+        The units, each after a start code of 3 bytes.
+
+    Reference:
+        ITU-T H.264 and ITU-T H.265, annex B.
+    """
     return b"".join(START_CODE + unit for unit in units)

@@ -1,4 +1,4 @@
-"""H.264 and H.265 with motion compensation, by x264 and x265 through PyAV; decoded by libav."""
+"""H.264 and H.265 video coding by x264 and x265 through PyAV; decoding by libavcodec."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 SCALES = (4, 2, 1)
 SETTINGS = 52
-"""Constant rate factors 51 (coarse) to 0."""
+"""Number of settings: constant rate factors from 51 (coarse) to 0."""
 
-_RATE = 25  # what the encoders are told; the true rate is no information about the pixels
+_RATE = 25  # frame rate passed to the encoders; the clip's own is known from its shape
 _BT709, _LIMITED, _FULL = 1, 1, 2
 # bicubic, full interpolation of colour differences, exact rounding: within half a level of the formula
 _EXACTLY = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
@@ -32,14 +32,14 @@ _EXACTLY = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
 
 @dataclass(frozen=True)
 class _Library:
-    """What differs between both encoders.
+    """Parameters in which x264 and x265 differ.
 
     Args:
-        encoder: Name of the encoder in libav.
-        decoder: Name of the decoder in libav.
-        options: Of the encoder; one thread, so that equal clips give equal bytes.
+        encoder: Name of the encoder in libavcodec.
+        decoder: Name of the decoder in libavcodec.
+        options: Options of the encoder; one thread, so that equal clips give equal bytes.
         kinds: NAL unit types of slices.
-        min_side: Smaller frames are padded to it.
+        min_side: Smallest side of a coded frame in pixels; smaller frames are padded.
     """
 
     encoder: str
@@ -49,7 +49,7 @@ class _Library:
     min_side: int
 
     def kind(self, unit: bytes) -> int:
-        """NAL unit type."""
+        """Type of a NAL unit, from its header."""
         return unit[0] & 0x1F if self.decoder == "h264" else unit[0] >> 1 & 0x3F
 
 
@@ -57,7 +57,7 @@ _LIBRARIES = {
     "x264": _Library(
         "libx264",
         "h264",
-        # without the first option one of its AVX routines reads memory that nobody wrote
+        # the first option avoids an AVX routine that reads uninitialised memory
         "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0:keyint=infinite:log-level=-1",
         frozenset({1, 5}),  # ITU-T H.264, table 7-1
         32,
@@ -67,7 +67,7 @@ _LIBRARIES = {
         "hevc",
         "pools=none:frame-threads=1:wpp=0:keyint=-1:info=0:log-level=none",
         frozenset(range(22)),  # ITU-T H.265, table 7-1
-        # x265 4.2 writes beyond its memory at widths below 56, and reads what nobody wrote in a single row of
+        # x265 4.2 writes out of bounds at widths below 56, and reads uninitialised memory for a single row of
         # coding tree units of 64x64
         72,
     ),
@@ -76,17 +76,17 @@ _LIBRARIES = {
 
 @dataclass(frozen=True)
 class InterCodec:
-    """A clip as one elementary stream of H.264 or H.265.
+    """Video codec with motion compensation: a clip becomes one elementary stream of H.264 or H.265.
 
-    The payload is one byte that holds scale and constant rate factor, and the slices as NAL units behind
-    start codes. Parameter sets depend on shape, scale and rate factor alone and are rebuilt by the receiver;
-    SEI messages are left out. RGB becomes 4:2:0 by the matrix of BT.709 in limited range and back. Sides that
-    are odd or below 32 (x265: 72) are padded with their last pixels. Key frames stand at the start and at
-    scene cuts.
+    The payload is one byte for scale and constant rate factor, followed by the slices as NAL units with start
+    codes. The receiver rebuilds the parameter sets, which depend only on shape, scale and rate factor; SEI
+    messages are left out. RGB is converted to 4:2:0 in limited range by the matrix of BT.709 and back. Sides
+    that are odd or below 32 (x265: 72) are padded by repetition of the last pixels. Key frames are the first
+    frame and scene cuts.
 
     Args:
-        library: "x264" or "x265".
-        preset: The library's trade of time for rate.
+        library: Encoder, "x264" or "x265".
+        preset: Preset of the encoder, a trade-off between speed and rate ("medium", "slow").
 
     Reference:
         ITU-T H.264 and ITU-T H.265, annex B.
@@ -97,16 +97,16 @@ class InterCodec:
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("x265")."""
+        """Canonical name, for instance "x265", or "x265-slow" for a preset other than "medium"."""
         return self.library if self.preset == "medium" else f"{self.library}-{self.preset}"
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """Scale 1/4 first, constant rate factors 51 to 0 within a scale."""
+        """All operating points: scales 4, 2 and 1, and within a scale constant rate factors from 51 to 0."""
         return tuple(Quality(scale, setting) for scale in SCALES for setting in range(SETTINGS))
 
     def encode(self, x: Clip, quality: Quality) -> bytes:
-        """The elementary stream behind one byte; see `SourceCodec.encode`."""
+        """Encode a clip as one byte for scale and rate factor and an elementary stream of slices."""
         if quality.scale not in SCALES or not 0 <= quality.setting < SETTINGS:
             raise InvalidOption(
                 f"{quality} of {self.name}: scale must be one of {SCALES}, setting in 0..{SETTINGS - 1}"
@@ -126,17 +126,17 @@ class InterCodec:
         return bytes([SCALES.index(quality.scale) * SETTINGS + quality.setting]) + byte_stream(slices)
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
-        """The clip of a payload.
+        """Decode a payload to a clip.
 
         Args:
             payload: Any bytes.
-            shape: Of the clip.
+            shape: Number of frames, height, width and frame rate of the clip.
 
         Returns:
-            A clip of that shape.
+            A clip of this shape.
 
         Raises:
-            CorruptPayload: The bytes are no stream, hold other units than slices, do not decode, or decode to
+            CorruptPayload: The bytes contain NAL units other than slices, cannot be decoded, or decode to
                 another number of frames.
         """
         try:
@@ -152,11 +152,11 @@ class InterCodec:
         return Clip(torch.stack([_planar(frame) for frame in frames]), shape.frame_rate)
 
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
-        """The rate factor and scale of least mean squared error within a budget; see `FitsItself.fit`."""
+        """Find the scale and rate factor of least mean squared error within a number of bits."""
         return fit_clip(self, x, max_bits)
 
     def _coded(self, size: Size, scale: int) -> Size:
-        """Size of the frames that are coded: reduced, even, and not too small."""
+        """Size of the coded frames: downscaled, rounded up to even sides, at least the encoder's minimum."""
         least = _LIBRARIES[self.library].min_side
         width, height = (max(side + side % 2, least) for side in reduced_size(size, scale))
         return width, height
@@ -168,11 +168,11 @@ class InterCodec:
         units = nal_units(stream)
         strange = [library.kind(unit) if unit else 0 for unit in units]
         if not units or not library.kinds.issuperset(strange):
-            raise ValueError("other units than slices")  # parameter sets could announce any size
+            raise ValueError("other units than slices")  # e.g. parameter sets that announce a huge frame
         size = self._coded((shape.width, shape.height), scale)
         decoder = cast("VideoCodecContext", CodecContext.create(library.decoder, "r"))
         decoder.thread_count = 1
-        decoder.options = {"err_detect": "explode"}  # damage is told, not concealed
+        decoder.options = {"err_detect": "explode"}  # report damage instead of concealing it
         pictures: list[Pixels] = []
         packets = decoder.parse(_parameter_sets(self, size, setting) + byte_stream(units))
         for packet in (*packets, *decoder.parse(), None):
@@ -245,7 +245,7 @@ def _encoder(codec: InterCodec, size: Size, setting: int) -> "VideoCodecContext"
 
 @lru_cache(maxsize=64)
 def _parameter_sets(codec: InterCodec, size: Size, setting: int) -> bytes:
-    """What an encoder gives before it has seen a frame, without SEI messages."""
+    """Parameter sets of the stream, which an encoder emits before the first frame, without SEI messages."""
     library = _LIBRARIES[codec.library]
     messages = {6} if codec.library == "x264" else {39, 40}
     units = nal_units(_encoder(codec, size, setting).extradata or b"")

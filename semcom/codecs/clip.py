@@ -1,4 +1,4 @@
-"""Clips by still-image codecs, and what all codecs of clips share."""
+"""Codec of clips made of a codec of pictures, and functions shared by all codecs of clips."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,14 @@ from semcom.modalities.video import Clip, ClipShape
 
 @dataclass(frozen=True)
 class FrameByFrame:
-    """Every frame a still image; one quality for all of them.
+    """Codec of clips that codes every frame as a still picture, all frames at one quality.
 
-    The payload is, frame by frame, the length of the frame's payload in bytes (7 bits a byte, low ones first,
-    the eighth says that more follow) and the payload itself.
+    The payload is a sequence of frames: the length of the frame's payload in bytes as a variable-length
+    integer (7 bits per byte, low bits first; the highest bit is set if more bytes follow), and the payload
+    itself.
 
     Args:
-        codec: Of still images.
+        codec: Source codec of pictures.
 
     Example:
         >>> from fractions import Fraction
@@ -34,31 +35,32 @@ class FrameByFrame:
 
     @property
     def name(self) -> str:
-        """Canonical spelling of the codec of stills ("jpeg")."""
+        """Canonical name of the codec of pictures, for instance "jpeg"."""
         return self.codec.name
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """Those of the codec of stills."""
+        """Operating points of the codec of pictures."""
         return self.codec.qualities
 
     def encode(self, x: Clip, quality: Quality) -> bytes:
-        """All frames at one quality; see `SourceCodec.encode`."""
+        """Encode all frames at one quality, each as a still picture."""
         payloads = (self.codec.encode(to_image(frame), quality) for frame in x.frames)
         return b"".join(_varint(len(payload)) + payload for payload in payloads)
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
-        """The clip of a payload.
+        """Decode a payload to a clip.
 
         Args:
             payload: Any bytes.
-            shape: Of the clip.
+            shape: Number of frames, height, width and frame rate of the clip.
 
         Returns:
-            A clip of that shape.
+            A clip of this shape.
 
         Raises:
-            CorruptPayload: A frame does not decode, or their lengths do not fill the payload.
+            CorruptPayload: A frame cannot be decoded, or the frames' lengths do not add up to that of the
+                payload.
         """
         size = (1, 3, shape.height, shape.width)
         frames, place = [], 0
@@ -78,40 +80,61 @@ class FrameByFrame:
         return Clip(torch.stack(frames), shape.frame_rate)
 
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
-        """The quality of least mean squared error within a budget, over all scales; see `FitsItself.fit`."""
+        """Find the scale and setting of least mean squared error within a number of bits."""
         return fit_clip(self, x, max_bits)
 
 
 def to_image(frame: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "1 3 height width"]:
-    """A frame of 8 bits as an image in [0, 1]."""
+    """Convert a frame of 8 bits to a picture in [0, 1].
+
+    Args:
+        frame: Frame of 8 bits, [3, height, width].
+
+    Returns:
+        The picture, [1, 3, height, width].
+    """
     return frame[None].float() / 255
 
 
 def from_image(image: Float[Tensor, "1 3 height width"]) -> UInt8[Tensor, "3 height width"]:
-    """An image in [0, 1] as a frame, rounded to 8 bits."""
+    """Convert a picture in [0, 1] to a frame, rounded to 8 bits.
+
+    Args:
+        image: The picture, [1, 3, height, width]; values outside of [0, 1] are clipped.
+
+    Returns:
+        Frame of 8 bits, [3, height, width].
+    """
     return (image[0] * 255).round().clamp(0, 255).byte()
 
 
 def shape_of(x: Clip) -> ClipShape:
-    """What the receiver of a clip is told for free."""
+    """Shape of a clip, which every receiver knows.
+
+    Args:
+        x: The clip.
+
+    Returns:
+        Number of frames, height, width and frame rate.
+    """
     count, _, height, width = x.frames.shape
     return ClipShape(count, height, width, x.frame_rate)
 
 
 def fit_clip(codec: SourceCodec[Clip], x: Clip, max_bits: int) -> Fitted[Clip]:
-    """Search the settings of a codec of clips for the least mean squared error within a budget.
+    """Find the quality of least mean squared error of a codec of clips within a number of bits.
 
     Args:
-        codec: Whose scales and settings are searched by `fit_ladders`.
+        codec: Source codec of clips, whose scales and settings are searched by `fit_ladders`.
         x: The clip.
-        max_bits: Limit on the length of the payload in bits.
+        max_bits: Largest length of the payload in bits.
 
     Returns:
-        The payload, its quality and what it decodes to.
+        The payload, its quality and the clip that it decodes to.
 
     Raises:
-        BudgetTooSmall: The smallest payload of the codec is larger.
-        FaultyCodec: What the codec decodes its own bytes to has another shape.
+        BudgetTooSmall: The smallest payload of the codec exceeds `max_bits`.
+        FaultyCodec: The codec decodes its own payload to a clip of another shape.
     """
     shape = shape_of(x)
 
@@ -126,16 +149,22 @@ def fit_clip(codec: SourceCodec[Clip], x: Clip, max_bits: int) -> Fitted[Clip]:
 
 
 def squared_error(x_hat: Clip, x: Clip) -> float:
-    """Mean squared error of two clips of one shape, in levels of 0..255."""
-    pairs = zip(
-        x_hat.frames, x.frames, strict=True
-    )  # frame by frame: a clip of floats is four times as large
+    """Mean squared error between two clips of one shape.
+
+    Args:
+        x_hat: Clip with levels in 0..255.
+        x: Clip of the same shape.
+
+    Returns:
+        Mean over frames, colours and pixels, in squared levels.
+    """
+    pairs = zip(x_hat.frames, x.frames, strict=True)  # frame by frame, to save memory
     total = sum(int((a.int() - b.int()).square().sum(dtype=torch.int64)) for a, b in pairs)
     return total / x.frames.numel()
 
 
 def _varint(number: int) -> bytes:
-    """7 bits a byte, low ones first; the eighth bit says that more follow."""
+    """Variable-length integer: 7 bits per byte, low bits first; the highest bit means that more follow."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -144,7 +173,7 @@ def _varint(number: int) -> bytes:
 
 
 def _read_varint(data: bytes, place: int) -> tuple[int, int]:
-    """The number at a place, and the place behind it."""
+    """Read a variable-length integer at a position; also the position after it."""
     number = 0
     for shift in range(0, 35, 7):
         if place >= len(data):

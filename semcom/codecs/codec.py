@@ -1,4 +1,4 @@
-"""The codec protocol, and fitting a codec to a number of bits."""
+"""Protocols of source codecs, and the search for the best payload within a number of bits."""
 
 import hashlib
 import math
@@ -21,11 +21,11 @@ X = TypeVar("X")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Quality:
-    """One operating point of a codec: the image is reduced by `scale` in each direction, then coded.
+    """Operating point of a codec: pictures are downscaled by `scale` in both directions, then coded.
 
     Args:
-        scale: 1, 2, 4 or 8.
-        setting: The codec's own number, larger is finer.
+        scale: Downscaling factor, 1, 2, 4 or 8.
+        setting: Quality setting of the codec's own; larger is finer.
     """
 
     scale: int
@@ -34,73 +34,84 @@ class Quality:
 
 @runtime_checkable
 class SourceCodec(Protocol[X]):
-    """Content of one modality to bytes and back; every header that the decoder needs is inside the bytes.
+    """A codec that maps items of one modality to bytes and back.
 
-    The decoder is given the shape of the item for free, as every scheme is.
+    The bytes contain everything that the decoder needs except for the item's shape, which every receiver
+    knows. Items are pictures [1, 3, height, width] in [0, 1], clips (`semcom.modalities.video.Clip`) or texts
+    (str).
     """
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("avif")."""
+        """Canonical name of the codec, for instance "avif"."""
         ...
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """All operating points, by scale (8, 4, 2, 1), and coarse to fine within one scale."""
+        """All operating points, by descending scale (8, 4, 2, 1), and from coarse to fine within a scale."""
         ...
 
     def encode(self, x: X, quality: Quality) -> bytes:
-        """Encode one content; equal contents give equal bytes.
+        """Encode one item; equal items give equal bytes.
 
         Args:
-            x: An image [1, 3, height, width] in [0, 1], a clip or a text.
+            x: The item, for instance a picture [1, 3, height, width] in [0, 1].
             quality: One of `qualities`.
 
         Returns:
-            The payload; its length is all that is sent.
+            The encoded bytes; all of them are sent and counted.
 
         Raises:
-            InvalidOption: The codec has no such quality.
-            InvalidSource: The codec cannot hold this content.
+            InvalidOption: The codec does not have this quality.
+            InvalidSource: The codec cannot represent this item.
         """
         ...
 
     def decode(self, payload: bytes, shape: Any) -> X:
-        """Decode one payload.
+        """Decode one payload to an item of a given shape.
 
         Args:
-            payload: Any bytes.
-            shape: Of the content, as its modality tells every receiver.
+            payload: Any bytes, also those that no encoder has made.
+            shape: Shape of the item, as its modality makes it known to every receiver: (1, 3, height, width)
+                of a picture, `ClipShape` of a clip, `TextShape` of a text.
 
         Returns:
-            A content of that shape.
+            An item of this shape.
 
         Raises:
-            CorruptPayload: The bytes are not a content of this shape.
+            CorruptPayload: The bytes cannot be decoded to an item of this shape.
         """
         ...
 
 
 @runtime_checkable
 class HasCells(Protocol):
-    """A codec that can say what its bytes pin down of the image."""
+    """A codec of pictures that can tell the set of originals that a payload is consistent with."""
 
     def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
-        """Intervals that the image was in, in [0, 1]; None if this format does not say.
+        """Quantisation cells: intervals that contain certain linear functions of the original picture.
 
-        Raise `CorruptPayload` on bytes that are not an image of this shape.
+        Args:
+            payload: Any bytes.
+            shape: Shape of the picture, (1, 3, height, width).
+
+        Returns:
+            Intervals for a picture in [0, 1]; None if the format of the codec does not give any.
+
+        Raises:
+            CorruptPayload: The bytes cannot be decoded to a picture of this shape.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Fitted(Generic[X]):
-    """The best payload that fits a budget.
+    """The best payload within a number of bits.
 
     Args:
-        payload: Its bytes.
-        quality: At which it was made.
-        decoded: The content that it decodes to.
+        payload: Encoded bytes.
+        quality: Operating point at which the payload was made.
+        decoded: Item that the payload decodes to.
     """
 
     payload: bytes
@@ -110,40 +121,43 @@ class Fitted(Generic[X]):
 
 @runtime_checkable
 class FitsItself(Protocol[X]):
-    """A codec that has its own way to meet a number of bits."""
+    """A codec with its own method of meeting a number of bits."""
 
     def fit(self, x: X, max_bits: int) -> Fitted[X]:
-        """Find the best payload within a budget.
+        """Find the payload of least distortion within a number of bits.
 
         Args:
-            x: Content of the codec's modality.
-            max_bits: Limit on the length of the payload in bits.
+            x: An item of the codec's modality.
+            max_bits: Largest length of the payload in bits.
 
         Returns:
-            The payload and what it decodes to.
+            The payload and the item that it decodes to.
 
         Raises:
-            BudgetTooSmall: The smallest payload of the codec is larger.
+            BudgetTooSmall: The smallest payload of the codec exceeds `max_bits`.
         """
         ...
 
 
 def fit(codec: SourceCodec[X], x: X, max_bits: int) -> Fitted[X]:
-    """Find the payload of at most `max_bits` bits that decodes to the best PSNR, or the codec's own choice.
+    """Find the payload of least distortion of at most `max_bits` bits.
+
+    A codec that is `FitsItself`, also inside `Memo`, chooses by its own method. For any other one, which must
+    be a codec of pictures, `fit_ladders` searches the qualities for the highest PSNR.
 
     Args:
-        codec: A codec that is `FitsItself` (also inside `Memo`) chooses; of any other, which must be one of
-            images, the settings are searched as `fit_ladders` does. Wrap it in `Memo` when one image is
-            fitted to many budgets.
-        x: One image in [0, 1], or what else the codec takes.
-        max_bits: Whole bytes are sent, so that up to 7 of them stay unused.
+        codec: Source codec; wrap it in `Memo` if one picture is fitted to many numbers of bits.
+        x: A picture [1, 3, height, width] in [0, 1], or another item that the codec accepts.
+        max_bits: Largest length of the payload in bits. Payloads are whole bytes, so that up to 7 bits remain
+            unused.
 
     Returns:
-        The payload, its quality and what it decodes to.
+        The payload, its quality and the item that it decodes to.
 
     Raises:
-        BudgetTooSmall: The smallest payload of the codec is larger.
-        FaultyCodec: What the codec decodes its own bytes to is not finite, or of another shape.
+        BudgetTooSmall: The smallest payload of the codec exceeds `max_bits`.
+        FaultyCodec: The codec decodes its own payload to a picture of another shape, or to values that are
+            not finite.
 
     Example:
         >>> import torch
@@ -175,25 +189,25 @@ def fit_ladders(
     decode: Callable[[bytes], X],
     error: Callable[[X], float],
 ) -> Fitted[X]:
-    """Search the settings of a codec for the payload of least error within a budget.
+    """Search the qualities of a codec for the payload of least error within a number of bits.
 
-    Each scale is bisected for its finest setting that fits; where sizes are not quite monotone, the next two
-    settings are tried as well. Scales go from 1 to the coarsest; one whose finest setting would be worse than
-    what has been found is left out.
+    For every scale, bisection finds the finest setting that fits. The next two settings are also tried, since
+    sizes are not always monotone. Scales are tried in ascending order; a scale is skipped if its finest
+    setting has a larger error than the best payload so far.
 
     Args:
-        codec: Whose `qualities` are searched.
-        x: The content.
-        max_bits: Limit on the length of the payload in bits.
-        about: What x is, for the message ("an image of 64x48").
-        decode: Payload to content.
-        error: Distance of a decoded content from x, smaller is better.
+        codec: Source codec whose `qualities` are searched.
+        x: The item.
+        max_bits: Largest length of the payload in bits.
+        about: Description of x for the error message ("an image of 64x48").
+        decode: Function from payload to item.
+        error: Distance of a decoded item from x; smaller is better.
 
     Returns:
-        The payload, its quality and what it decodes to.
+        The payload, its quality and the item that it decodes to.
 
     Raises:
-        BudgetTooSmall: The smallest payload of the codec is larger.
+        BudgetTooSmall: The smallest payload of the codec exceeds `max_bits`.
     """
 
     @cache
@@ -219,13 +233,16 @@ def fit_ladders(
 
 
 def too_small(name: str, needed_bits: int, about: str, max_bits: int) -> BudgetTooSmall:
-    """The error of a codec that nothing smaller can be had from.
+    """Make the error for a number of bits that is too small even for the smallest payload.
 
     Args:
-        name: Of the codec.
-        needed_bits: Length of its smallest payload.
-        about: What is sent ("an image of 64x48").
-        max_bits: Length allowed.
+        name: Name of the codec.
+        needed_bits: Length of the smallest payload in bits.
+        about: Description of the item ("an image of 64x48").
+        max_bits: Largest length allowed, in bits.
+
+    Returns:
+        The error, to be raised by the caller.
     """
     return BudgetTooSmall(
         f"{name} needs at least {needed_bits} bits for {about}, {max_bits} are allowed; raise rho or the SNR"
@@ -248,7 +265,7 @@ def _decoded(codec: SourceCodec[Any], payload: bytes, x: Tensor) -> Tensor:
 def _finest_that_fit(
     payload_at: Callable[[Quality], bytes], ladder: list[Quality], max_bits: int
 ) -> list[Quality]:
-    """By bisection the last that fits, and those of the next two that fit as well."""
+    """The last setting that fits, found by bisection, and those of the next two that fit as well."""
 
     def fits(index: int) -> bool:
         return 8 * len(payload_at(ladder[index])) <= max_bits
@@ -262,21 +279,29 @@ def _finest_that_fit(
 
 
 def squared_error(x_hat: Tensor, x: Tensor) -> float:
-    """Mean squared error of two tensors of one shape."""
+    """Mean squared error of two tensors of the same shape.
+
+    Args:
+        x_hat: Estimate.
+        x: Original.
+
+    Returns:
+        Mean of (x_hat - x)^2 over all values, at least 0.
+    """
     return float((x_hat - x).square().mean(dtype=torch.float64))
 
 
 @dataclass(frozen=True)
 class Memo(Generic[X]):
-    """A codec that remembers what it has encoded and decoded, and is otherwise the codec it wraps.
+    """Wrapper of a codec that caches encoded payloads and decoded pictures.
 
-    In a sweep over budgets each (image, quality) is encoded once. What was used least recently is forgotten
-    first. A copy sent to another process starts empty; threads may share one. Only tensors are remembered:
-    clips and texts go through to the codec inside every time.
+    In a sweep over budgets every pair of picture and quality is encoded once. The least recently used entries
+    are dropped first. The cache is safe for use by several threads; a copy sent to another process starts
+    empty. Clips and texts are not cached.
 
     Args:
         codec: Any source codec.
-        max_bytes: Limit on the payloads and decoded images that are held.
+        max_bytes: Largest total size of the cached payloads and pictures in bytes.
 
     Example:
         >>> import torch
@@ -303,29 +328,29 @@ class Memo(Generic[X]):
 
     @property
     def name(self) -> str:
-        """Canonical spelling of the codec inside."""
+        """Canonical name of the wrapped codec."""
         return self.codec.name
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """Operating points of the codec inside."""
+        """Operating points of the wrapped codec."""
         return self.codec.qualities
 
     def encode(self, x: X, quality: Quality) -> bytes:
-        """The payload of the codec inside, made once per image and quality."""
+        """Encode an item by the wrapped codec; pictures are encoded once per quality."""
         if not isinstance(x, Tensor):
             return self.codec.encode(x, quality)
         with self._lock:
             key = (self._latest.digest(x), quality)
             payload = self._payloads.get(key)
-        if payload is None:  # the lock is free while the codec works; two threads may do the same work once
+        if payload is None:  # encode without the lock: two threads may encode the same picture
             payload = self.codec.encode(x, quality)
             with self._lock:
                 self._payloads.put(key, payload)
         return payload
 
     def decode(self, payload: bytes, shape: Any) -> X:
-        """What the codec inside decodes, an image once per payload; damaged payloads are not remembered."""
+        """Decode a payload by the wrapped codec; pictures are decoded once per payload."""
         key = (_digest(payload), shape)
         with self._lock:
             image: Any = self._images.get(key)
@@ -338,16 +363,16 @@ class Memo(Generic[X]):
         return cast(X, image.clone())
 
     def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
-        """Those of the codec inside, if it has any; they are not remembered."""
+        """Quantisation cells of the wrapped codec, not cached; None if that codec does not give any."""
         return self.codec.cells(payload, shape) if isinstance(self.codec, HasCells) else None
 
     def __reduce__(self) -> tuple[type["Memo[Any]"], tuple[SourceCodec[X], int]]:
-        """Without what is held."""
+        """Pickle the wrapped codec and the size limit, without the cached entries."""
         return Memo, (self.codec, self.max_bytes)
 
 
 class _Latest:
-    """The digest of the image that was seen last: comparing with it is much faster than hashing again."""
+    """Digest of the picture seen last: comparing with that picture is much faster than hashing again."""
 
     def __init__(self) -> None:
         self._image, self._key = torch.empty(0), b""
@@ -362,7 +387,7 @@ class _Latest:
 
 
 class _Recent(Generic[T]):
-    """Values by key up to a total size; what was used least recently goes first."""
+    """Cache of values by key, limited by total size; the least recently used values are dropped first."""
 
     def __init__(self, max_bytes: int, size: Callable[[T], int]) -> None:
         self._max_bytes, self._size, self._bytes = max_bytes, size, 0
@@ -374,7 +399,7 @@ class _Recent(Generic[T]):
         return self._values.get(key)
 
     def put(self, key: tuple[object, ...], value: T) -> None:
-        if key in self._values:  # by another thread in the meantime
+        if key in self._values:  # another thread was faster
             return
         self._values[key] = value
         self._bytes += self._size(value)

@@ -1,4 +1,4 @@
-"""Codecs of clips and texts in packets, each of use without the others."""
+"""Packet codecs of clips and texts, in which every packet can be decoded without the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,17 +17,17 @@ from semcom.modalities.video import Clip, ClipShape
 from semcom.observation import Gaps
 
 GAP = "…"
-"""Shown in place of the characters of a lost packet."""
+"""Character shown in place of the text of a lost packet."""
 
-STEPS = 16  # shares of the room that are tried, to spread an item evenly over the packets
+STEPS = 16  # number of fill levels tried, from 1/16 of each packet's room to all of it
 
 
 @dataclass(frozen=True)
 class TextPackets:
-    """A run of characters per packet, each coded by itself; a lost one is shown as `GAP`.
+    """Packet codec of texts: every packet holds consecutive characters, coded independently.
 
-    The runs fill equal shares of the packets' room, the least that holds the text: shorter messages go out at
-    lower code rates.
+    All packets are filled to the same fraction of their room, the smallest one that holds the text, so that
+    short texts are sent at lower code rates. Every lost packet is shown as `GAP`.
 
     Args:
         codec: Lossless codec of texts.
@@ -37,14 +37,21 @@ class TextPackets:
 
     @property
     def name(self) -> str:
-        """Name of the codec of texts: "zlib"."""
+        """Canonical name of the codec of texts, for instance "zlib"."""
         return self.codec.name
 
     def encode(self, x: str, room: Sequence[int]) -> tuple[bytes, ...]:
-        """Runs of characters, one per packet.
+        """Divide a text into runs of consecutive characters, and encode one run per packet.
+
+        Args:
+            x: The text.
+            room: Largest size in bytes of every packet.
+
+        Returns:
+            One packet per entry of `room`; empty packets after the end of the text.
 
         Raises:
-            BudgetTooSmall: The packets do not hold the text.
+            BudgetTooSmall: The packets cannot hold the text.
         """
         for step in range(1, STEPS + 1):
             packets = self._filled(x, [step * most // STEPS for most in room])
@@ -56,7 +63,15 @@ class TextPackets:
         )
 
     def decode(self, packets: Sequence[bytes | None], shape: TextShape) -> Gaps[str] | None:
-        """The runs that arrived, with marks between them where packets were lost."""
+        """Decode the packets that arrived, and join their characters with `GAP` for every lost packet.
+
+        Args:
+            packets: Packets in the order of `encode`; None for every packet that was lost.
+            shape: Shape of a text, which is empty.
+
+        Returns:
+            The text with one flag per character, True for a `GAP`; None if no packet could be decoded.
+        """
         runs: list[str] = []
         missing: list[bool] = []
         for packet in packets:
@@ -74,7 +89,7 @@ class TextPackets:
             return None
 
     def _filled(self, x: str, room: Sequence[int]) -> tuple[bytes, ...] | None:
-        """Packets filled one after the other; None if they do not hold the text."""
+        """Fill one packet after the other; None if the packets cannot hold the text."""
         packets: list[bytes] = []
         place = 0
         for most in room:
@@ -84,7 +99,7 @@ class TextPackets:
         return tuple(packets) if place == len(x) else None
 
     def _fitting(self, x: str, most: int) -> int:
-        """How many characters of a text fit so many bytes, by bisection."""
+        """Largest number of leading characters that fit into a number of bytes, by bisection."""
         low, high = 0, len(x) + 1  # `low` fits, `high` does not
         while high - low > 1:
             middle = (low + high) // 2
@@ -97,27 +112,34 @@ class TextPackets:
 
 @dataclass(frozen=True)
 class FramePackets:
-    """Neighbouring frames of a clip in a packet, each a still picture; lost frames repeat the one before.
+    """Packet codec of clips: every packet holds consecutive frames as still pictures.
 
-    Of T frames in N packets frame t is in packet floor(t N / T). Every packet has the finest quality that
-    fits it.
+    Of T frames in N packets, frame t is in packet floor(t N / T). Every packet is coded at the finest quality
+    that fits it. A lost frame is shown as the last frame that arrived before it.
 
     Args:
-        codec: Codec of still pictures.
+        codec: Source codec of pictures.
     """
 
     codec: SourceCodec[Tensor]
 
     @property
     def name(self) -> str:
-        """Name of the codec of stills: "avif"."""
+        """Canonical name of the codec of pictures, for instance "avif"."""
         return self.codec.name
 
     def encode(self, x: Clip, room: Sequence[int]) -> tuple[bytes, ...]:
-        """The frames of every packet at the finest quality that fits it.
+        """Encode the frames of every packet at the finest quality that fits its room.
+
+        Args:
+            x: The clip.
+            room: Largest size in bytes of every packet.
+
+        Returns:
+            One packet per entry of `room`; an empty packet if its frames do not fit, or if it has no frames.
 
         Raises:
-            BudgetTooSmall: No packet holds its frames even at the coarsest quality.
+            BudgetTooSmall: No packet can hold its frames, even at the coarsest quality.
         """
         packets = [b""] * len(room)
         refusal: BudgetTooSmall | None = None
@@ -132,7 +154,16 @@ class FramePackets:
         return tuple(packets)
 
     def decode(self, packets: Sequence[bytes | None], shape: ClipShape) -> Gaps[Clip] | None:
-        """The frames that arrived, each shown until the next one."""
+        """Decode the frames that arrived; each is shown until the next one that arrived.
+
+        Args:
+            packets: Packets in the order of `encode`; None for every packet that was lost.
+            shape: Number of frames, height, width and frame rate of the clip.
+
+        Returns:
+            The clip with one flag per frame, True for a missing one; None if no frame arrived. Missing frames
+            at the start are shown in the mean colour.
+        """
         found: dict[int, Tensor] = {}
         for number, frames in _groups(shape.frames, len(packets)).items():
             part = replace(shape, frames=len(frames))
@@ -154,20 +185,20 @@ class FramePackets:
 
 
 def _groups(frames: int, packets: int) -> dict[int, range]:
-    """Frames of every packet that has any."""
-    starts = [-(-number * frames // packets) for number in range(packets + 1)]  # least t with t N / T >= n
+    """Frames of every packet that has at least one, by index of the packet."""
+    starts = [-(-number * frames // packets) for number in range(packets + 1)]  # first frame of packet n
     return {n: range(a, b) for n, (a, b) in enumerate(pairwise(starts)) if a < b}
 
 
 def packet_codec(codec: SourceCodec[Any], modality: str) -> TextPackets | FramePackets | None:
-    """The codec in packets that a codec of texts or of still pictures makes.
+    """Make a packet codec from a source codec.
 
     Args:
-        codec: Of texts, or of still pictures for clips.
-        modality: "text" or "video".
+        codec: Source codec of texts for "text", of pictures for "video".
+        modality: Name of the modality whose items are sent.
 
     Returns:
-        The codec in packets; None for modalities that have none.
+        The packet codec; None for modalities other than "text" and "video".
     """
     if modality == "text":
         return TextPackets(codec)

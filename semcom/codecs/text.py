@@ -1,4 +1,4 @@
-"""Lossless codecs of texts."""
+"""Lossless source codecs of texts."""
 
 import zlib
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.text import MAX_BYTES, TextShape
 
 _ONLY = Quality(1, 0)
-_STORED = b"\x06"  # the first bits of raw DEFLATE are never this: block type 3 is reserved (RFC 1951, 3.2.3)
+_STORED = b"\x06"  # no raw DEFLATE stream starts so: block type 3 is reserved (RFC 1951, 3.2.3)
 
 
 @dataclass(frozen=True)
 class Utf8:
-    r"""The UTF-8 bytes of a text, 8 bits for a letter of English.
+    r"""UTF-8 encoding of a text, 8 bits per letter of English.
 
     Example:
         >>> Utf8().encode("naïve", Utf8().qualities[0])
@@ -22,25 +22,25 @@ class Utf8:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name, always "utf8"."""
         return "utf8"
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """One, without loss."""
+        """The only operating point, which is lossless."""
         return (_ONLY,)
 
     def encode(self, x: str, quality: Quality) -> bytes:
-        """The bytes of the text; see `SourceCodec.encode`."""
+        """Encode a text as its UTF-8 bytes."""
         _check(self, quality)
         return x.encode("utf-8")
 
     def decode(self, payload: bytes, shape: TextShape) -> str:
-        """The text of the bytes.
+        """Decode UTF-8 bytes to a text.
 
         Args:
             payload: Any bytes.
-            shape: Of a text, which is empty.
+            shape: Shape of a text, which is empty.
 
         Returns:
             The text.
@@ -51,16 +51,16 @@ class Utf8:
         return _text(self, payload)
 
     def fit(self, x: str, max_bits: int) -> Fitted[str]:
-        """The payload if it is within the budget; see `FitsItself.fit`."""
+        """Return the payload of a text if it is within the number of bits, else raise `BudgetTooSmall`."""
         return _fit(self, x, max_bits)
 
 
 @dataclass(frozen=True)
 class Zlib:
-    """Raw DEFLATE (RFC 1951) of the UTF-8 bytes at level 9, about 3 to 5 bits for a letter of English.
+    """Raw DEFLATE (RFC 1951) of the UTF-8 bytes at level 9, about 3 to 5 bits per letter of English.
 
-    Header and checksum of the zlib format are left out: the link has its own checksum. A text that DEFLATE
-    makes longer is sent as it is, behind one byte.
+    Header and checksum of the zlib format are left out, since the link has its own checksum. A text that
+    DEFLATE makes longer is sent uncompressed after one marker byte.
 
     Example:
         >>> codec = Zlib()
@@ -70,34 +70,34 @@ class Zlib:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name, always "zlib"."""
         return "zlib"
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """One, without loss."""
+        """The only operating point, which is lossless."""
         return (_ONLY,)
 
     def encode(self, x: str, quality: Quality) -> bytes:
-        """The shorter one of both forms; see `SourceCodec.encode`."""
+        """Compress the UTF-8 bytes of a text, or send them uncompressed if that is shorter."""
         _check(self, quality)
         data = x.encode("utf-8")
         deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
         return min(deflate.compress(data) + deflate.flush(), _STORED + data, key=len)
 
     def decode(self, payload: bytes, shape: TextShape) -> str:
-        """The text of a payload.
+        """Decode a payload to a text.
 
         Args:
             payload: Any bytes.
-            shape: Of a text, which is empty.
+            shape: Shape of a text, which is empty.
 
         Returns:
             The text.
 
         Raises:
-            CorruptPayload: The bytes are neither form, are cut off, go on behind the end, or become more than
-                64 MiB.
+            CorruptPayload: The bytes are not DEFLATE or UTF-8, are truncated, have data after the end, or
+                expand to more than 64 MiB.
         """
         if payload.startswith(_STORED):
             return _text(self, payload[1:])
@@ -112,7 +112,7 @@ class Zlib:
         return _text(self, data)
 
     def fit(self, x: str, max_bits: int) -> Fitted[str]:
-        """The payload if it is within the budget; see `FitsItself.fit`."""
+        """Return the payload of a text if it is within the number of bits, else raise `BudgetTooSmall`."""
         return _fit(self, x, max_bits)
 
 

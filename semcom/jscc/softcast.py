@@ -1,4 +1,4 @@
-"""SoftCast: linear analog transmission of an image's cosine transform, with nothing learned."""
+"""SoftCast: linear analog transmission of the cosine transform of a picture, without training."""
 
 import math
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
 QPSK = Constellation(4)
 
 PLANES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-"""Orthonormal: brightness and two colour differences, near the Karhunen-Loeve transform of photographs."""
+"""Orthonormal rows for brightness and two colour differences, close to the KLT of photographs."""
 
-SCALE_STEPS = 64  # per octave of amplitude; rounding costs 0.05 dB of power on average
+SCALE_STEPS = 64  # steps per octave of amplitude; rounding costs 0.05 dB of power on average
 SCALE_VALUES = 512
 LOWEST_SNR_DB, HIGHEST_SNR_DB = -20, 60
 LEVEL_TABLE = (1,) * len(LEVELS)
@@ -36,14 +36,14 @@ SNR_TABLE = (1,) * (HIGHEST_SNR_DB - LOWEST_SNR_DB + 1)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the data symbols are shared out; both ends know it from the budget and the size of the image.
+    """Division of the data symbols into metadata and coefficients, known to both ends.
 
-    The metadata stands at uses spread evenly over the whole, so that it sees as many fading blocks.
+    The metadata symbols are spread evenly over the whole transmission for diversity against block fading.
 
     Args:
-        data_uses: Data symbols that fit the budget.
-        source_dims: Real values of the image.
-        code_rate: Of the metadata.
+        data_uses: Number of data symbols allowed.
+        source_dims: Number of real values of the picture, 3 x height x width.
+        code_rate: Code rate of the metadata, 0.01 to 0.9.
     """
 
     data_uses: int
@@ -52,31 +52,38 @@ class Layout:
 
     @property
     def metadata_bits(self) -> int:
-        """5 times the cube root of data_uses: at least 56: near the least distortion on photos/val."""
+        """Length of the metadata in bits, about 5 cbrt(data_uses): a multiple of 8, at least 56.
+
+        This length is close to the one of least distortion on validation photographs.
+        """
         return max(8 * round(5 / 8 * self.data_uses ** (1 / 3)), 56)
 
     @property
     def metadata_uses(self) -> int:
-        """QPSK symbols of the code word; its CRC has 16 bits."""
+        """Number of QPSK symbols of the metadata's code word, including a CRC of 16 bits."""
         return math.ceil((self.metadata_bits + 16) / (2 * self.code_rate))
 
     @property
     def coefficients(self) -> int:
-        """Coefficients sent, two to a symbol; not positive if the budget is too small."""
+        """Number of coefficients sent, two per symbol; 0 or negative if the data symbols are too few."""
         return min(2 * (self.data_uses - self.metadata_uses), self.source_dims)
 
     @property
     def uses(self) -> int:
-        """Symbols sent; fewer than allowed if there are no more coefficients."""
+        """Number of data symbols sent; fewer than allowed if all coefficients are sent."""
         return self.metadata_uses + -(-self.coefficients // 2)
 
     @property
     def block(self) -> TransportBlock:
-        """The channel code of the metadata."""
+        """Transport block of the metadata: LDPC code with CRC, two coded bits per symbol."""
         return TransportBlock(self.metadata_bits, 2 * self.metadata_uses, 2)
 
     def places(self) -> tuple[Int[Tensor, " metadata_uses"], Int[Tensor, " analog_uses"]]:
-        """Channel uses of the metadata and of the coefficients."""
+        """Positions of metadata and coefficients among the data symbols.
+
+        Returns:
+            Positions of the metadata symbols, [metadata_uses], and of all others, [uses - metadata_uses].
+        """
         metadata = torch.arange(self.metadata_uses) * self.uses // self.metadata_uses
         free = torch.ones(self.uses, dtype=torch.bool)
         free[metadata] = False
@@ -85,12 +92,12 @@ class Layout:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Description:
-    """All that the receiver is told.
+    """Metadata of a transmission: everything that the receiver has to know to decode the coefficients.
 
     Args:
         spectrum: Variances of the coefficients.
-        snr_db: Which the power was shared out for, whole decibels.
-        scale: log2 of the common amplitude, in steps, 0 in the middle.
+        snr_db: SNR in dB for which the power is allocated, a whole number.
+        scale: Common amplitude in steps of 1 / SCALE_STEPS octaves, -256 to 255; 0 stands for amplitude 1.
     """
 
     spectrum: Spectrum
@@ -98,7 +105,14 @@ class Description:
     scale: int = 0
 
     def symbols(self, csit: Csit) -> list[Symbol]:
-        """What is sent; equally long for any scale."""
+        """Metadata as values for entropy coding; the code length does not depend on `scale`.
+
+        Args:
+            csit: "average" includes the SNR, "none" does not.
+
+        Returns:
+            Values with their frequency tables.
+        """
         header = [(self.spectrum.level, LEVEL_TABLE), (self.scale + SCALE_VALUES // 2, SCALE_TABLE)]
         if csit == "average":
             header.append((self.snr_db - LOWEST_SNR_DB, SNR_TABLE))
@@ -108,10 +122,20 @@ class Description:
     def unpack(
         cls, number: int, bits: int, shape: tuple[int, int], csit: Csit, design_snr_db: int
     ) -> "Description":
-        """Inverse of `pack(description.symbols(csit), bits)`.
+        """Decode metadata, the inverse of `pack(description.symbols(csit), bits)`.
+
+        Args:
+            number: Received metadata as a number, 0 to 2^bits - 1.
+            bits: Length of the metadata in bits.
+            shape: Height and width of the picture.
+            csit: "average" if the metadata includes the SNR.
+            design_snr_db: SNR of the power allocation in dB if it does not.
+
+        Returns:
+            The metadata.
 
         Raises:
-            CorruptPayload: Nobody packed this number.
+            CorruptPayload: No metadata is coded as this number.
         """
         message = Unpacker(number, bits)
         level = message.take(LEVEL_TABLE)
@@ -123,7 +147,14 @@ class Description:
         return description
 
     def allocation(self, count: int) -> "Allocation":
-        """Which coefficients are sent, and how loud, before the common amplitude."""
+        """Choose the coefficients to send, and their amplitudes without the common amplitude.
+
+        Args:
+            count: Number of coefficients to send, at least 1.
+
+        Returns:
+            The coefficients of largest variance, with the amplitudes of least mean squared error at `snr_db`.
+        """
         index = self.spectrum.largest(count)
         variance = self.spectrum.variances(index)
         noise_var = 0.5 * 10 ** (-self.snr_db / 10)  # per real value
@@ -133,19 +164,19 @@ class Description:
 
     @property
     def amplitude(self) -> float:
-        """Common to all coefficients."""
+        """Amplitude common to all coefficients, 2^(scale / SCALE_STEPS)."""
         return 2.0 ** (self.scale / SCALE_STEPS)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Allocation:
-    """The coefficients that are sent, largest variance first.
+    """Coefficients that are sent, largest variance first, and their amplitudes.
 
     Args:
-        index: Flat, into [3, height, width].
-        variance: As the receiver believes.
-        amplitude: What each is multiplied by.
-        unsent: Sum of the variances of all others.
+        index: Flat indices into [3, height, width], [count].
+        variance: Variance lambda of every coefficient according to the metadata, above 0, [count].
+        amplitude: Factor a by which every coefficient is multiplied, at least 0, [count].
+        unsent: Sum of the variances of all coefficients that are not sent.
     """
 
     index: Int[np.ndarray, " count"]
@@ -156,36 +187,37 @@ class Allocation:
 
 @dataclass(frozen=True)
 class SoftCast:
-    """Uncoded linear transmission: quality follows the channel without a cliff, and nothing is trained.
+    """Uncoded linear transmission without training: quality follows the channel SNR without a cliff.
 
-        c = cosine transform of the whole image in three decorrelated planes, with variances lambda
-        z = a c for the coefficients of largest lambda, two to a symbol
+        c = cosine transform of the whole picture in three decorrelated planes, with variances lambda
+        z = a c for the coefficients of largest lambda, two per symbol
         c_hat = lambda a Re(conj(h) y) / (|h|^2 a^2 lambda + N0/2), 0 for coefficients that were not sent
 
-    The amplitudes minimise the mean squared error at one SNR, a^2 lambda = max(sqrt(lambda)/mu - N0/2, 0);
-    at high SNR this is the paper's a = lambda^(-1/4). One common amplitude then brings the symbols to at most
-    unit power; where it has to be below 1, the energies are above what is described, and the receiver takes
-    lambda over its square. The SNR is `design_snr_db`, or with csit "average" the channel's, which is then
-    sent along.
+    The amplitudes minimise the mean squared error at one SNR, a^2 lambda = max(sqrt(lambda)/mu - N0/2, 0); at
+    high SNR this is a = lambda^(-1/4) as in the paper. The SNR is `design_snr_db`, or with csit "average"
+    that of the channel, which is then part of the metadata. A common amplitude brings the symbols to a power
+    of at most 1. If it is below 1, the picture has more energy than lambda describes, and the receiver
+    divides lambda by its square.
 
-    The receiver needs lambda. The paper sends variances of rectangular chunks; here they are a function of
-    log frequency given by few nodes (`Spectrum`), whose 5 cbrt(k) bits travel over the same channel in QPSK
-    under an NR LDPC code of low rate, counted like all else. The finest description that fits is sent. If its
-    CRC fails the item is an outage. The spectrum also tells the receiver what error to expect: the evidence
-    has a `noise_std`, on Kodak within some 15 % of the truth. The paper's Hadamard whitening is left out: it
-    spreads packet loss and peak power and changes nothing on a memoryless channel.
+    The receiver needs lambda. The paper sends the variances of rectangular chunks; here they are a function
+    of log frequency with few nodes (`Spectrum`). Its description of about 5 cbrt(k) bits is sent over the
+    same channel as QPSK symbols with an NR LDPC code of low rate, and is counted. The finest description that
+    fits is sent. If its CRC fails, the picture is lost. The spectrum also predicts the error, whose standard
+    deviation is part of the evidence; on Kodak it is within about 15 % of the true one. The Hadamard
+    transform of the paper is left out: it distributes packet losses and peak power, but has no effect on a
+    memoryless channel.
 
     Args:
-        csit: "average" gives the power allocation the average SNR.
-        design_snr_db: SNR of the power allocation without it, whole decibels in -20..60.
-        code_rate: Of the metadata, 0.01..0.9; 0.1 decodes down to about -5 dB.
+        csit: "average" allocates power for the average SNR, "none" for `design_snr_db`.
+        design_snr_db: SNR of the power allocation without CSIT in dB, a whole number from -20 to 60.
+        code_rate: Code rate of the metadata, 0.01 to 0.9; 0.1 can be decoded down to about -5 dB.
 
     Raises:
-        InvalidOption: A number out of range.
+        InvalidOption: A number is out of range.
 
     Reference:
-        Jakubczak and Katabi, A cross-layer design for scalable mobile video, MobiCom 2011, 4.1 to 4.4.
-        Lee and Petersen, Optimal linear coding for vector channels, IEEE Trans. Commun. 24(12), 1976.
+        Jakubczak and Katabi, A cross-layer design for scalable mobile video, MobiCom 2011, 4.1 to 4.4. Lee
+        and Petersen, Optimal linear coding for vector channels, IEEE Trans. Commun. 24(12), 1976.
     """
 
     csit: Csit = "none"
@@ -202,11 +234,11 @@ class SoftCast:
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name: "softcast" or "softcast:csit-average"."""
         return "softcast" + (":csit-average" if self.csit == "average" else "")
 
     def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Transform, describe the spectrum, scale the largest coefficients, code the description."""
+        """Transform the picture, scale the coefficients of largest variance, and encode the metadata."""
         layout = Layout(uses, x.numel(), self.code_rate)
         coefficients = transform(x)
         try:
@@ -222,7 +254,7 @@ class SoftCast:
         metadata = _bits(number, layout.metadata_bits)
         symbols[:, of_metadata] = QPSK.modulate(layout.block.encode(metadata))
         analog = pack_symbols(torch.from_numpy(description.amplitude * values).float()[None])
-        # Only pictures that no spectrum of the finest level describes are above unit power here.
+        # The power exceeds 1 here only if the picture needs a common amplitude below the smallest one coded.
         symbols[:, of_coefficients] = analog / average_power(analog).sqrt().clamp_min(1.0)
         peak = symbols.abs().square().max() / average_power(symbols)
         info = {
@@ -233,7 +265,7 @@ class SoftCast:
         return Sent(symbols, info=info)
 
     def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
-        """Decode the metadata, then make the best linear estimate of every coefficient."""
+        """Decode the metadata, then estimate every coefficient linearly with least mean squared error."""
         layout = Layout(uses, math.prod(shape), self.code_rate)
         of_metadata, of_coefficients = layout.places()
         decoded = layout.block.decode(QPSK.exact_llr(_part(received, of_metadata)).cpu())
@@ -263,7 +295,7 @@ class SoftCast:
     def _describe(
         self, coefficients: Float[np.ndarray, "3 height width"], layout: Layout, snr_db: int
     ) -> Description:
-        """The finest description that fits."""
+        """The finest spectrum whose description fits the metadata."""
         if layout.coefficients < 1:
             raise BudgetTooSmall(
                 f"softcast needs {layout.metadata_uses + 1} data symbols, {layout.data_uses} fit; raise rho"
@@ -288,7 +320,7 @@ class SoftCast:
             return None
         allocation = description.allocation(layout.coefficients)
         amplitude = description.amplitude
-        louder = max(amplitude**-2, 1.0)  # the common amplitude tells of energies above what is described
+        louder = max(amplitude**-2, 1.0)  # an amplitude below 1 means more energy than the spectrum describes
         return Allocation(
             allocation.index,
             louder * allocation.variance,
@@ -298,14 +330,28 @@ class SoftCast:
 
 
 def transform(x: Float[Tensor, "1 3 height width"]) -> Float[np.ndarray, "3 height width"]:
-    """Orthonormal cosine transform of the three planes, a constant colour subtracted."""
+    """Orthonormal cosine transform of the three decorrelated planes, after subtraction of the mean colour.
+
+    Args:
+        x: A picture, [1, 3, height, width] in [0, 1].
+
+    Returns:
+        Coefficients in double precision, [3, height, width].
+    """
     centred = x[0].double().cpu().numpy() - np.array(MEAN_COLOR)[:, None, None]
     planes = np.einsum("pc,chw->phw", PLANES, centred)
     return np.asarray(dctn(planes, axes=(1, 2), norm="ortho"))
 
 
 def inverse_transform(coefficients: Float[np.ndarray, "3 height width"]) -> Float[Tensor, "1 3 height width"]:
-    """Inverse of `transform`, clipped to [0, 1]."""
+    """Picture of given cosine coefficients, the inverse of `transform`, clipped to [0, 1].
+
+    Args:
+        coefficients: Coefficients of the three planes, [3, height, width].
+
+    Returns:
+        The picture, [1, 3, height, width].
+    """
     planes = np.asarray(idctn(coefficients, axes=(1, 2), norm="ortho"))
     x = np.einsum("pc,phw->chw", PLANES, planes) + np.array(MEAN_COLOR)[:, None, None]
     return torch.from_numpy(x.clip(0, 1)).float()[None]
@@ -314,14 +360,20 @@ def inverse_transform(coefficients: Float[np.ndarray, "3 height width"]) -> Floa
 def share_power(
     variance: Float[np.ndarray, " count"], power: float, noise_var: float
 ) -> Float[np.ndarray, " count"]:
-    """Power per coefficient that minimises sum of lambda N / (p + N) with sum of p given.
+    """Allocate power to coefficients for the least sum of lambda N / (p + N) at a given sum of p.
 
-    p = max(sqrt(lambda) / mu - N, 0).
+    The solution is p = max(sqrt(lambda) / mu - N, 0), where mu is set by the sum of p.
 
     Args:
-        variance: lambda, falling, above 0.
-        power: Sum of p.
-        noise_var: N per real value.
+        variance: lambda, descending, above 0, [count].
+        power: Sum of p over all coefficients, above 0.
+        noise_var: N, noise variance per real value, at least 0.
+
+    Returns:
+        p per coefficient, at least 0, [count].
+
+    Reference:
+        Lee and Petersen, Optimal linear coding for vector channels, IEEE Trans. Commun. 24(12), 1976.
     """
     root = np.sqrt(variance)
     sharing = np.arange(1, len(root) + 1)
@@ -333,9 +385,18 @@ def share_power(
 def estimate(
     analog: Received, allocation: Allocation, shape: tuple[int, ...]
 ) -> tuple[Float[Tensor, "1 3 height width"], float]:
-    """The image of least expected squared error from one reception, and the root of that error per value.
+    """Linear minimum mean square error estimate of a picture from one reception, and its expected error.
 
-    sum of lambda N / (|h|^2 a^2 lambda + N) over what was sent, and of lambda over what was not, N = N0/2.
+    The expected squared error is the sum of lambda N / (|h|^2 a^2 lambda + N) over all coefficients sent,
+    with N = N0/2, plus the sum of lambda over all others.
+
+    Args:
+        analog: One reception of the coefficients, y [1, uses], with h and N0.
+        allocation: Coefficients sent, with their variances and amplitudes.
+        shape: Shape of the picture, (1, 3, height, width).
+
+    Returns:
+        The picture, [1, 3, height, width] in [0, 1], and the root of the expected squared error per value.
     """
     index, variance, amplitude = allocation.index, allocation.variance, allocation.amplitude
     gains, noise_vars, values = _matched(analog, len(index))
@@ -347,10 +408,21 @@ def estimate(
 
 
 def evidence_of(analog: Received, allocation: Allocation, shape: tuple[int, ...]) -> Linear:
-    """One reception as a linear observation of the image with white noise of standard deviation 1.
+    """Express one reception as a linear observation of the picture with white noise of standard deviation 1.
 
-    Per coefficient c that was sent, h* y / (|h| std) = (|h| a / std) c + n with std^2 = N0/2: noise and
-    fading that vary over the symbols reach the receiver as they are.
+    For every coefficient c sent, with std^2 = N0/2,
+
+        Re(conj(h) y) / (|h| std) = (|h| a / std) c + n,
+
+    so that fading and noise that vary over the symbols are represented exactly.
+
+    Args:
+        analog: One reception of the coefficients, y [1, uses], with h and N0.
+        allocation: Coefficients sent, with their amplitudes.
+        shape: Shape of the picture, (1, 3, height, width).
+
+    Returns:
+        The observation through a `CosineGain`, with gain 0 for coefficients that were not sent.
     """
     index = allocation.index
     gains, noise_vars, values = _matched(analog, len(index))
@@ -365,7 +437,7 @@ def evidence_of(analog: Received, allocation: Allocation, shape: tuple[int, ...]
 
 
 def _matched(analog: Received, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per real value: |h|^2, N0/2, and the matched filter's output h* y."""
+    """|h|^2, N0/2 and the matched filter's output conj(h) y, per real value."""
     gain = (analog.h.real.double().square() + analog.h.imag.double().square())[0]
     noise_var = analog.noise_var[0].double().expand_as(gain) / 2
     matched = torch.view_as_real((analog.h.conj() * analog.y)[0]).reshape(-1).double()
@@ -375,7 +447,7 @@ def _matched(analog: Received, count: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _scaled_to_unit_power(description: Description, values: Float[np.ndarray, " count"]) -> Description:
-    """The largest common amplitude with which the symbols have at most unit power."""
+    """The description with the largest common amplitude for which the symbols have a power of at most 1."""
     uses = -(-len(values) // 2)
     room = math.log2(math.sqrt(uses / max(float(np.sum(values**2)), 1e-30)))
     scale = math.floor(room * SCALE_STEPS)

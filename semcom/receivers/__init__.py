@@ -1,4 +1,4 @@
-"""Receivers: from an observation to an image."""
+"""Receivers: reconstruction of an item from an observation."""
 
 from semcom.receivers.direct import Direct
 

@@ -1,4 +1,4 @@
-"""The mean of a Gaussian given a linear observation, by conjugate gradients."""
+"""Conditional mean of a Gaussian given a linear observation, in closed form or by conjugate gradients."""
 
 from collections.abc import Callable
 
@@ -9,24 +9,26 @@ from torch import Tensor
 from semcom.operators import diagonal_form
 from semcom.receivers.evidence import PriorEvidence
 
-SOLVER_STEPS = 10  # of conjugate gradients where no network is called
-NEGLIGIBLE = 1e-12  # energy of a residual, relative, at which nothing is left to do
+SOLVER_STEPS = 10  # conjugate gradient steps of `conditioned_white`, which call no network
+NEGLIGIBLE = 1e-12  # relative energy of the residual at which the solver stops
 
 
 def conditioned(
     x0: Tensor, covariance: Callable[[Tensor], Tensor], evidence: PriorEvidence, solver_steps: int
 ) -> Tensor:
-    """The mean of a Gaussian given linear evidence: x0 + C A* (A C A* + noise_std^2)^-1 (y - A x0).
+    """Mean of x ~ N(x0, C) given y = A x + n, n ~ N(0, noise_std^2 I), by conjugate gradients.
+
+        E[x | y] = x0 + C A* (A C A* + noise_std^2)^-1 (y - A x0)
 
     Args:
-        x0: Mean before the observation.
-        covariance: v to C v.
-        evidence: y, A and noise.
-        solver_steps: Of conjugate gradients, each a product with C: as many as A C A* has distinct
-            eigenvalues are enough.
+        x0: Mean before the observation, [batch, ...].
+        covariance: Function v -> C v on tensors of the shape of x0; C is symmetric and positive semidefinite.
+        evidence: Observation y, operator A and noise_std.
+        solver_steps: Number of conjugate gradient steps, at least 1, each with one product by C. As many
+            steps as A C A* has distinct eigenvalues give the exact result.
 
     Returns:
-        The mean afterwards, of the shape of x0.
+        Mean after the observation, [batch, ...].
     """
     operator, noise_var = evidence.operator, evidence.noise_std**2
     residual = operator.A(operator.pinv(evidence.y - operator.A(x0)))  # projected onto the range of A
@@ -47,17 +49,17 @@ def conditioned(
 
 
 def conditioned_white(x0: Tensor, variance: Tensor, evidence: PriorEvidence) -> Tensor:
-    """The mean of a Gaussian of covariance C = variance I given linear evidence.
+    """Mean of x ~ N(x0, v I) given y = A x + n, n ~ N(0, noise_std^2 I).
 
-    Without a loop where the singular vectors of A are at hand, else as `conditioned`.
+    The result is in closed form if the singular vectors of A are available, otherwise by `conditioned`.
 
     Args:
-        x0: Mean before the observation.
-        variance: Of every value of x0.
-        evidence: y, A and noise.
+        x0: Mean before the observation, [batch, ...].
+        variance: v, variance of every value of x, above 0, a scalar.
+        evidence: Observation y, operator A and noise_std.
 
     Returns:
-        The mean afterwards, of the shape of x0.
+        Mean after the observation, [batch, ...].
     """
     operator = diagonal_form(evidence.operator)
     if operator is None:
@@ -69,7 +71,7 @@ def conditioned_white(x0: Tensor, variance: Tensor, evidence: PriorEvidence) -> 
 
 
 def _per_row(values: Float[Tensor, " batch"], like: Tensor) -> Tensor:
-    """[batch, 1, 1, ...] beside a tensor of rows."""
+    """Append dimensions of size 1 to [batch], to broadcast with a tensor [batch, ...]."""
     return values.reshape(-1, *[1] * (like.dim() - 1))
 
 

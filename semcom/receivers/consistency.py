@@ -1,4 +1,4 @@
-"""Codec consistency: a diffusion sampler whose sample codes to the very bytes that arrived."""
+"""Codec consistency: a diffusion sampler whose samples are encoded to the received bytes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,35 +17,36 @@ from semcom.samplers import Matched, Schedule, start
 
 @dataclass(frozen=True, eq=False)
 class Consistency:
-    """DiffPIR with every estimate moved into the cells of the quantiser, the last one into the box as well.
+    """DiffPIR whose estimates are projected onto the quantisation cells of the received JPEG payload.
 
         x1 = argmin |y - A x0|^2 / noise_std^2 + (lambda / sigma^2) |x0 - D(x, sigma)|^2
         x0_hat = x1 + B+ (clamp(B x1, low, high) - B x1)
         x' = x0_hat + sigma' (sqrt(1 - zeta) (x - x0_hat) / sigma + sqrt(zeta) z)
 
-    with B and the bounds from the coefficients of a JPEG payload. The sample, in [-bound, bound], codes to
-    the coefficients that arrived, up to the rounding of 8-bit pictures: each of its coefficients is within
-    1e-5 of its cell, in units of pictures in [0, 1], wherever cells and box meet in more than their ends
-    (`Cells.settled`; they need not at steps of a level or so, where rounding takes saturated colours out of
-    the box). The guess is moved into the same convex set, so that every knob and every average of samples
-    keeps to it.
+    Operator B and the bounds come from the coefficients of the payload. The last estimate is also projected
+    onto the box [-bound, bound]. Encoding the sample yields the received coefficients, up to the rounding of
+    8-bit pictures: each of its coefficients is within 1e-5 of its cell, in units of pictures in [0, 1],
+    wherever cells and box have a common interior (see `Cells.settled`; at quantiser steps of about one level
+    they may not, since rounding moves saturated colours out of the box). The guess is projected onto the same
+    convex set, so that pictures at every knob and averages of samples are consistent as well.
 
-    It is no posterior sampler: it has the bias of DiffPIR, uses the bytes twice, once for the measured error
-    and once for the cells, and puts what a cell cuts off on the cell's edge. Of x0 ~ N(0, [[1, .8], [.8, 1]])
-    whose first value is known to be in [0.5, 1.5], taken as 1 with noise_std 12^-1/2 (true: means .921 and
-    .737, variances .077 and .409) it gets .916 and .537, .054 and .468 in 100 steps, .927 and .689, .057 and
-    .399 in 1000. A lost item is a sample of the prior.
+    It is not a posterior sampler. It has the bias of DiffPIR, uses the bytes twice (for the measured error
+    and for the cells), and moves everything outside of a cell to its boundary. Example:
+    x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value is known to be in [0.5, 1.5], observed as 1 with noise_std
+    12^-1/2. The posterior has means .921 and .737, variances .077 and .409; the samples have .916 and .537,
+    .054 and .468 in 100 steps, .927 and .689, .057 and .399 in 1000 steps. For a lost item it samples from
+    the prior.
 
     Args:
-        denoiser: The prior.
-        schedule: Of noise levels, each a network call.
-        strength: lambda, above 0: trust in the prior.
-        zeta: Part of the noise's power that is drawn anew, 0 to 1.
-        bound: Of the values of a sample, above 0; 1 for pictures, infinite for data without bounds.
+        denoiser: Denoiser of the prior.
+        schedule: Noise levels, one network call each.
+        strength: lambda, weight of the prior, above 0.
+        zeta: Fraction of the noise power that is redrawn in every step, 0 to 1.
+        bound: Bound on the absolute values of a sample, above 0; 1 for pictures, infinite for unbounded data.
 
     Raises:
-        InvalidOption: A parameter out of range.
-        UnsuitableEvidence: What arrived has no cells.
+        InvalidOption: A parameter is out of range.
+        UnsuitableEvidence: The evidence has no quantisation cells; raised by `estimates`.
 
     Reference:
         Zhu, Zhang, Liang, Cao, Wen, Timofte and Van Gool, Denoising diffusion models for plug-and-play image
@@ -68,22 +69,26 @@ class Consistency:
 
     @property
     def name(self) -> str:
-        """What its samples have."""
+        """Name of the method, always "consistency"."""
         return "consistency"
 
     @property
     def nfe(self) -> int:
-        """One call per level."""
+        """Network calls per sample, one per noise level."""
         return self.schedule.steps
 
     @property
     def noise(self) -> Noise:
-        """Of any color, and cells."""
+        """Noise model that the method uses: "cells"."""
         return "cells"
 
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
-        """x0_hat at every level; only the last one is in the box."""
+        """Yield x0_hat, an estimate of x0, at every level; only the last one is in the box.
+
+        Raises:
+            UnsuitableEvidence: The evidence has no quantisation cells.
+        """
         if evidence.cells is None and evidence.observed:
             raise UnsuitableEvidence(
                 f"{self.name} needs quantised coefficients, which only the payloads of JPEG tell; "

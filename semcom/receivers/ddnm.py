@@ -1,4 +1,4 @@
-"""DDNM: what was observed is kept, a diffusion prior fills the null space of the observation."""
+"""DDNM: keeps the observed components and fills the null space of the operator by a diffusion prior."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,31 +17,33 @@ from semcom.samplers import FromNoise, Schedule, start
 
 @dataclass(frozen=True, eq=False)
 class DDNM:
-    """Denoising diffusion null-space model in its DDIM form; with noise, DDNM+.
+    """Denoising diffusion null-space model in its DDIM form; for noisy observations DDNM+.
 
-    With x = x0 + sigma n and x0 = D(x, sigma), at every step from sigma to sigma':
+    With x = x0 + sigma n and x0 = D(x, sigma), every step from sigma to sigma' is
 
         x0_hat = x0 - lambda A+ (A x0 - y)
         x' = x0_hat + sigma' (eta z + sqrt(1 - eta^2) eps),  eps = (x - x0) / sigma
 
-    Without noise lambda = 1. With noise, in a direction of singular value s and with q = noise_std / s, it is
-    lambda = 1 and sqrt(sigma'^2 - q^2) z in place of the noise above where sigma' > q, otherwise
-    lambda = sigma' sqrt(1 - eta^2) / q and sigma' eta z: the variance about x0 is sigma'^2 in each case. A
-    lost item is a sample of the prior.
+    For a noiseless observation lambda = 1. With noise, a direction of singular value s has q = noise_std / s.
+    If sigma' > q, lambda = 1 and the noise is sqrt(sigma'^2 - q^2) z; otherwise lambda = sigma' sqrt(1 -
+    eta^2) / q and the noise is sigma' eta z. In both cases the variance about x0 is sigma'^2. For a lost item
+    it samples from the prior.
 
-    It is no posterior sampler. Of x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 without
-    noise, the second has mean 0.80 and variance 0.36; with eta = 0.85 it gets 0.736 and 0.282 in 100 steps,
-    0.788 and 0.277 in 1000. With noise_std 0.3 (true: means .917 and .734, variances .083 and .413) it gets
-    .913 and .653, .027 and .318 in 100 steps. eta = 1 forgets noisy data.
+    It is not a posterior sampler. Example: x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value is observed as 1.
+    Without noise the second value has mean 0.80 and variance 0.36; the samples (eta = 0.85) have 0.736 and
+    0.282 in 100 steps, 0.788 and 0.277 in 1000 steps. With noise_std 0.3 the posterior has means .917 and
+    .734, variances .083 and .413; the samples have .913 and .653, .027 and .318 in 100 steps. With eta = 1
+    noisy data would be ignored.
 
     Args:
-        denoiser: The prior.
-        schedule: Of noise levels, each a network call.
-        eta: Part of the noise that is drawn anew, from 0 to below 1.
+        denoiser: Denoiser of the prior.
+        schedule: Noise levels, one network call each.
+        eta: Fraction of the noise's standard deviation that is redrawn in every step, from 0 to below 1.
 
     Raises:
-        InvalidOption: eta out of range.
-        UnsuitableEvidence: Noise with an operator whose singular vectors are not at hand.
+        InvalidOption: `eta` is out of range.
+        UnsuitableEvidence: The observation is noisy, and the singular vectors of its operator are not
+            available; raised by `estimates`.
 
     Reference:
         Wang, Yu and Zhang, Zero-shot image restoration using denoising diffusion null-space model, ICLR 2023;
@@ -58,22 +60,27 @@ class DDNM:
 
     @property
     def name(self) -> str:
-        """Of the paper."""
+        """Name of the method, always "ddnm"."""
         return "ddnm"
 
     @property
     def nfe(self) -> int:
-        """One call per level."""
+        """Network calls per sample, one per noise level."""
         return self.schedule.steps
 
     @property
     def noise(self) -> Noise:
-        """White."""
+        """Noise model that the method uses: "white"."""
         return "white"
 
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
-        """x0_hat at every level, not clipped, so that A x = y where there is no noise."""
+        """Yield x0_hat at every level, not clipped, so that A x0_hat = y for noiseless evidence.
+
+        Raises:
+            UnsuitableEvidence: The evidence is noisy, and the singular vectors of its operator are not
+                available.
+        """
         operator = evidence.operator
         diagonal = diagonal_form(operator)
         noisy = evidence.noise_std > 0
@@ -104,7 +111,7 @@ class DDNM:
         evidence: PriorEvidence,
         operator: Diagonal,
     ) -> tuple[Tensor, Tensor]:
-        """x0_hat, and the noise to add, by the rules for singular directions."""
+        """x0_hat and the noise of the next step for noisy evidence, per singular direction."""
         gains = torch.as_tensor(operator.gains).to(evidence.y)
         q = torch.where(gains > 0, evidence.noise_std / gains, torch.inf)
         gain, spread = rules(q, following, self.eta)
@@ -115,14 +122,18 @@ class DDNM:
 
 
 def rules(q: Tensor, following: Tensor, eta: float) -> tuple[Tensor, Tensor]:
-    """lambda, and the deviation of the noise drawn anew, for a direction of noise q = noise_std / s.
+    """Gain and standard deviation of the fresh noise in DDNM+, for directions of noise q = noise_std / s.
 
-    Both noises together, lambda q of the observation and the new one, have the variance sigma'^2.
+    The fresh noise and the part lambda q of the observation's noise are chosen for a total variance of
+    sigma'^2.
 
     Args:
-        q: From 0 to infinity, that of what was not observed.
-        following: sigma'.
-        eta: As in `DDNM`.
+        q: Noise of the observation in units of x, at least 0; infinite for directions that were not observed.
+        following: Next noise level sigma', at least 0, a scalar.
+        eta: Fraction of the noise's standard deviation that is redrawn, from 0 to below 1.
+
+    Returns:
+        Gain lambda and standard deviation of the fresh noise, each of the shape of q.
     """
     above = (following > q) | (q == 0)
     kept = following * (1 - eta**2) ** 0.5

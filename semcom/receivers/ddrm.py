@@ -1,4 +1,4 @@
-"""DDRM: denoising restoration in the singular directions of the observation, each with its own noise."""
+"""DDRM: diffusion restoration in the singular directions of the operator, each with its own noise."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,29 +17,30 @@ from semcom.samplers import FromNoise, Schedule, start
 
 @dataclass(frozen=True, eq=False)
 class DDRM:
-    """Denoising diffusion restoration models: DDIM with a rule per singular direction of A = U g V*.
+    """Denoising diffusion restoration model: DDIM with one rule per singular direction of A = U g V*.
 
-    With c = V* x, c0 = V* D(x, sigma), y' = U* y / g, q = noise_std / g, at every step from sigma to sigma':
+    With c = V* x, c0 = V* D(x, sigma), y' = U* y / g and q = noise_std / g, every step from sigma to sigma'
+    is
 
         null space            c' = c0 + sigma' (sqrt(1 - eta^2) (c - c0) / sigma + eta z)
         sigma' < q            c' = c0 + sigma' (sqrt(1 - eta^2) (y' - c0) / q + eta z)
         sigma' >= q           c' = (1 - eta_b) c0 + eta_b y' + sqrt(sigma'^2 - eta_b^2 q^2) z
 
-    It is no posterior sampler: below q the data's misfit is put back as if it were noise. Of
-    x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 with noise_std 0.3 (true: means .917 and
-    .734, variances .083 and .413) it gets .913 and .655, .027 and .318 in 100 steps, .968 and .726, .009 and
-    .307 in 1000; without noise (.80 and .36) .671 and .305, then .772 and .281. A lost item is a sample
-    of the prior.
+    It is not a posterior sampler: below q, the residual of the data is used as if it were noise. Example:
+    x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value is observed as 1 with noise_std 0.3. The posterior has
+    means .917 and .734, variances .083 and .413; the samples have .913 and .655, .027 and .318 in 100 steps,
+    .968 and .726, .009 and .307 in 1000 steps. Without noise the second value has mean .80 and variance .36;
+    the samples have .671 and .305, then .772 and .281. For a lost item it samples from the prior.
 
     Args:
-        denoiser: The prior.
-        schedule: Of noise levels, each a network call.
-        eta: Part of the noise that is drawn anew, 0 to 1.
-        eta_b: Trust in data of less noise than the level, 0 to 1.
+        denoiser: Denoiser of the prior.
+        schedule: Noise levels, one network call each.
+        eta: Fraction of the noise's standard deviation that is redrawn in every step, 0 to 1.
+        eta_b: Weight of observations whose noise is below the noise level, 0 to 1.
 
     Raises:
-        InvalidOption: A parameter out of range.
-        UnsuitableEvidence: An operator whose singular vectors are not at hand.
+        InvalidOption: A parameter is out of range.
+        UnsuitableEvidence: The singular vectors of the operator are not available; raised by `estimates`.
 
     Reference:
         Kawar, Elad, Ermon and Song, Denoising diffusion restoration models, NeurIPS 2022, eq. 7 and 8.
@@ -56,22 +57,26 @@ class DDRM:
 
     @property
     def name(self) -> str:
-        """Of the paper."""
+        """Name of the method, always "ddrm"."""
         return "ddrm"
 
     @property
     def nfe(self) -> int:
-        """One call per level."""
+        """Network calls per sample, one per noise level."""
         return self.schedule.steps
 
     @property
     def noise(self) -> Noise:
-        """Of any color."""
+        """Noise model that the method uses: "colored"."""
         return "colored"
 
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
-        """D at every level, then the sample, not clipped."""
+        """Yield D(x, sigma) at every level but the last, then the sample, not clipped.
+
+        Raises:
+            UnsuitableEvidence: The singular vectors of the operator are not available.
+        """
         operator = diagonal_form(evidence.operator)
         if operator is None:
             raise UnsuitableEvidence(

@@ -1,4 +1,4 @@
-"""The receiver that shows what arrived."""
+"""Receiver that shows the decoded item unchanged."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,13 +11,13 @@ X = TypeVar("X")
 
 @dataclass(frozen=True)
 class Direct:
-    """Shows what the transmission shows by itself; nothing is invented."""
+    """Receiver that shows the decoded item unchanged, without a prior."""
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "direct"."""
+        """Canonical name, always "direct"."""
         return "direct"
 
     def __call__(self, observation: Observation[X], shape: Any, rng: Streams) -> X | None:
-        """The item as it arrived; None if it was lost."""
+        """Return the decoded item; None if it was lost."""
         return observation.shown

@@ -1,4 +1,4 @@
-"""DPS: ancestral sampling that is pulled down the gradient of the data's misfit."""
+"""DPS: ancestral sampling guided by the gradient of the data's residual."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from semcom.samplers import FromNoise, Schedule, ddim_step, start
 
 @dataclass(frozen=True, eq=False)
 class DPS:
-    """Diffusion posterior sampling: a step of DDPM, then -strength times the gradient of |y - A D(x, sigma)|.
+    """Diffusion posterior sampling: DDPM steps, each followed by a descent step on |y - A D(x, sigma)|.
 
-    In the variance-preserving x_t of the paper, x_t-1 <- x_t-1 - strength grad_{x_t} |y - A x0(x_t)|; in
-    x = x_t / sqrt(abar_t) the gradient is over sqrt(abar_t abar_t-1). Each step costs a network call and a
-    vector-Jacobian product. It takes no account of the noise. A lost item is a sample of the prior. With few
-    steps it diverges.
+    The update of the paper, x_t-1 <- x_t-1 - strength grad_{x_t} |y - A x0(x_t)| in variance-preserving x_t,
+    becomes here, with x = x_t / sqrt(abar_t), a step of strength / sqrt(abar_t abar_t-1) times the gradient
+    over x. Every level costs a network call and a vector-Jacobian product. The noise of the observation is
+    not taken into account. With few steps the iteration diverges. For a lost item it samples from the prior.
 
-    It is no posterior sampler. Of x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 without
-    noise (true: means 1 and .8, variances 0 and .36) it gets 1.004 and .968, .319 and .299 in 1000 steps;
-    1.000 and .968, .030 and .295 with strength 0.3.
+    It is not a posterior sampler. Example: x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value is observed as 1
+    without noise. The posterior has means 1 and .8, variances 0 and .36; the samples have 1.004 and .968,
+    .319 and .299 in 1000 steps, and 1.000 and .968, .030 and .295 with strength 0.3.
 
     Args:
-        denoiser: The prior.
-        schedule: Of noise levels, each a network call and a vector-Jacobian product.
-        strength: Above 0; the paper has 0.3 to 1 for 256x256 pictures.
+        denoiser: Denoiser of the prior, differentiable.
+        schedule: Noise levels, one network call and one vector-Jacobian product each.
+        strength: Step size, above 0; the paper uses 0.3 to 1 for 256x256 pictures.
 
     Raises:
-        InvalidOption: A parameter out of range.
+        InvalidOption: `strength` is out of range.
 
     Reference:
         Chung, Kim, McCann, Klasky and Ye, Diffusion posterior sampling for general noisy inverse problems,
@@ -50,21 +50,21 @@ class DPS:
 
     @property
     def name(self) -> str:
-        """Of the paper."""
+        """Name of the method, always "dps"."""
         return "dps"
 
     @property
     def nfe(self) -> int:
-        """A call and a product per level."""
+        """Network calls per sample: one call and one vector-Jacobian product per noise level."""
         return 2 * self.schedule.steps
 
     @property
     def noise(self) -> Noise:
-        """Of any color: the misfit is weighed by it."""
+        """Noise model that the method uses: "colored", which weights the residual."""
         return "colored"
 
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
-        """D at every level, then the sample, not clipped."""
+        """Yield D(x, sigma) at every level but the last, then the sample, not clipped."""
         x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for i, (sigma, following) in enumerate(pairwise(sigmas)):
             with torch.enable_grad():

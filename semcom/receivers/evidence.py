@@ -1,4 +1,4 @@
-"""What receivers with a prior make of an observation first: linear evidence in the units of the prior."""
+"""Conversion of an observation to linear evidence in the units of a prior."""
 
 import math
 from collections.abc import Mapping
@@ -18,28 +18,35 @@ from semcom.observation import Decoded, Linear, Nonlinear, Observation, Symbols
 from semcom.operators import BlockMean, Identity, Mask, Operator
 
 DETAIL = 0.55
-"""On photos/val the ratio was 0.52, 0.90, 1.10, 1.61 and 2.15 for s = 2, 3, 4, 8 and 16, with a deviation of
-the logarithm from 0.3 to 0.6 over pictures."""
+"""Squared error of an interpolation of block means, relative to log2(s) d^2 of `enlarged`.
+
+On validation photographs the ratio was 0.52, 0.90, 1.10, 1.61 and 2.15 for s = 2, 3, 4, 8 and 16; its
+logarithm had a standard deviation of 0.3 to 0.6 over pictures.
+"""
 
 Noise = Literal["white", "colored", "cells", "symbols"]
-"""What a method uses of a decoded picture's error: one number, one per frequency, or that and its cells; or
-the symbols that it was decoded from."""
+"""Noise model of a method with a prior, which determines the form of its evidence.
+
+"white": a decoded picture with white noise of one standard deviation. "colored": one noise variance per
+frequency. "cells": as "colored", with the quantisation cells of the payload. "symbols": as "white", with the
+channel symbols that were decoded to the picture.
+"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PriorEvidence:
-    """Linear evidence y = A x + noise of one item for a prior of x in [-1, 1].
+    """Linear evidence y = A x + noise of one item, for a prior of x in [-1, 1].
 
     Args:
-        y: Observed values, with as many rows as samples are drawn.
-        operator: A.
+        y: Observed values, [rows, ...]; one row per sample to draw, usually 1.
+        operator: Linear operator A.
         noise_std: Standard deviation of the noise per real value of y, finite and at least 0.
-        observed: False for an item of which nothing arrived: A lets nothing through.
-        guess: Estimate of x from the evidence alone; None if there is no good one.
-        spread: Standard deviation of the guess's error per value, of an interpolation where it is largest
-            over frequencies; None without a guess.
-        cells: What the bytes that arrived say of x for certain; None if they say nothing.
-        symbols: The symbols from which a network decoded the guess, as a function of x.
+        observed: False for a lost item, whose operator A is 0.
+        guess: Estimate of x from the evidence without the prior, of the shape of x; None if there is none.
+        spread: Standard deviation of the guess's error per value, in units of x; for an interpolated guess
+            that of the frequency where it is largest. None without a guess.
+        cells: Quantisation cells that contain x; None if unknown.
+        symbols: Channel symbols that a network decoded to the guess, as a function of x; None if unknown.
     """
 
     y: Tensor
@@ -53,13 +60,13 @@ class PriorEvidence:
 
 
 def nothing_observed(shape: tuple[int, ...]) -> PriorEvidence:
-    """Evidence that says nothing of x, of a lost item: samples are samples of the prior.
+    """Evidence of a lost item, for which a receiver samples from the prior.
 
     Args:
-        shape: Shape of x.
+        shape: Shape of x, (rows, 3, height, width).
 
     Returns:
-        y = 0 through an operator that lets nothing through.
+        Evidence y = 0 with the operator A = 0 and `observed=False`.
     """
     return PriorEvidence(torch.zeros(shape), Mask(torch.zeros(shape[2:], dtype=torch.bool)), observed=False)
 
@@ -71,25 +78,29 @@ def in_prior_units(
     noise: Noise,
     tables: Mapping[str, ErrorTable],
 ) -> PriorEvidence:
-    """Turn the evidence of a picture in [0, 1] into linear evidence of x in [-1, 1].
+    """Convert the evidence of a picture in [0, 1] to linear evidence of x in [-1, 1].
 
-    2 y - A 1 with twice the noise. Several pieces are fused to one. A decoded picture gets the error that was
-    measured for its code, and symbols of known noise stand in for the picture that was made of them. With
-    cells, the guess is the decoded picture moved into them; of block means it is their interpolation.
+        y' = 2 y - A 1,  noise_std' = 2 noise_std
+
+    Several pieces of evidence are fused first. A decoded picture gets the measured error of its decoder.
+    Analog symbols are used as a linear observation or, for white noise, as the estimate made from them. The
+    guess is the decoded picture, moved into its quantisation cells if the receiver uses them; for block means
+    it is their interpolation.
 
     Args:
-        observation: What arrived.
-        shape: Shape [1, 3, height, width] of the picture.
-        receiver: Name for messages.
-        noise: What the receiver can use.
-        tables: Measured errors of decoded pictures by code.
+        observation: Observation of the picture.
+        shape: Shape of the picture, (1, 3, height, width).
+        receiver: Name of the receiver, for error messages.
+        noise: Noise model that the receiver uses.
+        tables: Measured error tables of decoders, by name.
 
     Returns:
-        The evidence; that of `nothing_observed` for a lost item.
+        The evidence; for a lost item that of `nothing_observed`.
 
     Raises:
-        UnsuitableEvidence: Noise that nobody has measured, pieces that cannot be fused, or an operator that
-            makes something of another shape.
+        UnsuitableEvidence: The scheme provides no evidence, the error of the decoder has not been measured,
+            the pieces cannot be fused, the evidence has gaps, or its shape does not match operator and
+            picture.
     """
     if not observation.evidence:
         if observation.shown is None:
@@ -127,7 +138,7 @@ def _scaled(linear: Linear, shape: tuple[int, ...]) -> PriorEvidence:
 
 
 def _of_symbols(evidence: Symbols, shape: tuple[int, ...], noise: Noise) -> PriorEvidence:
-    """Analog symbols: what they say of the picture, or where white noise is asked for, the estimate."""
+    """Evidence from analog symbols: the linear observation, or for white noise the estimate."""
     whole = noise in ("white", "symbols")
     linear = Linear(evidence.estimate, Identity(), evidence.error_std) if whole else evidence.linear
     return replace(_scaled(linear, shape), guess=2 * evidence.estimate - 1, spread=2 * evidence.error_std)
@@ -140,7 +151,7 @@ def _of_decoded(
     noise: Noise,
     tables: Mapping[str, ErrorTable],
 ) -> PriorEvidence:
-    """A decoded picture with its measured error, of one level or of one per frequency."""
+    """Evidence from a decoded picture with its measured error, white or per frequency."""
     if evidence.origin is None and evidence.payload is None:
         raise UnsuitableEvidence(
             f"{receiver} needs the noise of the evidence, which nobody has measured here; "
@@ -160,14 +171,14 @@ def _of_decoded(
 
 
 def _in_units(symbols: Nonlinear) -> Nonlinear:
-    """A function of the picture in [0, 1] as one of x in [-1, 1]."""
+    """Convert a function of the picture in [0, 1] to a function of x in [-1, 1]."""
     return Nonlinear(symbols.y, lambda x: symbols.measurement((x + 1) / 2))
 
 
 def _cells(evidence: Decoded[Tensor], shape: tuple[int, ...]) -> Cells | None:
-    """Cells of x in [-1, 1], from the bytes behind a decoded picture.
+    """Quantisation cells of x in [-1, 1] from the payload of a decoded picture.
 
-    Bytes that a decoder forgives but that are not as the standard says bound nothing.
+    If the payload deviates from the standard, but was decoded nevertheless, the cells are unbounded.
     """
     payload = evidence.payload
     if payload is None or not isinstance(payload.codec, HasCells):
@@ -180,19 +191,24 @@ def _cells(evidence: Decoded[Tensor], shape: tuple[int, ...]) -> Cells | None:
 
 
 def enlarged(y: Tensor, operator: BlockMean, noise_std: float) -> tuple[Tensor, float]:
-    """The cubic interpolation of block means that has them, and how far off it is where it is furthest off.
+    """Interpolate block means bicubically, keeping the means exact, and estimate the error.
 
         spread^2 = max(DETAIL log2(s) d^2 (s^2 - 1) / (2 ln s), s^2 noise_std^2)
 
-    d^2 is the energy of the finest octave of the means. Pictures have about as much in every octave, so
-    that DETAIL log2(s) d^2 is the squared error per value without noise, and a density that falls with the
-    square of the frequency: at its largest, where the blocks end, it is (s^2 - 1) / (2 ln s) times its mean.
-    The noise of the means is that of singular vectors of gain 1 / s. That is what a start has to hide.
+    d^2 is the energy of the finest octave of the means. Pictures have about equal energy in every octave, so
+    that DETAIL log2(s) d^2 estimates the squared error per value without noise. Its spectral density falls
+    with the square of the frequency and is largest at the lowest frequency that block means lose, where it is
+    (s^2 - 1) / (2 ln s) times its mean. The noise of the means is that of singular vectors of gain 1 / s. The
+    spread is the larger one of the two, because a sampler that starts from the guess has to hide both under
+    its noise.
 
     Args:
-        y: Means.
-        operator: s and the size of the picture.
-        noise_std: Of the means.
+        y: Block means of x, [1, 3, rows, columns].
+        operator: Block mean with the side s and the size of the picture.
+        noise_std: Standard deviation of the noise of the means, at least 0.
+
+    Returns:
+        The interpolated picture, [1, 3, height, width], and the spread in units of x.
     """
     cubic = functional.interpolate(y, scale_factor=operator.size, mode="bicubic")
     cubic = cubic[:, :, : operator.height, : operator.width]
@@ -204,5 +220,12 @@ def enlarged(y: Tensor, operator: BlockMean, noise_std: float) -> tuple[Tensor, 
 
 
 def to_picture(x: Tensor) -> Tensor:
-    """From [-1, 1] to pictures in [0, 1], clipped."""
+    """Convert x in [-1, 1] to a picture in [0, 1], clipped.
+
+    Args:
+        x: Any tensor in the units of the prior.
+
+    Returns:
+        (x + 1) / 2 clipped to [0, 1], of the shape of x.
+    """
     return ((x + 1) / 2).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The receiver around every method with a prior: from evidence to a picture, between mean and sample."""
+"""Receiver with a prior: runs a sampling method on the evidence, and interpolates between mean and sample."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,54 +21,70 @@ MAX_SAMPLES = 1000
 
 @runtime_checkable
 class Method(Protocol):
-    """A way to draw x0 given evidence, network call by network call."""
+    """A method of sampling x0 from a diffusion prior given evidence (DDRM, DPS and others)."""
 
     @property
     def name(self) -> str:
-        """Of the paper."""
+        """Name of the method ("ddrm"), as in names of receivers."""
         ...
 
     @property
     def schedule(self) -> Schedule:
-        """Its noise levels."""
+        """Schedule of the noise levels at which the network is called."""
         ...
 
     @property
     def nfe(self) -> int:
-        """Network calls of one sample, vector-Jacobian products counted as calls."""
+        """Network calls per sample, at least 1; a vector-Jacobian product counts as one call."""
         ...
 
     @property
     def noise(self) -> Noise:
-        """What it can use of a measured error."""
+        """Noise model that the method uses: "white", "colored", "cells" or "symbols"."""
         ...
 
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
-        """An estimate of x0 in [-1, 1] per level, the last of them the sample."""
+        """Sample x0 given evidence, one noise level at a time.
+
+        Args:
+            evidence: Linear evidence of x0 in [-1, 1].
+            shape: Shape of x0, (1, 3, height, width) for a picture.
+            rng: Random numbers of the sampler.
+
+        Yields:
+            One estimate of x0 per noise level, of the given shape, not necessarily clipped; the last one is
+            the sample.
+
+        Raises:
+            UnsuitableEvidence: The method cannot use evidence of this kind.
+        """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Generative:
-    """Refines what arrived with a prior: mean + knob (average of samples - mean).
+    """Receiver with a diffusion prior, with a trade-off between distortion and realism.
 
-    With knob 1 and one sample it shows a draw from the posterior, as the method understands it; with knob 0
-    the mean: the decoded picture itself if there is one (in its cells, where the method uses them), else the
-    method's first estimate, which is the posterior mean with `Posterior` only. The squared error is
-    D* (1 + knob^2) with that of the mean, D*: more than the least at its realism, which takes the optimal
-    transport of the mean in place of the sample (`semcom.theory.perception_distortion`). The average of n
-    samples is like knob 1 / sqrt(n). Evidence without noise is kept: the picture has |A x - y| < 1e-5. An
-    item that was lost is a sample of the prior; its record says outage.
+        x_hat = mean + knob (average of samples - mean)
+
+    Knob 1 with one sample shows a sample from the posterior as modelled by the method. Knob 0 shows the mean:
+    the decoded picture if there is one (moved into its quantisation cells if the method uses them), otherwise
+    the first estimate of the method, which is the posterior mean only for `Posterior`. The squared error is
+    D* (1 + knob^2), where D* is that of the mean. This is more than the least squared error at the same
+    realism, which requires the optimal transport map of the mean instead of a sample
+    (`semcom.theory.perception_distortion`). The average of n samples has the squared error of knob 1 /
+    sqrt(n). For noiseless evidence the picture satisfies |A x - y| < 1e-5. For a lost item a sample from the
+    prior is shown, and the record still counts an outage.
 
     Args:
-        method: Draws samples.
-        knob: 0 to 1.
-        samples: To average, each from noise of its own.
-        tables: Errors of decoded pictures by code; those shipped if none are given.
-        progress: Called with the network calls done and planned of the item.
+        method: Sampling method.
+        knob: Trade-off, 0 (least distortion) to 1 (most realism).
+        samples: Number of independent samples to average, 1 to 1000.
+        tables: Measured error tables of decoders, by name; by default those of the package.
+        progress: Called with the number of network calls done and the total number for the item.
 
     Raises:
-        InvalidOption: Out of range.
+        InvalidOption: `knob` or `samples` is out of range.
 
     Reference:
         Freirich, Michaeli and Meir, A theory of the distortion-perception tradeoff in Wasserstein space,
@@ -89,7 +105,7 @@ class Generative:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: method, steps, and what is not at its default."""
+        """Canonical name: method, steps, and non-default knob and samples, e.g. "ddrm:100:0.5"."""
         parts = [self.method.name, str(self.method.schedule.steps)]
         if self.knob != 1 or self.samples != 1:
             parts.append(f"{self.knob:g}")
@@ -99,13 +115,25 @@ class Generative:
 
     @property
     def nfe(self) -> int:
-        """Network calls per item."""
+        """Network calls per item, those of all samples together."""
         return self.samples * self.method.nfe
 
     def __call__(
         self, observation: Observation[Tensor], shape: tuple[int, ...], rng: Streams
     ) -> Float[Tensor, "1 3 height width"]:
-        """The picture between mean and sample, in [0, 1]."""
+        """Sample a picture from the posterior, and interpolate between mean and sample.
+
+        Args:
+            observation: Observation of the picture.
+            shape: Shape of the picture, (1, 3, height, width).
+            rng: Random numbers of the sampler.
+
+        Returns:
+            The picture, [1, 3, height, width] in [0, 1].
+
+        Raises:
+            UnsuitableEvidence: The method cannot use this evidence.
+        """
         evidence = in_prior_units(observation, shape, self.method.name, self.method.noise, self.tables)
         first, total = evidence.guess, torch.zeros(())
         calls = 0
@@ -126,14 +154,14 @@ class Generative:
 
 
 def settled(x_hat: Tensor, evidence: PriorEvidence) -> Tensor:
-    """A picture near another, in [0, 1] and with A x = y within 5e-6, for evidence without noise.
+    """Move a picture to a nearby one in [0, 1] with |A x - y| < 5e-6, for noiseless evidence.
 
     Args:
-        x_hat: The picture.
-        evidence: y and A, in the units of the prior.
+        x_hat: Picture in [0, 1], [1, 3, height, width].
+        evidence: Observation y and operator A in the units of the prior.
 
     Returns:
-        The picture of `semcom.cells.Cells.settled`.
+        The nearby picture, found by `semcom.cells.Cells.settled`, [1, 3, height, width].
     """
     exactly = Cells(evidence.operator, evidence.y.double(), evidence.y.double())
     return to_picture(exactly.settled(2 * x_hat - 1, -1.0, 1.0)).to(x_hat)

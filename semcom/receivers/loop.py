@@ -1,4 +1,4 @@
-"""The encoder in the loop: the picture whose transmission explains what was received."""
+"""Encoder in the loop: finds the picture whose encoded symbols explain the received ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,34 +15,34 @@ from semcom.operators import Linearised
 from semcom.receivers.evidence import Noise, PriorEvidence
 from semcom.samplers import Matched, Schedule, ddim_step, start
 
-NEGLIGIBLE = 1e-12  # energy of a residual, relative, at which nothing is left to do
+NEGLIGIBLE = 1e-12  # relative energy of the residual at which the solver stops
 
 
 @dataclass(frozen=True, eq=False)
 class EncoderInTheLoop:
-    """DiffPIR whose data step is a Gauss-Newton step through the encoder: y = M(x0) + n with white n.
+    """DiffPIR whose data step is a Gauss-Newton step through the encoder: y = M(x0) + n with n ~ N(0, I).
 
         x0_hat = D + v J* (v J J* + 1)^-1 (y - M(D)),  J = dM/dx at D = D(x, sigma),  v = sigma^2
         x' = x0_hat + sigma' (x - x0_hat) / sigma
 
-    M sends a picture through the encoder of a joint code and the channel as the receiver knows it, without
-    noise, so that no decoder, and nothing measured of one, stands between the symbols and the prior. The
-    inverse is by conjugate gradients, each step a product with J and one with J*. Starts from the decoded
-    picture. A lost item is a sample of the prior.
+    M is the encoder of a joint source-channel code followed by the channel gain known to the receiver. The
+    method uses the received symbols directly, and no decoder or measured error of one, except that it starts
+    from the decoded picture. The inverse is computed by conjugate gradients, with one product by J and one by
+    J* per step. For a lost item it samples from the prior.
 
-    It is no posterior sampler: with a linear M it is `DiffPIR` without fresh noise. Of
-    x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed as 1 with noise 0.3 (true: means .917 and
-    .734, variances .083 and .413) it gets .909 and .331, .069 and .671 in 100 steps, .911 and .331, .075 and
-    .694 in 1000.
+    It is not a posterior sampler: for linear M it equals `DiffPIR` without fresh noise. Example:
+    x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value is observed as 1 with noise_std 0.3. The posterior has
+    means .917 and .734, variances .083 and .413; the samples have .909 and .331, .069 and .671 in 100 steps,
+    .911 and .331, .075 and .694 in 1000 steps.
 
     Args:
-        denoiser: The prior.
-        schedule: Of noise levels.
-        solver_steps: Of conjugate gradients.
+        denoiser: Denoiser of the prior.
+        schedule: Noise levels, 3 + 2 `solver_steps` network calls each.
+        solver_steps: Conjugate gradient steps per noise level, at least 1.
 
     Raises:
-        InvalidOption: Fewer than 1 solver step.
-        UnsuitableEvidence: What was received is not explained by an encoder.
+        InvalidOption: `solver_steps` is smaller than 1.
+        UnsuitableEvidence: The evidence has no symbols of a joint source-channel code; raised by `estimates`.
 
     Reference:
         Wang, Dai, Tan, Qin, Xu, Niu and Zhang, DiffCom: channel received signal is a natural condition to
@@ -60,22 +60,30 @@ class EncoderInTheLoop:
 
     @property
     def name(self) -> str:
-        """What it does."""
+        """Name of the method, always "loop"."""
         return "loop"
 
     @property
     def nfe(self) -> int:
-        """Per level one call of the prior, one of the encoder, and two products per solver step and one."""
+        """Network calls per sample: 3 + 2 `solver_steps` per noise level.
+
+        They are one call of the prior, one of the encoder, two Jacobian products per solver step, and one
+        final product.
+        """
         return (3 + 2 * self.solver_steps) * self.schedule.steps
 
     @property
     def noise(self) -> Noise:
-        """That of the symbols."""
+        """Noise model that the method uses: "symbols"."""
         return "symbols"
 
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
-        """x0_hat at every level, not clipped."""
+        """Yield x0_hat, the result of the Gauss-Newton step, at every level, not clipped.
+
+        Raises:
+            UnsuitableEvidence: The evidence has no symbols of a joint source-channel code.
+        """
         if evidence.observed and evidence.symbols is None:
             raise UnsuitableEvidence(
                 f"{self.name} needs symbols of a joint code without knowledge at the transmitter "
@@ -90,7 +98,7 @@ class EncoderInTheLoop:
             x = ddim_step(x, x0, sigma, following, 0.0, None)
 
     def _explained(self, x0: Tensor, variance: float, symbols: Nonlinear) -> Tensor:
-        """x0_hat."""
+        """Gauss-Newton step from D(x, sigma) to x0_hat."""
         jacobian = Linearised(symbols.measurement, x0)
         residual = symbols.y - jacobian.value
         u = torch.zeros_like(residual)

@@ -1,4 +1,4 @@
-"""Posterior sampling whose gain knows the covariance of the prior, read off the denoiser's derivative."""
+"""Posterior sampling with the conditional covariance of the prior, from the derivative of the denoiser."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,27 +17,28 @@ from semcom.samplers import FromNoise, Schedule, ddim_step, start
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Covariance-aware guidance: at each level the Gaussian posterior of x0, then an ordinary DDIM step.
+    """Covariance-aware guidance: at each level the Gaussian posterior mean of x0, then a DDIM step.
 
         C = sigma^2 dD(x, sigma)/dx,  the covariance of x0 given x (Tweedie, second order)
         x0_hat = D + C A* (A C A* + noise_std^2)^-1 (y - A D)
         x' = x0_hat + sigma' (x - x0_hat) / sigma
 
-    The inverse is by conjugate gradients, each step of which costs a vector-Jacobian product; the Jacobian is
-    taken to be symmetric, as that of an exact denoiser is. Any linear operator serves. A lost item
-    is a sample of the prior.
+    The inverse is computed by conjugate gradients, with one vector-Jacobian product per step. The Jacobian is
+    assumed to be symmetric, as it is for an exact denoiser. The operator A may be any linear one. For a lost
+    item it samples from the prior.
 
-    Exact for Gaussian data as the steps grow: of x0 ~ N(0, [[1, .8], [.8, 1]]) whose first value was observed
-    as 1 with noise_std 0.3 (true: means .917 and .734, variances .083 and .413) it gets .917 and .733, .081
-    and .407 in 1000 steps, .915 and .728, .076 and .395 in 100.
+    It is exact for Gaussian data as the number of levels grows. Example: x0 ~ N(0, [[1, .8], [.8, 1]]) whose
+    first value is observed as 1 with noise_std 0.3. The posterior has means .917 and .734, variances .083 and
+    .413; the samples have .917 and .733, .081 and .407 in 1000 steps, .915 and .728, .076 and .395 in 100
+    steps.
 
     Args:
-        denoiser: The prior.
-        schedule: Of noise levels, each a network call.
-        solver_steps: Of conjugate gradients, each a vector-Jacobian product.
+        denoiser: Denoiser of the prior, differentiable.
+        schedule: Noise levels, one network call and 1 + `solver_steps` vector-Jacobian products each.
+        solver_steps: Conjugate gradient steps per noise level, at least 1.
 
     Raises:
-        InvalidOption: Fewer than 1 solver step.
+        InvalidOption: `solver_steps` is smaller than 1.
 
     Reference:
         Boys, Girolami, Pidstrigach, Reich, Mosca and Akyildiz, Tweedie moment projected diffusions for
@@ -55,21 +56,24 @@ class Posterior:
 
     @property
     def name(self) -> str:
-        """What it draws from."""
+        """Name of the method, always "posterior"."""
         return "posterior"
 
     @property
     def nfe(self) -> int:
-        """A call and the products of the solver per level, one of them with what it found."""
+        """Network calls per sample: 2 + `solver_steps` per noise level.
+
+        They are one call of the denoiser, one vector-Jacobian product per solver step, and one final product.
+        """
         return (2 + self.solver_steps) * self.schedule.steps
 
     @property
     def noise(self) -> Noise:
-        """Of any color."""
+        """Noise model that the method uses: "colored"."""
         return "colored"
 
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
-        """x0_hat at every level, not clipped."""
+        """Yield x0_hat, the Gaussian posterior mean of x0, at every level, not clipped."""
         x, sigmas = start(self.schedule, evidence.guess, evidence.spread, evidence.y, shape, rng)
         for sigma, following in pairwise(sigmas):
             x0 = self._estimate(x, sigma, evidence)
@@ -77,7 +81,7 @@ class Posterior:
             x = ddim_step(x, x0, sigma, following, 0.0, None)
 
     def _estimate(self, x: Tensor, sigma: Tensor, evidence: PriorEvidence) -> Tensor:
-        """x0_hat."""
+        """Gaussian posterior mean x0_hat of x0 given x and the evidence."""
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
             x0 = self.denoiser(x, sigma.expand(len(x)))

@@ -1,4 +1,4 @@
-"""Refiner: a network trained to see the decoded picture draws the original, without any operator."""
+"""Refiner: a diffusion network conditioned on the decoded picture, which needs no operator."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,11 @@ from semcom.receivers.evidence import Noise, PriorEvidence
 from semcom.samplers import Matched, Schedule, ddim_step, start
 
 ConditionalDenoiser = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-"""E[x0 | x, guess] of x, sigma, the guess and its error's standard deviation; without a guess a prior."""
+"""E[x0 | x, guess] as a function of x, sigma, guess and spread (the standard deviation of its error).
+
+Shapes: x and guess [batch, ...], sigma and spread [batch]. If guess and spread are None, it is an
+unconditional denoiser.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,19 +27,20 @@ class Refiner:
 
         x' = D + sqrt(sigma'^2 - s^2) (x - D) / sigma + s z,  s = eta sigma' sqrt(1 - sigma'^2 / sigma^2)
 
-    The guess is the decoded picture, spread its expected error. A sample of p(x0 | guess) as the network has
-    learned it: the only error is the network's and that of few steps. It starts from guess + sigma n at
-    `margin` times the spread (see `Matched`), where D hardly looks at x. On Gaussian data with the exact D it
-    has the true mean and variance as steps and margin grow. A lost item is a sample without a guess.
+    The guess is the decoded picture, and spread the expected standard deviation of its error. The result is a
+    sample of p(x0 | guess) as learned by the network; the only errors are those of the network and of the
+    finite number of steps. Sampling starts from guess + sigma n at sigma = `margin` times the spread (see
+    `Matched`), where D depends little on x. For Gaussian data and the exact D, mean and variance converge to
+    those of the posterior as steps and margin grow. For a lost item it samples without a guess.
 
     Args:
-        denoiser: D.
-        schedule: Of noise levels, each a network call.
-        eta: Part of the noise that is drawn anew, 0 to 1.
+        denoiser: Conditional denoiser D.
+        schedule: Noise levels, one network call each.
+        eta: Stochasticity of DDIM: 0 is deterministic, 1 is ancestral sampling.
 
     Raises:
-        InvalidOption: eta out of range.
-        UnsuitableEvidence: What arrived is no picture.
+        InvalidOption: `eta` is outside of 0 to 1.
+        UnsuitableEvidence: The evidence is not a decoded picture; raised by `estimates`.
 
     Reference:
         Saharia, Ho, Chan, Salimans, Fleet and Norouzi, Image super-resolution via iterative refinement, IEEE
@@ -52,22 +57,26 @@ class Refiner:
 
     @property
     def name(self) -> str:
-        """What it does."""
+        """Name of the method, always "refiner"."""
         return "refiner"
 
     @property
     def nfe(self) -> int:
-        """One call per level."""
+        """Network calls per sample, one per noise level."""
         return self.schedule.steps
 
     @property
     def noise(self) -> Noise:
-        """One number."""
+        """Noise model that the method uses: "white"."""
         return "white"
 
     @torch.no_grad()
     def estimates(self, evidence: PriorEvidence, shape: tuple[int, ...], rng: Streams) -> Iterator[Tensor]:
-        """D at every level."""
+        """Yield the conditional mean D at every level; the last one is the sample.
+
+        Raises:
+            UnsuitableEvidence: The evidence is not a decoded picture with an error of known size.
+        """
         picture = isinstance(evidence.operator, Identity)
         if evidence.observed and (not picture or evidence.guess is None or evidence.spread is None):
             raise UnsuitableEvidence(
