@@ -10,6 +10,7 @@ import torch
 
 from semcom import names
 from semcom.data import Item
+from semcom.exhibits import Strip
 from semcom.plots import metric_vs_snr
 from semcom.report import write_report
 from semcom.results import ResultStore
@@ -73,7 +74,7 @@ def parts():
     return {
         "tables": {f"Means {ATTACK}": table},
         "figures": {"PSNR against SNR": metric_vs_snr(records, "psnr_db", "1/12", "awgn")},
-        "strips": {f"i0 {ATTACK}": image_strip(x, {"softcast": (x * 0.9)})},
+        "exhibits": {f"i0 {ATTACK}": (Strip(image_strip(x, {"softcast": x * 0.9})),)},
         "notes": [f"lpips_alex: {ATTACK}"],
         "summary": "Two schemes.",
     }
@@ -99,11 +100,11 @@ def test_report_is_self_contained_and_complete(tmp_path, parts):
 def test_pictures_are_embedded_without_loss(tmp_path, parts):
     from PIL import Image, ImageChops
 
-    text = write_report(tmp_path / "report.html", "t", strips=parts["strips"]).read_text()
+    text = write_report(tmp_path / "report.html", "t", exhibits=parts["exhibits"]).read_text()
     (source,) = Page(text).sources
     shown = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")
-    (given,) = parts["strips"].values()
-    assert ImageChops.difference(shown, given).getbbox() is None
+    ((given,),) = parts["exhibits"].values()
+    assert ImageChops.difference(shown, given.picture).getbbox() is None
 
 
 def test_numbers_stand_right_and_words_left(tmp_path, parts):
