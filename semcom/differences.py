@@ -27,7 +27,8 @@ def text_difference(
     """A text as it was sent, and as schemes show it with marks at the words that differ.
 
     Words are what white space separates, and the marks of lost packets. Of long texts about 1500 characters
-    around the first difference are shown, and a line says so. Missing words are struck out, inserted ones
+    around the first difference are shown, and a line says so; of an original to which nothing is compared
+    the first 300. Missing words are struck out, inserted ones
     underlined, so that colours are not needed; the style is that of `semcom.report`.
 
     Args:
@@ -37,8 +38,8 @@ def text_difference(
             too.
 
     Returns:
-        HTML, all names, captions and texts escaped: a legend, a card for the original and one for each text
-        shown.
+        HTML, all names, captions and texts escaped: a legend if there are marks, a card for the original and
+        one for each text shown.
     """
     captions = captions or {}
     sent = _Words.of(original)
@@ -47,15 +48,14 @@ def text_difference(
     for name, text in shown.items():
         received = _Words.of(text)
         start = sent.before(_common(sent.words, received.words))
-        if sent.words != received.words:
+        if text.strip() and sent.words != received.words:
             starts.append(len(sent.text(0, start)))
         cards.append(_card(name, captions.get(name, ""), _received(sent, received, start)))
     start = min(starts, default=0)
-    excerpt = original[start : start + SHOWN]
-    first = _card(
-        "original", captions.get("original", ""), _body(html.escape(excerpt), start, excerpt, original)
-    )
-    return f'{LEGEND}<div class="texts">{first}{"".join(cards)}</div>'
+    excerpt = original[start : start + (SHOWN if starts else BEFORE)]
+    body = _body(html.escape(excerpt), start, excerpt, original)
+    first = _card("original", captions.get("original", ""), body)
+    return f'{LEGEND if starts else ""}<div class="texts">{first}{"".join(cards)}</div>'
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def _loop(original: Clip, shown: Mapping[str, Clip], captions: Mapping[str, str]
     for tile, quality in LOOPS:
         frames = clip_frames(original, shown, captions, tile=tile)
         webp = _animated(frames, original.frame_rate, quality)
-        note = f"Frames 1 to {len(frames)} of {len(original.frames)}, {tile} pixels wide, compressed with loss"
+        note = f"Frames 1 to {len(frames)} of {len(original.frames)}, {tile} pixels wide, lossy"
         loop = Loop(webp, *frames[0].size, len(frames), note)
         if len(webp) <= MAX_LOOP_BYTES:
             break

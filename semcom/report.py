@@ -63,6 +63,7 @@ nav a { color: var(--accent); text-decoration: none; margin-right: 18px; }
 .text h4 { font-size: 0.95rem; margin: 0 0 4px; overflow-wrap: anywhere; }
 .text small, .legend, .note, .more { color: var(--soft); font-size: 0.85rem; font-weight: 400; }
 .text small { margin-left: 6px; }
+.legend { max-width: none; }
 .note { margin: 0 0 6px; }
 .words {
   white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; max-width: 90ch; font-size: 0.95rem;
@@ -70,7 +71,8 @@ nav a { color: var(--accent); text-decoration: none; margin-right: 18px; }
 ins { color: var(--added); background: var(--added-paper); text-decoration: underline; }
 del { color: var(--missing); background: var(--missing-paper); text-decoration: line-through; }
 .gap {
-  color: var(--added); border: 1px dashed currentColor; border-radius: 3px; padding: 0 4px; font-weight: 700;
+  color: var(--added); background: var(--added-paper); border: 1px dashed currentColor; border-radius: 3px;
+  padding: 0 4px; font-weight: 700;
 }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 12px; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }

@@ -321,8 +321,8 @@ def exhibits(
             package.
 
     Returns:
-        Caption of a point to exhibits of an item. Points of which nothing was kept are left out, and so are
-        modalities that are not of this package; of files that cannot be read the log tells.
+        Caption, with the point and the item, to the exhibits. Points of which nothing was kept are left out,
+        and so are modalities that are not of this package; of files that cannot be read the log tells.
     """
     known = {modality.name: modality for modality in MODALITIES}
     points: dict[tuple[str, float, float], list[dict[str, Any]]] = {}
@@ -338,7 +338,8 @@ def exhibits(
         found = _exhibits_of_rows(rows, folder, known[rows[0]["modality"]], columns)
         if found:
             channel, rho, snr_db = point
-            drawn[f"{channel}, ρ = {shown_rho(rho)}, SNR {snr_db:g} dB"] = found
+            where = f"{channel}, ρ = {shown_rho(rho)}, SNR {snr_db:g} dB"
+            drawn[f"{where}: {rows[0]['item']}"] = found
     return drawn
 
 
