@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 X = TypeVar("X")
 
+PAGE_WIDTH = 1120  # pixels: a wider strip is reduced by the report, and its words with it
 MAX_LOOP_BYTES = 1 << 20
 LOOPS = ((320, 75), (320, 50), (240, 40), (160, 40))  # tile in pixels and quality, tried until one fits
 SHORTEST_MS = 11  # browsers show a frame of 10 ms or less for 100 ms
@@ -97,7 +98,8 @@ def exhibits_of(
 def _of_image(
     original: Tensor, shown: Mapping[str, Tensor], captions: Mapping[str, str]
 ) -> Iterator[Exhibit]:
-    yield Strip(image_strip(original, shown, captions))
+    tile = min(max(PAGE_WIDTH // (1 + len(shown)), 256), 320)
+    yield Strip(image_strip(original, shown, captions, tile=tile))
 
 
 def _of_clip(original: Clip, shown: Mapping[str, Clip], captions: Mapping[str, str]) -> Iterator[Exhibit]:
@@ -121,7 +123,8 @@ def _loop(original: Clip, shown: Mapping[str, Clip], captions: Mapping[str, str]
     for tile, quality in LOOPS:
         frames = clip_frames(original, shown, captions, tile=tile)
         webp = _animated(frames, original.frame_rate, quality)
-        note = f"Frames 1 to {len(frames)} of {len(original.frames)}, {tile} pixels wide, lossy"
+        cut = f"Frames 1 to {len(frames)} of {len(original.frames)}"
+        note = f"{cut}, each clip {tile} pixels wide, compressed with loss"
         loop = Loop(webp, *frames[0].size, len(frames), note)
         if len(webp) <= MAX_LOOP_BYTES:
             break

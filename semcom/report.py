@@ -59,7 +59,7 @@ nav a { color: var(--accent); text-decoration: none; margin-right: 18px; }
 }
 .texts { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); }
 .text { border-left: 3px solid var(--line); padding-left: 12px; min-width: 0; }
-.text:first-child { grid-column: 1 / -1; }
+.text:first-child:not(:nth-last-child(2)) { grid-column: 1 / -1; }
 .text h4 { font-size: 0.95rem; margin: 0 0 4px; overflow-wrap: anywhere; }
 .text small, .legend, .note, .more { color: var(--soft); font-size: 0.85rem; font-weight: 400; }
 .text small { margin-left: 6px; }

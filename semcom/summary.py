@@ -325,9 +325,14 @@ def exhibits(
         and so are modalities that are not of this package; of files that cannot be read the log tells.
     """
     known = {modality.name: modality for modality in MODALITIES}
+    there = {
+        (name, item)
+        for name, item in set(zip(records["modality"], records["item"], strict=True))
+        if name in known and original_path(folder, item, known[name].saved_suffix).is_file()
+    }
     points: dict[tuple[str, float, float], list[dict[str, Any]]] = {}
     for row in records.to_dict("records"):
-        if row["modality"] in known and _original(row, folder, known).is_file():
+        if (row["modality"], row["item"]) in there:
             points.setdefault((row["channel"], row["rho"], row["snr_db"]), []).append(row)
     chosen = sorted(points)
     chosen = [chosen[i * len(chosen) // at_most] for i in range(at_most)] if len(chosen) > at_most else chosen
@@ -341,10 +346,6 @@ def exhibits(
             where = f"{channel}, ρ = {shown_rho(rho)}, SNR {snr_db:g} dB"
             drawn[f"{where}: {rows[0]['item']}"] = found
     return drawn
-
-
-def _original(row: Mapping[str, Any], folder: Path, known: Mapping[str, Modality[Any]]) -> Path:
-    return original_path(folder, row["item"], known[row["modality"]].saved_suffix)
 
 
 def _exhibits_of_rows(
@@ -367,7 +368,7 @@ def _exhibits_of_rows(
         except InvalidSource as error:
             logger.warning("not shown: %s", error)
             continue
-        captions[row["scheme"]] = _caption(row, columns)
+        captions[row["scheme"]] = caption_of(row, columns)
     return () if original is None else tuple(exhibits_of(original, shown, captions))
 
 
@@ -378,8 +379,18 @@ def _received(path: Path, modality: Modality[Any], original: Item[Any]) -> Any:
     return modality.read(path).x
 
 
-def _caption(row: Mapping[str, Any], columns: Columns) -> str:
-    """The first metric that the record has, those that are usual for its modality before others."""
+def caption_of(row: Mapping[str, Any], columns: Columns = SHIPPED_COLUMNS) -> str:
+    """Say in two words how good what is shown of a record is: "31.2 dB", "WER 0.125", "lost".
+
+    Args:
+        row: Columns of a record by name, from `Record.row` or `ResultStore.frame`.
+        columns: Unit and direction of all metrics, from `ResultStore.columns`; by default those of this
+            package.
+
+    Returns:
+        The first metric that the record has, those that are usual for its modality before others; nothing if
+        it has none.
+    """
     if row["outage"]:
         return "lost"
     names = dict.fromkeys((*DEFAULTS.get(row["modality"], ()), *columns))

@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 
 from semcom.differences import SHOWN, text_difference
 from semcom.errors import InvalidOption, InvalidSource
-from semcom.exhibits import LOOPS, MAX_LOOP_BYTES, Loop, Page, Strip, exhibits_of
+from semcom.exhibits import LOOPS, MAX_LOOP_BYTES, Loop, Strip, exhibits_of
 from semcom.modalities import IMAGE, TEXT, VIDEO, Clip, Item, TextModality
 from semcom.report import write_report
 from semcom.strips import clip_frames, clip_strip, write_strip
@@ -294,11 +294,13 @@ def test_modality_of_another_package_is_shown_as_nothing(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_picture_is_one_strip() -> None:
+@pytest.mark.parametrize(("schemes", "tile"), [(1, 320), (2, 320), (3, 280), (9, 256)])
+def test_picture_is_one_strip_that_fits_a_page(schemes: int, tile: int) -> None:
     x = torch.rand(1, 3, 40, 60, generator=torch.Generator().manual_seed(0))
-    (strip,) = exhibits_of(Item("picture", x, IMAGE), {"a": x, "b": x}, {"a": "30 dB"})
+    shown = dict.fromkeys("abcdefghi"[:schemes], x)
+    (strip,) = exhibits_of(Item("picture", x, IMAGE), shown, {"a": "30 dB"})
     assert isinstance(strip, Strip)
-    assert strip.picture.width == 2 * 12 + 3 * 320 + 2 * 8
+    assert strip.picture.width == 2 * 12 + (1 + schemes) * (tile + 8) - 8
 
 
 def test_report_holds_every_kind_of_exhibit(tmp_path: Path) -> None:
@@ -376,7 +378,9 @@ def test_strip_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest
     assert [file.name for file in tmp_path.iterdir()] == ["strip.html"]
 
 
-def test_page_is_drawn_only_as_far_as_it_is_asked_for() -> None:
-    """The strip of a clip does not wait for the loop."""
-    item = Item("text", ORIGINAL, TEXT)
-    assert isinstance(next(exhibits_of(item, {"zlib": ORIGINAL})), Page)
+def test_first_exhibit_does_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a loop was drawn")
+
+    monkeypatch.setattr("semcom.exhibits.clip_frames", refuse)
+    assert isinstance(next(exhibits_of(Item("clip", grey_clip([0, 1]), VIDEO), {})), Strip)
