@@ -2,10 +2,10 @@
 
 import html
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import groupby
+from itertools import groupby, islice, zip_longest
 
 from semcom.codecs.packets import GAP
 
@@ -14,6 +14,7 @@ BEFORE = 300  # of these, in front of the first difference
 ABRIDGED = 240  # characters of one missing passage
 COMPARED = 2000  # words: time goes with the square
 
+_WORD = re.compile(rf"(^|{GAP}|[^\s{GAP}]+)(\s*)")  # with the white space behind; an empty one in front
 LEGEND = (
     '<p class="legend"><del>Struck out</del>: words of the original that are missing. '
     "<ins>Underlined</ins>: words that were not in it. "
@@ -42,15 +43,12 @@ def text_difference(
         one for each text shown.
     """
     captions = captions or {}
-    sent = _Words.of(original)
     starts: list[int] = []
     cards: list[str] = []
     for name, text in shown.items():
-        received = _Words.of(text)
-        start = sent.before(_common(sent.words, received.words))
-        if text.strip() and sent.words != received.words:
-            starts.append(len(sent.text(0, start)))
-        cards.append(_card(name, captions.get(name, ""), _received(sent, received, start)))
+        body, start = _received(original, text)
+        starts += [] if start is None else [start]
+        cards.append(_card(name, captions.get(name, ""), body))
     start = min(starts, default=0)
     excerpt = original[start : start + (SHOWN if starts else BEFORE)]
     body = _body(html.escape(excerpt), start, excerpt, original)
@@ -58,51 +56,18 @@ def text_difference(
     return f'{LEGEND if starts else ""}<div class="texts">{first}{"".join(cards)}</div>'
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Words and marks of lost packets, each with the white space behind it; the first word is empty."""
-
-    words: tuple[str, ...]
-    spaces: tuple[str, ...]
-
-    @classmethod
-    def of(cls, text: str) -> "_Words":
-        parts = re.findall(rf"(^|{GAP}|[^\s{GAP}]+)(\s*)", text)
-        return cls(tuple(word for word, _ in parts), tuple(space for _, space in parts))
-
-    def text(self, start: int, end: int | None = None) -> str:
-        pairs = zip(self.words[start:end], self.spaces[start:end], strict=True)
-        return "".join(word + space for word, space in pairs)
-
-    def before(self, place: int) -> int:
-        """First word of an excerpt that is to show the word at a place."""
-        start, room = place, BEFORE
-        while start > 0:
-            room -= len(self.words[start - 1]) + len(self.spaces[start - 1])
-            if room < 0:
-                break
-            start -= 1
-        return start
-
-
-def _common(a: tuple[str, ...], b: tuple[str, ...]) -> int:
-    """How many first words agree."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((i for i, (word, other) in pairs if word != other), min(len(a), len(b)))
-
-
-def _received(sent: _Words, received: _Words, start: int) -> str:
-    text = received.text(0)
+def _received(original: str, text: str) -> tuple[str, int | None]:
+    """What a card says of a text, and the character of the original at which its excerpt begins, if any."""
+    if text == original:
+        return _note("Received without a difference."), None
     if not text.strip():
-        return _note("Nothing is shown: the text received is empty.")
-    if sent.words == received.words:
-        same = sent.spaces == received.spaces
-        return _note(
-            "Received without a difference." if same else "All words are those sent; white space differs."
-        )
+        return _note("Nothing is shown: the text received is empty."), None
+    starts = _starts(original, text)
+    if starts is None:
+        return _note("All words are those sent; white space differs."), None
     marked: list[tuple[str, str]] = []
     room = SHOWN
-    for mark, piece in _pieces(sent, received, start):
+    for mark, piece in _pieces(original, text, *starts):
         marked.append((mark, piece[:room]))
         room -= 0 if mark == "del" else len(piece)
         if room <= 0:
@@ -112,21 +77,36 @@ def _received(sent: _Words, received: _Words, start: int) -> str:
         _marked(mark, "".join(piece for _, piece in group))
         for mark, group in groupby(marked, lambda pair: pair[0])
     )
-    return _body("".join(passages), len(received.text(0, start)), excerpt, text)
+    return _body("".join(passages), starts[1], excerpt, text), starts[0]
 
 
-def _pieces(sent: _Words, received: _Words, start: int) -> Iterator[tuple[str, str]]:
+def _starts(original: str, text: str) -> tuple[int, int] | None:
+    """Characters of both at which excerpts begin that show the first difference; None if all words agree."""
+    starts = deque([(0, 0)])
+    for sent, received in zip_longest(_WORD.finditer(original), _WORD.finditer(text)):
+        if sent is None or received is None or sent[1] != received[1]:
+            return starts[0]
+        starts.append((sent.end(), received.end()))
+        while sent.end() - starts[0][0] > BEFORE:
+            starts.popleft()
+    return None
+
+
+def _pieces(original: str, text: str, sent_from: int, received_from: int) -> Iterator[tuple[str, str]]:
     """Words in order with their marks: "del", "ins", "gap", or none where both texts agree."""
-    a, b = sent.words[start : start + COMPARED], received.words[start : start + COMPARED]
-    steps = SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
-    if max(len(sent.words), len(received.words)) > start + COMPARED and len(steps) > 2:
+    sent, received = (
+        list(islice(_WORD.finditer(whole, start), COMPARED))
+        for whole, start in ((original, sent_from), (text, received_from))
+    )
+    words = ([match[1] for match in matches] for matches in (sent, received))
+    steps = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
+    if len(steps) > 2 and max(len(sent), len(received)) == COMPARED:
         steps = steps[:-1]  # the end of what is compared is no end of the texts
     for tag, i, i_end, j, j_end in steps:
         if tag in ("delete", "replace"):
-            yield "del", sent.text(start + i, start + i_end)
-        for k in range(start + j, start + j_end):
-            mark = "" if tag == "equal" else "gap" if received.words[k] == GAP else "ins"
-            yield mark, received.text(k, k + 1)
+            yield "del", "".join(match[0] for match in sent[i:i_end])
+        for match in received[j:j_end]:
+            yield "" if tag == "equal" else "gap" if match[1] == GAP else "ins", match[0]
 
 
 def _marked(mark: str, passage: str) -> str:
