@@ -246,8 +246,10 @@ def send(
         item.modality.write(sending.outcome.x_hat, out)
     if strip is not None:
         from semcom.strips import write_strip
+        from semcom.summary import caption_of
 
-        write_strip(strip, item, {name: s.outcome.x_hat for name, s in sendings.items()})
+        captions = {name: caption_of(s.record.row()) for name, s in sendings.items()}
+        write_strip(strip, item, {name: s.outcome.x_hat for name, s in sendings.items()}, captions)
     if as_json:
         print(json.dumps(finite(record.row()), indent=1))
     else:

@@ -1,41 +1,71 @@
-"""Strips of pictures: what was sent, what each scheme shows of it, and where they differ."""
+"""Strips of pictures and clips: what was sent, what each scheme shows of it, and where pictures differ."""
 
 import math
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
-from semcom.modalities import IMAGE, Item
-from semcom.modalities.image import from_pixels
+from semcom.modalities import Clip, Item
+from semcom.modalities.image import check_image
+from semcom.modalities.modality import replacing
+from semcom.options import LOSSLESS
 from semcom.plots import INK
-from semcom.sources import check_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+X = TypeVar("X")
+
 MARGIN, GAP, LINE = 12, 8, 20  # pixels
+SOFT = "#5B626B"
+ACROSS = 4  # tiles of a frame of a loop
+PAGES = (".html", ".htm")
 
 
-def write_strip(path: Path, item: Item[Any], reconstructions: Mapping[str, Any]) -> None:
-    """Write a picture and what was received of it side by side, without loss, as `image_strip` draws them.
+def write_strip(
+    path: Path, item: Item[X], shown: Mapping[str, X], captions: Mapping[str, str] | None = None
+) -> None:
+    """Write what was sent beside what is shown of it: pictures and clips as a picture, texts as a page.
+
+    The file holds the first of `semcom.exhibits.exhibits_of`, whole or not at all.
 
     Args:
-        path: File with the ending of a lossless format of pictures, such as .png.
-        item: What was sent, a picture.
-        reconstructions: Name of a scheme to what it shows.
+        path: The file; of pictures and clips with the ending of a lossless format of pictures, such as .png,
+            of texts .html.
+        item: What was sent.
+        shown: Name of a scheme to what it shows.
+        captions: Name to a line that stands beside it, for instance its PSNR; "original" may have one too.
 
     Raises:
-        InvalidOption: An item of another modality, or a file of another format.
-        InvalidSource: A reconstruction of another shape.
+        InvalidOption: Another ending, or a modality that nothing is drawn of.
+        InvalidSource: Something shown is of another shape than the item.
         OSError: The file cannot be written.
     """
-    if item.modality.name != IMAGE.name:
-        raise InvalidOption(f"{path}: strips show pictures, and {item.id} is a {item.modality.name}")
-    IMAGE.write(from_pixels(np.asarray(image_strip(item.x, reconstructions))), path)
+    from semcom.exhibits import Page, Strip, exhibits_of  # which draw with what follows here
+    from semcom.report import whole_page
+
+    exhibit = next(exhibits_of(item, shown, captions), None)
+    suffix = path.suffix.lower()
+    match exhibit:
+        case Page() if suffix in PAGES:
+            data = whole_page(item.id, exhibit.html).encode()
+        case Page():
+            raise InvalidOption(f"{path}: differences of texts are shown as a page; name it .html")
+        case Strip() if suffix in LOSSLESS:
+            encoded = BytesIO()
+            exhibit.picture.save(encoded, LOSSLESS[suffix])
+            data = encoded.getvalue()
+        case Strip():
+            raise InvalidOption(f"{path}: strips are written without loss; name it {' or '.join(LOSSLESS)}")
+        case _:
+            raise InvalidOption(f"{path}: nothing is drawn of a {item.modality.name}; leave the strip out")
+    with replacing(path) as part:
+        part.write_bytes(data)
 
 
 def image_strip(
@@ -98,6 +128,139 @@ def image_strip(
     return _lay_out(columns, list(pictures), captions or {}, gain, tile)
 
 
+def clip_strip(
+    original: Clip,
+    shown: Mapping[str, Clip],
+    captions: Mapping[str, str] | None = None,
+    *,
+    columns: int = 5,
+    tile: int = 200,
+) -> "Picture":
+    """Frames of a clip as it was sent and as schemes show it, evenly spread in time.
+
+    A row is one clip, below its name and caption; a column is one time, from the first frame to the last.
+
+    Args:
+        original: What was sent.
+        shown: Name to a clip of as many frames of the same size, drawn in this order.
+        captions: Name to words beside the name, for instance its PSNR; "original" may have some too.
+        columns: Frames of each clip, at least 1; shorter clips are shown whole.
+        tile: Width of a column in pixels, at least 64.
+
+    Returns:
+        A PIL image, RGB.
+
+    Raises:
+        InvalidSource: Clips of other shapes.
+        InvalidOption: Columns or tile out of range.
+    """
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw
+
+    if columns < 1 or tile < 64:
+        raise InvalidOption(f"strip of {columns} columns of {tile} pixels: 1 or more columns of 64 or more")
+    clips = _alike(original, shown)
+    times = np.unique(np.linspace(0, len(original.frames) - 1, columns).round().astype(int)).tolist()
+    size = _tile_size(original, tile)
+    width = 2 * MARGIN + len(times) * (tile + GAP) - GAP
+    height = 2 * MARGIN + LINE + len(clips) * (LINE + size[1] + GAP) - GAP
+    sheet = PillowImage.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    lefts = [MARGIN + i * (tile + GAP) for i in range(len(times))]
+    for left, t in zip(lefts, times, strict=True):
+        seconds = f"frame {t + 1}, {float(t / original.frame_rate):.2f} s"
+        draw.text((left, MARGIN), _shorten(draw, seconds, _font(13), tile), SOFT, _font(13))
+    top = MARGIN + LINE
+    for name, clip in clips.items():
+        label = _shorten(draw, name, _font(14, bold=True), width - 2 * MARGIN)
+        draw.text((MARGIN, top), label, INK, _font(14, bold=True))
+        if captions and captions.get(name):
+            left = MARGIN + math.ceil(draw.textlength(label, _font(14, bold=True))) + LINE
+            caption = _shorten(draw, captions[name], _font(13), width - MARGIN - left)
+            draw.text((left, top + 1), caption, SOFT, _font(13))
+        top += LINE
+        for left, t in zip(lefts, times, strict=True):
+            sheet.paste(_resize(_frame_picture(clip, t), size), (left, top))
+        top += size[1] + GAP
+    return sheet
+
+
+def clip_frames(
+    original: Clip,
+    shown: Mapping[str, Clip],
+    captions: Mapping[str, str] | None = None,
+    *,
+    tile: int = 320,
+    at_most: int = 48,
+) -> "list[Picture]":
+    """A clip as it was sent and as schemes show it, side by side, frame by frame.
+
+    Args:
+        original: What was sent.
+        shown: Name to a clip of as many frames of the same size, in this order; four stand in a row.
+        captions: Name to a line below the name, for instance its PSNR; "original" may have one too.
+        tile: Width of each in pixels, at least 64.
+        at_most: Frames, from the first.
+
+    Returns:
+        PIL images of one size, RGB.
+
+    Raises:
+        InvalidSource: Clips of other shapes.
+        InvalidOption: A tile or number of frames out of range.
+    """
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw
+
+    if at_most < 1 or tile < 64:
+        raise InvalidOption(f"{at_most} frames of tiles of {tile} pixels: 1 or more, tiles of 64 or more")
+    clips = _alike(original, shown)
+    size = _tile_size(original, tile)
+    header = LINE * (2 if captions else 1)
+    across, down = min(len(clips), ACROSS), math.ceil(len(clips) / ACROSS)
+    sheet = PillowImage.new(
+        "RGB", (across * (tile + GAP) + GAP, down * (header + size[1] + GAP) + GAP), "white"
+    )
+    draw = ImageDraw.Draw(sheet)
+    places: list[tuple[int, int]] = []
+    for i, name in enumerate(clips):
+        left, top = GAP + i % ACROSS * (tile + GAP), GAP + i // ACROSS * (header + size[1] + GAP)
+        draw.text((left, top), _shorten(draw, name, _font(14, bold=True), tile), INK, _font(14, bold=True))
+        caption = _shorten(draw, (captions or {}).get(name, ""), _font(13), tile)
+        draw.text((left, top + LINE), caption, SOFT, _font(13))
+        places.append((left, top + header))
+    drawn: list[PillowImage.Image] = []
+    for t in range(min(at_most, len(original.frames))):
+        frame = sheet.copy()
+        for clip, place in zip(clips.values(), places, strict=True):
+            frame.paste(_resize(_frame_picture(clip, t), size), place)
+        drawn.append(frame)
+    return drawn
+
+
+def _alike(original: Clip, shown: Mapping[str, Clip]) -> dict[str, Clip]:
+    clips = {"original": original, **shown}
+    for name, clip in clips.items():
+        if clip.frames.shape != original.frames.shape:
+            raise InvalidSource(
+                f"{name} has frames of shape {list(clip.frames.shape)}, the original of "
+                f"{list(original.frames.shape)}: clips side by side have one shape"
+            )
+    return clips
+
+
+def _tile_size(clip: Clip, tile: int) -> tuple[int, int]:
+    height, width = clip.frames.shape[2:]
+    scale = min(tile / width, 1.4 * tile / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _frame_picture(clip: Clip, number: int) -> "Picture":
+    from PIL import Image as PillowImage
+
+    return PillowImage.fromarray(clip.frames[number].detach().cpu().permute(1, 2, 0).contiguous().numpy())
+
+
 def _lay_out(
     columns: "list[list[Picture]]", names: list[str], captions: Mapping[str, str], gain: float, tile: int
 ) -> "Picture":
@@ -119,14 +282,14 @@ def _lay_out(
         left, top = MARGIN + i * (tile + GAP), MARGIN
         draw.text((left, top), _shorten(draw, name, _font(14, bold=True), tile), INK, _font(14, bold=True))
         caption = _shorten(draw, captions.get(name, ""), _font(13), tile)
-        draw.text((left, top + LINE), caption, "#5B626B", _font(13))
+        draw.text((left, top + LINE), caption, SOFT, _font(13))
         top += header
         for picture, row in zip(column, rows, strict=False):
             sheet.paste(picture, (left, top))
             top += row + GAP
         if name == "original" and len(rows) > len(column):
             text = f"|error| × {gain:g}, mean over colours\nblack: 0    yellow: {1 / gain:.3g} or more"
-            draw.text((left, top), text, "#5B626B", _font(13), spacing=6)
+            draw.text((left, top), text, SOFT, _font(13), spacing=6)
     return sheet
 
 

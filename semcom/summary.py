@@ -1,9 +1,9 @@
-"""What a folder of results shows: its table, figures and picture strips, the same for every command."""
+"""What a folder of results shows: its table, figures and exhibits, the same for every command."""
 
 import logging
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ import numpy as np
 
 from semcom.budget import shown_rho
 from semcom.columns import Column, Columns
-from semcom.data import Item, load_image
-from semcom.errors import InvalidOption, StoreError, UnknownName
-from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
+from semcom.errors import InvalidOption, InvalidSource, StoreError, UnknownName
+from semcom.exhibits import Exhibit, exhibits_of
+from semcom.metrics.catalogue import DEFAULTS, SHIPPED_COLUMNS, column_named
+from semcom.modalities import MODALITIES, Item, Modality
 from semcom.plots import (
     ARROWS,
     ReferenceLine,
@@ -26,14 +27,12 @@ from semcom.plots import (
 from semcom.report import write_report
 from semcom.results import ResultStore
 from semcom.statistics import best_points, summarise
-from semcom.strips import image_strip
 from semcom.sweep import file_name, kept_path
 from semcom.theory.source_limit import GaussianModel, mean_psnr_db
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from PIL.Image import Image as Picture
 
 logger = logging.getLogger(__name__)
 
@@ -309,41 +308,103 @@ def original_path(folder: Path, item: str, suffix: str = ".png") -> Path:
     return folder / PICTURES / ORIGINALS / file_name(item, suffix)
 
 
-def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[str, Picture]":
-    """Original and received pictures side by side, as far as they were kept; another picture at each point.
+def exhibits(
+    records: "pd.DataFrame", folder: Path, at_most: int = 12, columns: Columns = SHIPPED_COLUMNS
+) -> dict[str, tuple[Exhibit, ...]]:
+    """Draw what was received beside what was sent, as far as it was kept; another item at each point.
 
     Args:
-        records: As from `ResultStore.frame`.
-        folder: Of the results.
-        at_most: Strips; points are left out evenly.
+        records: Valid records, from `ResultStore.frame`.
+        folder: Folder of the results.
+        at_most: Number of points of channel, rho and SNR; points are left out evenly.
+        columns: Unit and direction of all metrics, from `ResultStore.columns`; by default those of this
+            package.
+
+    Returns:
+        Caption, with the point and the item, to the exhibits. Points of which nothing was kept are left out,
+        and so are modalities that are not of this package; of files that cannot be read the log tells.
     """
-    paths = {original_path(folder, item): item for item in records["item"].unique()}
-    originals = sorted(path for path in paths if path.is_file())
-    points = sorted(set(zip(records["channel"], records["rho"], records["snr_db"], strict=True)))
-    points = [points[i * len(points) // at_most] for i in range(at_most)] if len(points) > at_most else points
-    drawn: dict[str, Picture] = {}
-    for i, (channel, rho, snr_db) in enumerate(points if originals else ()):
-        original = originals[i % len(originals)]
-        at = {"channel": channel, "rho": rho, "snr_db": snr_db, "item": paths[original]}
-        rows = [row for row in records.to_dict("records") if at.items() <= row.items()]
-        received, captions = {}, {}
-        for row in sorted(rows, key=lambda row: (row["scheme"], -row["seed"])):  # the first seed wins
-            key = tuple(
-                row[name] for name in ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
-            )
-            path = kept_path(folder / PICTURES, row["scheme"], key)
-            if path.is_file():
-                received[row["scheme"]] = load_image(path).x
-                measured_db = f"{row['psnr_db']:.1f} dB" if "psnr_db" in row else ""
-                captions[row["scheme"]] = "lost" if row["outage"] else measured_db
-        if received:
-            title = f"{channel}, ρ = {shown_rho(rho)}, SNR {snr_db:g} dB"
-            drawn[title] = image_strip(load_image(original).x, received, captions, tile=256)
+    known = {modality.name: modality for modality in MODALITIES}
+    there = {
+        (name, item)
+        for name, item in set(zip(records["modality"], records["item"], strict=True))
+        if name in known and original_path(folder, item, known[name].saved_suffix).is_file()
+    }
+    points: dict[tuple[str, float, float], list[dict[str, Any]]] = {}
+    for row in records.to_dict("records"):
+        if (row["modality"], row["item"]) in there:
+            points.setdefault((row["channel"], row["rho"], row["snr_db"]), []).append(row)
+    chosen = sorted(points)
+    chosen = [chosen[i * len(chosen) // at_most] for i in range(at_most)] if len(chosen) > at_most else chosen
+    drawn: dict[str, tuple[Exhibit, ...]] = {}
+    for i, point in enumerate(chosen):
+        items = sorted({row["item"] for row in points[point]})
+        rows = [row for row in points[point] if row["item"] == items[i % len(items)]]
+        found = _exhibits_of_rows(rows, folder, known[rows[0]["modality"]], columns)
+        if found:
+            channel, rho, snr_db = point
+            where = f"{channel}, ρ = {shown_rho(rho)}, SNR {snr_db:g} dB"
+            drawn[f"{where}: {rows[0]['item']}"] = found
     return drawn
 
 
+def _exhibits_of_rows(
+    rows: Iterable[Mapping[str, Any]], folder: Path, modality: Modality[Any], columns: Columns
+) -> tuple[Exhibit, ...]:
+    """Records of one item at one point, of each scheme the first seed."""
+    original: Item[Any] | None = None
+    shown: dict[str, Any] = {}
+    captions: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: (row["scheme"], row["seed"])):
+        key = tuple(row[name] for name in ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed"))
+        path = kept_path(folder / PICTURES, row["scheme"], key, modality.saved_suffix)
+        if row["scheme"] in shown or not path.is_file():
+            continue
+        try:
+            if original is None:
+                x = modality.read(original_path(folder, row["item"], modality.saved_suffix)).x
+                original = Item(row["item"], x, modality)
+            shown[row["scheme"]] = _received(path, modality, original)
+        except InvalidSource as error:
+            logger.warning("not shown: %s", error)
+            continue
+        captions[row["scheme"]] = caption_of(row, columns)
+    return () if original is None else tuple(exhibits_of(original, shown, captions))
+
+
+def _received(path: Path, modality: Modality[Any], original: Item[Any]) -> Any:
+    """Content of a kept file."""
+    if path.stat().st_size == 0:  # a lost text, which `read` refuses since it is nothing to send
+        return modality.cover(modality.shape(original.x))
+    return modality.read(path).x
+
+
+def caption_of(row: Mapping[str, Any], columns: Columns = SHIPPED_COLUMNS) -> str:
+    """Say in two words how good what is shown of a record is: "31.2 dB", "WER 0.125", "lost".
+
+    Args:
+        row: Columns of a record by name, from `Record.row` or `ResultStore.frame`.
+        columns: Unit and direction of all metrics, from `ResultStore.columns`; by default those of this
+            package.
+
+    Returns:
+        The first metric that the record has, those that are usual for its modality before others; nothing if
+        it has none.
+    """
+    if row["outage"]:
+        return "lost"
+    names = dict.fromkeys((*DEFAULTS.get(row["modality"], ()), *columns))
+    found = next((name for name in names if name in row and not math.isnan(row[name])), None)
+    if found is None:
+        return ""
+    column, value = column_named(found, columns), row[found]
+    if column.unit == "dB":
+        return f"{value:.1f} dB" if found == "psnr_db" else f"{found} {value:.1f} dB"
+    return f"{_brief(column)} {value:.{_digits(column, abs(value))}f}"
+
+
 def report(folder: Path, path: Path, title: str, summary: str = "", notes: Sequence[str] = ()) -> Path:
-    """Write the report of a folder of results: table, strips, figures, notes, and what its runs ran on.
+    """Write the report of a folder of results: table, exhibits, figures, notes, and what its runs ran on.
 
     Raises:
         StoreError: There are no records in the folder.
@@ -362,7 +423,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
         title,
         tables={caption: means},
         figures=figures(records, columns=columns),
-        strips=strips(records, folder),
+        exhibits=exhibits(records, folder, columns=columns),
         notes=[*notes, *lacking, *dict.fromkeys(map(_provenance, runs))],
         summary=summary,
         best={caption: best},

@@ -3,19 +3,24 @@
 import base64
 import io
 import re
+from fractions import Fraction
 from html.parser import HTMLParser
 
 import pytest
 import torch
 
 from semcom import names
+from semcom.columns import Column
 from semcom.data import Item
+from semcom.exhibits import Loop, Strip
+from semcom.metrics.catalogue import SHIPPED_COLUMNS
+from semcom.modalities import IMAGE, TEXT, VIDEO, Clip, named
 from semcom.plots import metric_vs_snr
 from semcom.report import write_report
 from semcom.results import ResultStore
-from semcom.strips import image_strip
-from semcom.summary import PICTURES, RECORDS, keep_originals, report
-from semcom.sweep import Sweep, run
+from semcom.strips import clip_strip, image_strip
+from semcom.summary import ORIGINALS, PICTURES, RECORDS, exhibits, keep_originals, original_path, report
+from semcom.sweep import Sweep, kept_path, run
 
 ATTACK = '<script>alert("x")</script> & more'
 
@@ -73,7 +78,7 @@ def parts():
     return {
         "tables": {f"Means {ATTACK}": table},
         "figures": {"PSNR against SNR": metric_vs_snr(records, "psnr_db", "1/12", "awgn")},
-        "strips": {f"i0 {ATTACK}": image_strip(x, {"softcast": (x * 0.9)})},
+        "exhibits": {f"i0 {ATTACK}": (Strip(image_strip(x, {"softcast": x * 0.9})),)},
         "notes": [f"lpips_alex: {ATTACK}"],
         "summary": "Two schemes.",
     }
@@ -99,11 +104,11 @@ def test_report_is_self_contained_and_complete(tmp_path, parts):
 def test_pictures_are_embedded_without_loss(tmp_path, parts):
     from PIL import Image, ImageChops
 
-    text = write_report(tmp_path / "report.html", "t", strips=parts["strips"]).read_text()
+    text = write_report(tmp_path / "report.html", "t", exhibits=parts["exhibits"]).read_text()
     (source,) = Page(text).sources
     shown = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")
-    (given,) = parts["strips"].values()
-    assert ImageChops.difference(shown, given).getbbox() is None
+    ((given,),) = parts["exhibits"].values()
+    assert ImageChops.difference(shown, given.picture).getbbox() is None
 
 
 def test_numbers_stand_right_and_words_left(tmp_path, parts):
@@ -141,3 +146,120 @@ def test_pictures_are_shown_whatever_their_name_and_whether_or_not_their_psnr_wa
         assert len(list(run(sweep, store, keep=tmp_path / PICTURES))) == 1
     page = report(tmp_path, tmp_path / "report.html", "One picture").read_text()
     assert "data:image/webp" in page
+
+
+def kept(folder, modality, contents, originals, **columns):
+    """Records, and the files that a sweep would have kept: scheme to what it shows of each original."""
+    import pandas as pd
+
+    (folder / PICTURES / ORIGINALS).mkdir(parents=True)
+    rows = []
+    for item, x in originals.items():
+        modality.write(x, original_path(folder, item, modality.saved_suffix))
+        for scheme, x_hat in contents.items():
+            row = {"scheme": scheme, "fingerprint": "f", "channel": "awgn", "item": item}
+            row |= {"modality": modality.name, "rho": 1.0, "budget_uses": 10, "snr_db": 3.0, "seed": 0}
+            row |= {"outage": 0, **columns}
+            key = tuple(row[n] for n in ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed"))
+            path = kept_path(folder / PICTURES, scheme, key, modality.saved_suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            modality.write(x_hat, path)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_kept_texts_are_shown_with_their_word_error_rate_and_those_that_were_lost(tmp_path):
+    shown = {"a": "one two", "b": f"one {ATTACK}", "c": ""}
+    records = kept(tmp_path, TEXT, shown, {"note": "one two"}, wer=0.25, cer=0.5)
+    records.loc[records["scheme"] == "c", "outage"] = 1
+    ((caption, (page,)),) = exhibits(records, tmp_path).items()
+    assert caption == "awgn, ρ = 1, SNR 3 dB: note"
+    cards = re.findall(r"<h4>(\w+)(?: <small>(.*?)</small>)?</h4>", page.html)
+    assert cards == [("original", ""), ("a", "WER 0.250"), ("b", "WER 0.250"), ("c", "lost")]
+    assert "Nothing is shown" in page.html
+    assert "script" not in Page(page.html).tags
+
+
+def test_kept_clips_are_shown_as_strip_and_loop(tmp_path):
+    clip = Clip(
+        torch.arange(0, 240, 20, dtype=torch.uint8)[:, None, None, None].expand(12, 3, 16, 24), Fraction(25)
+    )
+    records = kept(tmp_path, VIDEO, {"a": clip}, {"clip": clip}, psnr_db=float("inf"))
+    (((strip, loop)),) = exhibits(records, tmp_path).values()
+    assert isinstance(strip, Strip)
+    assert isinstance(loop, Loop)
+    assert loop.frames == 12
+    assert strip.picture.height == clip_strip(clip, {"a": clip}).height
+
+
+def test_another_item_is_shown_at_each_point(tmp_path):
+    records = kept(tmp_path, TEXT, {"a": "one"}, {"x": "one", "y": "two"})
+    others = kept(tmp_path / "other", TEXT, {"a": "one"}, {"x": "one", "y": "two"}, snr_db=9.0)
+    for path in (tmp_path / "other" / PICTURES).glob("a-f/*"):
+        path.rename(tmp_path / PICTURES / "a-f" / path.name)
+    import pandas as pd
+
+    captions = exhibits(pd.concat([records, others]), tmp_path)
+    assert [caption.rpartition(" ")[2] for caption in captions] == ["x", "y"]
+    assert len(exhibits(pd.concat([records, others]), tmp_path, at_most=1)) == 1
+
+
+def test_what_was_not_kept_is_not_shown(tmp_path, caplog):
+    records = kept(tmp_path, TEXT, {"a": "one", "b": "two", "c": "three"}, {"x": "one"})
+    received = sorted((tmp_path / PICTURES).glob("?-f/*"))
+    received[0].unlink()
+    received[1].write_bytes(b"\xff\xfe")
+    ((page,),) = exhibits(records, tmp_path).values()
+    assert re.findall(r"<h4>(\w+)", page.html) == ["original", "c"]
+    assert [message.partition(":")[0] for message in caplog.messages] == ["not shown"]
+    received[1].unlink()
+    received[2].unlink()
+    assert exhibits(records, tmp_path) == {}
+    original_path(tmp_path, "x", ".txt").unlink()
+    assert exhibits(records, tmp_path) == {}
+    assert exhibits(records.assign(modality="point-cloud"), tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("modality", "measured", "caption"),
+    [
+        ("image", {"ssim": 0.9, "psnr_db": 30.0}, "30.0 dB"),
+        ("image", {"psnr_db": float("nan"), "ssim": 0.9}, "SSIM 0.900"),
+        ("image", {"psnr_db": float("inf")}, "inf dB"),
+        ("text", {"bleu": 50.0, "wer": 0.125}, "WER 0.125"),
+        ("text", {"bleu": 50.0}, "BLEU 50.0"),
+        ("text", {"own": 12.0}, "own 12.00"),
+        ("text", {}, ""),
+    ],
+)
+def test_caption_is_of_the_metric_that_there_is(tmp_path, modality, measured, caption):
+    if modality == "text":
+        records = kept(tmp_path, TEXT, {"a": "one"}, {"x": "one"}, **measured)
+        columns = {**SHIPPED_COLUMNS, "own": Column("own")}
+        ((page,),) = exhibits(records, tmp_path, columns=columns).values()
+        assert re.findall("<small>(.*?)</small>", page.html) == ([caption] if caption else [])
+    else:
+        x = torch.zeros(1, 3, 8, 8)
+        records = kept(tmp_path, IMAGE, {"a": x}, {"x": x}, **measured)
+        ((strip,),) = exhibits(records, tmp_path).values()
+        expected = image_strip(x, {"a": x}, {"a": caption})
+        assert strip.picture.tobytes() == expected.tobytes()
+
+
+def test_report_of_a_sweep_of_texts_shows_them(tmp_path):
+    item = named("note", "one two three four five six seven eight", TEXT)
+    scheme, channel = names.scheme("utf8+ldpc", TEXT), names.channel("awgn")
+    sweep = Sweep(
+        (scheme,), (channel,), (item,), (-20.0, 20.0), ("40",), (names.metric("wer", "text"),), (0,)
+    )
+    keep_originals((item,), tmp_path)
+    with ResultStore(tmp_path / RECORDS) as store:
+        assert len(list(run(sweep, store, keep=tmp_path / PICTURES))) == 2
+    page = report(tmp_path, tmp_path / "report.html", "One text").read_text()
+    Page(page)
+    assert "Received without a difference." in page
+    assert "Nothing is shown" in page
+    assert page.count("<small>lost</small>") == 1
+    for path in (tmp_path / PICTURES / ORIGINALS).iterdir():
+        path.unlink()
+    assert 'id="exhibits"' not in report(tmp_path, tmp_path / "report.html", "Old").read_text()
