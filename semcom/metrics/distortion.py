@@ -1,4 +1,4 @@
-"""Distortion and structural similarity of pictures: PSNR, SSIM, MS-SSIM."""
+"""Distortion and structural similarity of images: PSNR, SSIM, MS-SSIM."""
 
 from dataclasses import dataclass
 
@@ -136,24 +136,53 @@ class PSNR:
 
     @property
     def unit(self) -> str:
-        """Decibel."""
+        """Unit of the values: decibel."""
         return "dB"
 
     @property
     def higher_is_better(self) -> bool:
-        """True: a similarity, `cap_db` for identical pictures."""
+        """True: PSNR is a similarity, `cap_db` for identical pictures."""
         return True
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a picture, of any size."""
+        """Whether the shape is that of an image; any size can be measured.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for (1, 3, height, width).
+        """
         return fits_picture(shape)
 
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Values of several pictures at once; see `psnr_db`."""
+        """Compute the PSNR of several images; see `psnr_db` for the equation.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape, or one original for all.
+
+        Returns:
+            PSNR in dB [batch], at most `cap_db`.
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
+        """
         return psnr_db(x_hat, x, self.cap_db)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
-        """Value of one picture; see `psnr_db`."""
+        """Compute the PSNR of one image; see `psnr_db` for the equation.
+
+        Args:
+            x_hat: Received image [1, 3, height, width] in [0, 1].
+            x: Original of the same shape.
+
+        Returns:
+            PSNR in dB, at most `cap_db`.
+
+        Raises:
+            InvalidSource: An argument is not one image in [0, 1], or the shapes differ.
+        """
         check_one(x_hat, x, self.name)
         return self.batch(x_hat, x).item()
 
@@ -174,24 +203,53 @@ class SSIM:
 
     @property
     def unit(self) -> str:
-        """No unit."""
+        """Empty string: SSIM is dimensionless."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """True: a similarity, 1 for identical pictures."""
+        """True: SSIM is a similarity, 1 for identical images."""
         return True
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a picture, of any size."""
+        """Whether the shape is that of an image; any size can be measured.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for (1, 3, height, width).
+        """
         return fits_picture(shape)
 
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Values of several pictures at once; see `ssim`."""
+        """Compute the SSIM of several images; see `ssim` for the equation.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape, or one original for all.
+
+        Returns:
+            SSIM in [-1, 1], [batch].
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
+        """
         return ssim(x_hat, x)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
-        """Value of one picture; see `ssim`."""
+        """Compute the SSIM of one image; see `ssim` for the equation.
+
+        Args:
+            x_hat: Received image [1, 3, height, width] in [0, 1].
+            x: Original of the same shape.
+
+        Returns:
+            SSIM in [-1, 1].
+
+        Raises:
+            InvalidSource: An argument is not one image in [0, 1], or the shapes differ.
+        """
         check_one(x_hat, x, self.name)
         return self.batch(x_hat, x).item()
 
@@ -212,24 +270,53 @@ class MSSSIM:
 
     @property
     def unit(self) -> str:
-        """No unit."""
+        """Empty string: MS-SSIM is dimensionless."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """True: a similarity, 1 for identical pictures."""
+        """True: MS-SSIM is a similarity, 1 for identical images."""
         return True
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a picture, of any size."""
+        """Whether the shape is that of an image; any size can be measured.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for (1, 3, height, width).
+        """
         return fits_picture(shape)
 
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Values of several pictures at once; see `ms_ssim`."""
+        """Compute the MS-SSIM of several images; see `ms_ssim` for the equation.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape, or one original for all.
+
+        Returns:
+            MS-SSIM in [0, 1], [batch].
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
+        """
         return ms_ssim(x_hat, x)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
-        """Value of one picture; see `ms_ssim`."""
+        """Compute the MS-SSIM of one image; see `ms_ssim` for the equation.
+
+        Args:
+            x_hat: Received image [1, 3, height, width] in [0, 1].
+            x: Original of the same shape.
+
+        Returns:
+            MS-SSIM in [0, 1].
+
+        Raises:
+            InvalidSource: An argument is not one image in [0, 1], or the shapes differ.
+        """
         check_one(x_hat, x, self.name)
         return self.batch(x_hat, x).item()
 
