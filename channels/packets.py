@@ -16,7 +16,7 @@ from channels.mcs import Mcs
 
 @dataclass(frozen=True)
 class PacketLink:
-    """Packets of bytes with unequal error protection: each is a `DigitalLink` message with its own MCS and CRC.
+    """Packets of bytes with unequal error protection, each a `DigitalLink` message with its own MCS and CRC.
 
     The data symbols are cut into consecutive packets of `packet_uses` channel uses; the last may be shorter.
     With the same packet length, a `Lossy` channel loses whole packets. Every packet has its own control
