@@ -73,13 +73,13 @@ WIDTH, HEIGHT = 8.2, 5.0  # inches
 
 
 def column_label(column: Column) -> str:
-    """Name of a column for readers, with its unit.
+    """Axis label of a metric: its name and unit.
 
     Args:
-        column: Of a metric.
+        column: Column of the metric.
 
     Returns:
-        Such as "PSNR (dB)"; the column's own name where this package has no better one.
+        Label such as "PSNR (dB)"; the column name for metrics that this package does not know.
 
     Example:
         >>> column_label(Column("psnr_db", "dB", True)), column_label(Column("sharpness", "lines/mm"))

@@ -1,4 +1,4 @@
-"""A report of one file: tables, figures and pictures inside, nothing loaded from elsewhere."""
+"""Self-contained HTML reports with tables, figures and pictures."""
 
 import base64
 import html
@@ -78,20 +78,20 @@ def write_report(
     summary: str = "",
     best: "Mapping[str, pd.DataFrame] | None" = None,
 ) -> Path:
-    """Write a self-contained HTML page; all of it appears, or nothing.
+    """Write a self-contained HTML page, completely or not at all.
 
-    Figures go in as SVG, pictures without loss, so nothing that is seen is an artefact of the report. It
-    follows the reader's light or dark setting, fits a phone, prints, and runs no script.
+    Figures are embedded as SVG and pictures without loss, so that the report adds no artefacts. The page
+    adapts to light and dark settings, small screens and print, and contains no script.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; its folder is created if necessary.
         title: Heading.
-        tables: Caption to frame. Numbers get four significant digits; give strings for anything else.
-        figures: Description to figure; figures carry their own titles.
-        strips: Caption to picture, as from `strips.image_strip`.
-        notes: What a reader should know: limits, policies, what was left out and why.
-        summary: A sentence or two below the heading.
-        best: Caption to a frame of truth values of the table's shape; cells that hold True are bold.
+        tables: Tables by caption. Numbers are shown with four significant digits, strings as they are.
+        figures: Figures by description (for readers that cannot see them); figures carry their own titles.
+        strips: Pictures by caption, for instance from `semcom.strips.image_strip`.
+        notes: Notes for the reader, such as limits, policies and omissions.
+        summary: One or two sentences below the heading.
+        best: For a caption of `tables`, a frame of the same shape that is True in cells to be set in bold.
 
     Returns:
         The path.
@@ -139,7 +139,7 @@ def _arrange(key: str, cards: Iterable[str]) -> str:
 
 
 def _card(kind: str, content: str, caption: str = "") -> str:
-    """Captioned content may be wider than the page and scrolls; a figure has its title inside."""
+    """Captioned content, which scrolls if it is wider than the page; a figure contains its title."""
     if caption:
         content = f'<h3>{_text(caption)}</h3><div class="scroll">{content}</div>'
     return f'<section class="card {kind}">{content}</section>'
@@ -178,7 +178,7 @@ def _table(frame: "pd.DataFrame", best: "pd.DataFrame | None" = None) -> str:
 
 
 def _column(values: list[Any]) -> tuple[list[str], bool]:
-    """Cells, and whether they are numbers. Decimals follow from the largest, so points stand in line."""
+    """Formatted cells, and whether they are numbers; the largest decides the decimals, to align points."""
     numbers = [v for v in values if isinstance(v, Real) and not isinstance(v, bool)]
     if not numbers or len(numbers) < len(values):
         # Strings of numbers, such as "27.3 [26.1, 28.4]", are numbers to a reader.

@@ -316,16 +316,16 @@ def compare(
 def best_points(
     points: "pd.DataFrame", higher_is_better: bool | None, by: Sequence[str] = ("channel", "rho", "snr_db")
 ) -> "pd.Series":
-    """Which schemes have the best mean where several are compared.
+    """Find the schemes with the best mean at every point at which several schemes are compared.
 
     Args:
-        points: As from `summarise`, one row per scheme and point.
-        higher_is_better: Direction of the metric; None if it is not known.
-        by: Columns within whose groups schemes are compared.
+        points: Result of `summarise`, one row per scheme and point.
+        higher_is_better: Direction of the metric; None if unknown.
+        by: Columns that identify a point.
 
     Returns:
-        One truth value per row: True for the best means of a group, ties included; False everywhere if the
-        direction is not known, and for a scheme without others to compare with.
+        One boolean per row: True for the best means of a point, ties included. False if the direction is
+        unknown, and for a scheme without another one to compare with.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Strips of pictures: what was sent, what each scheme shows of it, and where they differ."""
+"""Picture strips: original and received images side by side, with details and errors."""
 
 import math
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ MARGIN, GAP, LINE = 12, 8, 20  # pixels
 
 
 def write_strip(path: Path, item: Item[Any], reconstructions: Mapping[str, Any]) -> None:
-    """Write a picture and what was received of it side by side, without loss, as `image_strip` draws them.
+    """Write an original image and its reconstructions side by side to a lossless file; see `image_strip`.
 
     Args:
-        path: File with the ending of a lossless format of pictures, such as .png.
-        item: What was sent, a picture.
-        reconstructions: Name of a scheme to what it shows.
+        path: File with the extension of a lossless image format, such as .png.
+        item: Original image.
+        reconstructions: Received images [1, 3, height, width] in [0, 1], by name of the scheme.
 
     Raises:
-        InvalidOption: An item of another modality, or a file of another format.
-        InvalidSource: A reconstruction of another shape.
+        InvalidOption: The item is not an image, or the file format is wrong.
+        InvalidSource: A reconstruction has another shape.
         OSError: The file cannot be written.
     """
     if item.modality.name != IMAGE.name:
@@ -46,24 +46,25 @@ def image_strip(
     gain: float = 4.0,
     tile: int = 320,
 ) -> "Picture":
-    """Original and received pictures side by side, with a magnified detail and the error of each.
+    """Draw original and received images side by side, each with a magnified detail and its error.
 
-    Rows: the pictures; the window richest in detail, twice enlarged, where the picture is larger
-    than its column; the absolute error, mean over colours, times `gain` (black 0, yellow 1/gain and more).
+    The rows are: the images; the most detailed window, magnified twice, if the image is larger than its
+    column; and the absolute error, averaged over colours and multiplied by `gain` (black: 0, yellow: 1 / gain
+    or more).
 
     Args:
-        original: One picture, [1, 3, height, width] in [0, 1].
-        reconstructions: Name to a picture of the same shape, drawn in this order.
-        captions: Name to a line below the name, for instance its PSNR; "original" may have one too.
+        original: Image [1, 3, height, width] in [0, 1].
+        reconstructions: Received images of the same shape by name, drawn in this order.
+        captions: Text below a name, such as the PSNR; the key "original" is also allowed.
         gain: Amplification of the error, above 0.
         tile: Width of a column in pixels, at least 64.
 
     Returns:
-        A PIL image, RGB.
+        RGB Pillow image.
 
     Raises:
-        InvalidSource: Pictures of other shapes, or not in [0, 1].
-        InvalidOption: A gain or tile out of range.
+        InvalidSource: An image has another shape, or is not in [0, 1].
+        InvalidOption: `gain` or `tile` is out of range.
     """
     from PIL import Image as PillowImage
 
@@ -131,7 +132,7 @@ def _lay_out(
 
 
 def _detail_window(original: Tensor, side: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the window with the largest mean gradient, out of 17x17."""
+    """Top, left, height and width of the window with the largest mean gradient among 17x17 positions."""
     height, width = original.shape[2:]
     h, w = min(side * 3 // 4, height), min(side, width)
     grey = np.asarray(original[0].mean(dim=0).detach().cpu(), dtype=float)
@@ -147,7 +148,7 @@ def _detail_window(original: Tensor, side: int) -> tuple[int, int, int, int]:
 
 
 def _frame(picture: "Picture", top: int, left: int, height: int, width: int) -> None:
-    """A white line between black ones, visible on everything."""
+    """Draw a white line between black ones, visible on every background."""
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(picture)
@@ -183,7 +184,7 @@ def _resize(picture: "Picture", size: tuple[int, int]) -> "Picture":
 
 
 def _font(size: int, *, bold: bool = False) -> Any:
-    """DejaVu Sans, which matplotlib brings along: Pillow's own font lacks Greek."""
+    """DejaVu Sans from matplotlib, because Pillow's default font lacks Greek letters."""
     import matplotlib
     from PIL import ImageFont
 

@@ -1,4 +1,4 @@
-"""What a folder of results shows: its table, figures and picture strips, the same for every command."""
+"""Tables, figures and picture strips of a folder of results, identical for all commands."""
 
 import logging
 import math
@@ -51,12 +51,12 @@ BRIEF = {
 def measured(
     records: "pd.DataFrame", names: Sequence[str] = (), columns: Columns = SHIPPED_COLUMNS
 ) -> tuple[str, ...]:
-    """Names of columns of metrics: those named, or all that the records have.
+    """Names of the metrics in the records, or a selection of columns.
 
     Args:
-        records: As from `ResultStore.frame`.
-        names: Columns of numbers; all metrics if empty.
-        columns: All metrics, as from `ResultStore.columns`; by default those of this package.
+        records: Records, one per row, from `ResultStore.frame`.
+        names: Columns of numbers; empty for all metrics.
+        columns: All metrics, such as `ResultStore.columns()`; by default those of this package.
 
     Returns:
         Names, in the order of `names` or of `columns`.
@@ -78,14 +78,14 @@ def measured(
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A metric that a scheme has, on a channel, for some rows of an item and not for others.
+    """A metric that a scheme has for some but not all records of an item on a channel.
 
-    Means over such rows would compare unlike things, so tables and figures leave the metric out there.
+    Means over incomplete records would not be comparable, so tables and figures omit the metric there.
 
     Args:
-        metric: Its column.
-        scheme: Name.
-        channel: Canonical name.
+        metric: Column of the metric.
+        scheme: Name of the scheme.
+        channel: Canonical name of the channel.
     """
 
     metric: str
@@ -94,7 +94,7 @@ class Gap:
 
     @property
     def sentence(self) -> str:
-        """For readers: what is left out, why, and the cure."""
+        """Explanation for readers: what is omitted, why, and how to complete it."""
         return (
             f"{self.metric} of {self.scheme} on {self.channel} was measured for a part of the records and is "
             "left out; run the sweep again with it"
@@ -102,12 +102,19 @@ class Gap:
 
 
 def gaps(records: "pd.DataFrame", names: Sequence[str] = (), columns: Columns = SHIPPED_COLUMNS) -> list[Gap]:
-    """Where metrics are measured in part.
+    """Find metrics that were measured for only some records of an item.
 
     Args:
-        records: As from `ResultStore.frame`.
-        names: Columns of metrics; all if empty.
-        columns: All metrics, as from `ResultStore.columns`; by default those of this package.
+        records: Records, one per row, from `ResultStore.frame`.
+        names: Columns of metrics; empty for all.
+        columns: All metrics, such as `ResultStore.columns()`; by default those of this package.
+
+    Returns:
+        One entry per metric, scheme and channel.
+
+    Raises:
+        UnknownName: The records have no such column of numbers.
+        StoreError: There are no records.
     """
     found: list[Gap] = []
     for name in measured(records, names, columns):
@@ -124,18 +131,22 @@ def table(
     brief: bool = False,
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "pd.DataFrame":
-    """One row per channel, rho, SNR and scheme: mean metrics, channel uses spent, share of lost items.
+    """Table of mean metrics, channel uses spent and outage rate: one row per channel, rho, SNR and scheme.
 
     Args:
-        records: As from `ResultStore.frame`.
-        names: Columns of metrics; all if empty.
-        brief: Without the 95 % bootstrap intervals over items, which one item has not, and under short
-            headings without arrows to the better side.
-        columns: Unit and direction of all metrics, as from `ResultStore.columns`; by default those of this
+        records: Records, one per row, from `ResultStore.frame`.
+        names: Columns of metrics; empty for all.
+        brief: Whether to omit the 95 % bootstrap intervals over items (which a single item never has) and to
+            use short headings without arrows for the direction.
+        columns: Unit and direction of all metrics, such as `ResultStore.columns()`; by default those of this
             package.
 
     Returns:
-        Texts, empty where a scheme lacks a metric.
+        Formatted strings; empty where a scheme lacks a metric.
+
+    Raises:
+        UnknownName: The records have no such column of numbers.
+        StoreError: There are no records.
     """
     return _tabulated(records, names, brief, columns)[0]
 
@@ -143,7 +154,7 @@ def table(
 def _tabulated(
     records: "pd.DataFrame", names: Sequence[str], brief: bool, columns: Columns
 ) -> "tuple[pd.DataFrame, pd.DataFrame]":
-    """The table, and truth values of its shape that tell the best mean of every metric at a point."""
+    """The table, and a frame of the same shape that is True at the best mean of every metric at a point."""
     import pandas as pd
 
     point = ["channel", "rho", "snr_db", "scheme"]
@@ -178,18 +189,21 @@ def figures(
     models: Sequence[GaussianModel] = (),
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "dict[str, Figure]":
-    """Every figure that the records are enough for, by file name.
+    """Draw every figure for which the records suffice.
 
-    Metrics against SNR where there are several SNRs, against rho where there are several rho, and the
-    perception-distortion plane. Each shows the schemes that have its metrics; of `gaps` the log tells.
+    The figures are metrics against SNR (for several SNRs), metrics against rho (for several rho), and the
+    perception-distortion plane. Each shows the schemes that have its metrics. `gaps` are logged.
 
     Args:
-        records: As from `ResultStore.frame`.
-        names: Columns of metrics; all if empty.
-        snr_db: Of figures at one SNR; the middle one if empty.
-        models: Gaussian models of the pictures, whose limits are drawn beside PSNR on AWGN.
-        columns: Unit and direction of all metrics, as from `ResultStore.columns`; by default those of this
+        records: Records, one per row, from `ResultStore.frame`.
+        names: Columns of metrics; empty for all.
+        snr_db: SNRs in dB for figures at one SNR; empty for the middle one.
+        models: Gaussian models of the images, whose distortion limits are drawn for PSNR on AWGN.
+        columns: Unit and direction of all metrics, such as `ResultStore.columns()`; by default those of this
             package.
+
+    Returns:
+        Figures by file name.
 
     Raises:
         UnknownName: The records have no such column of numbers.
@@ -231,13 +245,13 @@ def figures(
 
 
 def _points(records: "pd.DataFrame", *metrics: str) -> set[tuple[float, float]]:
-    """Each rho and SNR at which a record has all of the metrics."""
+    """Pairs of rho and SNR at which some record has all of the metrics."""
     rows = records.dropna(subset=list(metrics))
     return set(zip(rows["rho"], rows["snr_db"], strict=True))
 
 
 def _grouped(pairs: Iterable[tuple[float, float]]) -> dict[float, list[float]]:
-    """Second numbers by first ones, all in order."""
+    """Second numbers by first number, sorted."""
     grouped: dict[float, list[float]] = {}
     for first, second in sorted(pairs):
         grouped.setdefault(first, []).append(second)
@@ -245,7 +259,7 @@ def _grouped(pairs: Iterable[tuple[float, float]]) -> dict[float, list[float]]:
 
 
 def _chosen(there: Iterable[float], wanted: Sequence[float]) -> list[float]:
-    """Of the SNRs that are there those that are wanted, or the middle one if it is all the same."""
+    """Wanted SNRs that occur in the records, or the middle one if none is wanted."""
     snrs = sorted(set(there))
     if not wanted:
         return snrs[len(snrs) // 2 :][:1]
@@ -253,7 +267,7 @@ def _chosen(there: Iterable[float], wanted: Sequence[float]) -> list[float]:
 
 
 def _without(records: "pd.DataFrame", left_out: Sequence[Gap]) -> "pd.DataFrame":
-    """Records with nothing where a metric is measured in part."""
+    """Records with NaN where a metric is incomplete."""
     records = records.copy()
     for gap in left_out:
         rows = (records["scheme"] == gap.scheme) & (records["channel"] == gap.channel)
@@ -264,7 +278,7 @@ def _without(records: "pd.DataFrame", left_out: Sequence[Gap]) -> "pd.DataFrame"
 def _limits(
     models: Sequence[GaussianModel], metric: str, channel: str, rho: float, snr_db: Sequence[float]
 ) -> list[ReferenceLine]:
-    """Of PSNR over SNR, without a bound on perception and with perfect realism."""
+    """Limits of PSNR against SNR, without a perception constraint and with perfect realism."""
     if not models or metric != "psnr_db" or channel != "awgn":
         return []
     ends = (("limit of a Gaussian model, not of images", 0.0), ("that model, perfect realism", math.inf))
@@ -275,17 +289,17 @@ def _limits(
 
 
 def _upright(limits: Sequence[ReferenceLine], heights: np.ndarray) -> list[ReferenceLine]:
-    """The same in a plane whose abscissa is PSNR, whatever its ordinate is."""
+    """Turn horizontal reference lines into vertical ones, for a plane whose abscissa is PSNR."""
     span = [float(np.nanmin(heights)), float(np.nanmax(heights))]
     return [ReferenceLine(line.label, [line.y[0]] * 2, span) for line in limits]
 
 
 def keep_originals(items: Sequence[Item[Any]], folder: Path) -> None:
-    """Write the items that were sent beside those that are received.
+    """Write the original items to a folder of results, for comparison with the received ones.
 
     Args:
-        items: What was sent.
-        folder: Of the results.
+        items: Items that are sent.
+        folder: Folder of the results.
 
     Raises:
         OSError: The folder cannot be written to.
@@ -296,12 +310,12 @@ def keep_originals(items: Sequence[Item[Any]], folder: Path) -> None:
 
 
 def original_path(folder: Path, item: str, suffix: str = ".png") -> Path:
-    """Where `keep_originals` puts an item.
+    """Path at which `keep_originals` writes an item.
 
     Args:
-        folder: Of the results.
+        folder: Folder of the results.
         item: Id of the item.
-        suffix: Ending of kept files of the modality, its `saved_suffix`.
+        suffix: Extension of kept files, `Modality.saved_suffix`.
 
     Returns:
         The path.
@@ -310,12 +324,15 @@ def original_path(folder: Path, item: str, suffix: str = ".png") -> Path:
 
 
 def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[str, Picture]":
-    """Original and received pictures side by side, as far as they were kept; another picture at each point.
+    """Draw original and received images side by side, where they were kept; the image differs between points.
 
     Args:
-        records: As from `ResultStore.frame`.
-        folder: Of the results.
-        at_most: Strips; points are left out evenly.
+        records: Records, one per row, from `ResultStore.frame`.
+        folder: Folder of the results.
+        at_most: Largest number of strips; operating points are skipped evenly.
+
+    Returns:
+        Pillow images by title.
     """
     paths = {original_path(folder, item): item for item in records["item"].unique()}
     originals = sorted(path for path in paths if path.is_file())
@@ -343,7 +360,17 @@ def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[st
 
 
 def report(folder: Path, path: Path, title: str, summary: str = "", notes: Sequence[str] = ()) -> Path:
-    """Write the report of a folder of results: table, strips, figures, notes, and what its runs ran on.
+    """Write an HTML report of a folder of results: table, strips, figures, notes and software versions.
+
+    Args:
+        folder: Folder of the results.
+        path: The HTML file.
+        title: Heading.
+        summary: One or two sentences below the heading.
+        notes: Additional notes for the reader.
+
+    Returns:
+        The path.
 
     Raises:
         StoreError: There are no records in the folder.
@@ -372,7 +399,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
 def _cells(
     records: "pd.DataFrame", column: Column, point: Sequence[str], intervals: bool
 ) -> dict[object, tuple[str, bool]]:
-    """Per point and scheme the mean as text, and whether it is the best one."""
+    """Mean as text, and whether it is the best one, by point and scheme."""
     points = summarise(records.dropna(subset=[column.name]), column.name, by=point)
     digits = _digits(column, float(points["mean"].abs().to_numpy().max()))
     cells: dict[object, tuple[str, bool]] = {}
@@ -386,7 +413,7 @@ def _cells(
 
 
 def _digits(column: Column, largest: float) -> int:
-    """Decimals: as usual for the metric, else such that the largest mean has four significant digits."""
+    """Number of decimals: the metric's usual one, else four significant digits for the largest mean."""
     if column.name in DIGITS:
         return DIGITS[column.name]
     if column.name in SHIPPED_COLUMNS or largest == 0:

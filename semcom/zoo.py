@@ -78,7 +78,7 @@ def sha256(name: str, folder: Path = WEIGHTS) -> str:
 
 
 def read(path: Path) -> nn.Module:
-    """Read a network from a file of our format, without a manifest, for instance just after training.
+    """Read a network from a weights file of this package, without a manifest, for instance after training.
 
     Args:
         path: Safetensors file.

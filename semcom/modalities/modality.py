@@ -61,7 +61,7 @@ class Modality(Protocol[X]):
         ...
 
     def read(self, path: Path) -> "Item[X]":
-        """Read one file.
+        """Read an item from a file.
 
         Args:
             path: The file, with any extension; its content decides the format.
