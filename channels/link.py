@@ -295,7 +295,7 @@ class IdealLink:
             variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
             deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
             backoff = variance.sqrt() * deviations - math.log2(max(2 * uses, 1)) / 2
-            carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would outweigh the rest
+            carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would dominate
         return carried
 
     def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
@@ -348,7 +348,7 @@ def unframe(bits: UInt8[Tensor, " n"]) -> tuple[bytes, int] | None:
     return (content[:-1], content[-1] - TAGS) if content and content[-1] >= TAGS else None
 
 
-_MAX_LLRS = 2**25  # decoded in one call, which bounds its memory to some 500 MB
+_MAX_LLRS = 2**25  # LLRs decoded in one call, which limits memory to about 500 MB
 
 
 def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:

@@ -56,7 +56,7 @@ class Mcs:
         return self.code_rate * self.bits_per_symbol
 
 
-# bits per symbol: 1024 times the code rate
+# by bits per symbol: 1024 times the code rate
 _LOW_RATES = {2: (30.0, 50.0, 78.0)}  # rows 0, 2 and 4 of TS 38.214, Table 5.1.3.1-3
 _RATES = {  # TS 38.214, Table 5.1.3.1-2
     2: (120.0, 193.0, 308.0, 449.0, 602.0),
@@ -113,13 +113,13 @@ def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
     """
     coded_bits = (data_uses - header.uses) * mcs.bits_per_symbol
     room = math.floor(mcs.code_rate * coded_bits)
-    bits = (room - 16) // 8 * 8  # the shortest CRC of a message
+    bits = (room - 16) // 8 * 8  # 16 bits: the shortest CRC of a message
     while bits > 0:
         plan = TransportBlock(bits, coded_bits, mcs.bits_per_symbol)
         excess = plan.blocks * plan.block.info_bits - room
         if excess <= 0:
             return bits
-        # A message shorter by a bit may take less by two CRCs, and by what makes its blocks even.
+        # One bit less may save two CRCs, and the padding that makes code blocks equal.
         sure = (excess - plan.blocks - 64) * 99 // 100
         bits -= max(8, sure // 8 * 8)
     return 0
@@ -346,7 +346,7 @@ class _Realisations:
     information: Mapping[int, NDArray[np.float64]]
 
 
-_PIECES = 2048  # at most, per realisation
+_PIECES = 2048  # largest number of pieces per realisation
 
 
 @functools.lru_cache(maxsize=8)

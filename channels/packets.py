@@ -63,7 +63,7 @@ class PacketLink:
         if not self.mcs:
             raise ChannelError("no MCS for the packets; give at least one, which then holds for all")
         for mcs in self.mcs:
-            self._link(mcs)  # refuses the number of iterations
+            self._link(mcs)  # raises if max_iterations is out of range
 
     @property
     def name(self) -> str:
@@ -147,7 +147,7 @@ class PacketLink:
         batch, data_uses = received.y.shape
         alike: dict[tuple[DigitalLink, int], list[int]] = {}
         for i, (link, uses) in enumerate(self.places(data_uses)):
-            listening = self._link(self.mcs[0]) if self.adapted else link  # its MCS is not used
+            listening = self._link(self.mcs[0]) if self.adapted else link  # its MCS is ignored on reception
             if listening.header(uses).uses < uses:
                 alike.setdefault((listening, uses), []).append(i)
         arrived: list[list[bytes | None]] = [[None] * self.packets(data_uses) for _ in range(batch)]

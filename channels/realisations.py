@@ -20,7 +20,7 @@ COUNT = 200
 """Number of realisations simulated for a fading channel."""
 
 _AT_ONCE = 2**21  # channel uses drawn in one call
-_TO_JUDGE = 2**14  # channel uses that measure the noise variance to 1 %
+_TO_JUDGE = 2**14  # channel uses needed to measure the noise variance to 1 %
 
 
 def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Received]:
@@ -61,7 +61,8 @@ def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Re
         snr.append(received.h.abs().square().double().mean(1) / noise_var)
         yield received
         per_use = received.h.abs() / received.noise_var.sqrt()
-        alike = torch.allclose(per_use, per_use[:1].expand_as(per_use), rtol=1e-5, atol=0)  # but for rounding
+        # equal up to rounding
+        alike = torch.allclose(per_use, per_use[:1].expand_as(per_use), rtol=1e-5, atol=0)
         constant = alike and isinstance(channel, FlatChannel)
         if start == 0 and constant and float(wrong[0].mean()) <= 3 / math.sqrt(max(end * data_uses, 1)):
             return
