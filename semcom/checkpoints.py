@@ -16,7 +16,7 @@ from semcom.errors import MissingWeights, reason_of
 DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, UnpicklingError)
 """Exceptions raised when a file is not a checkpoint, or holds the weights of another network."""
 
-DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # torchvision's and torch-fidelity's convention
+DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # convention of torchvision and torch-fidelity
 ROUNDED_TO_FP16 = {
     "squeezenet1_1-b8a52dc0.pth": "d9638681eb86d742861fd91c20b8be1d36fabd87108bf20d03f29ae36f3261d4",
 }
@@ -134,14 +134,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> Any:
             code.
     """
     try:
-        with warnings.catch_warnings():  # of pickles that torch would not write
+        with warnings.catch_warnings():  # warnings about pickles that torch would not write
             warnings.simplefilter("ignore")
             return torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise
-    except UnpicklingError:  # its message advises to run whatever code the file holds
+    except UnpicklingError:  # torch's message would advise running the code in the file
         raise ValueError("damaged, or more than weights") from None
-    except Exception as error:  # damage can raise anything
+    except Exception as error:  # a damaged file may raise any exception
         raise ValueError(reason_of(error)) from None
 
 

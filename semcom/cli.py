@@ -65,8 +65,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_examples("semcom quickstart", "semcom send photo.png --scheme avif+ldpc --snr 10"),
 )
-INTERRUPTED = 130  # what typer makes of Ctrl-C
-MAX_BATCH = 2**16  # crops; more is one, too
+INTERRUPTED = 130  # exit code of typer after Ctrl-C
+MAX_BATCH = 2**16  # crops; catches typing errors
 
 ChannelOption = Annotated[
     str, typer.Option("--channel", help="Channel: a name from `semcom channels`, or package.module:NAME.")
@@ -111,11 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if "" not in sys.path:  # package.module:NAME may lie in the current folder
         sys.path.append("")
-    sys.stdout = sys.stdout or StringIO()  # closed by the caller
+    sys.stdout = sys.stdout or StringIO()  # None if the caller closed it
     sys.stderr = sys.stderr or StringIO()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # where a terminal cannot show a letter
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it makes do with a HOME that is read-only
+        sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show a character
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silences its warning about a read-only home
     try:
         code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         silence_stdout()
         return 0
     except SystemExit as stop:
-        if not isinstance(stop.__context__, BrokenPipeError):  # unbuffered, click sees it first and exits
+        if not isinstance(stop.__context__, BrokenPipeError):  # unbuffered, click exits first
             raise
         silence_stdout()
         return 0
@@ -533,7 +533,7 @@ def score_realism(
     for name in names:
         if name not in SET_METRICS:
             raise UnknownName(f"no set metric called {name!r}; there are {', '.join(SET_METRICS)}")
-        SET_METRICS[name]()  # its network must be here
+        SET_METRICS[name]()  # fails now if the weights of its network are missing
     with progress_bar("realism") as progress:
         frame = realism(results, {name: SET_METRICS[name] for name in names}, crop, progress)
     _write(path, frame.to_csv(index=False, lineterminator="\n").encode())

@@ -18,7 +18,7 @@ import torch
 
 from semcom.errors import InvalidOption, SweepError
 
-MAX_WORKERS = 1024  # more than any machine this runs on; a typing error ends here
+MAX_WORKERS = 1024  # more than any machine has cores; catches typing errors
 
 
 R = TypeVar("R")
@@ -214,14 +214,14 @@ class _Team:
             process = context.Process(target=_serve, args=(theirs,), daemon=True)
             with _interrupts_blocked():
                 process.start()
-            theirs.close()  # now the pipe ends with the worker
+            theirs.close()  # so that the pipe closes when the worker ends
             self.members[ours], self.having[ours] = process, set()
         for pipe in self.members:
             self._send(pipe, work, "before the first batch")
 
     def process(self, jobs: Sequence[Any]) -> Iterator[Any]:
         todo = deque(jobs)
-        doing: dict[Any, tuple[Any, int]] = {}  # per pipe its job, and the results that have come
+        doing: dict[Any, tuple[Any, int]] = {}  # by pipe: the job, and the number of its results so far
 
         def assign(pipe: Connection) -> None:
             before = doing.pop(pipe, None)
@@ -250,7 +250,7 @@ class _Team:
 
     def _send(self, pipe: Connection, content: object, label: str) -> None:
         try:
-            # plain pickle: tensors travel as bytes, not through the small shared memory of containers
+            # plain pickle sends tensors as bytes; shared memory, torch's way, is small in containers
             parcel = pickle.dumps(content)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise SweepError(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from semcom.modalities import Item, Modality
 
 LOSSLESS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
-MAX_GRID = 1000  # values of one option; more is a typing error
+MAX_GRID = 1000  # values of one option; catches typing errors
 
 
 def names_of(option: str, text: str) -> list[str]:
@@ -70,7 +70,7 @@ def snr_grid(text: str) -> tuple[float, ...]:
             f"--snr {text!r} is not a number; write 10, or 0,5,10, or 0:20:5, in dB"
         ) from None
     for snr_db in snrs_db:
-        noise_var_column(snr_db, 1)  # raises outside the range of channels
+        noise_var_column(snr_db, 1)  # raises if the SNR is outside the range of channels
     return snrs_db
 
 
@@ -224,7 +224,8 @@ def check_outputs(*paths: Path, inputs: Sequence[Path]) -> None:
             raise InvalidOption(f"{path}: its folder is not there; make it first")
         if not os.access(path.parent, os.W_OK):
             raise InvalidOption(f"{path}: its folder is not writable; name another")
-        if os.path.realpath(path) in map(os.path.realpath, inputs):  # unlike `resolve`, goes round in no loop
+        # unlike `resolve`, accepts loops of links
+        if os.path.realpath(path) in map(os.path.realpath, inputs):
             raise InvalidOption(f"{path}: is read from; write another file")
     if len(set(map(os.path.realpath, paths))) < len(paths):
         raise InvalidOption(f"{paths[0]}: two files of one name; give each its own")

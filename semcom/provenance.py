@@ -121,7 +121,7 @@ def _canonical(thing: object) -> Iterator[str]:
     elif isinstance(thing, np.ndarray):
         yield _array("array", np.ascontiguousarray(thing), thing)
     elif isinstance(thing, torch.nn.Module):
-        # what is printed and the plain attributes hold what the weights do not: strides, activations, mode
+        # repr and plain attributes contain what the weights do not: strides, activations, mode
         yield f"{_name(type(thing))}[{thing!r}]"
         yield from _canonical({name: _plain(part) for name, part in thing.named_modules()})
         yield from _canonical({**thing.state_dict(), **dict(thing.named_buffers())})
@@ -163,7 +163,7 @@ def _dataclass(thing: Any) -> Iterator[str]:
             yield f"{field.name}="
             yield from _canonical(getattr(thing, field.name))
             yield ","
-    if name.startswith("semcom.codecs."):  # their bytes are made by compiled libraries
+    if name.startswith("semcom.codecs."):  # the coded bytes depend on compiled libraries
         yield repr(codec_versions())
     yield ")"
 

@@ -149,7 +149,7 @@ def _strip(picture: "Picture") -> str:
     buffer = io.BytesIO()
     picture.save(
         buffer, "WEBP", lossless=True, quality=30, method=1
-    )  # effort, not fidelity; a third below PNG
+    )  # lossless; the method sets the effort only; a third smaller than PNG
     data = base64.b64encode(buffer.getvalue()).decode()
     size = f'width="{picture.width}" height="{picture.height}" style="--natural: {picture.width}px"'
     return f'<img {size} alt="original and received pictures" src="data:image/webp;base64,{data}">'
@@ -181,7 +181,7 @@ def _column(values: list[Any]) -> tuple[list[str], bool]:
     """Formatted cells, and whether they are numbers; the largest decides the decimals, to align points."""
     numbers = [v for v in values if isinstance(v, Real) and not isinstance(v, bool)]
     if not numbers or len(numbers) < len(values):
-        # Strings of numbers, such as "27.3 [26.1, 28.4]", are numbers to a reader.
+        # Strings of numbers, such as "27.3 [26.1, 28.4]", are aligned like numbers.
         looks_numeric = all(re.match(r"^[-+]?\d[\d.]*\s?(%|$|\[|±|\()", str(v)) for v in values)
         return [_text(v) for v in values], bool(values) and looks_numeric
     largest = max((abs(float(v)) for v in numbers if math.isfinite(v)), default=0.0)

@@ -100,7 +100,7 @@ FIXED = tuple(f.name for f in fields(Record) if f.name != "numbers")
 KEY = ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
 TIMING = ("seconds_prepare", "seconds_deliver")
 ORDER = "scheme, channel, rho, item, seed, snr_db, fingerprint"
-DEFINED = ("schemes", "channels", "metrics")  # tables of what names stand for; old stores have only the first
+DEFINED = ("schemes", "channels", "metrics")  # tables of definitions by name; old stores have only the first
 DEFINING = "CREATE TABLE IF NOT EXISTS {} (name TEXT PRIMARY KEY, fingerprint TEXT, definition TEXT)"
 COLUMNS = "CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY, unit TEXT, higher_is_better INTEGER)"
 SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
@@ -136,7 +136,7 @@ class ResultStore:
         self.path = Path(path)
         self.read_only = read_only
         self._lock: sqlite3.Connection | None = None
-        self._mine = False  # nothing is changed in a file before it has proved to be a store
+        self._mine = False  # a file is not modified before it is known to be a result store
         if self.path.is_dir():
             raise StoreError(f"{self.path} is a folder; name a file such as {self.path / 'records.sqlite'}")
         if read_only and not self.path.is_file():
@@ -169,7 +169,7 @@ class ResultStore:
         """Merge the write-ahead log into the file and release the lock; may be called repeatedly."""
         try:
             if self._mine and not self.read_only:
-                # a plain file can be committed and read from read-only media; a reader may hold it back
+                # without a write-ahead log the file can be read from read-only media; fails while others read
                 self._db.execute("PRAGMA busy_timeout = 0")
                 self._db.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.Error:
@@ -460,11 +460,11 @@ class ResultStore:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(
             "PRAGMA synchronous = NORMAL"
-        )  # safe against kill -9; a power cut costs the last rows
+        )  # safe against kill -9; after a power failure the last rows may be lost
         if not tables:
             with self._transaction():
                 self._create()
-        elif "modality" not in self._columns():  # a store of pictures, made before there were others
+        elif "modality" not in self._columns():  # a store from the time when all items were images
             self._db.execute("ALTER TABLE records ADD COLUMN modality TEXT NOT NULL DEFAULT 'image'")
 
     def _text_for_a_number(self) -> str:
@@ -568,7 +568,7 @@ def _lock(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{path}: the folder is not writable ({error}); name another") from None
     try:
-        lock.execute("PRAGMA journal_mode = MEMORY")  # leaves no second file
+        lock.execute("PRAGMA journal_mode = MEMORY")  # creates no second file
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
         lock.close()

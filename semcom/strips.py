@@ -109,7 +109,7 @@ def _lay_out(
     rows = [
         max((c[r].height for c in columns if r < len(c)), default=0) for r in range(max(map(len, columns)))
     ]
-    rows[-1] = max(rows[-1], 2 * LINE)  # the legend of the error stands there
+    rows[-1] = max(rows[-1], 2 * LINE)  # room for the legend of the error
     sheet_size = (
         2 * MARGIN + len(columns) * (tile + GAP) - GAP,
         2 * MARGIN + header + sum(rows) + GAP * (len(rows) - 1),

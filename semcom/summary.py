@@ -344,7 +344,8 @@ def strips(records: "pd.DataFrame", folder: Path, at_most: int = 12) -> "dict[st
         at = {"channel": channel, "rho": rho, "snr_db": snr_db, "item": paths[original]}
         rows = [row for row in records.to_dict("records") if at.items() <= row.items()]
         received, captions = {}, {}
-        for row in sorted(rows, key=lambda row: (row["scheme"], -row["seed"])):  # the first seed wins
+        # the last entry stays: the lowest seed
+        for row in sorted(rows, key=lambda row: (row["scheme"], -row["seed"])):
             key = tuple(
                 row[name] for name in ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
             )
@@ -378,7 +379,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
     """
     with ResultStore(folder / RECORDS, read_only=True) as store:
         records, runs, columns = store.frame(), store.runs(), store.columns()
-    path.parent.mkdir(parents=True, exist_ok=True)  # an error now, and not after minutes of drawing
+    path.parent.mkdir(parents=True, exist_ok=True)  # fail now, not after minutes of drawing
     means, best = _tabulated(records, (), False, columns)
     caption = (
         "Means over items and seeds, lost ones included; 95 % bootstrap intervals; bold: best of a point"

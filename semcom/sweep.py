@@ -28,8 +28,8 @@ from semcom.provenance import canonical, environment, fingerprint
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
 
-MAX_SEED = 2**63 - 1  # what a column of integers holds
-MAX_NAME_BYTES = 250  # file systems hold 255, and a file that is being written ends in .part
+MAX_SEED = 2**63 - 1  # largest integer in a column of SQLite
+MAX_NAME_BYTES = 250  # file systems allow 255, of which .part takes five while the file is written
 
 Rho = float | str
 """Bandwidth ratio in channel uses per source dimension: a number, or a string such as "1/48"."""
@@ -460,7 +460,7 @@ def peak_memory_mb() -> float:
     """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kilobytes; on macOS in bytes
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 

@@ -76,7 +76,11 @@ def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
 def training_progress() -> Iterator[None]:
     """Context manager that shows the log of a training run on stderr.
 
-    Points of the learning curve are printed as lines; the state between them is a line that changes.
+    Points of the learning curve are printed as lines; the state between them is a line that changes. In the
+    secondary processes of a distributed run, nothing is shown.
+
+    Yields:
+        None.
     """
     import logging
 
@@ -168,7 +172,7 @@ def print_summary(frame: "pd.DataFrame", what: str = "means") -> None:
         shown = Table(title=f"{channel}, rho = {rho}: {what}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for head in frame.columns[2:]:
             if head == "scheme":
-                shown.add_column(head, overflow="fold")  # a long name is broken, a number never
+                shown.add_column(head, overflow="fold")  # long names are wrapped, numbers never
             else:
                 shown.add_column(head, no_wrap=True, justify="right")
         for _, same_snr in groupby(group, lambda row: row["SNR dB"]):

@@ -13,7 +13,7 @@ from semcom.sources import Image
 WINDOW, WINDOW_STD = 11, 1.5  # Wang et al. 2004, III.B
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with L = 1, ibid. III.C
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, 3.2
-CAP_DB = 100.0  # of PSNR; above one wrong level in one pixel value of 150 000
+CAP_DB = 100.0  # PSNR of identical pictures; above that of one wrong level in one of 150 000 pixel values
 
 
 def psnr_db(x_hat: Image, x: Reference, cap_db: float = CAP_DB) -> Float[Tensor, " batch"]:

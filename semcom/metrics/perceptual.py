@@ -19,12 +19,12 @@ from semcom.sources import Image
 
 Backbone = Literal["squeeze", "alex", "vgg"]
 
-BACKBONE_FILES = {  # the names torchvision looks for
+BACKBONE_FILES = {  # file names in torchvision
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
     "alex": "alexnet-owt-7be5be79.pth",
     "vgg": "vgg16-397923af.pth",
 }
-HEAD_DIGESTS = {  # SHA-256 of the linear heads, version 0.1, that the package lpips brings
+HEAD_DIGESTS = {  # SHA-256 of the linear heads, version 0.1, in the package lpips
     "squeeze": "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
     "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
     "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
@@ -138,7 +138,8 @@ class LPIPS:
                 small.
             MissingWeights: The backbone's file is absent, damaged or another file.
         """
-        x_hat, x = check_pair(x_hat, x, LPIPS_SIDE, self.name)  # before anything is moved
+        # checked before anything is moved to the device
+        x_hat, x = check_pair(x_hat, x, LPIPS_SIDE, self.name)
         return lpips(x_hat.to(self.device), x.to(self.device), self.backbone)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
@@ -190,7 +191,7 @@ def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn
     path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{backbone}.pth"
     require_digest(path, (HEAD_DIGESTS[backbone],), name)
     heads = load_tensors(path, name)
-    with warnings.catch_warnings(), torch.device("meta"):  # no time is spent on random weights
+    with warnings.catch_warnings(), torch.device("meta"):  # avoids initialising random weights
         warnings.simplefilter("ignore")  # lpips calls torchvision by arguments that torchvision warns about
         network: Any = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
     network.scaling_layer = lpips.ScalingLayer()  # its constants are not in the files
@@ -207,13 +208,13 @@ def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn
     return network.eval().requires_grad_(False).to(device)
 
 
-PATCH = 7  # Karras et al. 2018, 5
-MIN_LEVEL_SIDE = 16  # ibid.
+PATCH = 7  # pixels; Karras et al. 2018, section 5
+MIN_LEVEL_SIDE = 16  # pixels; Karras et al. 2018, section 5
 BAND_STD, REST_STD = (
     0.05,
     0.2,
 )  # RMS of bands (0.057, 0.045, 0.046, 0.052) and rest (0.19) over 100 BSDS photos
-SEED = 2018  # of places and directions: part of the definition, so never taken from an experiment
+SEED = 2018  # seed of positions and directions: part of the definition, so independent of experiments
 
 
 PATCHES, DIRECTIONS = 512, 128

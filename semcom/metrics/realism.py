@@ -13,9 +13,9 @@ from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.metric import check_pair
 from semcom.sources import Image
 
-INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the name torch-fidelity looks for
-DIMS = 2048  # of its last layer before the classes
-ROWS_AT_ONCE = 256  # of the kernel's matrix: 50 000 items take 0.3 GB
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # file name in torch-fidelity
+DIMS = 2048  # features of the last layer before the classifier
+ROWS_AT_ONCE = 256  # rows of the kernel matrix; 50 000 items take 0.3 GB
 
 
 class FID:
@@ -116,7 +116,7 @@ class KID:
         from torchmetrics.image.kid import KernelInceptionDistance
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it announces that it keeps all features
+            warnings.simplefilter("ignore")  # torchmetrics warns that it keeps all features
             self._distance = KernelInceptionDistance(network)
 
     @property
@@ -171,7 +171,7 @@ def inception(needed_by: str) -> nn.Module:
     Raises:
         MissingWeights: The file is not in the torch cache, is damaged or is another file.
     """
-    # torch-fidelity would run code in the file that it opens, so it is given one that was written here
+    # torch-fidelity unpickles its file, which could run code; so it gets one that was written here
     checked = BytesIO()
     torch.save(load_checkpoint(INCEPTION_FILE, needed_by), checked)
     checked.seek(0)
@@ -183,7 +183,7 @@ def inception(needed_by: str) -> nn.Module:
         raise MissingWeights(
             f"{needed_by}: {INCEPTION_FILE} in {checkpoint_folder()} is of another network; replace it"
         ) from None
-    network.num_features = DIMS  # or torchmetrics would find it by a random picture
+    network.num_features = DIMS  # otherwise torchmetrics would determine it with a random picture
     return network
 
 
@@ -196,7 +196,7 @@ def _paired_discrepancy(x: Float[Tensor, "n dims"], y: Float[Tensor, "n dims"]) 
     total = 0.0
     for first in range(0, len(x), ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
-        # over all i and j the two mixed terms have one sum
+        # summed over all i and j, the two mixed terms are equal
         h = kernel(x[rows], x) + kernel(y[rows], y) - 2 * kernel(x[rows], y)
         h.diagonal(first).zero_()
         total += h.sum().item()

@@ -21,7 +21,7 @@ Image: TypeAlias = Float[Tensor, "batch 3 height width"]
 ImageShape: TypeAlias = tuple[int, int, int, int]
 """Shape (1, 3, height, width) of an image."""
 
-MAX_SIDE = 16384  # JPEG and AVIF go on, memory does not
+MAX_SIDE = 16384  # pixels; a limit of memory, not of JPEG or AVIF
 
 MEAN_COLOR = (0.4813, 0.4574, 0.4078)
 """Mean RGB of ImageNet photographs in [0, 1]; a constant of the training set, never measured on an item."""
@@ -155,7 +155,7 @@ class ImageModality:
                 rgb = _to_rgb(ImageOps.exif_transpose(picture))
         except PillowImage.DecompressionBombError:
             raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
-        except Exception as error:  # whatever a foreign decoder throws at damaged bytes
+        except Exception as error:  # a foreign decoder may raise any exception
             raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
         try:
             return named(path.stem, from_pixels(np.asarray(rgb)), self)
@@ -260,7 +260,7 @@ def animated(path: Path) -> bool | None:
     try:
         with PillowImage.open(path) as picture:
             return picture.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(picture, "n_frames", 1) > 1
-    except Exception:  # whatever a foreign decoder throws at what is no picture
+    except Exception:  # a foreign decoder may raise any exception
         return None
 
 
@@ -271,7 +271,8 @@ def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
         low, high = values.min(), values.max()
         if not (low >= 0 and high <= peak):  # NaN compares as false
             raise ValueError(f"values from {low:g} to {high:g}, expected 0 to {peak:g}; rescale it")
-        values[values == picture.info.get("transparency")] = peak  # of greys one can be transparent
+        # one grey level may be declared transparent
+        values[values == picture.info.get("transparency")] = peak
         picture = PillowImage.fromarray((values / peak * 255 + 0.5).astype(np.uint8))
     return on_white(picture)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from semcom.errors import InvalidSource
 from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
 
-MAX_BYTES = 1 << 26  # some 10 million words, more than any language model is asked to send
+MAX_BYTES = 1 << 26  # about 10 million words
 
-_FOREIGN_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
+_FOREIGN_MARKS = (  # UTF-32 first, since its little-endian mark begins with the mark of UTF-16
     (codecs.BOM_UTF32_LE, "UTF-32 (little-endian)"),
     (codecs.BOM_UTF32_BE, "UTF-32 (big-endian)"),
     (codecs.BOM_UTF16_LE, "UTF-16 (little-endian)"),
@@ -72,7 +72,7 @@ class TextModality:
         for mark, encoding in _FOREIGN_MARKS:
             if data.startswith(mark):
                 raise InvalidSource(f"{path}: text in {encoding}; save it as UTF-8")
-        if data.count(0) * 4 > len(data):  # ASCII in UTF-16 is valid UTF-8, every second byte a zero
+        if data.count(0) * 4 > len(data):  # ASCII text in UTF-16 is valid UTF-8 with every second byte zero
             raise InvalidSource(
                 f"{path}: {data.count(0)} of {len(data)} bytes are zero: UTF-16 without mark, or no text; "
                 "save it as UTF-8"

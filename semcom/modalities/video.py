@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 MAX_VALUES = 1 << 32  # 4 GiB of pixels: 9 minutes of 416x240 at 25 frames a second, 27 s of 1920x1080
-MAX_RATE = 1000  # frames a second: Matroska counts time in milliseconds
-USUAL_RATE = Fraction(25)  # of a file that tells neither rate nor stamps
-BROWSERS_DELAY = Fraction(1, 10)  # of a GIF that states a delay of 0
+MAX_RATE = 1000  # frames per second; Matroska stores time in milliseconds
+USUAL_RATE = Fraction(25)  # assumed if a file states neither rate nor time stamps
+BROWSERS_DELAY = Fraction(1, 10)  # seconds; browsers' delay for a GIF that states 0
 
 _ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 _CONTAINERS = {
@@ -42,7 +42,7 @@ _RATE_TAG = "frame_rate"
 # ITU-T H.273, MatrixCoefficients, by the numbers that libswscale has for them; 2 is "unspecified": BT.601
 _MATRICES = {0: 5, 1: 1, 2: 5, 3: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _LIMITED, _FULL = 1, 2
-# bicubic, full interpolation of colour differences, exact rounding: within half a level of the formula
+# bicubic, full chroma interpolation, exact rounding: within half a level of the formula
 _EXACTLY = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
 
 _log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class VideoModality:
         format, codec, pixel_format = _CONTAINERS[path.suffix.lower()]
         clip = self.check(x)
         with replacing(path) as part:
-            part.touch()  # says in Python's words what hinders it
+            part.touch()  # raises Python's own OSError if the file cannot be written
             with av.open(f"file:{part}", "w", format=format, options={"fflags": "+bitexact"}) as container:
                 container.metadata[_RATE_TAG] = str(clip.frame_rate)
                 stream = cast("VideoStream", container.add_stream(codec, rate=clip.frame_rate))
@@ -313,7 +313,7 @@ def _is_animation(path: Path) -> bool:
     try:
         with PillowImage.open(path, formats=_ANIMATIONS):
             return True
-    except Exception:  # whatever a foreign decoder throws at what is no picture
+    except Exception:  # a foreign decoder may raise any exception
         return False
 
 
@@ -321,7 +321,8 @@ def _read_animation(path: Path) -> Clip:
     delays: list[Fraction] = []
 
     def frames(picture: PillowImage.Image) -> Iterator[np.ndarray]:
-        apart = bool(picture.info.get("default_image"))  # a PNG for programs that know no animation
+        # animated PNG whose first image is only for programs without animation
+        apart = bool(picture.info.get("default_image"))
         for number in range(int(apart), getattr(picture, "n_frames", 1)):
             picture.seek(number)
             picture.load()
@@ -336,7 +337,7 @@ def _read_animation(path: Path) -> Clip:
         raise
     except PillowImage.DecompressionBombError:
         raise InvalidSource("more pixels than Pillow's safety limit; scale it down") from None
-    except Exception as error:  # whatever a foreign decoder throws at damaged bytes
+    except Exception as error:  # a foreign decoder may raise any exception
         raise InvalidSource(f"not a readable animation ({reason_of(error)})") from None
     if still:
         return Clip(gathered, 1 / delays[0] if delays[0] else USUAL_RATE)
@@ -368,7 +369,7 @@ def _opened(path: Path) -> "Iterator[InputContainer]":
 
     try:  # "file:" and the white list: a name is never an address, and no play list reaches another place
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except Exception as error:  # libav's own, and whatever else damaged bytes cause
+    except Exception as error:  # libav's own errors, and any other that damaged bytes cause
         raise InvalidSource(
             f"not a readable clip ({_said(error)}); it is incomplete, damaged or of another format"
         ) from None
@@ -434,7 +435,7 @@ class _Decoded:
                 yield from packet.decode()
             except FFmpegError as error:
                 self.errors.append(_said(error))
-                if packet is None or packet.size == 0:  # the reading itself, or the flushing at the end
+                if packet is None or packet.size == 0:  # reading failed, or the flush at the end
                     return
 
     def warn(self) -> None:
@@ -500,7 +501,7 @@ def _frame_rate(
         usual = 1 / decoded.last_duration if decoded.last_duration else USUAL_RATE
         return stated[0] if stated else usual
     tick = stream.time_base or Fraction(1, 1000)
-    for rate in stated:  # stamps are rounded to ticks
+    for rate in stated:  # time stamps are rounded to ticks
         if all(abs(stamp - stamps[0] - number / rate) <= tick for number, stamp in enumerate(stamps)):
             return rate
     delays = [b - a for a, b in pairwise(stamps)]
@@ -588,5 +589,5 @@ def _end_of_matroska(file: BinaryIO) -> int:
         identifier, _ = number(True)
         length, unknown = number(False)
         return 0 if unknown or identifier != 0x18538067 else file.tell() + length
-    except IndexError:  # cut off within
+    except IndexError:  # truncated inside an element
         return 0

@@ -139,7 +139,7 @@ def imported(spec: str, what: str, members: Sequence[str]) -> Any:
     module_name, attribute = spec.split(":")
     try:
         module = import_module(module_name)
-    except Exception as error:  # whatever a foreign module raises while it is imported
+    except Exception as error:  # a foreign module may raise any exception
         raise UnknownName(f"{what} {spec!r}: importing {module_name} failed ({_first_line(error)})") from None
     if attribute not in dir(module):
         near = closest(attribute, [name for name in dir(module) if not name.startswith("_")])

@@ -71,10 +71,11 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
         lambda prior, steps: _refiner(prior, steps),
     ),
 }
-NEEDS = {"consistency": "jpeg+ldpc:csit-average"}  # methods that do not take what joint codes deliver
-UNSHIPPED = ("refiner",)  # methods that need a network of the user's
+# methods that cannot use the output of joint codes, with an example of a scheme that they can
+NEEDS = {"consistency": "jpeg+ldpc:csit-average"}
+UNSHIPPED = ("refiner",)  # methods for which the package has no network
 PRIOR = "prior"
-TILE = 1024  # pixels, side of the pieces in which larger pictures go through it
+TILE = 1024  # pixels; side of the tiles in which the prior processes larger images
 RECEIVER_PARTS = ("steps", "knob", "samples")
 
 

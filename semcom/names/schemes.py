@@ -40,9 +40,10 @@ ALIASES = {"envelope": "envelope:csit-average"}
 DEFAULT_SCHEMES = {"image": "avif+ldpc", "video": "x265+ldpc", "text": "zlib+ldpc"}
 """Scheme that is used if the user names none, by modality."""
 
-ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")  # of a hybrid
+# analog parts of a hybrid
+ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")
 HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
-HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # defaults
+HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # default parts of a hybrid
 
 SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any] | Genie[Any]]]] = {
     "envelope:csit-average": (
