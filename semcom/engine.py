@@ -43,7 +43,7 @@ class Job(Protocol):
 
     @property
     def passing(self) -> tuple[str, ...]:
-        """Keys of objects that a worker may discard after its last job that needs them, such as the item.
+        """Keys of objects that a worker discards when its next job does not need them, such as the item.
 
         Returns:
             A subset of `needs`.

@@ -53,7 +53,7 @@ class Record:
         rho_used: Channel uses spent per source dimension.
         source_dims: Source dimensions n of the item.
         outage: 1 if the item was lost and a cover is shown in its place, else 0.
-        energy: Transmitted energy, sum of |x|^2, for an average of 1 per channel use.
+        energy: Transmitted energy, sum of |x|^2 over the channel uses; on average 1 per channel use.
         seconds_prepare: Encoding time in seconds, counted once for all records that share the encoding; time
             saved by a codec's cache is not counted.
         seconds_deliver: Time in seconds from channel to received item, this record's share of its batch.

@@ -158,7 +158,7 @@ class Job:
 
     @property
     def passing(self) -> tuple[str, ...]:
-        """Key of the item, which a worker may discard after its last job."""
+        """Key of the item, which a worker discards when its next job sends another one."""
         return (_item_key(self.batches[0].item),)
 
     def label(self, results: int) -> str:

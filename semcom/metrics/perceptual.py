@@ -33,25 +33,25 @@ LPIPS_SIDE = 32  # pixels; below it the backbones' pooling layers have nothing l
 
 
 def lpips(x_hat: Image, x: Reference, backbone: Backbone) -> Float[Tensor, " batch"]:
-    """Learned perceptual image patch similarity of each picture, version 0.1, linear heads included.
+    """Learned perceptual image patch similarity of each image, version 0.1, linear heads included.
 
     d = sum over layers of the mean over places of w_l . (f_l(x_hat) - f_l(x))^2, f_l unit-normalised
-    features. Pictures go in as [0, 1] and are scaled to [-1, 1] here. The network runs where `x_hat` is, and
+    features. Images go in as [0, 1] and are scaled to [-1, 1] here. The network runs where `x_hat` is, and
     gradients reach `x_hat`. Nothing is downloaded: the backbone must lie in the torch cache,
     `$TORCH_HOME/hub/checkpoints`; it is loaded once per process.
 
     Args:
-        x_hat: Received pictures [batch, 3, height, width] in [0, 1], sides of at least 32 pixels.
+        x_hat: Received images [batch, 3, height, width] in [0, 1], sides of at least 32 pixels.
         x: Originals of the same shape, or one original for all.
         backbone: "squeeze" (SqueezeNet 1.1, fastest), "alex" (AlexNet, the authors' choice for evaluation) or
             "vgg" (VGG-16, slow on a CPU).
 
     Returns:
-        LPIPS, at least 0, one value per picture; 0 for identical pictures.
+        LPIPS, at least 0, one value per image; 0 for identical images.
 
     Raises:
         MissingWeights: The backbone's file is absent or damaged.
-        InvalidSource: Not pictures in [0, 1], not of one shape, or too small.
+        InvalidSource: Not images in [0, 1], not of one shape, or too small.
 
     Reference:
         Zhang, Isola, Efros, Shechtman and Wang, The unreasonable effectiveness of deep features as a
@@ -64,7 +64,7 @@ def lpips(x_hat: Image, x: Reference, backbone: Backbone) -> Float[Tensor, " bat
 
 @dataclass(frozen=True)
 class LPIPS:
-    """Learned perceptual image patch similarity of one picture; see `lpips` for the equation.
+    """Learned perceptual image patch similarity of one image; see `lpips` for the equation.
 
     Args:
         backbone: "squeeze" (SqueezeNet 1.1, fastest), "alex" (AlexNet, the authors' choice for evaluation) or
@@ -223,7 +223,7 @@ PATCHES, DIRECTIONS = 512, 128
 def sliced_wasserstein(
     x_hat: Image, x: Reference, patches: int = PATCHES, directions: int = DIRECTIONS
 ) -> Float[Tensor, " batch"]:
-    """Sliced Wasserstein distance between the multi-scale patches of each picture and of its original.
+    """Sliced Wasserstein distance between the multi-scale patches of each image and of its original.
 
     swd = 1000 mean over levels and directions u of W1({u . p_hat}, {u . p}), where p runs over 7x7x3 patches
     of one level of the Laplacian pyramid (5-tap binomial filter, halved down to sides of 16, low-pass rest
@@ -239,16 +239,16 @@ def sliced_wasserstein(
     by constants instead of the mean and deviation of each set, which would hide a uniform loss of detail.
 
     Args:
-        x_hat: Received pictures [batch, 3, height, width] in [0, 1], sides of at least 7 pixels.
+        x_hat: Received images [batch, 3, height, width] in [0, 1], sides of at least 7 pixels.
         x: Originals of the same shape, or one original for all.
         patches: Patches per level, drawn with replacement, at least 1.
         directions: Number of random directions, at least 1.
 
     Returns:
-        Distance times 1000, at least 0, one value per picture; 0 for identical pictures.
+        Distance times 1000, at least 0, one value per image; 0 for identical images.
 
     Raises:
-        InvalidSource: Not pictures in [0, 1], not of one shape, or too small.
+        InvalidSource: Not images in [0, 1], not of one shape, or too small.
 
     Reference:
         Karras, Aila, Laine and Lehtinen, Progressive growing of GANs, ICLR 2018, section 5. Rabin, Peyre,
@@ -268,7 +268,7 @@ def sliced_wasserstein(
 
 @dataclass(frozen=True)
 class SlicedWasserstein:
-    """Sliced Wasserstein distance of one picture; see `sliced_wasserstein` for the equation.
+    """Sliced Wasserstein distance of one image; see `sliced_wasserstein` for the equation.
 
     Args:
         patches: Patches per level, drawn with replacement, at least 1.
@@ -426,7 +426,7 @@ def project_patches(x: Image, patches: int, directions: int) -> list[Float[Tenso
     """Project the patches of every level of a Laplacian pyramid onto random directions.
 
     Args:
-        x: Pictures [batch, 3, height, width], sides of at least 7 pixels.
+        x: Images [batch, 3, height, width], sides of at least 7 pixels.
         patches: Patches per level.
         directions: Number of random directions; the same directions serve every image.
 
