@@ -123,9 +123,9 @@ class VideoModality:
         """Read all frames of a clip as a player would show them.
 
         - The first video stream that is not a cover picture is read; frames that an edit list removes are
-        left out.
+          left out.
         - Rotation is applied. Pixels that are not square are resampled to square ones in the horizontal
-        direction.
+          direction.
         - Colours are converted by the matrix and range of the stream; without them BT.601 in limited range is
           assumed. More than 8 bits are rounded to 8; high dynamic range is not tone-mapped.
         - Transparency is composed on white. Interlaced frames are kept woven.
