@@ -23,7 +23,7 @@ FRAME_BITS = 8
 """Bits that `frame` adds to a payload."""
 
 TAGS = 128
-"""Numbers that the byte at the end of a frame can tell."""
+"""Number of distinct tags that the last byte of a frame can carry."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,15 +71,15 @@ class Delivery:
 class DigitalLink:
     """5G NR coding and modulation over a given number of channel uses, all of which are spent.
 
-    The budget holds a control header and one transport block, rate-matched to the rest. The header announces
-    the length of the block, in 64ths of the longest the MCS allows, so that a shorter message goes out at a
-    lower code rate. A link that adapts also announces its MCS. The message is whitened, so that an erased
-    block cannot pass for a message of zeros. Coded bits are scrambled: a message far shorter than the budget
-    repeats its coded bits, which may then fall on all bits of a symbol, and constellations keep their average
-    power all the same.
+    A transmission is a control header and one transport block, rate-matched to the remaining channel uses.
+    The header announces the length of the block, in 64ths of the longest that the MCS allows, so that a
+    shorter message is sent at a lower code rate. An adapted link also announces its MCS. The message is
+    scrambled before encoding, so that an erased block cannot pass for a message of zeros, and the coded bits
+    are scrambled, so that a short message, whose coded bits repeat, keeps the average power of the
+    constellation.
 
     The receiver knows this configuration and the number of channel uses, but nothing about the message; with
-    `adapted` it does not use `mcs` either.
+    `adapted` it ignores `mcs`.
 
     Args:
         mcs: Constellation and highest code rate.
@@ -90,7 +90,7 @@ class DigitalLink:
         ChannelError: `max_iterations` is smaller than 1.
 
     Reference:
-        TS 38.212, 7.2; TS 38.214, 5.1.3.1; TS 38.211, 7.3.1.1 for scrambling, with a sequence of ours.
+        TS 38.212, 7.2; TS 38.214, 5.1.3.1; TS 38.211, 7.3.1.1 for scrambling, with a different sequence.
 
     Example:
         >>> link = DigitalLink(MCS_TABLE[12])
@@ -225,10 +225,10 @@ class DigitalLink:
 
 @dataclass(frozen=True)
 class IdealLink:
-    """Ideal code: whether a message arrives is decided by information theory.
+    """Ideal channel code: a message arrives if and only if the realised channel carries its bits.
 
     Without a target error, the link is error-free up to the Gaussian capacity of the realised gains. With
-    one, it follows the normal approximation of the best code of that length, which carries fewer bits; the
+    one, it follows the normal approximation for the best code of that length, which carries fewer bits; the
     outcome still depends on the gains alone.
 
     Args:
@@ -253,10 +253,9 @@ class IdealLink:
         return "ideal" if self.target_error is None else f"ideal:{spell(self.target_error)}"
 
     def payload_bits(self, channel: Channel, snr_db: float, data_uses: int, outage: float = 0.01) -> int:
-        """The most bits that all but a share `outage` of 200 realisations of the channel carry.
+        """Outage capacity: the most bits that a share 1 - `outage` of 200 channel realisations carries.
 
-        On AWGN this is the capacity (or the normal approximation) of `data_uses` channel uses; with fading it
-        is the outage capacity.
+        On AWGN this is the capacity (or the normal approximation) of `data_uses` channel uses.
 
         Args:
             channel: Any channel.
@@ -268,8 +267,8 @@ class IdealLink:
             Information bits, at least 0.
 
         Raises:
-            ChannelError: `outage` is outside [0, 1), or what the receiver believes of the channel is wrong,
-                as behind `NoCSI` over fading.
+            ChannelError: `outage` is outside [0, 1), or the receiver's channel knowledge is wrong, for
+                instance behind `NoCSI` over fading.
         """
         if not 0 <= outage < 1:
             raise ChannelError(f"outage of {outage:g} is outside [0, 1); give the share that may be lost")
@@ -296,7 +295,7 @@ class IdealLink:
             variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
             deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
             backoff = variance.sqrt() * deviations - math.log2(max(2 * uses, 1)) / 2
-            carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would outweigh the rest
+            carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would dominate
         return carried
 
     def succeeds(self, received: Received, bits: int) -> Bool[Tensor, " batch"]:
@@ -313,17 +312,17 @@ class IdealLink:
 
 
 def frame(payload: bytes, tag: int = 0) -> UInt8[Tensor, " n"]:
-    """Bits of a payload and of the byte that marks its end, most significant bit first.
+    """Turn a payload into bits, followed by one byte that marks its end; most significant bit first.
 
-    The byte is 0x80 + tag: the mark of ISO/IEC 7816-4, whose seven low bits carry a number that both ends
-    agree on, for instance which of several source codecs made the payload.
+    The byte is 0x80 + tag: the padding mark of ISO/IEC 7816-4, whose seven low bits carry a number agreed
+    between transmitter and receiver, for instance which of several source codecs made the payload.
 
     Args:
         payload: Any bytes.
-        tag: 0..127.
+        tag: Number from 0 to 127.
 
     Returns:
-        8 (len(payload) + 1) bits.
+        Bits, uint8 [8 (len(payload) + 1)].
 
     Raises:
         ChannelError: The tag is outside 0..127.
@@ -335,13 +334,13 @@ def frame(payload: bytes, tag: int = 0) -> UInt8[Tensor, " n"]:
 
 
 def unframe(bits: UInt8[Tensor, " n"]) -> tuple[bytes, int] | None:
-    """Payload and tag of a message made by `frame` and padded with zeros.
+    """Recover payload and tag from a message that was made by `frame` and padded with zeros.
 
     Args:
-        bits: The message; bits behind the last whole byte are ignored.
+        bits: The message, uint8 [n]; bits beyond the last whole byte are ignored.
 
     Returns:
-        Payload and tag, or None if the last byte that is not zero marks no end.
+        Payload and tag, or None if the last nonzero byte is not an end mark.
     """
     whole = bits[: bits.numel() // 8 * 8].reshape(-1, 8).long().cpu()
     octets = (whole << torch.arange(7, -1, -1)).sum(1).to(torch.uint8).numpy().tobytes()
@@ -349,7 +348,7 @@ def unframe(bits: UInt8[Tensor, " n"]) -> tuple[bytes, int] | None:
     return (content[:-1], content[-1] - TAGS) if content and content[-1] >= TAGS else None
 
 
-_MAX_LLRS = 2**25  # decoded in one call, which bounds its memory to some 500 MB
+_MAX_LLRS = 2**25  # LLRs decoded in one call, which limits memory to about 500 MB
 
 
 def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:

@@ -15,16 +15,24 @@ from channels.streams import Streams
 
 @runtime_checkable
 class LossProcess(Protocol):
-    """The law by which the packets of an item are lost; a frozen value."""
+    """A stochastic process that decides which packets of an item are lost; an immutable value."""
 
     @property
     def name(self) -> str:
-        """Canonical spelling of its parameters ("0.1"), which the name of the channel contains."""
+        """Canonical spelling of the parameters, such as "0.1", which the name of the channel contains.
+
+        Returns:
+            Numbers separated by colons.
+        """
         ...
 
     @property
     def mean_loss(self) -> float:
-        """Probability that a packet is lost, 0..1, the same at every place."""
+        """Marginal probability that a packet is lost, equal for all packets.
+
+        Returns:
+            Probability in 0..1.
+        """
         ...
 
     def draw(self, packets: int, rng: Streams) -> Bool[Tensor, "batch packets"]:
@@ -32,10 +40,10 @@ class LossProcess(Protocol):
 
         Args:
             packets: Number of packets per item, at least 0.
-            rng: Random sources, one per item.
+            rng: Random streams, one per item.
 
         Returns:
-            True for each packet that is lost. The first columns do not depend on `packets`.
+            True for each lost packet, bool [batch, packets]. The first columns do not depend on `packets`.
         """
         ...
 
@@ -61,7 +69,7 @@ class IndependentLoss:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "0.1"."""
+        """Canonical spelling of the loss probability, such as "0.1"."""
         return spell(self.probability)
 
     @property
@@ -70,26 +78,35 @@ class IndependentLoss:
         return self.probability
 
     def draw(self, packets: int, rng: Streams) -> Bool[Tensor, "batch packets"]:
-        """Draw which packets of each item are lost, True for each that is."""
+        """Draw which packets of each item are lost.
+
+        Args:
+            packets: Number of packets per item, at least 0.
+            rng: Random streams, one per item.
+
+        Returns:
+            True for each lost packet, bool [batch, packets].
+        """
         return rng.uniform("loss", (packets,)) < self.probability
 
 
 @dataclass(frozen=True)
 class GilbertElliott:
-    """Packets are lost in bursts: a Markov chain of a good and a bad state, each with a loss probability.
+    """Packets are lost in bursts: a two-state Markov chain, with a loss probability in each state.
 
     The chain starts in its stationary distribution, P(bad) = p_good_to_bad / (p_good_to_bad + p_bad_to_good),
-    and steps once per packet. Stays in the bad state last 1 / p_bad_to_good packets on average, geometrically
-    distributed; with the default losses (Gilbert's model) these are the runs of lost packets.
+    and steps once per packet. Sojourns in the bad state are geometrically distributed with a mean of
+    1 / p_bad_to_good packets; with the default loss probabilities (Gilbert's model) these are the runs of
+    lost packets.
 
     Args:
-        p_good_to_bad: Probability of leaving the good state, 0..1.
-        p_bad_to_good: Probability of leaving the bad state, 0..1; not both 0.
+        p_good_to_bad: Transition probability from the good to the bad state, 0..1.
+        p_bad_to_good: Transition probability from the bad to the good state, 0..1; not both may be 0.
         loss_good: Loss probability in the good state, 0..1.
         loss_bad: Loss probability in the bad state, 0..1.
 
     Raises:
-        ChannelError: A probability is outside 0..1, or neither state is ever left.
+        ChannelError: A probability is outside 0..1, or both transition probabilities are 0.
 
     Reference:
         Gilbert, Capacity of a Burst-Noise Channel, 1960; Elliott, Estimates of Error Rates for Codes on
@@ -113,23 +130,31 @@ class GilbertElliott:
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "0.05:0.4", or "0.05:0.4:0.01:0.9" if the losses are not 0 and 1."""
+        """Canonical spelling: "0.05:0.4", or "0.05:0.4:0.01:0.9" with losses other than 0 and 1."""
         losses = (self.loss_good, self.loss_bad)
         numbers = (self.p_good_to_bad, self.p_bad_to_good, *(() if losses == (0, 1) else losses))
         return ":".join(map(spell, numbers))
 
     @property
     def bad_share(self) -> float:
-        """Probability that a packet is sent in the bad state."""
+        """Stationary probability of the bad state, 0..1."""
         return self.p_good_to_bad / (self.p_good_to_bad + self.p_bad_to_good)
 
     @property
     def mean_loss(self) -> float:
-        """Probability that a packet is lost."""
+        """Marginal probability that a packet is lost, 0..1."""
         return self.loss_good + (self.loss_bad - self.loss_good) * self.bad_share
 
     def draw(self, packets: int, rng: Streams) -> Bool[Tensor, "batch packets"]:
-        """Draw which packets of each item are lost, True for each that is."""
+        """Draw which packets of each item are lost.
+
+        Args:
+            packets: Number of packets per item, at least 0.
+            rng: Random streams, one per item.
+
+        Returns:
+            True for each lost packet, bool [batch, packets].
+        """
         loss = torch.where(self._bad(packets, rng), self.loss_bad, self.loss_good)
         return rng.uniform("loss", (packets,)) < loss
 
@@ -154,7 +179,13 @@ class GilbertElliott:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LossyState:
-    """State of the inner channel, which uses are lost, and noise of variance 1 that is heard there."""
+    """State of a `Lossy` channel for one batch.
+
+    Args:
+        inner: State of the inner channel.
+        lost: True for each channel use of a lost packet, bool [batch, uses].
+        noise: Complex Gaussian noise of variance 1 that the receiver gets in lost packets, [batch, uses].
+    """
 
     inner: Any
     lost: Bool[Tensor, "batch uses"]
@@ -168,17 +199,17 @@ class Lossy:
     y = m (h x + n) + (1 - m) n',  n' ~ CN(0, noise_var);  the receiver is given m h and noise_var.
 
     h, n and noise_var are those of the inner channel; m is 0 for every use of a lost packet and 1 elsewhere.
-    Packet i holds the data symbols i packet_uses .. (i + 1) packet_uses - 1, the last may be shorter. The
-    receiver knows which packets are lost, as that of a packet network does, so their h is 0; n' is
-    independent of x and of n, so that nothing of a lost symbol is left.
+    Packet i holds the data symbols i packet_uses .. (i + 1) packet_uses - 1; the last may be shorter. The
+    receiver knows which packets are lost, as in a packet network: their h is 0. Since n' is independent of x
+    and n, a lost packet carries no information.
 
-    Fades and noise of packets that arrive are exactly those of the inner channel alone, which pairs
-    comparisons with and without loss. `snr_db` is the average of the packets that arrive: E|m h|^2 is
-    1 - loss. A channel with pilots belongs inside ("lossy:256:0.1/pilots:15/rayleigh:64"); pilots around
-    this one would interpolate over losses, and are refused: it has no `correlation`.
+    Fading and noise of packets that arrive are exactly those of the inner channel alone, so results with and
+    without loss can be compared in pairs. `snr_db` is the average over packets that arrive: E|m h|^2 is
+    1 - loss. A channel with pilots belongs inside ("lossy:256:0.1/pilots:15/rayleigh:64"). Pilots around a
+    `Lossy` channel are refused, since the receiver would interpolate over lost packets.
 
     Args:
-        channel: The inner channel: any but another `Lossy`, whose losses would be the same ones.
+        channel: The inner channel; any but another `Lossy`, which would lose the same packets.
         packet_uses: Data symbols per packet, at least 1.
         loss: Law of the losses.
 
@@ -213,14 +244,33 @@ class Lossy:
         return f"lossy:{self.packet_uses}:{self.loss.name}/{self.channel.name}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> LossyState:
-        """Draw losses from streams of their own; the inner channel draws what it draws without them."""
+        """Draw the state of the inner channel, and independently which packets are lost.
+
+        The inner channel draws from the same random streams as it would without losses.
+
+        Args:
+            uses: Data symbols per item, at least 0.
+            snr_db: Average received Es/N0 in dB of packets that arrive, one for all or one per item.
+            rng: Random streams, one per item.
+
+        Returns:
+            State for `apply`.
+        """
         inner, own = self.channel.draw(uses, snr_db, rng), rng.fork("packet loss")
         lost = self.loss.draw(math.ceil(uses / self.packet_uses), own)
         per_use = lost.repeat_interleave(min(self.packet_uses, max(uses, 1)), dim=1)[:, :uses]
         return LossyState(inner, per_use, own.complex_normal("noise", (uses,)))
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: LossyState) -> Received:
-        """Send x through the inner channel, and leave noise alone where a packet is lost."""
+        """Send symbols through the inner channel, and replace what lost packets receive by noise.
+
+        Args:
+            x: Symbols [batch, uses].
+            state: State drawn by `draw` for as many uses.
+
+        Returns:
+            Received symbols, gains (0 in lost packets) and noise variance.
+        """
         check_state(x, state.noise)
         received = self.channel.apply(x, state.inner)
         lost, noise = state.lost.to(x.device), state.noise.to(x) * received.noise_var.sqrt()
@@ -229,11 +279,25 @@ class Lossy:
         )
 
     def overhead(self, uses: int) -> int:
-        """Channel uses that the inner channel adds to so many data symbols; losses add none."""
+        """Channel uses that the inner channel adds to a number of data symbols; losses add none.
+
+        Args:
+            uses: Data symbols, at least 0.
+
+        Returns:
+            Additional channel uses, at least 0.
+        """
         return self.channel.overhead(uses)
 
     def data_uses(self, total: int) -> int:
-        """The most data symbols that the inner channel fits into `total` channel uses."""
+        """Largest number of data symbols that the inner channel fits into a number of channel uses.
+
+        Args:
+            total: Channel uses, overhead included, at least 0.
+
+        Returns:
+            Data symbols, at least 0.
+        """
         return self.channel.data_uses(total)
 
 

@@ -1,4 +1,4 @@
-"""A packet link: several short messages in one transmission, each of which arrives or is lost on its own."""
+"""Packet link: several short messages in one transmission, each received or lost on its own."""
 
 import math
 from collections.abc import Sequence
@@ -16,28 +16,28 @@ from channels.mcs import Mcs
 
 @dataclass(frozen=True)
 class PacketLink:
-    """Packets of bytes, each one `DigitalLink` message in a place of its own, with unequal error protection.
+    """Packets of bytes with unequal error protection, each a `DigitalLink` message with its own MCS and CRC.
 
-    The data symbols are cut into consecutive places of `packet_uses` channel uses, of which the last may be
-    shorter; `Lossy` with as many uses per packet loses whole places. Every packet has its own counted control
-    header, code and CRC, so that a receiver knows which packets are right.
+    The data symbols are cut into consecutive packets of `packet_uses` channel uses; the last may be shorter.
+    With the same packet length, a `Lossy` channel loses whole packets. Every packet has its own control
+    header (counted in channel uses), code and CRC, so the receiver knows which packets are correct.
 
-    The MCS of a packet depends on its place: packet i is sent at `mcs[i]`, and all packets beyond the end of
-    `mcs` at its last one. The receiver knows this configuration and the number of channel uses, so a fixed
-    MCS costs nothing. With `adapted` the header of every packet announces its MCS (11 bits instead of 6), and
-    the receiver does not use `mcs`: the transmitter may choose it per transmission.
+    Packet i is sent at `mcs[i]`, and all packets beyond the end of `mcs` at its last entry. The receiver
+    knows this configuration and the number of channel uses, so a fixed MCS needs no signalling. With
+    `adapted` the header of every packet announces its MCS (11 bits instead of 6) and the receiver ignores
+    `mcs`: the transmitter may choose it per transmission.
 
-    Bits are whitened differently in every place, so that packets of equal content, empty ones for instance,
-    do not repeat the same symbols and the average power stays near 1.
+    Bits are scrambled differently in every packet. Otherwise equal contents, such as empty packets, would
+    repeat the same symbols, and the average power would deviate from 1.
 
-    A last place too short for even an empty packet has room for 0 bytes; nothing is sent in it, and its
-    packet is never received.
+    If the last packet is too short even for an empty message, its room is 0 bytes, nothing is sent in it, and
+    it is always reported as lost.
 
     Args:
         packet_uses: Channel uses per packet, header included, at least 1.
-        mcs: Constellation and highest code rate by place; the last one holds for all that follow.
+        mcs: Constellation and highest code rate per packet; the last entry also holds for all later packets.
         adapted: Whether headers announce the MCS.
-        max_iterations: Limit of the LDPC decoder, at least 1.
+        max_iterations: Iteration limit of the LDPC decoder, at least 1.
 
     Raises:
         ChannelError: `packet_uses` or `max_iterations` is smaller than 1, or `mcs` is empty.
@@ -63,41 +63,51 @@ class PacketLink:
         if not self.mcs:
             raise ChannelError("no MCS for the packets; give at least one, which then holds for all")
         for mcs in self.mcs:
-            self._link(mcs)  # refuses the number of iterations
+            self._link(mcs)  # raises if max_iterations is out of range
 
     @property
     def name(self) -> str:
-        """Canonical spelling: "packets:256:mcs3-mcs9", or "packets:256:adapted-mcs3-mcs9"."""
+        """Canonical name, such as "packets:256:mcs3-mcs9" or "packets:256:adapted-mcs3-mcs9"."""
         rows = "-".join(f"mcs{mcs.index}" for mcs in self.mcs)
         return f"packets:{self.packet_uses}:{'adapted-' if self.adapted else ''}{rows}"
 
     def packets(self, data_uses: int) -> int:
-        """Number of packets in `data_uses` channel uses, a shorter last one included."""
-        return math.ceil(data_uses / self.packet_uses)
-
-    def room(self, data_uses: int) -> tuple[int, ...]:
-        """The most bytes that each packet holds, header, CRC and end mark paid for.
+        """Number of packets in a transmission, including a shorter last one.
 
         Args:
             data_uses: Channel uses of all packets together, at least 0.
 
         Returns:
-            Bytes per packet. 0 means that an empty packet fits, or none at all.
+            ceil(data_uses / packet_uses).
+        """
+        return math.ceil(data_uses / self.packet_uses)
+
+    def room(self, data_uses: int) -> tuple[int, ...]:
+        """Largest payload of each packet, after control header, CRC and end mark.
+
+        Args:
+            data_uses: Channel uses of all packets together, at least 0.
+
+        Returns:
+            Bytes per packet; 0 if only an empty message fits, or none at all.
         """
         return tuple(
             max(link.payload_bits(uses) - FRAME_BITS, 0) // 8 for link, uses in self.places(data_uses)
         )
 
     def send(self, packets: Sequence[bytes], data_uses: int) -> Complex[Tensor, "1 uses"]:
-        """Symbols of all packets of one transmission, of average power 1 per packet.
+        """Encode and modulate all packets of one transmission, each with an average power of 1.
 
         Args:
-            packets: Contents by place, at most `room(data_uses)` bytes each; b"" if there is nothing to say.
+            packets: Payload of each packet, at most `room(data_uses)` bytes; b"" for an empty packet.
             data_uses: Channel uses of all packets together.
 
+        Returns:
+            Symbols, complex64 [1, data_uses].
+
         Raises:
-            ChannelError: Not one packet for each place, a packet is too long, or no place is large enough for
-                an empty packet.
+            ChannelError: The number of payloads differs from the number of packets, a payload is too long, or
+                no packet is large enough for an empty message.
         """
         places, room = self.places(data_uses), self.room(data_uses)
         if len(packets) != len(places):
@@ -126,18 +136,18 @@ class PacketLink:
         return x
 
     def receive(self, received: Received) -> tuple[tuple[bytes | None, ...], ...]:
-        """Read all packets; those of all receptions that are coded alike are decoded together.
+        """Decode all packets of a batch of receptions.
 
         Args:
             received: Receptions of `send`, [batch, data_uses].
 
         Returns:
-            For each reception its packets by place, None for each that is lost.
+            Payloads of each reception in order, None for each packet that is lost.
         """
         batch, data_uses = received.y.shape
         alike: dict[tuple[DigitalLink, int], list[int]] = {}
         for i, (link, uses) in enumerate(self.places(data_uses)):
-            listening = self._link(self.mcs[0]) if self.adapted else link  # its MCS is not used
+            listening = self._link(self.mcs[0]) if self.adapted else link  # its MCS is ignored on reception
             if listening.header(uses).uses < uses:
                 alike.setdefault((listening, uses), []).append(i)
         arrived: list[list[bytes | None]] = [[None] * self.packets(data_uses) for _ in range(batch)]
@@ -153,7 +163,7 @@ class PacketLink:
         return DigitalLink(mcs, self.max_iterations, self.adapted)
 
     def places(self, data_uses: int) -> list[tuple[DigitalLink, int]]:
-        """Link and channel uses of every packet.
+        """Digital link and number of channel uses of each packet.
 
         Args:
             data_uses: Channel uses of all packets together, at least 0.

@@ -1,4 +1,4 @@
-"""Receptions that a transmitter simulates in advance, because it knows the statistics of the channel."""
+"""Channel realisations that a transmitter simulates in advance from the statistics of the channel."""
 
 # torch's and numpy's stubs leave types open
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,20 +20,20 @@ COUNT = 200
 """Number of realisations simulated for a fading channel."""
 
 _AT_ONCE = 2**21  # channel uses drawn in one call
-_TO_JUDGE = 2**14  # channel uses that measure the noise variance to 1 %
+_TO_JUDGE = 2**14  # channel uses needed to measure the noise variance to 1 %
 
 
 def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Received]:
-    """Simulate receptions of known QPSK symbols: 200 fixed realisations of the channel, in parts.
+    """Simulate receptions of known QPSK symbols: 200 fixed realisations of the channel, in several batches.
 
-    That a flat channel does not fade is seen from its first part. Of any other all 200 are made: a rare
-    loss of packets may well be absent from a part.
+    For a flat channel without fading the first batch suffices. For every other channel all 200 realisations
+    are simulated, since a rare packet loss may be absent from one batch.
 
-    What the receiver believes is held against what was sent:
+    The channel knowledge of the receiver is checked against the transmitted symbols:
 
         E|y - h x|^2 <= E noise_var + min(E noise_var, E|h|^2).
 
-    Estimates from pilots satisfy this, and so does the average gain of a clipping amplifier, which is not
+    Pilot-based estimates satisfy this, and so does the average gain of a clipping amplifier, which is not
     exact for each item. The comparison allows five standard errors of the mean over the realisations.
 
     Args:
@@ -42,11 +42,11 @@ def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Re
         data_uses: Data symbols of each reception, at least 0.
 
     Yields:
-        Batches of receptions [part, data_uses], which together make 200, or fewer without fading.
+        Batches of receptions [part, data_uses], 200 receptions in total, or fewer without fading.
 
     Raises:
-        ChannelError: The receiver's belief is wrong, as behind `NoCSI` over fading; nothing can be predicted
-            from it.
+        ChannelError: The receiver's channel knowledge is wrong, for instance behind `NoCSI` over fading, so
+            that performance cannot be predicted from it.
     """
     wrong: list[Tensor] = []
     snr: list[Tensor] = []
@@ -61,7 +61,8 @@ def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Re
         snr.append(received.h.abs().square().double().mean(1) / noise_var)
         yield received
         per_use = received.h.abs() / received.noise_var.sqrt()
-        alike = torch.allclose(per_use, per_use[:1].expand_as(per_use), rtol=1e-5, atol=0)  # but for rounding
+        # equal up to rounding
+        alike = torch.allclose(per_use, per_use[:1].expand_as(per_use), rtol=1e-5, atol=0)
         constant = alike and isinstance(channel, FlatChannel)
         if start == 0 and constant and float(wrong[0].mean()) <= 3 / math.sqrt(max(end * data_uses, 1)):
             return

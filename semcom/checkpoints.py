@@ -1,4 +1,4 @@
-"""Weights files made by others: identified by SHA-256 first, then read without running code in them."""
+"""Load third-party weights safely: files are identified by SHA-256, and no code in them is executed."""
 
 import functools
 import hashlib
@@ -14,29 +14,33 @@ from torch import Tensor
 from semcom.errors import MissingWeights, reason_of
 
 DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, UnpicklingError)
-"""What loading a file that is no checkpoint, or one of another network, raises."""
+"""Exceptions raised when a file is not a checkpoint, or holds the weights of another network."""
 
-DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # torchvision's and torch-fidelity's convention
+DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # convention of torchvision and torch-fidelity
 ROUNDED_TO_FP16 = {
     "squeezenet1_1-b8a52dc0.pth": "d9638681eb86d742861fd91c20b8be1d36fabd87108bf20d03f29ae36f3261d4",
 }
-"""SHA-256 of torchvision's files whose convolutions were rounded to fp16, accepted under the same names."""
+"""SHA-256 of torchvision files whose convolutions were rounded to fp16, accepted under the same names."""
 
 
 def checkpoint_folder() -> Path:
-    """Where torch keeps downloaded weights; `TORCH_HOME` moves it."""
+    """Folder in which PyTorch keeps downloaded weights, `$TORCH_HOME/hub/checkpoints`.
+
+    Returns:
+        Path of the folder; it need not exist.
+    """
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def require_checkpoint(name: str, needed_by: str) -> Path:
-    """Path of a file in the torch cache whose content is the published one; the file is not loaded.
+    """Find a published weights file in the torch cache and verify its SHA-256, without loading it.
 
     Args:
-        name: File name that ends in the first digits of the file's SHA-256, like "vgg16-397923af.pth".
-        needed_by: First word of the error.
+        name: File name that ends in the first digits of the file's SHA-256, such as "vgg16-397923af.pth".
+        needed_by: What needs the file, the first words of an error message.
 
     Returns:
-        The path.
+        Path of the file.
 
     Raises:
         MissingWeights: The file is absent, cannot be read, or has another SHA-256.
@@ -53,12 +57,12 @@ def require_checkpoint(name: str, needed_by: str) -> Path:
 
 
 def require_digest(path: Path, accepted: tuple[str, ...], needed_by: str) -> None:
-    """Check that a file is a known one. It is hashed once per process, and again if its time or size changes.
+    """Verify the SHA-256 of a file; it is computed once per process, and again if the file changes.
 
     Args:
         path: The file.
-        accepted: SHA-256 of each known file in hexadecimal digits, or its first digits.
-        needed_by: First word of the error.
+        accepted: Accepted SHA-256 digests in hexadecimal, each complete or its first digits.
+        needed_by: What needs the file, the first words of an error message.
 
     Raises:
         MissingWeights: The file cannot be read, or has another SHA-256.
@@ -76,33 +80,33 @@ def require_digest(path: Path, accepted: tuple[str, ...], needed_by: str) -> Non
 
 
 def load_checkpoint(name: str, needed_by: str) -> dict[str, Tensor]:
-    """Tensors of a file in the torch cache, checked by `require_checkpoint` first.
+    """Load the tensors of a published weights file in the torch cache, after verifying its SHA-256.
 
     Args:
         name: File name that ends in the first digits of the file's SHA-256.
-        needed_by: First word of the error.
+        needed_by: What needs the file, the first words of an error message.
 
     Returns:
-        Tensors on the CPU by name.
+        Tensors on the CPU, by name.
 
     Raises:
-        MissingWeights: The file is absent, has another SHA-256, or holds anything else than tensors.
+        MissingWeights: The file is absent, has another SHA-256, or contains anything other than tensors.
     """
     return load_tensors(require_checkpoint(name, needed_by), needed_by)
 
 
 def load_tensors(path: Path, needed_by: str) -> dict[str, Tensor]:
-    """Tensors of a file that `torch.save` wrote, a state dict for instance. No code in the file is run.
+    """Load tensors written by `torch.save`, such as a state dict, without executing code in the file.
 
     Args:
         path: The file.
-        needed_by: First word of the error.
+        needed_by: What needs the file, the first words of an error message.
 
     Returns:
-        Tensors on the CPU by name.
+        Tensors on the CPU, by name.
 
     Raises:
-        MissingWeights: The file is absent or damaged, or holds anything else than tensors by name.
+        MissingWeights: The file is absent or damaged, or contains anything other than tensors by name.
     """
     try:
         content = load(path)
@@ -115,33 +119,34 @@ def load_tensors(path: Path, needed_by: str) -> dict[str, Tensor]:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Any:
-    """Content of a file that `torch.save` wrote: tensors, numbers, strings and containers of these.
+    """Load tensors, numbers, strings and containers of them from a file written by `torch.save`.
 
     Args:
         path: The file.
-        device: Where its tensors are put.
+        device: Device for the tensors.
 
     Returns:
-        The content.
+        Content of the file.
 
     Raises:
         OSError: The file is absent or cannot be opened.
-        ValueError: The file is damaged, or holds other objects, whose loading would run code of its choice.
+        ValueError: The file is damaged, or contains other objects, whose loading could execute arbitrary
+            code.
     """
     try:
-        with warnings.catch_warnings():  # of pickles that torch would not write
+        with warnings.catch_warnings():  # warnings about pickles that torch would not write
             warnings.simplefilter("ignore")
             return torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise
-    except UnpicklingError:  # its message advises to run whatever code the file holds
+    except UnpicklingError:  # torch's message would advise running the code in the file
         raise ValueError("damaged, or more than weights") from None
-    except Exception as error:  # damage can raise anything
+    except Exception as error:  # a damaged file may raise any exception
         raise ValueError(reason_of(error)) from None
 
 
 @functools.lru_cache(maxsize=64)
 def _sha256(path: Path, mtime_ns: int, size: int) -> str:
-    """Time and size of the file are keys of the memo only."""
+    """SHA-256 of a file; modification time and size only serve as keys of the cache."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The `semcom` command: a thin shell over the library. Commands import what they need when they run."""
+"""The `semcom` command, a thin layer over the library. To start fast, commands import what they need."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ def _examples(*commands: str) -> str:
 
 app = typer.Typer(
     name="semcom",
-    help="Pictures, clips and texts over noisy channels, by every way the field knows, at equal uses.",
+    help="Send images, clips and texts over noisy channels and compare schemes at equal channel uses.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -65,49 +65,57 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_examples("semcom quickstart", "semcom send photo.png --scheme avif+ldpc --snr 10"),
 )
-INTERRUPTED = 130  # what typer makes of Ctrl-C
-MAX_BATCH = 2**16  # crops; more is one, too
+INTERRUPTED = 130  # exit code of typer after Ctrl-C
+MAX_BATCH = 2**16  # crops; catches typing errors
 
 ChannelOption = Annotated[
-    str, typer.Option("--channel", help="A name from `semcom channels`, or package.module:NAME.")
+    str, typer.Option("--channel", help="Channel: a name from `semcom channels`, or package.module:NAME.")
 ]
 CodecOption = Annotated[
-    str, typer.Option("--codec", help="Codec in place of the scheme's own: a name, or package.module:NAME.")
+    str,
+    typer.Option(
+        "--codec", help="Source codec that replaces the scheme's own: a name, or package.module:NAME."
+    ),
 ]
 MetricsOption = Annotated[
     str,
     typer.Option(
         "--metrics",
-        help="Columns, separated by commas.",
-        show_default="psnr_db,ms_ssim,swd,lpips_squeeze; of a text wer,cer,bleu",
+        help="Metrics, separated by commas.",
+        show_default="psnr_db,ms_ssim,swd,lpips_squeeze; for texts wer,cer,bleu",
     ),
 ]
 ModalityOption = Annotated[
     str,
     typer.Option(
         "--modality",
-        help="What is sent: image, video, text, or package.module:NAME of a modality of yours.",
-        show_default="by the file",
+        help="Modality of the data: image, video, text, or package.module:NAME of your own.",
+        show_default="from the file",
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="Where networks run: cpu or cuda.")]
-ResultsArgument = Annotated[Path, typer.Argument(help="Folder of a sweep.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout; all else goes to stderr.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Device for networks: cpu or cuda.")]
+ResultsArgument = Annotated[Path, typer.Argument(help="Folder of results.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and all else on stderr.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    What a user can cause becomes one line on stderr and code 2; Ctrl-C is 130. Anything else is a bug, and
-    is not hidden.
+    Typed errors become one line on stderr. Any other exception is a bug, and is raised.
+
+    Args:
+        arguments: Command-line arguments; None takes those of this process.
+
+    Returns:
+        0 after success, 1 if `selfcheck` finds a deviation, 2 after an error, 130 after Ctrl-C.
     """
     if "" not in sys.path:  # package.module:NAME may lie in the current folder
         sys.path.append("")
-    sys.stdout = sys.stdout or StringIO()  # closed by the caller
+    sys.stdout = sys.stdout or StringIO()  # None if the caller closed it
     sys.stderr = sys.stderr or StringIO()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # where a terminal cannot show a letter
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it makes do with a HOME that is read-only
+        sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show a character
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silences its warning about a read-only home
     try:
         code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
@@ -120,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         silence_stdout()
         return 0
     except SystemExit as stop:
-        if not isinstance(stop.__context__, BrokenPipeError):  # unbuffered, click sees it first and exits
+        if not isinstance(stop.__context__, BrokenPipeError):  # unbuffered, click exits first
             raise
         silence_stdout()
         return 0
@@ -149,14 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 )
 def send(
-    source: Annotated[Path, typer.Argument(help="A picture, a clip or a text.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="An image, clip or text file.", show_default=False)],
     snr: Annotated[str, typer.Option("--snr", help="Average received Es/N0 in dB.", show_default=False)],
     scheme: Annotated[
         str | None,
         typer.Option(
             "--scheme",
-            help="A name from `semcom schemes`, or package.module:NAME.",
-            show_default="avif+ldpc, x265+ldpc, zlib+ldpc",
+            help="Scheme: a name from `semcom schemes`, or package.module:NAME.",
+            show_default="avif+ldpc; for clips x265+ldpc, for texts zlib+ldpc",
         ),
     ] = None,
     channel: ChannelOption = "awgn",
@@ -164,48 +172,54 @@ def send(
         str | None,
         typer.Option(
             "--rho",
-            help="Channel uses per source value, like 1/12 or 0.02; of a text per word.",
-            show_default="1/12, of a text 20",
+            help="Allowed channel uses per source value (per word of a text), such as 1/12 or 0.02.",
+            show_default="1/12; for texts 20",
         ),
     ] = None,
     codec: CodecOption = "",
     receiver: Annotated[
         str,
         typer.Option(
-            help="Refine what arrived: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
-            "refiner (with a --prior that takes guesses); package.module:NAME.",
+            help="Generative receiver: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
+            "refiner (with a --prior that accepts an initial estimate); "
+            "package.module:NAME.",
             show_default="none",
         ),
     ] = "",
     steps: Annotated[
-        int | None, typer.Option(help="Noise levels of the receiver.", min=1, show_default="the receiver's")
+        int | None,
+        typer.Option(help="Number of noise levels of the receiver.", min=1, show_default="the method's"),
     ] = None,
     knob: Annotated[
-        float, typer.Option(help="From the mean (0) to a sample (1), for the receiver.", min=0, max=1)
+        float,
+        typer.Option(
+            help="Receiver output between posterior mean (0) and posterior sample (1).", min=0, max=1
+        ),
     ] = 1.0,
-    samples: Annotated[int, typer.Option(help="Samples that the receiver averages.", min=1)] = 1,
+    samples: Annotated[int, typer.Option(help="Number of samples that the receiver averages.", min=1)] = 1,
     prior: Annotated[
         str | None,
         typer.Option(
-            help="Prior of the receiver: a weights file, folder or hub name of diffusers, checkpoint (.pt) "
-            "of guided-diffusion, or package.module:NAME.",
-            show_default="shipped",
+            help="Diffusion prior of the receiver: a weights file, a folder or hub name of diffusers, a "
+            "checkpoint (.pt) of guided-diffusion, or package.module:NAME.",
+            show_default="prior of this package",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of noise and fading.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of noise and fading.")] = 0,
     metrics: MetricsOption = "",
-    out: Annotated[Path | None, typer.Option(help="Write what was received.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the received item.", show_default=False)] = None,
     strip: Annotated[
         Path | None,
-        typer.Option(help="Write original, received, refined and errors side by side.", show_default=False),
+        typer.Option(help="File for original, received images and errors side by side.", show_default=False),
     ] = None,
     modality: ModalityOption = "",
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Send one picture, clip or text once: what arrives, what it cost, and how good it is.
+    """Send one image, clip or text over a channel, and print channel uses, energy and quality.
 
-    What is lost is no error: the record says outage=1, and what is shown is the cover of lost items.
+    A lost item is an outage, not an error: the record has outage=1, and a cover is shown, such as the mean
+    colour of images.
     """
     from semcom import names
     from semcom.data import load
@@ -270,39 +284,39 @@ def send(
     )
 )
 def sweep(
-    out: Annotated[Path, typer.Option(help="Folder of records.sqlite.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the results.", show_default=False)],
     schemes: Annotated[
         str | None,
         typer.Option(
-            help="Names, separated by commas.",
-            show_default="avif+ldpc,softcast; of clips x265+ldpc, of texts zlib+ldpc",
+            help="Schemes, separated by commas.",
+            show_default="avif+ldpc,softcast; for clips x265+ldpc, for texts zlib+ldpc",
         ),
     ] = None,
-    channels: Annotated[str, typer.Option(help="Names, separated by commas.")] = "awgn",
-    snr: Annotated[str, typer.Option("--snr", help="In dB: first:last:step, or a list.")] = "0:20:5",
+    channels: Annotated[str, typer.Option(help="Channels, separated by commas.")] = "awgn",
+    snr: Annotated[str, typer.Option("--snr", help="Es/N0 in dB: first:last:step, or a list.")] = "0:20:5",
     rho: Annotated[
         str | None,
         typer.Option(
-            help="Channel uses per source value (of a text per word), separated by commas.",
-            show_default="1/12, of texts 20",
+            help="Allowed channel uses per source value (per word of a text), separated by commas.",
+            show_default="1/12; for texts 20",
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of pictures, clips or texts; without it, photographs of scikit-image."),
+        typer.Option(help="Folder of images, clips or texts.", show_default="photographs of scikit-image"),
     ] = None,
     codec: CodecOption = "",
     metrics: MetricsOption = "",
-    seeds: Annotated[int, typer.Option(help="Noise realisations per item.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of noise realisations per item.")] = 1,
     workers: Annotated[int, typer.Option(help="Local processes.")] = 1,
     modality: ModalityOption = "",
     device: DeviceOption = "cpu",
-    keep: Annotated[bool, typer.Option("--keep", help="Keep what is received.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep all received items as files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without running it.")] = False,
 ) -> None:
-    """Send a folder of pictures, clips or texts by several schemes over several channels.
+    """Send a folder of images, clips or texts by several schemes over several channels, SNRs and rates.
 
-    At every SNR and rho. The same command resumes a run that was stopped, in whatever way.
+    After an interruption, the same command resumes the sweep.
     """
     from semcom import names
     from semcom.data import load_folder, sample_photos
@@ -347,21 +361,21 @@ def sweep(
     )
 )
 def hide(
-    host: Annotated[Path, typer.Argument(help="A picture of 8 bits, grey or RGB.", show_default=False)],
-    payload: Annotated[Path, typer.Option(help="Any file.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The stego picture, lossless.", show_default=False)],
+    host: Annotated[Path, typer.Argument(help="Host image: 8 bits, grey or RGB.", show_default=False)],
+    payload: Annotated[Path, typer.Option(help="File to hide.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Lossless file for the stego image.", show_default=False)],
     method: Annotated[
-        str, typer.Option(help="recursive, error-expansion or histogram-shifting.")
+        str, typer.Option(help="Method: recursive, error-expansion or histogram-shifting.")
     ] = "recursive",
     kl_weight: Annotated[
         float,
         typer.Option(
-            help="Of the divergence of histograms, in squared levels per nat (recursive only).", min=0
+            help="Weight of the histogram divergence in squared levels per nat (recursive only).", min=0
         ),
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Hide a file in a picture, such that `semcom reveal` gets both back bit for bit."""
+    """Hide a file in an image; `semcom reveal` recovers file and image bit for bit."""
     import numpy as np
     from PIL import Image as PillowImage
 
@@ -398,13 +412,13 @@ def hide(
 
 @app.command(epilog=_examples("semcom reveal stego.png --payload secret.zip --host photo.png"))
 def reveal(
-    stego: Annotated[Path, typer.Argument(help="A picture made by `semcom hide`.", show_default=False)],
-    payload: Annotated[Path, typer.Option(help="Write the hidden file.", show_default=False)],
+    stego: Annotated[Path, typer.Argument(help="An image made by `semcom hide`.", show_default=False)],
+    payload: Annotated[Path, typer.Option(help="File for the hidden content.", show_default=False)],
     host: Annotated[
-        Path | None, typer.Option(help="Write the picture as it was, lossless.", show_default=False)
+        Path | None, typer.Option(help="Lossless file for the restored image.", show_default=False)
     ] = None,
 ) -> None:
-    """Get a hidden file back, and the picture as it was before."""
+    """Extract the file hidden in an image, and restore the original image."""
     from PIL import Image as PillowImage
 
     from semcom.hiding.picture import extract
@@ -429,20 +443,20 @@ def reveal(
 def plot_results(
     results: ResultsArgument,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the figures.", show_default="RESULTS/figures")
+        Path | None, typer.Option(help="Folder for the figures.", show_default="RESULTS/figures")
     ] = None,
     metrics: Annotated[
-        str, typer.Option("--metrics", help="Columns, separated by commas.", show_default="all")
+        str, typer.Option("--metrics", help="Metrics, separated by commas.", show_default="all")
     ] = "",
     snr: Annotated[
-        str, typer.Option("--snr", help="SNRs of figures at one SNR.", show_default="the middle one")
+        str, typer.Option("--snr", help="SNRs in dB for figures at one SNR.", show_default="the middle one")
     ] = "",
     limit: Annotated[
         Path | None,
-        typer.Option(help="Folder of the pictures sent; draws the limit of a Gaussian model of each."),
+        typer.Option(help="Folder of the images that were sent; adds the limit of a Gaussian source model."),
     ] = None,
 ) -> None:
-    """Draw a folder of results as PNG and SVG: metrics against SNR and rho, perception against distortion."""
+    """Draw results as PNG and SVG: metrics against SNR and rho, perception against distortion."""
     from semcom.plots import figure_bytes
     from semcom.results import ResultStore
     from semcom.summary import RECORDS, figures
@@ -479,10 +493,10 @@ def _models(folder: Path) -> "list[GaussianModel]":
 @app.command(name="report", epilog=_examples("semcom report results/first --title 'First results'"))
 def report_results(
     results: ResultsArgument,
-    out: Annotated[Path | None, typer.Option(help="The file.", show_default="RESULTS/report.html")] = None,
-    title: Annotated[str, typer.Option(help="Heading.", show_default="the folder's name")] = "",
+    out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="RESULTS/report.html")] = None,
+    title: Annotated[str, typer.Option(help="Heading.", show_default="name of the folder")] = "",
 ) -> None:
-    """Write one self-contained HTML page: table, pictures (of `sweep --keep`), figures and versions."""
+    """Write one self-contained HTML page: table, images (after `sweep --keep`), figures and versions."""
     from semcom.summary import report
 
     path = out if out is not None else results / "report.html"
@@ -502,14 +516,17 @@ def score_realism(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Of swd_set, kid_inception, fid_inception.",
-            show_default="all that work here",
+            help="Metrics of sets, separated by commas: swd_set, kid_inception, fid_inception.",
+            show_default="all available",
         ),
     ] = "",
-    crop: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 128,
-    out: Annotated[Path | None, typer.Option(help="The table.", show_default="RESULTS/realism.csv")] = None,
+    crop: Annotated[int, typer.Option(help="Side of the compared crops in pixels.")] = 128,
+    out: Annotated[Path | None, typer.Option(help="CSV file.", show_default="RESULTS/realism.csv")] = None,
 ) -> None:
-    """Compare all pictures of an operating point (of `sweep --keep`) with all originals, as sets."""
+    """Compute FID, KID and sliced Wasserstein distance between received and original images as sets.
+
+    The sweep must have been run with --keep.
+    """
     from semcom.metrics import unavailable_set_metrics
     from semcom.realism import SET_METRICS, realism
 
@@ -523,7 +540,7 @@ def score_realism(
     for name in names:
         if name not in SET_METRICS:
             raise UnknownName(f"no set metric called {name!r}; there are {', '.join(SET_METRICS)}")
-        SET_METRICS[name]()  # its network must be here
+        SET_METRICS[name]()  # fails now if the weights of its network are missing
     with progress_bar("realism") as progress:
         frame = realism(results, {name: SET_METRICS[name] for name in names}, crop, progress)
     _write(path, frame.to_csv(index=False, lineterminator="\n").encode())
@@ -539,10 +556,12 @@ def score_realism(
 @app.command(epilog=_examples("semcom export results/first --format csv --out first.csv"))
 def export(
     results: ResultsArgument,
-    out: Annotated[Path | None, typer.Option(help="The file.", show_default="RESULTS/records.FORMAT")] = None,
-    form: Annotated[str, typer.Option("--format", help="csv, parquet or json.")] = "csv",
+    out: Annotated[
+        Path | None, typer.Option(help="Output file.", show_default="RESULTS/records.FORMAT")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="File format: csv, parquet or json.")] = "csv",
 ) -> None:
-    """Write the records, one row per delivered picture, for other programs."""
+    """Write the records for other programs, one row per transmitted item."""
     from semcom.results import ResultStore
     from semcom.summary import RECORDS
 
@@ -560,9 +579,9 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("quickstart"),
     workers: Annotated[int, typer.Option(help="Local processes.")] = 2,
 ) -> None:
-    """Send photographs over two channels, digitally and by joint coding; print a table, write a report.
+    """Compare digital schemes and joint coding on two channels; print a table and write a report.
 
-    Takes about a minute; needs no network and no data.
+    It takes about a minute and needs neither network access nor data.
     """
     from semcom.quickstart import quickstart
     from semcom.results import ResultStore
@@ -592,49 +611,47 @@ def train(
     name: Annotated[
         str,
         typer.Argument(
-            help="deepjscc, deepjscc-perceptual, deepjscc-2019, learned-codec, prior or refiner.",
+            help="Recipe: deepjscc, deepjscc-perceptual, deepjscc-2019, learned-codec, prior or refiner.",
             show_default=False,
         ),
     ],
     data: Annotated[
-        Path, typer.Option(help="Pictures to train on: folder, .npy or .npz shard.", show_default=False)
+        Path, typer.Option(help="Training images: folder, .npy or .npz shard.", show_default=False)
     ],
-    validation: Annotated[
-        Path, typer.Option(help="Pictures for the score: folder or shard.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of checkpoint, curve and weights.", show_default=False)],
-    seconds: Annotated[int, typer.Option(help="Wall-clock length.", min=1)] = 1500,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    validation: Annotated[Path, typer.Option(help="Validation images: folder or shard.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, curve, weights.", show_default=False)],
+    seconds: Annotated[int, typer.Option(help="Wall-clock time in seconds.", min=1)] = 1500,
+    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
     batch: Annotated[
         int | None,
         typer.Option(
-            help="Crops per step, over all processes.", min=1, max=MAX_BATCH, show_default="the recipe's"
+            help="Crops per step over all processes.", min=1, max=MAX_BATCH, show_default="the recipe's"
         ),
     ] = None,
     crop: Annotated[
-        int | None, typer.Option(help="Their side in pixels.", min=16, show_default="the recipe's")
+        int | None, typer.Option(help="Side of the crops in pixels.", min=16, show_default="the recipe's")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Peak of Adam's.", min=0, show_default="the recipe's")
+        float | None, typer.Option(help="Peak learning rate of Adam.", min=0, show_default="the recipe's")
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="Weights to start from: a file, or a network's name.", show_default="none"),
+        typer.Option(help="Initial weights: a file, or the name of a network.", show_default="the recipe's"),
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="End after so many scores without a better one.", min=1, show_default="to the end"),
+        typer.Option(help="Stop after this many scores without improvement.", min=1, show_default="never"),
     ] = None,
     rho: Annotated[
         str | None, typer.Option("--rho", help="Channel uses per source value.", show_default="the recipe's")
     ] = None,
     snr: Annotated[
-        str | None, typer.Option("--snr", help="Of the channel, in dB.", show_default="the recipe's")
+        str | None, typer.Option("--snr", help="SNR of the channel in dB.", show_default="the recipe's")
     ] = None,
 ) -> None:
-    """Train a network, or go on where the last run in the folder stopped.
+    """Train a network, or resume the run in the output folder.
 
-    Ctrl-C ends a run after its step; the same command goes on.
+    Ctrl-C stops after the current step; the same command resumes.
     """
     from semcom import zoo
     from semcom.data import picture_files
@@ -667,12 +684,13 @@ def train(
 
 @app.command(epilog=_examples("semcom selfcheck", "semcom selfcheck --json > selfcheck.json"))
 def selfcheck(
-    seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     as_json: JsonOption = False,
 ) -> int:
-    """Measure channels, constellations and codes against theory.
+    """Compare measured channels, constellations and codes with theory.
 
-    The exit code is 1 if a row is off by more than 4 standard errors, which happens once in 200 runs.
+    The exit code is 1 if a value deviates by more than 4 standard errors; by chance, this happens once in 200
+    runs.
     """
     from rich import box
     from rich.console import Console
@@ -704,10 +722,10 @@ def selfcheck(
 
 @app.command(name="schemes", epilog=_examples("semcom schemes | grep avif"))
 def list_schemes() -> None:
-    """List the schemes, one a line, name first.
+    """List the schemes, one per line, with their descriptions.
 
-    More follow from the patterns CODEC+ldpc:mcsN, CODEC+ldpc:csit-average and CODEC+ideal:csit-average, where
-    CODEC may be package.module:NAME.
+    Further names follow the patterns CODEC+ldpc:mcsN, CODEC+ldpc:csit-average and CODEC+ideal:csit-average,
+    where CODEC may be package.module:NAME.
     """
     from semcom import names
 
@@ -716,14 +734,14 @@ def list_schemes() -> None:
 
 @app.command(name="channels", epilog=_examples("semcom channels"))
 def list_channels() -> None:
-    """List the channels, one a line, name first; wrappers stand before a slash and can be nested."""
+    """List the channels, one per line; wrappers precede a slash and can be nested."""
     from semcom import names
 
     print_listing(names.channels())
 
 
 def _lossless_pixels(path: Path) -> "np.ndarray":
-    """As they are in the file: grey or RGB of 8 bits, nothing converted."""
+    """Pixels as stored in the file, 8-bit grey or RGB, without any conversion."""
     import numpy as np
     from PIL import Image as PillowImage
 
@@ -752,7 +770,7 @@ def _write_picture(path: Path, picture: "Picture") -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing."""
+    """Write a file completely or not at all."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)

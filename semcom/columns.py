@@ -1,4 +1,4 @@
-"""What figures, tables and exports say of the column of a metric: its unit, and which way is better."""
+"""Unit and direction of metric columns, as used by figures, tables and exports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The column that a metric fills in the records.
+    """Column of a metric in the records.
 
     Args:
-        name: Name of the column, such as "psnr_db".
-        unit: Unit of its values, such as "dB"; empty for a number without one.
-        higher_is_better: True for similarities, False for distances, None where the direction is unknown.
+        name: Column name, such as "psnr_db".
+        unit: Unit of the values, such as "dB"; empty if dimensionless.
+        higher_is_better: True for similarities, False for distances, None if unknown.
 
     Example:
         >>> Column("psnr_db", "dB", True)
@@ -24,4 +24,4 @@ class Column:
 
 
 Columns = Mapping[str, Column]
-"""Columns of metrics by name."""
+"""Columns of metrics, by column name."""

@@ -1,4 +1,4 @@
-"""Items from files and folders, of any modality."""
+"""Read items of any modality from files and folders."""
 
 import logging
 from collections import Counter
@@ -30,58 +30,61 @@ __all__ = [
 ]
 
 SUFFIXES = IMAGE.suffixes
-"""File endings of pictures."""
+"""File extensions of images."""
 
 
 def load(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITIES) -> Item[Any]:
     """Read one file of any modality.
 
     Args:
-        path: A picture, a clip or a text; its ending says which, and the content where an ending leaves it
-            open (an animated GIF is a clip).
-        modalities: Those to choose from.
+        path: An image, clip or text. Its extension decides the modality, or its content where several
+            modalities share the extension (an animated GIF is a clip).
+        modalities: Candidates.
 
     Returns:
-        The item; `item.modality` says what its content is.
+        The item; `item.modality` is the modality of its content.
 
     Raises:
-        InvalidSource: The file is missing, damaged, too large or of no modality.
+        InvalidSource: The file is missing, damaged or too large, or no candidate can read it.
     """
     path = Path(path)
     return modality_of(path, modalities).read(path)
 
 
 def load_image(path: Path | str) -> Item[Tensor]:
-    """Read one picture as 8-bit RGB; grey is repeated, transparency laid on white, EXIF rotation applied.
+    """Read one image as 8-bit RGB; transparency is composed on white, and EXIF rotation applied.
 
-    Values of 32 bits are in 0..65535, floating-point ones in [0, 1]. Of several frames the first is read.
+    Grey is repeated in all colours. Integers of 16 and 32 bits are taken as 0..65535, floating-point values
+    as [0, 1]. Of several frames the first is read.
 
     Args:
-        path: A picture of any format that Pillow reads.
+        path: An image in any format that Pillow reads.
 
     Returns:
         The item; its values are multiples of 1/255.
 
     Raises:
-        InvalidSource: The file is missing, not a picture, damaged, or too large, or has other values.
+        InvalidSource: The file is missing, not an image, damaged or too large, or its values are out of
+            range.
     """
     return IMAGE.read(path)
 
 
 def load_folder(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITIES) -> tuple[Item[Any], ...]:
-    """Read all files of a folder that are of one modality.
+    """Read all files of a folder, which must be of one modality.
 
-    Texts beside pictures or clips are notes on them, and are left out.
+    Texts beside images or clips are taken as notes and left out, with a warning in the log.
 
     Args:
-        path: The folder; a single file is a folder of one.
-        modalities: Those to choose from; files of other endings are left out.
+        path: The folder, or a single file.
+        modalities: Candidates; files with other extensions are left out.
 
     Returns:
         The items, sorted by file name.
 
     Raises:
-        InvalidSource: No such folder, nothing to read in it, files of two modalities, or an unreadable file.
+        InvalidSource: The folder does not exist, holds no readable file or files of several modalities, or a
+            file cannot be read.
     """
     path = Path(path)
     if path.is_file():
@@ -106,16 +109,16 @@ def load_folder(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITI
 
 
 def picture_files(path: Path | str) -> tuple[Path, ...]:
-    """Find the pictures of a folder by their endings.
+    """Find the images in a folder by their extensions.
 
     Args:
         path: The folder.
 
     Returns:
-        Their paths, sorted by name.
+        Paths, sorted by name.
 
     Raises:
-        InvalidSource: No such folder, or no picture in it.
+        InvalidSource: The folder does not exist, or holds no image.
     """
     path = Path(path)
     if path.is_file():
@@ -129,7 +132,15 @@ def picture_files(path: Path | str) -> tuple[Path, ...]:
 
 
 def centre(item: Item, side: int) -> Item:
-    """Its centre of side x side pixels; all of it where it is smaller."""
+    """Crop the central square of an image item.
+
+    Args:
+        item: An image.
+        side: Side of the square in pixels; a smaller extent is kept as a whole.
+
+    Returns:
+        A new image item; "-centre" and the side are appended to the id.
+    """
     top, left = (max((extent - side) // 2, 0) for extent in item.x.shape[2:])
     return Item(
         f"{item.id}-centre{side}", item.x[:, :, top : top + side, left : left + side].contiguous(), IMAGE
@@ -137,12 +148,22 @@ def centre(item: Item, side: int) -> Item:
 
 
 def centres(folder: Path | str, count: int, side: int) -> tuple[Item, ...]:
-    """Centres of the first `count` pictures that are large enough, of 2 `count` evenly over the folder.
+    """Crop the central squares of images that are spread evenly over a folder.
 
-    Fewer if so many are not large enough; where all are, they are from the first half of the folder.
+    About 2 `count` images, spread evenly over the sorted folder, are read in order until `count` of them have
+    both sides of at least `side` pixels. If all are large enough, the images come from the first half of the
+    folder.
+
+    Args:
+        folder: Folder of images.
+        count: Largest number of images to return, at least 1.
+        side: Side of the squares in pixels.
+
+    Returns:
+        At most `count` image items.
 
     Raises:
-        InvalidSource: No such folder, or no picture in it.
+        InvalidSource: The folder does not exist, holds no image, or an image cannot be read.
     """
     files = picture_files(folder)
     items = map(load_image, files[:: max(1, len(files) // (2 * count))])
@@ -151,15 +172,26 @@ def centres(folder: Path | str, count: int, side: int) -> tuple[Item, ...]:
 
 
 def to_picture(x: Tensor) -> PillowImage.Image:
-    """An image [1, 3, height, width] in [0, 1] as a Pillow picture, rounded to 8 bits."""
+    """Convert an image tensor to a Pillow image, rounding to 8 bits.
+
+    Args:
+        x: Image [1, 3, height, width] in [0, 1].
+
+    Returns:
+        Pillow image in mode "RGB".
+    """
     return PillowImage.fromarray(to_pixels(x))
 
 
 def sample_photos(size: tuple[int, int] | None = None) -> tuple[Item, ...]:
-    """Colour photographs that are installed with scikit-image; no network needed.
+    """Colour photographs that are installed with scikit-image; no network access is needed.
 
     Args:
-        size: Width and height to cut and reduce them to, about the centre; None leaves them as they are.
+        size: Width and height in pixels to which the photographs are cropped about their centre and reduced;
+            None keeps them as they are.
+
+    Returns:
+        Image items.
     """
     from skimage import data
 

@@ -1,4 +1,4 @@
-"""Engines: jobs are worked on here or in other processes, and their results come back one by one."""
+"""Engines run the jobs of a sweep, in this process or in others, and yield results as they are finished."""
 
 import os
 import pickle
@@ -18,7 +18,7 @@ import torch
 
 from semcom.errors import InvalidOption, SweepError
 
-MAX_WORKERS = 1024  # more than any machine this runs on; a typing error ends here
+MAX_WORKERS = 1024  # more than any machine has cores; catches typing errors
 
 
 R = TypeVar("R")
@@ -26,94 +26,120 @@ R = TypeVar("R")
 
 @runtime_checkable
 class Job(Protocol):
-    """A small piece of work with several results, that names the larger things it needs.
+    """A picklable unit of work with several results, which refers to large objects by key.
 
-    A job travels to its worker by pickle. What it needs (schemes with their networks, the item that is sent)
-    lies in a mapping that the engine is given, and travels to a worker once.
+    The engine gets the large objects (schemes with their networks, the item to be sent) in a mapping, and
+    sends each of them to a worker process only once.
     """
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of everything that the work looks up."""
+        """Keys of all objects that the job looks up.
+
+        Returns:
+            Keys of the mapping given to `Engine.map`.
+        """
         ...
 
     @property
     def passing(self) -> tuple[str, ...]:
-        """Those of `needs` that a worker forgets as soon as a job comes that does not need them."""
+        """Keys of objects that a worker discards when its next job does not need them, such as the item.
+
+        Returns:
+            A subset of `needs`.
+        """
         ...
 
     def label(self, results: int) -> str:
-        """Name for messages.
+        """Describe the work in progress, for error messages.
 
         Args:
-            results: How many results of this job have come.
+            results: Number of results that this job has already yielded.
 
         Returns:
-            What is being worked on, on one line.
+            One line.
         """
         ...
 
 
 Things = Mapping[str, Any]
-"""What jobs need, by key."""
+"""Objects that jobs need, by key."""
 
 Work = Callable[[Any, Things], Iterator[R]]
-"""From a job and the things that it needs to its results, one by one."""
+"""Function that works on a job: from the job and the objects it needs to an iterator of results."""
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Where the jobs of a sweep are worked on: in this process, in several, on other machines."""
+    """Runs the jobs of a sweep: in this process, in several processes, or on other machines."""
 
     def map(self, jobs: Sequence[Job], work: Work[R], things: Things) -> Iterator[R]:
-        """Work on all jobs.
+        """Run all jobs and yield their results.
 
         Args:
-            jobs: What to do.
-            work: How; a function of a module, or a partial one, since it may travel by pickle.
-            things: What the jobs need.
+            jobs: The jobs.
+            work: Function that works on one job. It may be pickled, so it must be a module-level function, or
+                a `functools.partial` of one.
+            things: Objects that the jobs need, by key.
 
         Returns:
-            All results, as they come, in any order. Closing the iterator ends the work.
+            Iterator over the results of all jobs, as they are finished, in any order. Closing it stops the
+            work.
 
         Raises:
-            SweepError: A worker died; the message names what it was working on.
-            Exception: What `work` raised.
+            SweepError: A worker process died; the message names the job in progress.
+            Exception: Any exception raised by `work`.
         """
         ...
 
     @property
     def workers(self) -> int:
-        """How many jobs are worked on at once."""
+        """Number of jobs that run at the same time.
+
+        Returns:
+            At least 1.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class InProcess:
-    """Works on one job after the other in this process, in order."""
+    """Engine that runs one job after the other in this process, in the given order."""
 
     @property
     def workers(self) -> int:
-        """One job at a time."""
+        """Number of jobs that run at the same time: 1."""
         return 1
 
     def map(self, jobs: Sequence[Job], work: Work[R], things: Things) -> Iterator[R]:
-        """All results in the order of the jobs."""
+        """Run all jobs one after the other, in order.
+
+        Args:
+            jobs: The jobs.
+            work: Function that works on one job.
+            things: Objects that the jobs need, by key.
+
+        Returns:
+            Iterator over the results, in the order of the jobs.
+
+        Raises:
+            Exception: Any exception raised by `work`.
+        """
         for job in jobs:
             yield from work(job, things)
 
 
 @dataclass(frozen=True)
 class LocalProcesses:
-    """Works on several jobs at once, each in a process of its own with one torch thread.
+    """Engine that runs jobs in parallel processes on this machine, with one torch thread each.
 
-    Workers are new interpreters (spawn) that end with this process, however it ends.
+    Worker processes are started by "spawn" and end with this process, even if it is killed.
 
     Args:
         workers: Number of processes, 1..1024.
 
     Raises:
-        InvalidOption: Fewer than one worker, or far too many.
+        InvalidOption: The number of workers is outside 1..1024.
     """
 
     workers: int
@@ -122,7 +148,20 @@ class LocalProcesses:
         check_workers(self.workers)
 
     def map(self, jobs: Sequence[Job], work: Work[R], things: Things) -> Iterator[R]:
-        """All results as they come; an error of `work` has the worker's traceback as a note."""
+        """Run all jobs in parallel processes.
+
+        Args:
+            jobs: The jobs.
+            work: Function that works on one job; it is pickled.
+            things: Objects that the jobs need, by key; they are pickled.
+
+        Returns:
+            Iterator over the results as they are finished, in any order. Closing it ends all workers.
+
+        Raises:
+            SweepError: A worker died, or a job, `work` or an object cannot be pickled.
+            Exception: Any exception raised by `work`, with the traceback of the worker as a note.
+        """
         team = _Team(things)
         try:
             team.start(min(self.workers, len(jobs)), work)
@@ -132,36 +171,36 @@ class LocalProcesses:
 
 
 def local_engine(workers: int) -> Engine:
-    """The engine for so many processes on this machine.
+    """Choose an engine for a number of parallel processes on this machine.
 
     Args:
-        workers: 1 works in this process.
+        workers: Number of processes, 1..1024; with 1, jobs run in this process.
 
     Returns:
-        An engine.
+        The engine.
 
     Raises:
-        InvalidOption: Fewer than one worker, or far too many.
+        InvalidOption: The number of workers is outside 1..1024.
     """
     check_workers(workers)
     return InProcess() if workers == 1 else LocalProcesses(workers)
 
 
 def check_workers(workers: int) -> None:
-    """Raise unless so many processes can be asked for.
+    """Check a number of worker processes.
 
     Args:
         workers: Number of processes.
 
     Raises:
-        InvalidOption: Fewer than one, or far too many.
+        InvalidOption: The number is outside 1..1024.
     """
     if not 1 <= workers <= MAX_WORKERS:
         raise InvalidOption(f"{workers} workers: choose 1..{MAX_WORKERS}")
 
 
 class _Team:
-    """The processes of one call, by the pipe that leads to them, and the keys of what each of them has."""
+    """The worker processes of one call, each with the pipe to it and the keys of the objects it holds."""
 
     def __init__(self, things: Things) -> None:
         self.things = things
@@ -175,14 +214,14 @@ class _Team:
             process = context.Process(target=_serve, args=(theirs,), daemon=True)
             with _interrupts_blocked():
                 process.start()
-            theirs.close()  # now the pipe ends with the worker
+            theirs.close()  # so that the pipe closes when the worker ends
             self.members[ours], self.having[ours] = process, set()
         for pipe in self.members:
             self._send(pipe, work, "before the first batch")
 
     def process(self, jobs: Sequence[Any]) -> Iterator[Any]:
         todo = deque(jobs)
-        doing: dict[Any, tuple[Any, int]] = {}  # per pipe its job, and the results that have come
+        doing: dict[Any, tuple[Any, int]] = {}  # by pipe: the job, and the number of its results so far
 
         def assign(pipe: Connection) -> None:
             before = doing.pop(pipe, None)
@@ -211,7 +250,7 @@ class _Team:
 
     def _send(self, pipe: Connection, content: object, label: str) -> None:
         try:
-            # plain pickle: tensors travel as bytes, not through the small shared memory of containers
+            # plain pickle sends tensors as bytes; shared memory, torch's way, is small in containers
             parcel = pickle.dumps(content)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise SweepError(
@@ -248,7 +287,7 @@ class _Team:
 
 
 def _serve(pipe: Connection) -> None:
-    """Body of a worker: jobs in, results out, until the pipe is closed."""
+    """Body of a worker process: receive jobs and send results until the pipe is closed."""
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -272,7 +311,7 @@ def _serve(pipe: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed closes no pipe that a busy worker looks at."""
+    """End this worker when its parent dies, since a busy worker would not notice a closed pipe."""
     parent = parent_process()
     assert parent is not None
     parent.join()
@@ -281,7 +320,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Children inherit the mask: Ctrl-C is for the parent, which stops them."""
+    """Start children with Ctrl-C blocked (they inherit the signal mask), since the parent stops them."""
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,48 +1,48 @@
-"""Errors a user can cause. Each message is one line that names the value, the limit and the cure."""
+"""Errors that a user can cause. Each message is one line that names the value, the limit and the remedy."""
 
 
 class SemcomError(Exception):
-    """Base of all typed errors of this package."""
+    """Base class of all typed errors of this package."""
 
 
 class InvalidSource(SemcomError, ValueError):
-    """An image that cannot be used: unreadable, wrong shape, not finite, out of range."""
+    """An item that cannot be used: unreadable, wrong shape, not finite, or out of range."""
 
 
 class InvalidOption(SemcomError, ValueError):
-    """An argument outside its range."""
+    """An argument or option outside its valid range."""
 
 
 class UnknownName(SemcomError, KeyError):
-    """No scheme, channel, codec or metric of that name."""
+    """A name that no scheme, channel, codec, receiver, metric or network has."""
 
     def __str__(self) -> str:
-        """The message, without the quotes of KeyError."""
+        """Message of the error, without the quotes that KeyError adds."""
         return str(self.args[0])
 
 
 class BudgetTooSmall(SemcomError):
-    """Nothing that the transmitter can make fits the channel uses allowed; a sweep records an outage."""
+    """A budget of channel uses too small for any transmission; a sweep records an outage."""
 
 
 class BudgetExceeded(SemcomError):
-    """Symbols of more channel uses or energy than allowed: a defect of the transmission."""
+    """A transmission that spends more channel uses or energy than allowed: a defect of the scheme."""
 
 
 class FaultyTransmission(SemcomError):
-    """A transmission whose symbols or observations are not what they must be."""
+    """A transmission whose symbols or observations violate the protocol: a defect of the scheme."""
 
 
 class CorruptPayload(SemcomError):
-    """Bytes that no image can be decoded from."""
+    """Bytes that a source codec cannot decode."""
 
 
 class FaultyCodec(SemcomError):
-    """A codec that decodes its own bytes to something that is no image of that shape."""
+    """A codec that decodes its own bytes to something other than an item of the right shape."""
 
 
 class FaultyReceiver(SemcomError):
-    """A receiver that shows something that is no item of the shape that was sent."""
+    """A receiver that returns something other than an item of the shape that was sent."""
 
 
 class FaultyMetric(SemcomError):
@@ -50,35 +50,35 @@ class FaultyMetric(SemcomError):
 
 
 class MissingWeights(SemcomError):
-    """Weights that are absent, or that fail their check."""
+    """Network weights that are absent, damaged, or fail their checksum."""
 
 
 class UnsuitableEvidence(SemcomError):
-    """An observation that a receiver cannot use: of another kind, or of unknown noise."""
+    """An observation that a receiver cannot use: of another kind, or with unknown noise."""
 
 
 class TrainingDiverged(SemcomError):
-    """A training whose loss is not finite any more."""
+    """A training run whose loss or weights are no longer finite."""
 
 
 class StoreError(SemcomError):
-    """A result store that is in use, of another experiment, or unreadable."""
+    """A result store that is in use, belongs to another experiment, or cannot be read or written."""
 
 
 class SweepError(SemcomError):
-    """A batch of a sweep that could not be finished; the message names it."""
+    """A batch of a sweep that could not be finished; the message names the batch."""
 
 
 class Infeasible(SemcomError, ValueError):
-    """Constraints that nothing can meet, such as a distortion below the least possible."""
+    """Constraints that cannot be satisfied, such as a distortion below the minimum."""
 
 
 class NotConverged(SemcomError):
-    """An optimisation that stopped short of its tolerance.
+    """An optimisation that stopped before it reached its tolerance.
 
     Args:
         message: One line.
-        solution: What was found nevertheless, by those who solve many points at once.
+        solution: Best solution so far, for callers that solve many points at once.
     """
 
     def __init__(self, message: str, solution: object = None):
@@ -87,15 +87,21 @@ class NotConverged(SemcomError):
 
 
 class PayloadTooLarge(SemcomError):
-    """Bytes that a host picture has no room for."""
+    """A payload that exceeds the embedding capacity of a host image."""
 
 
 class CorruptStego(SemcomError):
-    """A picture that hides nothing, or that was changed since."""
+    """An image that contains no hidden payload, or was changed after embedding."""
 
 
 def reason_of(error: BaseException) -> str:
-    r"""The first line of what an error of another library says, or its type if it says nothing.
+    r"""First line of the message of a foreign exception, or its type if it has no message.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        One line.
 
     Example:
         >>> reason_of(OSError("truncated\nat byte 7")), reason_of(EOFError())

@@ -1,4 +1,4 @@
-"""An experiment: its command line, and its folder of records, of what they rest on, and of tables of them."""
+"""Scripts of experiments: command line, run of a sweep, and result files with tables."""
 
 import argparse
 import json
@@ -32,15 +32,15 @@ Axis = Literal["snr_db", "rho"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Options:
-    """What the command line of an experiment says; names are those of `semcom.names`.
+    """Command-line options of an experiment; names follow the grammar of `semcom.names`.
 
     Args:
-        items: To send.
-        out: Folder of results.
-        schemes: Names.
-        metrics: Names.
-        seeds: Noise realisations per item.
-        workers: Local processes.
+        items: Items to send.
+        out: Folder of the results.
+        schemes: Names of schemes.
+        metrics: Names of metrics.
+        seeds: Noise realisations per item, at least 1.
+        workers: Number of local processes, 1..1024.
     """
 
     items: tuple[Item, ...]
@@ -51,10 +51,20 @@ class Options:
     workers: int
 
     def sweep(self, channels: Sequence[str], snr_db: Sequence[float], rho: Sequence[str]) -> Sweep:
-        """Over these points; all channels in one sweep, so that an image is encoded once for all.
+        """Make a sweep of these options over channels, SNRs and bandwidth ratios.
+
+        One sweep over all channels encodes each item only once.
+
+        Args:
+            channels: Names of channels.
+            snr_db: Average received Es/N0 in dB.
+            rho: Bandwidth ratios, such as "1/12".
+
+        Returns:
+            The sweep.
 
         Raises:
-            SemcomError: A name that is unknown, or what `Sweep` refuses.
+            SemcomError: A name is unknown, or `Sweep` refuses the combination.
         """
         return Sweep(
             tuple(map(names.scheme, self.schemes)),
@@ -76,18 +86,21 @@ def parse_options(
     metrics: Sequence[str],
     seeds: int = 1,
 ) -> Options:
-    """Read the command line, which may narrow what the experiment compares.
+    """Parse the command line of an experiment, which may restrict schemes, items and metrics.
 
     Args:
         about: Docstring of the script, shown by `--help`.
-        arguments: Of the command line; None takes those of this process.
+        arguments: Command-line arguments; None takes those of this process.
         out: Default folder of results.
-        schemes: Default names.
-        metrics: Default names.
-        seeds: Default number of noise realisations per image.
+        schemes: Default names of schemes.
+        metrics: Default names of metrics.
+        seeds: Default number of noise realisations per item.
+
+    Returns:
+        The options.
 
     Raises:
-        SemcomError: No pictures in the folder.
+        SemcomError: The data folder cannot be read.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/kodak"))
@@ -103,7 +116,14 @@ def parse_options(
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Call it, and end with one line instead of a traceback where a user or the machine is at fault."""
+    """Call the main function of a script; typed errors and Ctrl-C exit with one line, not a traceback.
+
+    Args:
+        main: Main function.
+
+    Raises:
+        SystemExit: The function raised `SemcomError` or was interrupted.
+    """
     try:
         main()
     except KeyboardInterrupt:
@@ -113,21 +133,22 @@ def run_script(main: Callable[[], None]) -> None:
 
 
 def conduct(sweep: Sweep, out: Path, workers: int = 1) -> "pd.DataFrame":
-    """Run or resume a sweep, and write down everything but figures.
+    """Run or resume a sweep, and write all result files except figures.
 
-    In the folder: `records.sqlite` (the store), `records.parquet` (the same for readers), `items.csv` (means
-    over seeds, per item) and `run.json` (commands, commits, versions, device, definitions of schemes).
+    Files in the folder: `records.sqlite` (the store), `records.parquet` (the records for other programs),
+    `items.csv` (means over seeds, per item) and `run.json` (commands, commits, versions, device, and
+    definitions of the schemes).
 
     Args:
-        sweep: What to do.
-        out: Made if it is not there.
-        workers: Local processes.
+        sweep: The sweep.
+        out: Folder of the results, created if necessary.
+        workers: Number of local processes, 1..1024.
 
     Returns:
-        All valid records.
+        All valid records, one per row.
 
     Raises:
-        SemcomError: As `run` and `ResultStore`.
+        SemcomError: Any error of `run` or `ResultStore`.
     """
     with ResultStore(out / "records.sqlite") as store:
         with progress_bar() as progress:
@@ -142,7 +163,14 @@ def conduct(sweep: Sweep, out: Path, workers: int = 1) -> "pd.DataFrame":
 
 
 def item_means(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """One row per scheme, channel, rho, SNR and item: the mean over seeds of everything that varies."""
+    """Average records over seeds.
+
+    Args:
+        frame: Records, one per row.
+
+    Returns:
+        One row per scheme, channel, rho, SNR and item, with the means of all numeric columns.
+    """
     import pandas as pd
 
     keys = ["scheme", "channel", "rho", "snr_db", "item"]
@@ -153,16 +181,20 @@ def item_means(frame: "pd.DataFrame") -> "pd.DataFrame":
 def difference_table(
     frame: "pd.DataFrame", reference: str, metrics: Sequence[str], columns: Columns = SHIPPED_COLUMNS
 ) -> str:
-    """Per scheme the mean difference to a reference, over operating points, with intervals over items.
+    """Markdown table of mean differences between each scheme and a reference, with 95 % bootstrap intervals.
 
-    One item has no interval. Metrics in dB differ in dB, all others in percent of the reference's mean at the
-    point.
+    Differences are averaged over operating points; intervals are over items, and omitted for a single item.
+    Differences of metrics in dB are in dB, all others in percent of the reference's mean at the same
+    operating point.
 
     Args:
-        frame: Records.
-        reference: Name of a scheme.
-        metrics: Columns.
-        columns: Unit of metrics, as from `ResultStore.columns`; by default those of this package.
+        frame: Records, one per row.
+        reference: Name of the reference scheme.
+        metrics: Columns of metrics.
+        columns: Units of metrics, such as `ResultStore.columns()`; by default the metrics of this package.
+
+    Returns:
+        Markdown, one row per scheme and one column per metric.
     """
     means = item_means(frame).set_index(["scheme", "channel", "item", "rho", "snr_db"])
     base = means.loc[reference]
@@ -184,12 +216,15 @@ def difference_table(
 
 
 def markdown_tables(frame: "pd.DataFrame", metrics: Sequence[str], across: Axis) -> str:
-    """Means with 95 % bootstrap intervals over items: one table per metric and per point that is held fixed.
+    """Markdown tables of means with 95 % bootstrap intervals over items.
 
     Args:
-        frame: Records.
-        metrics: Columns to tabulate.
-        across: What the columns of the tables are; the other is held fixed.
+        frame: Records, one per row.
+        metrics: Columns of metrics, one table each.
+        across: Quantity that varies over the columns of a table, "snr_db" or "rho"; the other is fixed.
+
+    Returns:
+        Markdown, one table per channel, value of the fixed quantity, and metric.
     """
     fixed: Axis = "rho" if across == "snr_db" else "snr_db"
     parts: list[str] = []
@@ -202,12 +237,24 @@ def markdown_tables(frame: "pd.DataFrame", metrics: Sequence[str], across: Axis)
 
 
 def write_figure(path: Path, figure: "Figure") -> None:
-    """As SVG or PNG by the ending of the name; all of it or nothing."""
+    """Write a figure as SVG or PNG, completely or not at all.
+
+    Args:
+        path: File; with the extension .png the format is PNG, else SVG.
+        figure: The figure.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
     write(path, figure_bytes(figure, "png" if path.suffix == ".png" else "svg"))
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """All of it or nothing.
+    """Write a file completely or not at all; its folder is created if necessary.
+
+    Args:
+        path: The file.
+        content: Text (written as UTF-8) or bytes.
 
     Raises:
         StoreError: The file cannot be written.
@@ -239,7 +286,7 @@ def _head(axis: Axis, value: float) -> str:
 
 
 def _cell(points: "pd.DataFrame", value: float) -> str:
-    """Mean, its interval if there are several items, and the share of lost ones where there are any."""
+    """Mean, its interval if there are several items, and the outage rate if it is not 0."""
     if value not in points.index:
         return "-"
     mean, low, high, outage = (float(points.at[value, name]) for name in ("mean", "low", "high", "outage"))

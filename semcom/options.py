@@ -1,4 +1,4 @@
-"""What the options of the `semcom` command say, and whether it can be done, before any work."""
+"""Parse and check the options of the `semcom` command before any computation starts."""
 
 import math
 import os
@@ -14,11 +14,22 @@ if TYPE_CHECKING:
     from semcom.modalities import Item, Modality
 
 LOSSLESS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
-MAX_GRID = 1000  # values of one option; more is a typing error
+MAX_GRID = 1000  # values of one option; catches typing errors
 
 
 def names_of(option: str, text: str) -> list[str]:
-    """Separated by commas."""
+    """Split a list of names separated by commas.
+
+    Args:
+        option: Name of the option, for the message.
+        text: Value of the option.
+
+    Returns:
+        The names, without surrounding spaces.
+
+    Raises:
+        InvalidOption: A name is empty.
+    """
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise InvalidOption(f"{option} {text!r}: an empty name; separate names by single commas")
@@ -26,7 +37,18 @@ def names_of(option: str, text: str) -> list[str]:
 
 
 def snr_grid(text: str) -> tuple[float, ...]:
-    """SNRs in dB from "10", "0,5,10" or "0:20:5" (every 5 dB from 0 to 20)."""
+    """Parse SNRs in dB from "10", "0,5,10" or "0:20:5" (every 5 dB from 0 to 20).
+
+    Args:
+        text: Value of `--snr`.
+
+    Returns:
+        SNRs in dB, at most 1000 in a grid.
+
+    Raises:
+        InvalidOption: The text has another form, or the grid has no or too many values.
+        ChannelError: An SNR is outside the range of channels.
+    """
     from channels.channel import noise_var_column
 
     try:
@@ -48,12 +70,23 @@ def snr_grid(text: str) -> tuple[float, ...]:
             f"--snr {text!r} is not a number; write 10, or 0,5,10, or 0:20:5, in dB"
         ) from None
     for snr_db in snrs_db:
-        noise_var_column(snr_db, 1)  # raises outside the range of channels
+        noise_var_column(snr_db, 1)  # raises if the SNR is outside the range of channels
     return snrs_db
 
 
 def one_snr(text: str) -> float:
-    """Where a grid makes no sense."""
+    """Parse a single SNR in dB.
+
+    Args:
+        text: Value of `--snr`.
+
+    Returns:
+        SNR in dB.
+
+    Raises:
+        InvalidOption: The text is not a number, or gives several SNRs.
+        ChannelError: The SNR is outside the range of channels.
+    """
     snrs_db = snr_grid(text)
     if len(snrs_db) != 1:
         raise InvalidOption(f"--snr {text}: give one SNR; `semcom sweep` takes several")
@@ -61,7 +94,18 @@ def one_snr(text: str) -> float:
 
 
 def modalities_of(name: str) -> "tuple[Modality[Any], ...]":
-    """Those that a file may be of: all of this package, or the one that an option names."""
+    """Candidate modalities of a file: all of this package, or the one that `--modality` names.
+
+    Args:
+        name: Value of `--modality`: a name, `package.module:NAME`, or empty for all.
+
+    Returns:
+        The candidates.
+
+    Raises:
+        UnknownName: There is no such modality.
+        InvalidOption: The imported object is not a modality.
+    """
     from semcom.modalities import MODALITIES
     from semcom.names.parser import IMPORTED, imported
 
@@ -78,7 +122,14 @@ def modalities_of(name: str) -> "tuple[Modality[Any], ...]":
 
 
 def check_device(device: str) -> None:
-    """Before any network is loaded."""
+    """Check, before any network is loaded, that a device exists on this machine.
+
+    Args:
+        device: Value of `--device`: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        InvalidOption: The device does not exist.
+    """
     if device == "cpu":
         return
     import torch
@@ -91,7 +142,20 @@ def check_device(device: str) -> None:
 def chosen_metrics(
     names: str, items: "Sequence[Item[Any]]", device: str = "cpu"
 ) -> "tuple[Metric[Any], ...]":
-    """Those named, or those of the default that work here; what is left out is said on stderr."""
+    """Metrics named by `--metrics`, or the available default ones; omissions are noted on stderr.
+
+    Args:
+        names: Value of `--metrics`; empty for the defaults.
+        items: Items to be measured, all of one modality.
+        device: PyTorch device for the networks of metrics.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        UnknownName: The modality has no metric of that name.
+        MissingWeights: The weights of a named metric are missing.
+    """
     from semcom import names as grammar
 
     kind = items[0].modality
@@ -111,7 +175,15 @@ def chosen_metrics(
 
 
 def check_strip_name(path: Path | None, modality: "Modality[Any]") -> None:
-    """A page for texts, a picture for everything else."""
+    """Check the format of the file for a visual comparison: HTML for texts, else a lossless image.
+
+    Args:
+        path: Value of `--strip`; None is accepted.
+        modality: Modality of the item.
+
+    Raises:
+        InvalidOption: The extension is wrong.
+    """
     if path is None:
         return
     if modality.name == "text":
@@ -122,13 +194,29 @@ def check_strip_name(path: Path | None, modality: "Modality[Any]") -> None:
 
 
 def check_picture_name(path: Path | None) -> None:
-    """Only formats that keep every pixel."""
+    """Check that an image file has the extension of a lossless format.
+
+    Args:
+        path: The file; None is accepted.
+
+    Raises:
+        InvalidOption: The format is not lossless.
+    """
     if path is not None and path.suffix.lower() not in LOSSLESS:
         raise InvalidOption(f"{path}: pictures are written without loss; name it {' or '.join(LOSSLESS)}")
 
 
 def check_outputs(*paths: Path, inputs: Sequence[Path]) -> None:
-    """Before anything is computed or written."""
+    """Check, before any computation, that output files can be written and overwrite no input.
+
+    Args:
+        paths: Output files.
+        inputs: Input files.
+
+    Raises:
+        InvalidOption: An output is a folder or an input, its folder is missing or not writable, or two
+            outputs are the same file.
+    """
     for path in paths:
         if path.is_dir():
             raise InvalidOption(f"{path}: a folder; name a file in it")
@@ -136,14 +224,23 @@ def check_outputs(*paths: Path, inputs: Sequence[Path]) -> None:
             raise InvalidOption(f"{path}: its folder is not there; make it first")
         if not os.access(path.parent, os.W_OK):
             raise InvalidOption(f"{path}: its folder is not writable; name another")
-        if os.path.realpath(path) in map(os.path.realpath, inputs):  # unlike `resolve`, goes round in no loop
+        # unlike `resolve`, accepts loops of links
+        if os.path.realpath(path) in map(os.path.realpath, inputs):
             raise InvalidOption(f"{path}: is read from; write another file")
     if len(set(map(os.path.realpath, paths))) < len(paths):
         raise InvalidOption(f"{paths[0]}: two files of one name; give each its own")
 
 
 def make_folder(path: Path) -> None:
-    """Before anything is computed, so that nothing is lost for want of a place."""
+    """Create a folder for results before any computation, and check that it is writable.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        InvalidOption: The path is a file, or the folder is not writable.
+        OSError: The folder cannot be created.
+    """
     if path.exists() and not path.is_dir():
         raise InvalidOption(f"{path}: a file; name a folder")
     path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Figures made from records; functions return figures, save nothing, and touch no global state."""
+"""Figures made from records. Functions return figures; they save nothing and change no global state."""
 
 import math
 import re
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LABELS = {  # of columns whose name is no label; other columns go by their name
+LABELS = {  # axis labels of known columns; other columns are labelled by their name
     "psnr_db": "PSNR",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
@@ -40,7 +40,7 @@ LABELS = {  # of columns whose name is no label; other columns go by their name
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 DIRECTIONS = {True: ", higher is better", False: ", lower is better", None: ""}
 
-# Okabe and Ito's palette, told apart by colour-blind readers too, then three more; markers differ as well.
+# Palette of Okabe and Ito, safe for colour-blind readers, then three more colours; markers differ, too.
 COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
     *("#7A4FBF", "#8C564B", "#7F7F7F"),
@@ -73,13 +73,13 @@ WIDTH, HEIGHT = 8.2, 5.0  # inches
 
 
 def column_label(column: Column) -> str:
-    """Name of a column for readers, with its unit.
+    """Axis label of a metric: its name and unit.
 
     Args:
-        column: Of a metric.
+        column: Column of the metric.
 
     Returns:
-        Such as "PSNR (dB)"; the column's own name where this package has no better one.
+        Label such as "PSNR (dB)"; the column name for metrics that this package does not know.
 
     Example:
         >>> column_label(Column("psnr_db", "dB", True)), column_label(Column("sharpness", "lines/mm"))
@@ -91,12 +91,12 @@ def column_label(column: Column) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceLine:
-    """A curve that is computed, not measured, such as the same codec over an ideal code at capacity.
+    """A computed reference curve, such as the performance of the same codec over an ideal code at capacity.
 
     Args:
         label: Text in the legend.
-        x: SNR in dB, or rho, depending on the figure.
-        y: Values of the metric.
+        x: SNR in dB, or bandwidth ratio rho, depending on the figure.
+        y: Values of the metric, in its unit.
     """
 
     label: str
@@ -106,12 +106,12 @@ class ReferenceLine:
 
 @dataclass(frozen=True, slots=True)
 class KnobCurve:
-    """One receiver at several settings of a knob, connected and drawn in one style in a plane.
+    """One receiver at several settings of its distortion-realism knob, connected by a line in one style.
 
     Args:
         label: Text in the legend.
-        schemes: Names in the records, in the order of the setting.
-        settings: Texts beside the points, as many as schemes.
+        schemes: Names of schemes in the records, in the order of the settings.
+        settings: Texts beside the points, one per scheme.
     """
 
     label: str
@@ -123,13 +123,14 @@ RECEIVER = re.compile(r"(?P<base>.+)\+(?P<method>[a-z]+:\d+)(:(?P<knob>[\d.]+)(:
 
 
 def knob_curves(schemes: Iterable[str]) -> list[KnobCurve]:
-    """Group schemes that differ only in their knob or in their number of samples.
+    """Group schemes that differ only in the knob or the number of samples of their receiver.
 
     Args:
-        schemes: Names, of which those like "deepjscc+ddrm:8:0.5" (method, steps, knob, samples) are grouped.
+        schemes: Names of schemes; those such as "deepjscc+ddrm:8:0.5" (method, steps, knob, samples) are
+            grouped.
 
     Returns:
-        One curve per receiver, from what arrived to the sample.
+        One curve per receiver, from the item without receiver over the posterior mean to a posterior sample.
     """
     there = sorted(set(schemes))
     families: dict[str, list[tuple[float, str, str]]] = {}
@@ -155,7 +156,13 @@ def knob_curves(schemes: Iterable[str]) -> list[KnobCurve]:
 
 @dataclass(frozen=True, slots=True)
 class SchemeStyle:
-    """Colour, marker and dashes with which a scheme is drawn in all figures of one set of records."""
+    """Colour, marker and dashes of a scheme, equal in all figures of one set of records.
+
+    Args:
+        color: Colour in a notation of matplotlib.
+        marker: Marker of matplotlib.
+        dashes: Lengths of dashes and gaps in points; empty for a solid line.
+    """
 
     color: str
     marker: str
@@ -163,13 +170,13 @@ class SchemeStyle:
 
 
 def scheme_styles(records: "pd.DataFrame") -> dict[str, SchemeStyle]:
-    """Assign a style to each scheme, by all names in the records, so that figures of a part of them agree.
+    """Assign a style to each scheme, from all names in the records, so that figures of subsets agree.
 
     Args:
-        records: One row per delivered item.
+        records: Records, one per row.
 
     Returns:
-        Style by name of the scheme.
+        Styles by name of the scheme.
     """
     names = sorted(map(str, records["scheme"].unique()))
     dashes = ((), (5.0, 2.0), (1.5, 1.5), (6.0, 2.0, 1.5, 2.0))
@@ -187,19 +194,19 @@ def metric_vs_snr(
     references: Sequence[ReferenceLine] = (),
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
-    """Figure of a metric against SNR at one rho: means over items, 95 % bootstrap bands, outages marked.
+    """Draw a metric against SNR at one bandwidth ratio: means over items with 95 % bootstrap bands.
 
-    Markers are open where an item was lost, and a second panel shows the outage rate with its Wilson
-    interval. A scheme that uses less than 99 % of the allowed channel uses says so in the legend; one that
-    lacks the metric is left out.
+    Open markers mean that items were lost; a second panel then shows the outage rate with its Wilson
+    interval. If a scheme spends less than 99 % of the allowed channel uses, the legend says so. A scheme
+    without the metric is left out.
 
     Args:
-        records: One row per delivered item; see `semcom.results.Record`.
-        metric: Column to draw.
-        rho: Allowed channel uses per source value.
+        records: Records, one per row; see `semcom.results.Record`.
+        metric: Column of the metric.
+        rho: Allowed bandwidth ratio in channel uses per source dimension.
         channel: Canonical name of the channel.
         references: Computed curves to add.
-        columns: Unit and direction of metrics, as from `ResultStore.columns`.
+        columns: Unit and direction of metrics, such as `ResultStore.columns()`.
 
     Returns:
         The figure.
@@ -217,7 +224,7 @@ def metric_vs_snr(
             share = float(np.mean(curve["rho_used"])) / float(ratio) if "rho_used" in curve else 1.0
             label = (
                 name if share > 0.99 else f"{name}  ({share:.0%} of k)"
-            )  # rounding down to whole symbols is no news
+            )  # rounding down to whole symbols is not worth mentioning
             _draw_curve(axes, lower, curve, "snr_db", label, style)
         _draw_references(axes, references)
         bottom = lower or axes
@@ -237,19 +244,18 @@ def metric_vs_rho(
     references: Sequence[ReferenceLine] = (),
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
-    """Figure of a metric against the bandwidth ratio at one SNR; each point lies at the rho that was used.
+    """Draw a metric against the bandwidth ratio at one SNR; each point lies at the rho that was spent.
 
-    The rho of a point is the mean over what was sent, or the allowed rho where nothing was sent. The allowed
-    ratios are the ticks of the axis, which is logarithmic. Bands, markers and outage panel are as in
-    `metric_vs_snr`.
+    The abscissa of a point is the mean over items that were sent, or the allowed rho if none was sent. Ticks
+    of the logarithmic axis are the allowed ratios. Bands, markers and outage panel are as in `metric_vs_snr`.
 
     Args:
-        records: One row per delivered item; see `semcom.results.Record`.
-        metric: Column to draw.
+        records: Records, one per row; see `semcom.results.Record`.
+        metric: Column of the metric.
         snr_db: Average received Es/N0 in dB.
         channel: Canonical name of the channel.
         references: Computed curves to add.
-        columns: Unit and direction of metrics, as from `ResultStore.columns`.
+        columns: Unit and direction of metrics, such as `ResultStore.columns()`.
 
     Returns:
         The figure.
@@ -289,33 +295,33 @@ def perception_distortion(
     frontier: bool = False,
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "Figure":
-    """Figure of the perception-distortion plane at one operating point, each scheme with two 95 % intervals.
+    """Draw the perception-distortion plane at one operating point, with 95 % intervals of both means.
 
-    Open markers had outages, whose share is written beside the name. An arrow points to the better corner. A
+    Open markers mean outages, whose rate is written beside the name. An arrow points to the better corner. A
     scheme that lacks one of the two metrics is left out.
 
     Args:
-        records: One row per delivered item; see `semcom.results.Record`.
-        rho: Allowed channel uses per source value.
+        records: Records, one per row; see `semcom.results.Record`.
+        rho: Allowed bandwidth ratio in channel uses per source dimension.
         snr_db: Average received Es/N0 in dB.
         channel: Canonical name of the channel.
         distortion: Column of the horizontal axis.
         perception: Column of the vertical axis.
-        curves: Points to connect; points that are not in the records are skipped.
+        curves: Schemes to connect by lines; schemes that are not in the records are skipped.
         references: Computed curves to add.
-        frontier: Whether to draw the line through `frontier_schemes`.
-        columns: Unit and direction of metrics, as from `ResultStore.columns`.
+        frontier: Whether to draw a line through the schemes of `frontier_schemes`.
+        columns: Unit and direction of metrics, such as `ResultStore.columns()`.
 
     Returns:
         The figure.
 
-    Reference:
-        Blau and Michaeli, The perception-distortion tradeoff, CVPR 2018.
-
     Raises:
         UnknownName: There is no such column.
-        InvalidOption: There are no records at that point, no scheme has both metrics, or the frontier is of a
-            metric without a better direction.
+        InvalidOption: There are no records at that point, no scheme has both metrics, or a frontier is asked
+            for and the direction of a metric is unknown.
+
+    Reference:
+        Blau and Michaeli, The perception-distortion tradeoff, CVPR 2018.
     """
     ratio = parse_rho(rho)
     chosen = _select(records, distortion, channel=channel, rho=float(ratio), snr_db=snr_db)
@@ -380,7 +386,7 @@ def perception_distortion(
 
 @dataclass(frozen=True, slots=True)
 class ComputedCurve:
-    """A curve of theory at points of its own, such as R(D, P) at one P.
+    """A theoretical curve at discrete points, such as the function R(D, P) at one perception P.
 
     Args:
         label: Text in the legend.
@@ -399,12 +405,12 @@ def computed_curves(
     curves: Sequence[ComputedCurve],
     references: Sequence[ReferenceLine] = (),
 ) -> "Figure":
-    """Figure of computed points over curves of closed forms.
+    """Draw numerical results as points over curves of closed forms.
 
     Args:
         title: Text above the figure.
-        labels: Texts of the horizontal and the vertical axis.
-        curves: Computed points, connected.
+        labels: Labels of the horizontal and the vertical axis.
+        curves: Numerical results; their points are connected.
         references: Closed forms.
 
     Returns:
@@ -430,14 +436,14 @@ def region_map(
     regions: np.ndarray,
     borders: Sequence[ReferenceLine] = (),
 ) -> "Figure":
-    """Figure of the (D, P) plane that shows which constraint binds, with closed forms of the borders.
+    """Draw the (D, P) plane with regions of active constraints, and closed forms of their borders.
 
     Args:
         title: Text above the figure.
-        distortion: D of each column, rising.
-        perception: P of each row, rising.
-        regions: Regions as of `semcom.theory.rdp.regions`, [perceptions, distortions].
-        borders: Closed forms, D to P.
+        distortion: Distortion D of each column, increasing.
+        perception: Perception P of each row, increasing.
+        regions: Region of each cell, [perceptions, distortions], as from `semcom.theory.rdp.regions`.
+        borders: Closed forms of P against D.
 
     Returns:
         The figure.
@@ -457,7 +463,7 @@ def region_map(
             vmin=-0.5,
             vmax=2.5,
             shading="nearest",
-            rasterized=True,  # a path per cell makes files of megabytes
+            rasterized=True,  # one vector path per cell would make files of megabytes
         )
         _draw_references(axes, borders)
         axes.set_xlim(min(distortion), max(distortion))
@@ -480,27 +486,27 @@ def frontier_schemes(
     perception: str = "swd",
     columns: Columns = SHIPPED_COLUMNS,
 ) -> list[str]:
-    """Schemes on the perception-distortion frontier: no mixture of other schemes is better in both means.
+    """Find the schemes on the perception-distortion frontier, which no mixture of others beats in both means.
 
-    Showing one scheme's picture for a share of the items and another's for the rest moves the means along the
-    straight line between them.
+    A mixture shows the reconstruction of one scheme for a share of the items and that of another scheme for
+    the rest. Its means lie on the straight line between the two schemes.
 
     Args:
-        records: One row per delivered item.
-        rho: Allowed channel uses per source value.
+        records: Records, one per row.
+        rho: Allowed bandwidth ratio in channel uses per source dimension.
         snr_db: Average received Es/N0 in dB.
         channel: Canonical name of the channel.
         distortion: Column of the distortion metric.
         perception: Column of the perception metric.
-        columns: Unit and direction of metrics, as from `ResultStore.columns`.
+        columns: Unit and direction of metrics, such as `ResultStore.columns()`.
 
     Returns:
-        Names, from the best distortion to the best perception.
+        Names of schemes, from the best distortion to the best perception.
 
     Raises:
         UnknownName: There is no such column.
-        InvalidOption: There are no records at that point, no scheme has both metrics, or a metric has no
-            better direction.
+        InvalidOption: There are no records at that point, no scheme has both metrics, or the direction of a
+            metric is unknown.
     """
     chosen = _select(records, distortion, channel=channel, rho=float(parse_rho(rho)), snr_db=snr_db)
     chosen = _with_metrics(chosen, distortion, perception)
@@ -523,14 +529,14 @@ def _on_frontier(points: dict[str, tuple[float, float]], distortion: Column, per
 
 
 def figure_bytes(figure: "Figure", kind: Literal["svg", "png", "pdf"]) -> bytes:
-    """Render a figure to a file; equal records give equal bytes, and SVG has no background.
+    """Render a figure; equal records give equal bytes, and SVG has no background.
 
     Args:
         figure: The figure.
         kind: File format: "svg", "png" or "pdf".
 
     Returns:
-        The file.
+        Content of the file.
     """
     import matplotlib
 
@@ -683,7 +689,7 @@ def _finish(
         color="#5B626B",
     )
     handles, labels = axes.get_legend_handles_labels()
-    letters = max(map(len, labels)) + 9  # of one column, its line included; about 110 fit
+    letters = max(map(len, labels)) + 9  # width of one column with its line; about 110 letters fit
     columns = max(1, min(4, len(labels), 110 // letters))
     figure.legend(handles, labels, loc="outside lower left", ncols=columns, handlelength=2.4, fontsize=9)
 

@@ -1,4 +1,4 @@
-"""What a record rests on: the fingerprint of a scheme, and the software and machine that ran it."""
+"""Provenance of records: fingerprints of schemes, and the software and machine that ran them."""
 
 import dataclasses
 import hashlib
@@ -37,24 +37,37 @@ PILLOW_CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "webp", "avif")
 
 
 def fingerprint(thing: object) -> str:
-    """16 hex digits that change with whatever defines a scheme, and with nothing else.
+    """Fingerprint of a scheme (or any object): SHA-256 over `canonical(thing)`, first 16 hexadecimal digits.
 
-    SHA-256 over `canonical(thing)`: equal in every process and on every machine that has the same codecs.
+    It changes if and only if the definition changes, and is equal in every process and on every machine with
+    the same codec versions.
+
+    Args:
+        thing: A scheme, channel, metric or other object with a canonical form.
+
+    Returns:
+        16 hexadecimal digits.
 
     Raises:
-        InvalidOption: The tree holds an object without a canonical form.
+        InvalidOption: The object contains another object without a canonical form.
     """
     return hashlib.sha256(canonical(thing).encode()).hexdigest()[:16]
 
 
 def canonical(thing: object) -> str:
-    """A tree of frozen dataclasses as text, with the SHA-256 of weights and the versions of codec libraries.
+    """Canonical text of an object, including SHA-256 of network weights and versions of codec libraries.
 
-    Fields that take no part in comparison (`field(compare=False)`), such as caches, are left out.
+    Fields that are excluded from comparison (`field(compare=False)`), such as caches, are left out.
+
+    Args:
+        thing: A frozen dataclass, network, tensor, array, number, string, path, module-level function, class,
+            or collection of these.
+
+    Returns:
+        The text.
 
     Raises:
-        InvalidOption: An object that is none of: a frozen dataclass, network, tensor, number, text, path,
-            function, class, or a collection of them.
+        InvalidOption: The object is or contains something else.
 
     Example:
         >>> from semcom.receivers import Direct
@@ -65,7 +78,11 @@ def canonical(thing: object) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Command, commit, versions and machine, for the run log of a store and for run.json."""
+    """Describe the environment of a run: command, commit, library versions and device.
+
+    Returns:
+        Values by name, for the run log of a store and for run.json.
+    """
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
@@ -79,7 +96,11 @@ def environment() -> dict[str, str]:
 
 @cache
 def codec_versions() -> dict[str, str]:
-    """Versions of the compiled image codecs; two of them need not give the same bytes."""
+    """Versions of the compiled image codecs, which determine the coded bytes.
+
+    Returns:
+        Versions by name of the library.
+    """
     from PIL import features
 
     pillow = {f"pillow {name}": str(features.version(name)) for name in PILLOW_CODECS}
@@ -100,7 +121,7 @@ def _canonical(thing: object) -> Iterator[str]:
     elif isinstance(thing, np.ndarray):
         yield _array("array", np.ascontiguousarray(thing), thing)
     elif isinstance(thing, torch.nn.Module):
-        # what is printed and the plain attributes hold what the weights do not: strides, activations, mode
+        # repr and plain attributes contain what the weights do not: strides, activations, mode
         yield f"{_name(type(thing))}[{thing!r}]"
         yield from _canonical({name: _plain(part) for name, part in thing.named_modules()})
         yield from _canonical({**thing.state_dict(), **dict(thing.named_buffers())})
@@ -122,7 +143,7 @@ def _canonical(thing: object) -> Iterator[str]:
 
 
 def _plain(module: torch.nn.Module) -> dict[str, Any]:
-    """Its public attributes that are numbers, text, or collections of them."""
+    """Public attributes of a module that are numbers, text, or collections of them."""
     return {k: v for k, v in vars(module).items() if not k.startswith("_") and _is_plain(v)}
 
 
@@ -142,7 +163,7 @@ def _dataclass(thing: Any) -> Iterator[str]:
             yield f"{field.name}="
             yield from _canonical(getattr(thing, field.name))
             yield ","
-    if name.startswith("semcom.codecs."):  # their bytes are made by compiled libraries
+    if name.startswith("semcom.codecs."):  # the coded bytes depend on compiled libraries
         yield repr(codec_versions())
     yield ")"
 
@@ -172,7 +193,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """The commit of the working tree this package is imported from, empty when it is installed."""
+    """Commit of the working tree from which this package is imported; empty for an installed package."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return ""

@@ -1,4 +1,4 @@
-"""The first minute: photographs over two channels, digitally and by joint coding, at equal channel uses."""
+"""Demonstration of about a minute: digital schemes and joint coding at equal channel uses on two channels."""
 
 from pathlib import Path
 
@@ -17,7 +17,11 @@ SIZE = (448, 304)  # 2^17 pixels, from which on `Avif` codes at full speed
 
 
 def design() -> Sweep:
-    """Four photographs, cut and reduced to 448x304, by five schemes over two channels at four SNRs."""
+    """Sweep of the demonstration: four photographs of 448x304 pixels, five schemes, two channels, four SNRs.
+
+    Returns:
+        The sweep.
+    """
     return Sweep(
         tuple(map(names.scheme, SCHEMES)),
         tuple(map(names.channel, CHANNELS)),
@@ -46,15 +50,15 @@ NOTES = (
 
 
 def quickstart(out: Path, workers: int = 1, progress: Progress | None = None) -> Path:
-    """Run the sweep in a folder, or what is left of it, and write its report.
+    """Run or resume the demonstration and write its report.
 
     Args:
         out: Folder of the results.
-        workers: Local processes.
-        progress: Told after every batch.
+        workers: Number of local processes, 1..1024.
+        progress: Callback after every batch.
 
     Returns:
-        The report.
+        Path of the HTML report.
 
     Raises:
         StoreError: The folder cannot be written to, or is in use.

@@ -95,14 +95,14 @@ def write_report(
     summary: str = "",
     best: "Mapping[str, pd.DataFrame] | None" = None,
 ) -> Path:
-    """Write a self-contained HTML page; all of it appears, or nothing.
+    """Write a self-contained HTML page, completely or not at all.
 
     Figures go in as SVG, strips without loss, so nothing that is seen in them is an artefact of the report;
     loops say that they are compressed. The page follows the reader's light or dark setting, fits a phone,
     prints, and runs no script.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; its folder is created if necessary.
         title: Heading.
         tables: Caption to frame. Numbers get four significant digits; give strings for anything else.
         figures: Description to figure; figures carry their own titles.
@@ -220,10 +220,10 @@ def _table(frame: "pd.DataFrame", best: "pd.DataFrame | None" = None) -> str:
 
 
 def _column(values: list[Any]) -> tuple[list[str], bool]:
-    """Cells, and whether they are numbers. Decimals follow from the largest, so points stand in line."""
+    """Formatted cells, and whether they are numbers; the largest decides the decimals, to align points."""
     numbers = [v for v in values if isinstance(v, Real) and not isinstance(v, bool)]
     if not numbers or len(numbers) < len(values):
-        # Strings of numbers, such as "27.3 [26.1, 28.4]", are numbers to a reader.
+        # Strings of numbers, such as "27.3 [26.1, 28.4]", are aligned like numbers.
         looks_numeric = all(re.match(r"^[-+]?\d[\d.]*\s?(%|$|\[|±|\()", str(v)) for v in values)
         return [_text(v) for v in values], bool(values) and looks_numeric
     largest = max((abs(float(v)) for v in numbers if math.isfinite(v)), default=0.0)

@@ -1,4 +1,4 @@
-"""Records, and the store that keeps them: one SQLite file, one writer, nothing lost and nothing twice."""
+"""Records of transmissions, and their store: one SQLite file with one writer at a time."""
 
 import csv
 import json
@@ -30,36 +30,36 @@ COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 Value = str | int | float
 Key = tuple[str, str, str, int, float, int]
-"""Fingerprint, channel, item, budget_uses, snr_db, seed."""
+"""Identity of a record: fingerprint, channel, item, budget_uses, snr_db, seed."""
 
 Definitions = Mapping[str, tuple[str, str]]
-"""By name the fingerprint of a thing and its canonical text."""
+"""Fingerprint and canonical text of schemes, channels or metrics, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What became of one item, sent once.
+    """Result of sending one item once.
 
     Args:
         scheme: Name of the scheme.
-        fingerprint: Of everything that defines the scheme, weights and codec versions included.
+        fingerprint: Fingerprint of the scheme's definition, including weights and codec versions.
         channel: Canonical name of the channel.
         item: Id of the item.
-        seed: Of noise and fading.
-        snr_db: Average received Es/N0.
-        rho: Channel uses allowed per source value.
-        budget_uses: Channel uses allowed.
+        seed: Seed of noise and fading.
+        snr_db: Average received Es/N0 in dB.
+        rho: Allowed bandwidth ratio in channel uses per source dimension.
+        budget_uses: Allowed channel uses.
         channel_uses: Channel uses spent.
-        rho_used: Channel uses spent per source value.
-        source_dims: Real values of the source.
-        outage: 1 if the item was lost and concealed, else 0.
-        energy: Spent, sum of |x|^2.
-        seconds_prepare: To encode the item, once for all rows that share the encoding; what a codec
-            remembered from before is not counted.
-        seconds_deliver: From the channel to the image, this row's share of its batch.
-        cause: Why nothing was sent; empty if something was.
-        modality: What kind of item was sent ("image", "video", "text").
-        numbers: Metrics and what the scheme says of itself, by column name.
+        rho_used: Channel uses spent per source dimension.
+        source_dims: Source dimensions n of the item.
+        outage: 1 if the item was lost and a cover is shown in its place, else 0.
+        energy: Transmitted energy, sum of |x|^2 over the channel uses; on average 1 per channel use.
+        seconds_prepare: Encoding time in seconds, counted once for all records that share the encoding; time
+            saved by a codec's cache is not counted.
+        seconds_deliver: Time in seconds from channel to received item, this record's share of its batch.
+        cause: Reason why nothing was sent; empty if something was sent.
+        modality: Modality of the item, such as "image", "video" or "text".
+        numbers: Metrics and additional values reported by the scheme, by column name.
     """
 
     scheme: str
@@ -83,11 +83,15 @@ class Record:
 
     @property
     def key(self) -> Key:
-        """What a store holds only once."""
+        """Identity of the record; a store holds at most one record per key."""
         return (self.fingerprint, self.channel, self.item, self.budget_uses, self.snr_db, self.seed)
 
     def row(self) -> dict[str, Value]:
-        """Flat, numbers last and by name."""
+        """Flatten the record to one row of a table.
+
+        Returns:
+            Values by column name: the fixed fields, then `numbers` sorted by name.
+        """
         fixed: dict[str, Value] = {name: getattr(self, name) for name in FIXED}
         return fixed | {name: self.numbers[name] for name in sorted(self.numbers)}
 
@@ -96,7 +100,7 @@ FIXED = tuple(f.name for f in fields(Record) if f.name != "numbers")
 KEY = ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
 TIMING = ("seconds_prepare", "seconds_deliver")
 ORDER = "scheme, channel, rho, item, seed, snr_db, fingerprint"
-DEFINED = ("schemes", "channels", "metrics")  # tables of what names stand for; old stores have only the first
+DEFINED = ("schemes", "channels", "metrics")  # tables of definitions by name; old stores have only the first
 DEFINING = "CREATE TABLE IF NOT EXISTS {} (name TEXT PRIMARY KEY, fingerprint TEXT, definition TEXT)"
 COLUMNS = "CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY, unit TEXT, higher_is_better INTEGER)"
 SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
@@ -107,18 +111,19 @@ VALID = (
 
 
 class ResultStore:
-    """Records in one SQLite file.
+    """Result records in one SQLite file.
 
-    The table `records` is wide: one column per number, added when it first comes, NULL where a record has
-    none. A store opened for writing holds a lock until it is closed or its process ends, however it ends.
-    Reading goes on beside a writer. Keep the file on a local disk: the write-ahead log needs shared memory.
+    The table `records` has one column per metric or other number; a column is added when it first occurs, and
+    is NULL in records without it. A store opened for writing is locked until it is closed or its process
+    ends. Others can read it meanwhile. The file must be on a local disk, because the write-ahead log needs
+    shared memory.
 
     Args:
-        path: The file; made with its folder when written for the first time.
-        read_only: Look, do not touch; the file must be there.
+        path: The file; it and its folder are created when needed.
+        read_only: Whether to open an existing file for reading only.
 
     Raises:
-        StoreError: In use by another run, not a result store, damaged, or not writable.
+        StoreError: The store is in use by another run, is not a result store, is damaged, or is not writable.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -131,7 +136,7 @@ class ResultStore:
         self.path = Path(path)
         self.read_only = read_only
         self._lock: sqlite3.Connection | None = None
-        self._mine = False  # nothing is changed in a file before it has proved to be a store
+        self._mine = False  # a file is not modified before it is known to be a result store
         if self.path.is_dir():
             raise StoreError(f"{self.path} is a folder; name a file such as {self.path / 'records.sqlite'}")
         if read_only and not self.path.is_file():
@@ -156,15 +161,15 @@ class ResultStore:
         self.close()
 
     def __len__(self) -> int:
-        """Number of records, superseded ones included."""
+        """Number of records, including superseded ones."""
         with self._typed():
             return self._db.execute("SELECT count(*) FROM records").fetchone()[0]
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and let the lock go; safe to call twice."""
+        """Merge the write-ahead log into the file and release the lock; may be called repeatedly."""
         try:
             if self._mine and not self.read_only:
-                # a plain file can be committed and read from read-only media; a reader may hold it back
+                # without a write-ahead log the file can be read from read-only media; fails while others read
                 self._db.execute("PRAGMA busy_timeout = 0")
                 self._db.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.Error:
@@ -176,11 +181,14 @@ class ResultStore:
     def write(self, records: Sequence[Record]) -> None:
         """Add records in one transaction: all of them, or none.
 
-        A record whose key is held already replaces it, and keeps the numbers that the new one lacks.
+        A record replaces an earlier one with the same key. Numbers that only the earlier one has are kept.
+
+        Args:
+            records: Records to add.
 
         Raises:
-            StoreError: Disk full or not writable, a column name that SQL or pandas would stumble over, or a
-                store opened read-only. What was written before stays.
+            StoreError: The disk is full or not writable, a column name is invalid, or the store was opened
+                read-only. Earlier records are preserved.
         """
         if self.read_only:
             raise StoreError(f"{self.path} is open for reading only")
@@ -197,7 +205,17 @@ class ResultStore:
                 )
 
     def held(self, fingerprints: Iterable[str]) -> dict[Key, Record]:
-        """The records of these schemes by key."""
+        """Find the records of some schemes.
+
+        Args:
+            fingerprints: Fingerprints of the schemes.
+
+        Returns:
+            Records by key.
+
+        Raises:
+            StoreError: The store is damaged.
+        """
         wanted = set(fingerprints)
         return {record.key: record for record in self._select() if record.fingerprint in wanted}
 
@@ -209,17 +227,21 @@ class ResultStore:
         metrics: Definitions,
         columns: Iterable[Column] = (),
     ) -> None:
-        """Log a run, make its schemes the valid ones of their names, and keep what its other names stand for.
+        """Log the start of a run and store the definitions of its schemes, channels and metrics.
 
-        A difference to the run before (library versions, commit, device) is a warning in the log of this
-        module, never an error.
+        Records of a scheme with the same name but another fingerprint are superseded from now on. If the
+        environment (library versions, commit, device) differs from that of the previous run, a warning is
+        logged.
 
         Args:
-            environment: Command, commit, versions, device.
-            schemes: What sends.
-            channels: Media.
-            metrics: What measures.
+            environment: Command, commit, versions and device, by name.
+            schemes: Definitions of the schemes.
+            channels: Definitions of the channels.
+            metrics: Definitions of the metrics.
             columns: Unit and direction of every metric, for figures and tables.
+
+        Raises:
+            StoreError: The store cannot be written.
         """
         last = self.runs()[-1:]
         for previous in last:
@@ -254,7 +276,14 @@ class ResultStore:
             )
 
     def runs(self) -> list[dict[str, str]]:
-        """The run log, oldest first."""
+        """Log of all runs, oldest first.
+
+        Returns:
+            For each run its start time (UTC, ISO 8601) and environment, by name.
+
+        Raises:
+            StoreError: The store is damaged.
+        """
         with self._typed():
             rows = self._db.execute("SELECT started, environment FROM runs ORDER BY run").fetchall()
         try:
@@ -265,23 +294,50 @@ class ResultStore:
             ) from None
 
     def schemes(self) -> dict[str, dict[str, str]]:
-        """Fingerprint and canonical text of every scheme, by name, as last defined."""
+        """Definition of every scheme.
+
+        Returns:
+            By name of the scheme, "fingerprint" and "definition" (canonical text), as last stored.
+
+        Raises:
+            StoreError: The store is damaged.
+        """
         return self._defined("schemes")
 
     def channels(self) -> dict[str, dict[str, str]]:
-        """The same of every channel; stores of earlier versions know of none."""
+        """Definition of every channel.
+
+        Returns:
+            By name of the channel, "fingerprint" and "definition" (canonical text), as last stored; empty in
+            stores of earlier versions.
+
+        Raises:
+            StoreError: The store is damaged.
+        """
         return self._defined("channels")
 
     def metrics(self) -> dict[str, dict[str, str]]:
-        """The same of every metric; stores of earlier versions know of none."""
+        """Definition of every metric.
+
+        Returns:
+            By name of the metric, "fingerprint" and "definition" (canonical text), as last stored; empty in
+            stores of earlier versions.
+
+        Raises:
+            StoreError: The store is damaged.
+        """
         return self._defined("metrics")
 
     def columns(self) -> dict[str, Column]:
-        """Unit and direction of every metric that the records have, of this package or another.
+        """Unit and direction of every metric in the records, including metrics of other packages.
 
         Returns:
-            Columns by name: as the run said that measured them; where a store of an earlier version does not
-            tell, as the metric of that name in this package has them; else without unit and direction.
+            Columns by name, as stored by the run that measured them. If a store of an earlier version does
+            not have them, those of the metric of that name in this package, or else columns without unit and
+            direction.
+
+        Raises:
+            StoreError: The store is damaged.
         """
         from semcom.metrics.catalogue import SHIPPED_COLUMNS
 
@@ -299,13 +355,29 @@ class ResultStore:
         """All records, sorted by scheme, channel, rho, item, seed and SNR.
 
         Args:
-            superseded: With those of earlier definitions of a scheme that has changed since.
+            superseded: Whether to include records of earlier definitions of a scheme.
+
+        Returns:
+            The records.
+
+        Raises:
+            StoreError: The store is damaged.
         """
         where = "" if superseded else VALID
         return list(self._select(where))
 
     def frame(self, superseded: bool = False) -> "pd.DataFrame":
-        """The same as a data frame with flat columns; a number that a record has not is NaN."""
+        """All records as a pandas data frame, sorted by scheme, channel, rho, item, seed and SNR.
+
+        Args:
+            superseded: Whether to include records of earlier definitions of a scheme.
+
+        Returns:
+            One row per record; a number that a record does not have is NaN.
+
+        Raises:
+            StoreError: The store is damaged.
+        """
         import pandas as pd
 
         names = [*FIXED, *self._numbers()]
@@ -315,19 +387,19 @@ class ResultStore:
         return frame.astype(dict.fromkeys(self._numbers(), float))
 
     def export(self, path: Path | str) -> Path:
-        """Write all valid records as .csv, .parquet or .json, by the ending of the name.
+        """Write all valid records as .csv, .parquet or .json, depending on the extension.
 
-        JSON has no infinity: such a number is null there. Unit and direction of every metric go into a second
-        file beside it: `records.metrics.json` beside `records.csv`.
+        In JSON, numbers that are not finite become null. Unit and direction of every metric are written to a
+        second file: `records.metrics.json` beside `records.csv`.
 
         Args:
-            path: The file; its folder is made.
+            path: The file; its folder is created if necessary.
 
         Returns:
             The path.
 
         Raises:
-            StoreError: Another ending, or a file that cannot be written.
+            StoreError: The extension is another one, or a file cannot be written.
         """
         path = Path(path)
         part = path.with_name(path.name + ".part")
@@ -388,15 +460,15 @@ class ResultStore:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(
             "PRAGMA synchronous = NORMAL"
-        )  # safe against kill -9; a power cut costs the last rows
+        )  # safe against kill -9; after a power failure the last rows may be lost
         if not tables:
             with self._transaction():
                 self._create()
-        elif "modality" not in self._columns():  # a store of pictures, made before there were others
+        elif "modality" not in self._columns():  # a store from the time when all items were images
             self._db.execute("ALTER TABLE records ADD COLUMN modality TEXT NOT NULL DEFAULT 'image'")
 
     def _text_for_a_number(self) -> str:
-        """The first column of numbers that holds something else, which SQLite allows; "ok" if none does."""
+        """First column of numbers that contains text, which SQLite allows; "ok" if there is none."""
         for _, name, kind, *_ in self._db.execute("PRAGMA table_info(records)").fetchall():
             if kind != "TEXT":
                 other = f"SELECT 1 FROM records WHERE typeof(\"{name}\") IN ('text', 'blob') LIMIT 1"
@@ -463,7 +535,7 @@ class ResultStore:
 
     @contextmanager
     def _typed(self) -> Iterator[None]:
-        """Turn what SQLite says into one line that names the file and the cure."""
+        """Turn errors of SQLite into one line that names the file and the remedy."""
         try:
             yield
         except sqlite3.Error as error:
@@ -486,9 +558,9 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
 
 
 def _lock(path: Path) -> sqlite3.Connection:
-    """Hold an exclusive SQLite lock on an empty file beside the store: the system drops it with the process.
+    """Hold an exclusive SQLite lock on an empty file beside the store until the process ends.
 
-    Unlike `flock` it exists on every platform and is not inherited by forked children.
+    Unlike `flock` this works on every platform, and forked children do not inherit it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -496,7 +568,7 @@ def _lock(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{path}: the folder is not writable ({error}); name another") from None
     try:
-        lock.execute("PRAGMA journal_mode = MEMORY")  # leaves no second file
+        lock.execute("PRAGMA journal_mode = MEMORY")  # creates no second file
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
         lock.close()

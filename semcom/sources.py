@@ -1,4 +1,4 @@
-"""Images by the names that older programs import; they are defined in `semcom.modalities.image`."""
+"""Image types under the names that older programs import; defined in `semcom.modalities.image`."""
 
 from semcom.modalities.image import MAX_SIDE, Image, check_image
 

@@ -21,12 +21,12 @@ KEYS = ("scheme", "channel", "rho", "snr_db")
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its confidence limits; the limits are NaN if there is only one item.
+    """A mean over items with its confidence limits, which are NaN for a single item.
 
     Args:
-        mean: Mean of item means.
-        low: Lower limit.
-        high: Upper limit.
+        mean: Mean over items of the mean of each item's records.
+        low: Lower confidence limit.
+        high: Upper confidence limit.
         items: Number of items, the independent units.
     """
 
@@ -39,19 +39,19 @@ class Interval:
 def bootstrap_mean(
     values: ArrayLike, items: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Mean over items with its bootstrap confidence interval, resampling whole items.
+    """Mean over items with its bootstrap confidence interval; whole items are resampled.
 
-    Rows of one item (other seeds and fades) are averaged first: they share the picture and are therefore not
-    independent. Items are then drawn with replacement. The percentiles are widened to Phi(+-sqrt(n / (n - 1))
-    t_(n-1)), without which few items give too narrow an interval.
+    Rows of one item (other seeds and fades) are averaged first, since they share the item and are therefore
+    not independent. Items are then drawn with replacement. The percentiles are widened to Phi(+-sqrt(n / (n -
+    1)) t_(n-1)); otherwise the interval would be too narrow for few items.
 
     Args:
         values: One number per row, [rows].
         items: Item of each row, [rows].
         level: Coverage, in (0, 1).
-        resamples: Number of bootstrap samples.
-        seed: Seed of the bootstrap; equal seeds and items give equal draws, so that schemes are compared on
-            them.
+        resamples: Number of bootstrap samples, at least 1.
+        seed: Seed of the bootstrap; equal seeds and items give equal draws, which pairs the intervals of
+            schemes.
 
     Returns:
         Mean and interval.
@@ -91,14 +91,15 @@ def paired_difference(
 ) -> Interval:
     """Mean of values - baseline, row by row, with its bootstrap confidence interval over items.
 
-    The interval is far narrower than two separate intervals, because both share item and noise.
+    The interval is far narrower than the difference of two separate intervals, because both share item and
+    noise.
 
     Args:
         values: One number per row, [rows].
-        baseline: Number to compare with, per row, [rows].
+        baseline: Number to compare with, [rows].
         items: Item of each row, [rows].
         level: Coverage, in (0, 1).
-        resamples: Number of bootstrap samples.
+        resamples: Number of bootstrap samples, at least 1.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -113,7 +114,7 @@ def paired_difference(
 
 
 def wilson_interval(failures: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a rate; never empty: 0 of 10 gives (0, 0.28).
+    """Wilson score interval of a rate; its width is never 0, for instance (0, 0.28) for 0 failures of 10.
 
     Args:
         failures: Number of failures, 0 to `trials`.
@@ -145,16 +146,17 @@ def wilson_interval(failures: int, trials: int, *, level: float = 0.95) -> tuple
 def bd_rate(
     baseline_rate: ArrayLike, baseline_quality: ArrayLike, rate: ArrayLike, quality: ArrayLike
 ) -> float:
-    """Bjontegaard delta rate: change of rate at equal quality in percent; negative is better.
+    """Bjontegaard delta rate: average change of rate at equal quality in percent; negative is better.
 
-    100 (10^d - 1), d the mean over the common quality range of log10 rate - log10 baseline rate, both
-    interpolated by monotone cubics. Any positive rate will do: bits, or rho.
+    100 (10^d - 1), where d is the mean over the common quality range of log10 rate - log10 baseline rate,
+    both interpolated by monotone cubics. Any positive rate is allowed, such as bits or the bandwidth ratio
+    rho.
 
     Args:
         baseline_rate: Rates of the baseline, above 0, [points].
         baseline_quality: Quality of the baseline at these rates, [points].
-        rate: Rates of the candidate, above 0.
-        quality: Quality of the candidate at these rates.
+        rate: Rates of the candidate, above 0, [points].
+        quality: Quality of the candidate at these rates, [points].
 
     Returns:
         Change of rate in percent.
@@ -175,11 +177,14 @@ def bd_quality(
 ) -> float:
     """Bjontegaard delta quality ("BD-PSNR"): mean change of quality at equal rate, in the unit of quality.
 
+    Mean of quality - baseline quality over the common range of log10 rate, both interpolated by monotone
+    cubics.
+
     Args:
         baseline_rate: Rates of the baseline, above 0, [points].
         baseline_quality: Quality of the baseline at these rates, [points].
-        rate: Rates of the candidate, above 0.
-        quality: Quality of the candidate at these rates.
+        rate: Rates of the candidate, above 0, [points].
+        quality: Quality of the candidate at these rates, [points].
 
     Returns:
         Mean change of quality; positive is better.
@@ -187,27 +192,31 @@ def bd_quality(
     Raises:
         InvalidOption: There are fewer than two points, rates are not positive, quality does not increase
             strictly with rate, or there is no common range.
+
+    Reference:
+        Bjontegaard, ITU-T VCEG-M33, 2001; piecewise cubics as in VCEG-AI11, 2008.
     """
     curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
     return _mean_gap((curve[1], curve[0]), (other[1], other[0]), "rate")
 
 
 def rate_needed(rate: ArrayLike, loss: ArrayLike, target: float) -> float:
-    """Smallest rate (bits, or rho) at which a loss is at most the target.
+    """Smallest rate (bits, or bandwidth ratio rho) at which a loss is at most the target.
 
-    Between points the loss is linear in the logarithm of the rate, and no point counts as worse than one of
-    lower rate, whose transmission it could send.
+    The loss is interpolated linearly over the logarithm of the rate. No point counts as worse than one of
+    lower rate, since a scheme may leave rate unused.
 
     Args:
-        rate: Rates, above 0, rising, [points].
+        rate: Rates, above 0, increasing, [points].
         loss: Loss at each rate, smaller is better, [points].
         target: Largest loss allowed.
 
     Returns:
-        The rate; NaN if the target is not reached, the smallest rate if it always is.
+        The rate; NaN if the target is not reached, the smallest rate if it is always reached.
 
     Raises:
-        InvalidOption: There are no points, rates are not above 0 or do not rise, or a value is not finite.
+        InvalidOption: There are no points, rates are not positive or do not increase, or a value is not
+            finite.
     """
     rates, losses = np.asarray(rate, dtype=float), np.asarray(loss, dtype=float)
     alike = rates.ndim == 1 and rates.shape == losses.shape and len(rates) > 0
@@ -228,16 +237,16 @@ def rate_needed(rate: ArrayLike, loss: ArrayLike, target: float) -> float:
 def summarise(
     records: "pd.DataFrame", metric: str, by: Sequence[str] = KEYS, *, level: float = 0.95
 ) -> "pd.DataFrame":
-    """Summary of records, one row per point of a curve: mean, interval, number of items, outage rate.
+    """Summarise records, one row per point of a curve: mean, interval, number of items, outage rate.
 
-    Columns: mean, low, high, items, rows, outage, outage_low, outage_high, rho_used. Outages are part of the
-    mean; items too small for the metric are not. `outage` is the share of rows, with its Wilson interval;
-    `rho_used` is the mean.
+    Columns: mean, low, high, items, rows, outage, outage_low, outage_high, rho_used. Lost items are part of
+    the mean; items too small for the metric are not. `outage` is the share of lost rows, with its Wilson
+    interval; `rho_used` is the mean bandwidth ratio spent.
 
     Args:
-        records: One row per delivered item.
+        records: Records, one per row.
         metric: Column to average.
-        by: Columns that name a point.
+        by: Columns that identify a point.
         level: Coverage of all intervals, in (0, 1).
 
     Returns:
@@ -270,10 +279,10 @@ def summarise(
 def compare(
     records: "pd.DataFrame", metric: str, scheme: str, baseline: str, *, level: float = 0.95
 ) -> "pd.DataFrame":
-    """Paired difference of two schemes at every point they share: difference, low, high, items.
+    """Paired difference of two schemes at every point they have in common: difference, low, high, items.
 
     Args:
-        records: One row per delivered item.
+        records: Records, one per row.
         metric: Column to compare.
         scheme: Name of the scheme.
         baseline: Name of the scheme to compare with.
@@ -316,16 +325,16 @@ def compare(
 def best_points(
     points: "pd.DataFrame", higher_is_better: bool | None, by: Sequence[str] = ("channel", "rho", "snr_db")
 ) -> "pd.Series":
-    """Which schemes have the best mean where several are compared.
+    """Find the schemes with the best mean at every point at which several schemes are compared.
 
     Args:
-        points: As from `summarise`, one row per scheme and point.
-        higher_is_better: Direction of the metric; None if it is not known.
-        by: Columns within whose groups schemes are compared.
+        points: Result of `summarise`, one row per scheme and point.
+        higher_is_better: Direction of the metric; None if unknown.
+        by: Columns that identify a point.
 
     Returns:
-        One truth value per row: True for the best means of a group, ties included; False everywhere if the
-        direction is not known, and for a scheme without others to compare with.
+        One boolean per row: True for the best means of a point, ties included. False if the direction is
+        unknown, and for a scheme without another one to compare with.
     """
     import pandas as pd
 

@@ -76,24 +76,25 @@ def image_strip(
     gain: float = 4.0,
     tile: int = 320,
 ) -> "Picture":
-    """Original and received pictures side by side, with a magnified detail and the error of each.
+    """Draw original and received images side by side, each with a magnified detail and its error.
 
-    Rows: the pictures; the window richest in detail, twice enlarged, where the picture is larger
-    than its column; the absolute error, mean over colours, times `gain` (black 0, yellow 1/gain and more).
+    The rows are: the images; the most detailed window, magnified twice, if the image is larger than its
+    column; and the absolute error, averaged over colours and multiplied by `gain` (black: 0, yellow: 1 / gain
+    or more).
 
     Args:
-        original: One picture, [1, 3, height, width] in [0, 1].
-        reconstructions: Name to a picture of the same shape, drawn in this order.
-        captions: Name to a line below the name, for instance its PSNR; "original" may have one too.
+        original: Image [1, 3, height, width] in [0, 1].
+        reconstructions: Received images of the same shape by name, drawn in this order.
+        captions: Text below a name, such as the PSNR; the key "original" is also allowed.
         gain: Amplification of the error, above 0.
         tile: Width of a column in pixels, at least 64.
 
     Returns:
-        A PIL image, RGB.
+        RGB Pillow image.
 
     Raises:
-        InvalidSource: Pictures of other shapes, or not in [0, 1].
-        InvalidOption: A gain or tile out of range.
+        InvalidSource: An image has another shape, or is not in [0, 1].
+        InvalidOption: `gain` or `tile` is out of range.
     """
     from PIL import Image as PillowImage
 
@@ -271,7 +272,7 @@ def _lay_out(
     rows = [
         max((c[r].height for c in columns if r < len(c)), default=0) for r in range(max(map(len, columns)))
     ]
-    rows[-1] = max(rows[-1], 2 * LINE)  # the legend of the error stands there
+    rows[-1] = max(rows[-1], 2 * LINE)  # room for the legend of the error
     sheet_size = (
         2 * MARGIN + len(columns) * (tile + GAP) - GAP,
         2 * MARGIN + header + sum(rows) + GAP * (len(rows) - 1),
@@ -294,7 +295,7 @@ def _lay_out(
 
 
 def _detail_window(original: Tensor, side: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the window with the largest mean gradient, out of 17x17."""
+    """Top, left, height and width of the window with the largest mean gradient among 17x17 positions."""
     height, width = original.shape[2:]
     h, w = min(side * 3 // 4, height), min(side, width)
     grey = np.asarray(original[0].mean(dim=0).detach().cpu(), dtype=float)
@@ -310,7 +311,7 @@ def _detail_window(original: Tensor, side: int) -> tuple[int, int, int, int]:
 
 
 def _frame(picture: "Picture", top: int, left: int, height: int, width: int) -> None:
-    """A white line between black ones, visible on everything."""
+    """Draw a white line between black ones, visible on every background."""
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(picture)
@@ -346,7 +347,7 @@ def _resize(picture: "Picture", size: tuple[int, int]) -> "Picture":
 
 
 def _font(size: int, *, bold: bool = False) -> Any:
-    """DejaVu Sans, which matplotlib brings along: Pillow's own font lacks Greek."""
+    """DejaVu Sans from matplotlib, because Pillow's default font lacks Greek letters."""
     import matplotlib
     from PIL import ImageFont
 

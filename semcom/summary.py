@@ -50,12 +50,12 @@ BRIEF = {
 def measured(
     records: "pd.DataFrame", names: Sequence[str] = (), columns: Columns = SHIPPED_COLUMNS
 ) -> tuple[str, ...]:
-    """Names of columns of metrics: those named, or all that the records have.
+    """Names of the metrics in the records, or a selection of columns.
 
     Args:
-        records: As from `ResultStore.frame`.
-        names: Columns of numbers; all metrics if empty.
-        columns: All metrics, as from `ResultStore.columns`; by default those of this package.
+        records: Records, one per row, from `ResultStore.frame`.
+        names: Columns of numbers; empty for all metrics.
+        columns: All metrics, such as `ResultStore.columns()`; by default those of this package.
 
     Returns:
         Names, in the order of `names` or of `columns`.
@@ -77,14 +77,14 @@ def measured(
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A metric that a scheme has, on a channel, for some rows of an item and not for others.
+    """A metric that a scheme has for some but not all records of an item on a channel.
 
-    Means over such rows would compare unlike things, so tables and figures leave the metric out there.
+    Means over incomplete records would not be comparable, so tables and figures omit the metric there.
 
     Args:
-        metric: Its column.
-        scheme: Name.
-        channel: Canonical name.
+        metric: Column of the metric.
+        scheme: Name of the scheme.
+        channel: Canonical name of the channel.
     """
 
     metric: str
@@ -93,7 +93,7 @@ class Gap:
 
     @property
     def sentence(self) -> str:
-        """For readers: what is left out, why, and the cure."""
+        """Explanation for readers: what is omitted, why, and how to complete it."""
         return (
             f"{self.metric} of {self.scheme} on {self.channel} was measured for a part of the records and is "
             "left out; run the sweep again with it"
@@ -101,12 +101,19 @@ class Gap:
 
 
 def gaps(records: "pd.DataFrame", names: Sequence[str] = (), columns: Columns = SHIPPED_COLUMNS) -> list[Gap]:
-    """Where metrics are measured in part.
+    """Find metrics that were measured for only some records of an item.
 
     Args:
-        records: As from `ResultStore.frame`.
-        names: Columns of metrics; all if empty.
-        columns: All metrics, as from `ResultStore.columns`; by default those of this package.
+        records: Records, one per row, from `ResultStore.frame`.
+        names: Columns of metrics; empty for all.
+        columns: All metrics, such as `ResultStore.columns()`; by default those of this package.
+
+    Returns:
+        One entry per metric, scheme and channel.
+
+    Raises:
+        UnknownName: The records have no such column of numbers.
+        StoreError: There are no records.
     """
     found: list[Gap] = []
     for name in measured(records, names, columns):
@@ -123,18 +130,22 @@ def table(
     brief: bool = False,
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "pd.DataFrame":
-    """One row per channel, rho, SNR and scheme: mean metrics, channel uses spent, share of lost items.
+    """Table of mean metrics, channel uses spent and outage rate: one row per channel, rho, SNR and scheme.
 
     Args:
-        records: As from `ResultStore.frame`.
-        names: Columns of metrics; all if empty.
-        brief: Without the 95 % bootstrap intervals over items, which one item has not, and under short
-            headings without arrows to the better side.
-        columns: Unit and direction of all metrics, as from `ResultStore.columns`; by default those of this
+        records: Records, one per row, from `ResultStore.frame`.
+        names: Columns of metrics; empty for all.
+        brief: Whether to omit the 95 % bootstrap intervals over items (which a single item never has) and to
+            use short headings without arrows for the direction.
+        columns: Unit and direction of all metrics, such as `ResultStore.columns()`; by default those of this
             package.
 
     Returns:
-        Texts, empty where a scheme lacks a metric.
+        Formatted strings; empty where a scheme lacks a metric.
+
+    Raises:
+        UnknownName: The records have no such column of numbers.
+        StoreError: There are no records.
     """
     return _tabulated(records, names, brief, columns)[0]
 
@@ -142,7 +153,7 @@ def table(
 def _tabulated(
     records: "pd.DataFrame", names: Sequence[str], brief: bool, columns: Columns
 ) -> "tuple[pd.DataFrame, pd.DataFrame]":
-    """The table, and truth values of its shape that tell the best mean of every metric at a point."""
+    """The table, and a frame of the same shape that is True at the best mean of every metric at a point."""
     import pandas as pd
 
     point = ["channel", "rho", "snr_db", "scheme"]
@@ -177,18 +188,21 @@ def figures(
     models: Sequence[GaussianModel] = (),
     columns: Columns = SHIPPED_COLUMNS,
 ) -> "dict[str, Figure]":
-    """Every figure that the records are enough for, by file name.
+    """Draw every figure for which the records suffice.
 
-    Metrics against SNR where there are several SNRs, against rho where there are several rho, and the
-    perception-distortion plane. Each shows the schemes that have its metrics; of `gaps` the log tells.
+    The figures are metrics against SNR (for several SNRs), metrics against rho (for several rho), and the
+    perception-distortion plane. Each shows the schemes that have its metrics. `gaps` are logged.
 
     Args:
-        records: As from `ResultStore.frame`.
-        names: Columns of metrics; all if empty.
-        snr_db: Of figures at one SNR; the middle one if empty.
-        models: Gaussian models of the pictures, whose limits are drawn beside PSNR on AWGN.
-        columns: Unit and direction of all metrics, as from `ResultStore.columns`; by default those of this
+        records: Records, one per row, from `ResultStore.frame`.
+        names: Columns of metrics; empty for all.
+        snr_db: SNRs in dB for figures at one SNR; empty for the middle one.
+        models: Gaussian models of the images, whose distortion limits are drawn for PSNR on AWGN.
+        columns: Unit and direction of all metrics, such as `ResultStore.columns()`; by default those of this
             package.
+
+    Returns:
+        Figures by file name.
 
     Raises:
         UnknownName: The records have no such column of numbers.
@@ -230,13 +244,13 @@ def figures(
 
 
 def _points(records: "pd.DataFrame", *metrics: str) -> set[tuple[float, float]]:
-    """Each rho and SNR at which a record has all of the metrics."""
+    """Pairs of rho and SNR at which some record has all of the metrics."""
     rows = records.dropna(subset=list(metrics))
     return set(zip(rows["rho"], rows["snr_db"], strict=True))
 
 
 def _grouped(pairs: Iterable[tuple[float, float]]) -> dict[float, list[float]]:
-    """Second numbers by first ones, all in order."""
+    """Second numbers by first number, sorted."""
     grouped: dict[float, list[float]] = {}
     for first, second in sorted(pairs):
         grouped.setdefault(first, []).append(second)
@@ -244,7 +258,7 @@ def _grouped(pairs: Iterable[tuple[float, float]]) -> dict[float, list[float]]:
 
 
 def _chosen(there: Iterable[float], wanted: Sequence[float]) -> list[float]:
-    """Of the SNRs that are there those that are wanted, or the middle one if it is all the same."""
+    """Wanted SNRs that occur in the records, or the middle one if none is wanted."""
     snrs = sorted(set(there))
     if not wanted:
         return snrs[len(snrs) // 2 :][:1]
@@ -252,7 +266,7 @@ def _chosen(there: Iterable[float], wanted: Sequence[float]) -> list[float]:
 
 
 def _without(records: "pd.DataFrame", left_out: Sequence[Gap]) -> "pd.DataFrame":
-    """Records with nothing where a metric is measured in part."""
+    """Records with NaN where a metric is incomplete."""
     records = records.copy()
     for gap in left_out:
         rows = (records["scheme"] == gap.scheme) & (records["channel"] == gap.channel)
@@ -263,7 +277,7 @@ def _without(records: "pd.DataFrame", left_out: Sequence[Gap]) -> "pd.DataFrame"
 def _limits(
     models: Sequence[GaussianModel], metric: str, channel: str, rho: float, snr_db: Sequence[float]
 ) -> list[ReferenceLine]:
-    """Of PSNR over SNR, without a bound on perception and with perfect realism."""
+    """Limits of PSNR against SNR, without a perception constraint and with perfect realism."""
     if not models or metric != "psnr_db" or channel != "awgn":
         return []
     ends = (("limit of a Gaussian model, not of images", 0.0), ("that model, perfect realism", math.inf))
@@ -274,17 +288,17 @@ def _limits(
 
 
 def _upright(limits: Sequence[ReferenceLine], heights: np.ndarray) -> list[ReferenceLine]:
-    """The same in a plane whose abscissa is PSNR, whatever its ordinate is."""
+    """Turn horizontal reference lines into vertical ones, for a plane whose abscissa is PSNR."""
     span = [float(np.nanmin(heights)), float(np.nanmax(heights))]
     return [ReferenceLine(line.label, [line.y[0]] * 2, span) for line in limits]
 
 
 def keep_originals(items: Sequence[Item[Any]], folder: Path) -> None:
-    """Write the items that were sent beside those that are received.
+    """Write the original items to a folder of results, for comparison with the received ones.
 
     Args:
-        items: What was sent.
-        folder: Of the results.
+        items: Items that are sent.
+        folder: Folder of the results.
 
     Raises:
         OSError: The folder cannot be written to.
@@ -295,12 +309,12 @@ def keep_originals(items: Sequence[Item[Any]], folder: Path) -> None:
 
 
 def original_path(folder: Path, item: str, suffix: str = ".png") -> Path:
-    """Where `keep_originals` puts an item.
+    """Path at which `keep_originals` writes an item.
 
     Args:
-        folder: Of the results.
+        folder: Folder of the results.
         item: Id of the item.
-        suffix: Ending of kept files of the modality, its `saved_suffix`.
+        suffix: Extension of kept files, `Modality.saved_suffix`.
 
     Returns:
         The path.
@@ -412,7 +426,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
     """
     with ResultStore(folder / RECORDS, read_only=True) as store:
         records, runs, columns = store.frame(), store.runs(), store.columns()
-    path.parent.mkdir(parents=True, exist_ok=True)  # an error now, and not after minutes of drawing
+    path.parent.mkdir(parents=True, exist_ok=True)  # fail now, not after minutes of drawing
     means, best = _tabulated(records, (), False, columns)
     caption = (
         "Means over items and seeds, lost ones included; 95 % bootstrap intervals; bold: best of a point"
@@ -433,7 +447,7 @@ def report(folder: Path, path: Path, title: str, summary: str = "", notes: Seque
 def _cells(
     records: "pd.DataFrame", column: Column, point: Sequence[str], intervals: bool
 ) -> dict[object, tuple[str, bool]]:
-    """Per point and scheme the mean as text, and whether it is the best one."""
+    """Mean as text, and whether it is the best one, by point and scheme."""
     points = summarise(records.dropna(subset=[column.name]), column.name, by=point)
     digits = _digits(column, float(points["mean"].abs().to_numpy().max()))
     cells: dict[object, tuple[str, bool]] = {}
@@ -447,7 +461,7 @@ def _cells(
 
 
 def _digits(column: Column, largest: float) -> int:
-    """Decimals: as usual for the metric, else such that the largest mean has four significant digits."""
+    """Number of decimals: the metric's usual one, else four significant digits for the largest mean."""
     if column.name in DIGITS:
         return DIGITS[column.name]
     if column.name in SHIPPED_COLUMNS or largest == 0:

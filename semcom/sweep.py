@@ -1,4 +1,4 @@
-"""Schemes x channels x items x SNR x rho x seeds: every point once, on paired noise, resumable."""
+"""Sweeps over schemes, channels, items, SNRs, bandwidth ratios and seeds, on paired noise; resumable."""
 
 import hashlib
 import math
@@ -28,34 +28,34 @@ from semcom.provenance import canonical, environment, fingerprint
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
 
-MAX_SEED = 2**63 - 1  # what a column of integers holds
-MAX_NAME_BYTES = 250  # file systems hold 255, and a file that is being written ends in .part
+MAX_SEED = 2**63 - 1  # largest integer in a column of SQLite
+MAX_NAME_BYTES = 250  # file systems allow 255, of which .part takes five while the file is written
 
 Rho = float | str
-"""Bandwidth ratio, as a number or a text like "1/48"."""
+"""Bandwidth ratio in channel uses per source dimension: a number, or a string such as "1/48"."""
 
 _Named = Scheme[Any] | Channel | Metric
 
 Progress = Callable[[int, int], None]
-"""Called with the records done and the records planned, first with none done."""
+"""Callback with the number of finished and of planned records; called first with 0 finished records."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What is compared, where and how.
+    """Full factorial design of an experiment: every item is sent by every scheme at every operating point.
 
     Args:
-        schemes: Of different names.
-        channels: Of different names.
-        items: Of different ids, all of the modality that the schemes send.
-        snr_db: Average received Es/N0, each finite.
-        rho: Bandwidth ratios allowed.
-        metrics: Of different names; one is left out for an item of a shape that it does not fit.
-        seeds: Of noise and fading; every item is sent once per seed.
+        schemes: Schemes with distinct names.
+        channels: Channels with distinct names.
+        items: Items with distinct ids, all of the modality that the schemes send.
+        snr_db: Average received Es/N0 in dB, finite.
+        rho: Allowed bandwidth ratios in channel uses per source dimension.
+        metrics: Metrics with distinct names; a metric is skipped for items whose shape it cannot measure.
+        seeds: Seeds of noise and fading; every item is sent once per seed.
 
     Raises:
-        InvalidOption: Something is empty or twice in it, a seed is out of range, an item is too small for a
-            rho, two rho give it the same number of channel uses, or a scheme sends another modality.
+        InvalidOption: A list is empty or has duplicates, a seed is out of range, an item is too small for a
+            rho, two rho give an item the same number of channel uses, or a scheme sends another modality.
     """
 
     schemes: tuple[Scheme[Any], ...]
@@ -95,19 +95,19 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """One item over all SNRs that are still to do: what is transmitted, and recorded, at once.
+    """One item at all SNRs that remain to be simulated; transmitted as one batch.
 
     Args:
-        scheme: Name of what sends.
-        fingerprint: Of the scheme.
-        channel: The medium.
-        item: Id of what is sent.
-        modality: Of the item.
-        rho: As in the sweep.
-        budget: Channel uses that stands for.
-        seed: Of noise and fading.
-        snr_db: One or more.
-        metrics: Those that fit the item.
+        scheme: Name of the scheme.
+        fingerprint: Fingerprint of the scheme.
+        channel: The channel.
+        item: Id of the item.
+        modality: Modality of the item.
+        rho: Allowed bandwidth ratio in channel uses per source dimension.
+        budget: Allowed channel uses and source dimensions, which follow from `rho`.
+        seed: Seed of noise and fading.
+        snr_db: Average received Es/N0 in dB, at least one value.
+        metrics: Metrics that can measure the item.
     """
 
     scheme: str
@@ -123,7 +123,7 @@ class Batch:
 
     @property
     def label(self) -> str:
-        """One line for messages."""
+        """Description of the batch in one line, for messages."""
         uses = self.budget.channel_uses
         where = f"{self.channel.name}, rho {self.rho:.5g} ({uses} channel uses), seed {self.seed}"
         return f"{self.scheme} on {self.item}, {where}"
@@ -132,7 +132,10 @@ class Batch:
         """Key of the record at one SNR.
 
         Args:
-            snr_db: One of those of the batch, in dB.
+            snr_db: One of the batch's SNRs, in dB.
+
+        Returns:
+            The key.
         """
         uses = self.budget.channel_uses
         return (self.fingerprint, self.channel.name, self.item, uses, snr_db, self.seed)
@@ -140,22 +143,33 @@ class Batch:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Job:
-    """Batches of one item, in an order in which encodings are shared."""
+    """Batches of one item, ordered such that encodings can be shared.
+
+    Args:
+        batches: At least one batch, all of the same item.
+    """
 
     batches: tuple[Batch, ...]
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of the schemes and of the item."""
+        """Keys of the schemes and of the item that the job sends."""
         return (*dict.fromkeys(_scheme_key(b.fingerprint) for b in self.batches), *self.passing)
 
     @property
     def passing(self) -> tuple[str, ...]:
-        """Key of the item."""
+        """Key of the item, which a worker discards when its next job sends another one."""
         return (_item_key(self.batches[0].item),)
 
     def label(self, results: int) -> str:
-        """The batch that is being worked on when so many are done."""
+        """Describe the batch in progress.
+
+        Args:
+            results: Number of batches that are finished.
+
+        Returns:
+            One line.
+        """
         return self.batches[min(results, len(self.batches) - 1)].label
 
 
@@ -168,18 +182,29 @@ def _item_key(item: str) -> str:
 
 
 def noise_streams(item_id: str, seed: int, batch: int = 1) -> NamedStreams:
-    """The noise that an item meets: common to all schemes, channels, rho and SNRs, `batch` times the same."""
+    """Random streams of noise and fading for an item and a seed.
+
+    They do not depend on scheme, channel, rho or SNR, so schemes are compared on the same noise.
+
+    Args:
+        item_id: Id of the item.
+        seed: Seed of noise and fading.
+        batch: Number of identical streams, one per SNR of a batch.
+
+    Returns:
+        The streams.
+    """
     return NamedStreams(0, (f"{item_id}/seed={seed}",) * batch)
 
 
 def kept_path(folder: Path, scheme: str, key: Key, suffix: str = ".png") -> Path:
-    """Where `run(..., keep=folder)` puts the item shown of a record.
+    """Path at which `run(..., keep=folder)` writes the received item of a record.
 
     Args:
-        folder: Of the kept items.
+        folder: Folder of the kept items.
         scheme: Name of the scheme.
         key: Key of the record.
-        suffix: Ending of kept files of the modality, its `saved_suffix`.
+        suffix: Extension of kept files, `Modality.saved_suffix`.
 
     Returns:
         The path.
@@ -190,7 +215,15 @@ def kept_path(folder: Path, scheme: str, key: Key, suffix: str = ".png") -> Path
 
 
 def file_name(item: str, ending: str) -> str:
-    """Both as the name of a file; where that is too long, the end of the item gives way to its digest."""
+    """Compose a file name from an item id and an ending, shortened by a digest of the id if it is too long.
+
+    Args:
+        item: Id of the item.
+        ending: End of the name, with the extension; it is kept.
+
+    Returns:
+        File name without slashes.
+    """
     name = f"{item}{ending}"
     if len(name.encode()) > MAX_NAME_BYTES:
         ending = f"-{hashlib.blake2b(item.encode(), digest_size=8).hexdigest()}{ending}"
@@ -200,13 +233,22 @@ def file_name(item: str, ending: str) -> str:
 
 
 def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Batch, ...]:
-    """What the store does not hold yet: items outermost, then scheme, channel, rho, seed.
+    """Determine which records of a sweep the store does not hold yet.
 
-    A record that lacks one of the metrics, or whose picture is to be kept and is not there, is done again.
+    A record that lacks one of the metrics is simulated again, and so is a record whose received item is to be
+    kept but is not there.
+
+    Args:
+        sweep: The sweep.
+        store: Store with earlier records.
+        keep: Folder for received items, or None.
+
+    Returns:
+        Batches to be simulated, sorted by item, scheme, channel, rho and seed.
 
     Raises:
-        InvalidOption: A record of as many channel uses is held of another rho, or a channel or a metric is
-            not that of its name in the store.
+        InvalidOption: The store holds a record with as many channel uses but another rho, or a channel or
+            metric of the same name has another definition in the store.
     """
     _check_unchanged("channel", sweep.channels, store.channels())
     _check_unchanged("metric", sweep.metrics, store.metrics())
@@ -249,27 +291,27 @@ def run(
     progress: Progress | None = None,
     keep: Path | None = None,
 ) -> Iterator[Record]:
-    """Do what the store does not hold yet, and yield every record once it is stored.
+    """Run a sweep: simulate what the store does not hold yet, and yield every record after it is stored.
 
-    Each item is encoded once per scheme, channel and rho, and delivered over all SNRs as one batch. Records
-    do not depend on the number of workers, the order, or what was there before. A call that has nothing to do
-    is not in the run log, unless it brings an earlier definition of a scheme back. Stopping in any way, an
-    interrupt or `kill -9` included, loses at most the batches under way: the same call resumes.
+    Each item is encoded once per scheme, channel and rho, and transmitted at all SNRs as one batch. Records
+    do not depend on the number of workers, on the order, or on earlier records. After an interruption, even
+    by `kill -9`, at most the batches in progress are lost, and the same call resumes. A call that has nothing
+    to simulate is not logged as a run, unless it restores an earlier definition of a scheme.
 
     Args:
-        sweep: What to do.
-        store: Open for writing.
-        engine: Where it is done; None does it in this process.
-        progress: Told after every batch.
-        keep: Folder for the items shown; see `kept_path`.
+        sweep: The sweep.
+        store: Store opened for writing.
+        engine: Engine that runs the jobs; None for this process.
+        progress: Callback after every batch.
+        keep: Folder for received items, see `kept_path`; None to discard them.
 
-    Returns:
-        The new records, as they come.
+    Yields:
+        New records as they are finished.
 
     Raises:
-        FaultyMetric: A metric returned NaN, infinity or no number.
-        SweepError: A scheme raised something untyped, or a worker died.
-        SemcomError: Whatever else a scheme raised, with the batch named in front.
+        FaultyMetric: A metric returned NaN, infinity or something other than one number.
+        SweepError: A scheme raised an untyped exception, or a worker died.
+        SemcomError: A scheme raised this typed error; the message starts with the batch.
         StoreError: The store cannot be written.
     """
     engine = engine or InProcess()
@@ -293,7 +335,7 @@ def run(
 
 
 def _jobs(batches: Sequence[Batch], workers: int) -> tuple[Job, ...]:
-    """By item, so that codecs meet an image once; by item and scheme where that leaves workers idle."""
+    """Group batches by item, so that codecs encode it once; by item and scheme if workers would be idle."""
     by_item = [Job(tuple(group)) for _, group in groupby(batches, lambda b: b.item)]
     if workers == 1 or len(by_item) >= 2 * workers:
         return tuple(by_item)
@@ -301,7 +343,7 @@ def _jobs(batches: Sequence[Batch], workers: int) -> tuple[Job, ...]:
 
 
 Measured = dict[bytes, dict[str, float]]
-"""Metrics of one item by the digest of what is shown: digital schemes deliver few different pictures."""
+"""Metrics of one item by digest of what is shown; digital schemes show few different reconstructions."""
 
 
 def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record, ...]]:
@@ -328,21 +370,21 @@ def send_batch(
     preparations: Preparations,
     known: Measured,
 ) -> list[tuple[Outcome[Any], Record]]:
-    """Send an item at all SNRs of a batch, and measure what is shown.
+    """Send an item at all SNRs of a batch, and measure the received items.
 
     Args:
-        batch: What to do.
-        scheme: The scheme of that name.
-        item: The item of that id.
-        preparations: What the transmitter has made of this item for this channel and budget before.
-        known: Metrics of this item that are known already; new ones are added.
+        batch: The batch.
+        scheme: The batch's scheme.
+        item: The batch's item.
+        preparations: Encodings of this item for this channel and budget; new ones are added.
+        known: Metrics of reconstructions of this item; new ones are added.
 
     Returns:
-        Outcome and record per SNR.
+        Outcome and record for each SNR.
 
     Raises:
-        FaultyMetric: A metric returned NaN, infinity or no number.
-        SemcomError: What the scheme raised.
+        FaultyMetric: A metric returned NaN, infinity or something other than one number.
+        SemcomError: Any error raised by the scheme.
     """
     before, start = preparations.total_seconds(), time.perf_counter()
     outcomes = scheme.transmit(
@@ -395,7 +437,7 @@ def _record(
 def _numbers(
     batch: Batch, scheme: Scheme[Any], item: Item[Any], snr_db: float, outcome: Outcome[Any], known: Measured
 ) -> dict[str, float]:
-    """Metrics of what is shown, and what the scheme says of it."""
+    """Metrics of what is shown, and additional values reported by the scheme."""
     digest = hashlib.blake2b(pickle.dumps(outcome.x_hat), digest_size=16).digest()
     if digest not in known:
         try:
@@ -411,10 +453,14 @@ def _numbers(
 
 
 def peak_memory_mb() -> float:
-    """Of this process so far: on the GPU if it is in use, else resident, in MB of 2^20 bytes."""
+    """Peak memory of this process so far: GPU memory if a GPU is in use, else resident memory.
+
+    Returns:
+        Memory in MB of 2^20 bytes.
+    """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kilobytes; on macOS in bytes
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -430,14 +476,18 @@ def _keep(modality: Modality[Any], x: Any, path: Path) -> None:
 
 @contextmanager
 def named_batch(batch: Batch) -> Iterator[None]:
-    """Put the batch in front of what goes wrong in it.
+    """Context manager that prepends the label of a batch to the messages of errors.
 
     Args:
-        batch: What is worked on inside the `with` block.
+        batch: Batch that is processed inside the `with` block.
+
+    Yields:
+        None.
 
     Raises:
-        SemcomError: As inside the block, with the label of the batch in front; `SweepError` for what is
-            neither that nor a `ChannelError`.
+        SemcomError: The same error as inside the block, prefixed by the label.
+        ChannelError: The same error as inside the block, prefixed by the label.
+        SweepError: Any other exception inside the block, prefixed by the label.
     """
     try:
         yield
@@ -449,17 +499,17 @@ def named_batch(batch: Batch) -> Iterator[None]:
 
 
 def budget_of(item: Item[Any], rho: Rho) -> tuple[float, Budget]:
-    """Channel uses that a bandwidth ratio gives an item.
+    """Budget of channel uses that a bandwidth ratio allows for an item.
 
     Args:
         item: The item.
-        rho: Channel uses per source value.
+        rho: Bandwidth ratio in channel uses per source dimension.
 
     Returns:
         The ratio as a number, and the budget.
 
     Raises:
-        InvalidOption: No number, out of range, or less than one channel use.
+        InvalidOption: The ratio is not a number, out of range, or allows less than one channel use.
     """
     try:
         return float(parse_rho(rho)), Budget.from_rho(rho, item.modality.dims(item.x))
@@ -468,7 +518,7 @@ def budget_of(item: Item[Any], rho: Rho) -> tuple[float, Budget]:
 
 
 def _definitions(things: Sequence[_Named]) -> dict[str, tuple[str, str]]:
-    """Fingerprint and canonical text by name; without a canonical form the name stands for itself."""
+    """Fingerprint and canonical text by name; objects without a canonical form are left out."""
     definitions: dict[str, tuple[str, str]] = {}
     for thing in things:
         with suppress(InvalidOption):
@@ -477,7 +527,7 @@ def _definitions(things: Sequence[_Named]) -> dict[str, tuple[str, str]]:
 
 
 def _check_unchanged(what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]]) -> None:
-    """Records name channels and metrics, so a name must go on standing for the same."""
+    """Records refer to channels and metrics by name, so a name must keep its definition."""
     for name, (print_, _) in _definitions(things).items():
         if name in held and held[name]["fingerprint"] != print_:
             raise InvalidOption(
@@ -493,14 +543,14 @@ def _check_distinct(what: str, values: Sequence[object]) -> None:
 
 
 def check_once(what: str, values: Sequence[object]) -> None:
-    """Raise if something is named twice.
+    """Check that a list has no duplicates.
 
     Args:
-        what: Kind of thing, for the message.
+        what: Kind of object, for the message.
         values: Names or numbers.
 
     Raises:
-        InvalidOption: Two of them are equal.
+        InvalidOption: Two values are equal.
     """
     for value in values:
         if values.count(value) > 1:
@@ -508,7 +558,7 @@ def check_once(what: str, values: Sequence[object]) -> None:
 
 
 def check_point(snr_db: Sequence[float], seeds: Sequence[int]) -> None:
-    """Raise unless items can be sent and recorded at these SNRs with these seeds.
+    """Check that SNRs and seeds are within the range of transmissions and records.
 
     Args:
         snr_db: Average received Es/N0 in dB.

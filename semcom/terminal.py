@@ -1,4 +1,4 @@
-"""What the `semcom` command shows: tables and listings on stdout; progress, notes and errors on stderr."""
+"""Terminal output of the `semcom` command: results on stdout; progress, notes and errors on stderr."""
 
 import math
 import os
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, ...]]":
-    """The schemes, their receivers with a prior telling every network call on stderr."""
+    """Context manager that shows the network calls of generative receivers on stderr.
+
+    Args:
+        schemes: Schemes, with or without a generative receiver.
+
+    Yields:
+        Schemes with the same names, whose receivers report their progress.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -47,7 +54,14 @@ def receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, 
 
 @contextmanager
 def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
-    """A bar on standard error with the time left, as the `progress` of `run`."""
+    """Context manager that shows a progress bar with the remaining time on stderr.
+
+    Args:
+        label: Text before the bar.
+
+    Yields:
+        Callback for the `progress` argument of `semcom.sweep.run`.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -60,7 +74,14 @@ def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
 
 @contextmanager
 def training_progress() -> Iterator[None]:
-    """The log of the training loop on stderr: a line per point of the curve, below them one that changes."""
+    """Context manager that shows the log of a training run on stderr.
+
+    Points of the learning curve are printed as lines; the state between them is a line that changes. In the
+    secondary processes of a distributed run, nothing is shown.
+
+    Yields:
+        None.
+    """
     import logging
 
     from rich.console import Console
@@ -96,7 +117,13 @@ def training_progress() -> Iterator[None]:
 
 
 def print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:
-    """What a sweep would do, and how much of it is done already."""
+    """Print the design of a sweep, and how many of its records remain to be simulated.
+
+    Args:
+        design: The sweep.
+        path: File of the result store; it need not exist.
+        keep: Folder for received items, or None.
+    """
     from semcom.results import ResultStore
     from semcom.sweep import plan
 
@@ -121,13 +148,22 @@ def print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:
 
 
 def print_row(row: "Mapping[str, str | int | float]") -> None:
-    """One record, a line per column."""
+    """Print one record, with one line per column; empty values are left out.
+
+    Args:
+        row: Values by column name.
+    """
     shown = {name: f"{v:.6g}" if isinstance(v, float) else str(v) for name, v in row.items()}
     _print_pairs({name: text for name, text in shown.items() if text})
 
 
 def print_summary(frame: "pd.DataFrame", what: str = "means") -> None:
-    """A table per channel and rho, of a width for terminals."""
+    """Print a table for each channel and rho, sized for terminals.
+
+    Args:
+        frame: Table with the columns channel, rho, "SNR dB" and scheme first, sorted by channel and rho.
+        what: Description of the values for the titles.
+    """
     from rich import box
     from rich.table import Table
 
@@ -136,7 +172,7 @@ def print_summary(frame: "pd.DataFrame", what: str = "means") -> None:
         shown = Table(title=f"{channel}, rho = {rho}: {what}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for head in frame.columns[2:]:
             if head == "scheme":
-                shown.add_column(head, overflow="fold")  # a long name is broken, a number never
+                shown.add_column(head, overflow="fold")  # long names are wrapped, numbers never
             else:
                 shown.add_column(head, no_wrap=True, justify="right")
         for _, same_snr in groupby(group, lambda row: row["SNR dB"]):
@@ -147,7 +183,7 @@ def print_summary(frame: "pd.DataFrame", what: str = "means") -> None:
 
 
 def _print_pairs(pairs: Mapping[str, str]) -> None:
-    """Names and what they stand for; what is too long is broken, and all there."""
+    """Print names and values in two columns; long values are wrapped, never truncated."""
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
@@ -159,14 +195,21 @@ def _print_pairs(pairs: Mapping[str, str]) -> None:
 
 
 def _console() -> "Console":
-    """Of stdout, where names stand as they are: [bold] is no markup, and :100: no emoji."""
+    """Console for stdout that prints names literally: "[bold]" is no markup, and ":100:" no emoji."""
     from rich.console import Console
 
     return Console(markup=False, emoji=False)
 
 
 def shown_sets(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """The frame of `realism` as `print_summary` takes it."""
+    """Convert the result of `semcom.realism.realism` to the format of `print_summary`.
+
+    Args:
+        frame: One row per scheme and operating point, with metrics of sets.
+
+    Returns:
+        Formatted strings.
+    """
     from semcom.budget import shown_rho
 
     shown = frame[["channel"]].assign(rho=frame["rho"].map(shown_rho))
@@ -176,7 +219,11 @@ def shown_sets(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def print_listing(lines: "Iterable[Listed]") -> None:
-    """Names in one column, for grep."""
+    """Print names and descriptions in two columns, suited for grep.
+
+    Args:
+        lines: Names and descriptions, at least one.
+    """
     lines = tuple(lines)
     width = max(len(line.name) for line in lines)
     for line in lines:
@@ -184,17 +231,28 @@ def print_listing(lines: "Iterable[Listed]") -> None:
 
 
 def finite(row: "Mapping[str, str | int | float]") -> dict[str, str | int | float | None]:
-    """JSON has no infinity."""
+    """Replace numbers that are not finite by None, since JSON cannot represent them.
+
+    Args:
+        row: Values by column name.
+
+    Returns:
+        A copy of the row.
+    """
     return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
 
 
 def note(text: str) -> None:
-    """One line that is no error."""
+    """Print a remark that is not an error on stderr.
+
+    Args:
+        text: One line.
+    """
     print(f"semcom: {text}", file=sys.stderr)
 
 
 def silence_stdout() -> None:
-    """What could not be written stays in the buffer; the interpreter would try again when it exits."""
+    """Discard output that could not be written, so that the interpreter does not try again when it exits."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -202,6 +260,14 @@ def silence_stdout() -> None:
 
 
 def complain(message: str, code: int = 2) -> int:
-    """One line, and the exit code."""
+    """Print an error message as one line on stderr.
+
+    Args:
+        message: Text of the error.
+        code: Exit code of the command.
+
+    Returns:
+        The exit code.
+    """
     print(f"semcom: error: {' '.join(message.split())}", file=sys.stderr)
     return code

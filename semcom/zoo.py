@@ -78,7 +78,7 @@ def sha256(name: str, folder: Path = WEIGHTS) -> str:
 
 
 def read(path: Path) -> nn.Module:
-    """Read a network from a file of our format, without a manifest, for instance just after training.
+    """Read a network from a weights file of this package, without a manifest, for instance after training.
 
     Args:
         path: Safetensors file.
@@ -168,7 +168,8 @@ def save(network: nn.Module, path: Path) -> str:
             )
     metadata = {"format": FORMAT, "class": type(network).__name__, "config": json.dumps(network.config)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")  # every process of a training writes the same
+    # all processes of a training run write the same file
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     content = to_bytes(tensors, metadata)
     partial.write_bytes(content)
     os.replace(partial, path)

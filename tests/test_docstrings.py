@@ -15,22 +15,7 @@ MODULES = sorted(
 )
 
 # Modules whose docstrings are still to be rewritten. Only ever shorten this list.
-PENDING = frozenset(
-    {
-        "semcom/data.py",
-        "semcom/engine.py",
-        "semcom/errors.py",
-        "semcom/experiment.py",
-        "semcom/metrics/distortion.py",
-        "semcom/metrics/metric.py",
-        "semcom/metrics/perceptual.py",
-        "semcom/metrics/realism.py",
-        "semcom/options.py",
-        "semcom/results.py",
-        "semcom/summary.py",
-        "semcom/sweep.py",
-    }
-)
+PENDING = frozenset({})
 
 # An opening whose noun stands in another docstring, or a fragment that says what something is not.
 LEANING = re.compile(

@@ -1,6 +1,6 @@
-"""Figures of merit: of one picture, clip or text against its original, and of sets of pictures.
+"""Metrics of received items against their originals (images, clips, texts), and of sets of images.
 
-A metric is a class with name, unit and direction; beside it stands the batched function that it evaluates.
+Each metric is a class with name, unit and direction, which evaluates a function of the same module.
 """
 
 from semcom.metrics.catalogue import (

@@ -1,4 +1,4 @@
-"""The metrics of this package by modality and name: which work here, and why the others do not."""
+"""Catalogue of this package's metrics, by modality and name, with reasons why a metric is unavailable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -42,16 +42,16 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 SHIPPED_COLUMNS: Columns = MappingProxyType(
     {metric.name: column_of(metric) for metrics in METRICS.values() for metric in metrics}
 )
-"""Columns of all metrics of this package, by name."""
+"""Name, unit and direction of every metric in this package, by column name."""
 
 
 @dataclass(frozen=True)
 class Availability:
-    """What can be measured here.
+    """Metrics that can be computed on this machine, and the reasons why the others cannot.
 
     Args:
-        metrics: Metrics that work.
-        left_out: One line for each of the others: its name, a colon, and why.
+        metrics: Metrics that can be computed.
+        left_out: One line "name: reason" for each metric that cannot.
     """
 
     metrics: tuple[Metric[Any], ...]
@@ -59,16 +59,16 @@ class Availability:
 
 
 def metrics_of(modality_name: str) -> tuple[Metric[Any], ...]:
-    """All metrics of this package for one modality, those whose weights are missing included.
+    """List all metrics of this package for one modality, including those whose network weights are missing.
 
     Args:
         modality_name: "image", "video" or "text".
 
     Returns:
-        Metrics of different names.
+        Metrics with distinct names.
 
     Raises:
-        UnknownName: No such modality.
+        UnknownName: There is no such modality.
 
     Example:
         >>> [metric.name for metric in metrics_of("text")]
@@ -83,18 +83,18 @@ def metrics_of(modality_name: str) -> tuple[Metric[Any], ...]:
 
 
 def metric_named(name: str, modality_name: str = "image") -> Metric[Any]:
-    """The metric of a column name.
+    """Look up a metric by its column name.
 
     Args:
-        name: Name of a column, such as "psnr_db".
-        modality_name: "image", "video" or "text"; two modalities may have metrics of one name.
+        name: Column name, such as "psnr_db".
+        modality_name: "image", "video" or "text"; metrics of two modalities may share a name.
 
     Returns:
         The metric.
 
     Raises:
-        UnknownName: No such modality, or no metric of that name for it.
-        MissingWeights: The metric's network is not here.
+        UnknownName: There is no such modality, or it has no metric of that name.
+        MissingWeights: The weights of the metric's network are not on this machine.
     """
     known = {metric.name: metric for metric in metrics_of(modality_name)}
     if name not in known:
@@ -111,52 +111,52 @@ def metric_named(name: str, modality_name: str = "image") -> Metric[Any]:
 
 
 def available_metrics(modality_name: str = "image", shape: object = None) -> Availability:
-    """Every metric of this package for a modality that works here, and one line for every one that does not.
+    """List the metrics of this package that can be computed for a modality, and why the others cannot.
 
-    A metric that does not work has no column in the records: absent, not zero.
+    A metric that cannot be computed has no column in the records; its value is absent, not zero.
 
     Args:
         modality_name: "image", "video" or "text".
-        shape: Shape of the smallest item to be measured, see `Metric.fits`; None if it is large enough for
-            all metrics.
+        shape: Shape of the smallest item to be measured, see `Metric.fits`. With None, the items are
+            taken to be large enough for every metric.
 
     Returns:
-        The metrics, and why the others are left out.
+        The available metrics, and one line for each of the others.
 
     Raises:
-        UnknownName: No such modality.
+        UnknownName: There is no such modality.
     """
     return _sorted_out(metrics_of(modality_name), shape)
 
 
 def default_metrics(modality_name: str = "image") -> Availability:
-    """The metrics that are measured if none are named.
+    """List the metrics that a command computes when the user names none.
 
     Args:
         modality_name: "image", "video" or "text".
 
     Returns:
-        Those that work here, and one line for every one whose weights are missing.
+        The default metrics that can be computed, and one line for each whose weights are missing.
 
     Raises:
-        UnknownName: No such modality.
+        UnknownName: There is no such modality.
     """
     chosen = [metric for metric in metrics_of(modality_name) if metric.name in DEFAULTS[modality_name]]
     return _sorted_out(chosen, None)
 
 
 def on_device(metric: Metric[Any], device: str) -> Metric[Any]:
-    """The same metric with its network on a device; metrics without a network stay as they are.
+    """Copy a metric with its network on another device; a metric without a network is returned unchanged.
 
     Args:
         metric: Any metric.
-        device: Such as "cpu" or "cuda".
+        device: PyTorch device, such as "cpu" or "cuda".
 
     Returns:
-        A metric of the same definition.
+        A metric with the same definition.
 
     Raises:
-        InvalidOption: No such device here.
+        InvalidOption: The device does not exist on this machine.
     """
     if isinstance(metric, PerFrame):
         return PerFrame(on_device(metric.metric, device))
@@ -164,10 +164,10 @@ def on_device(metric: Metric[Any], device: str) -> Metric[Any]:
 
 
 def unavailable_set_metrics() -> tuple[str, ...]:
-    """Why the metrics of sets that need Inception's weights do not work: absent, damaged or another file.
+    """Explain why FID and KID cannot be computed: the Inception weights are absent, damaged or another file.
 
     Returns:
-        One line for both FID and KID if the file is not in the torch cache; nothing if it is.
+        One line for both metrics; empty if the weights in the torch cache are in order.
     """
     try:
         require_checkpoint(INCEPTION_FILE, "fid_inception, kid_inception")
@@ -177,14 +177,14 @@ def unavailable_set_metrics() -> tuple[str, ...]:
 
 
 def column_named(name: str, columns: Columns = SHIPPED_COLUMNS) -> Column:
-    """What is known of a column.
+    """Look up the unit and direction of a column.
 
     Args:
-        name: Name of the column.
-        columns: Known columns by name, as from `ResultStore.columns`.
+        name: Column name.
+        columns: Known columns by name, for instance `ResultStore.columns()`.
 
     Returns:
-        That column; one without unit and direction if it is not known.
+        The column; without unit and direction if the name is unknown.
     """
     return columns.get(name, Column(name))
 

@@ -1,4 +1,4 @@
-"""Metrics of clips: the mean over frames of a metric of pictures."""
+"""Video metrics: the mean of an image metric over the frames of a clip."""
 
 import math
 from collections.abc import Iterator
@@ -11,19 +11,21 @@ from semcom.errors import InvalidSource
 from semcom.metrics.metric import BatchMetric, Metric
 from semcom.modalities.video import Clip, ClipShape
 
-PIXELS_AT_ONCE = 2**17  # of several frames; LPIPS of 64x64 gains eightfold, larger frames nothing
+# pixels per batch of frames: LPIPS of 64x64 gets eight times as fast, of large frames not faster
+PIXELS_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True)
 class PerFrame:
-    """Mean over the frames of a clip of a metric of pictures; name, unit and direction are that metric's.
+    """Mean of an image metric over the frames of a clip; name, unit and direction stay the same.
 
-    Frames are compared in pairs, as pictures in [0, 1] (levels divided by 255). The PSNR of a clip is
-    therefore the mean of its frames' PSNRs, not the PSNR of the clip's mean squared error. Motion is not
-    looked at. Frames go in batches through a metric that has `batch`, and one by one through any other.
+    Frames are compared pairwise, as images in [0, 1] (8-bit levels divided by 255). The PSNR of a clip is
+    therefore the mean of the PSNRs of its frames, not the PSNR of the mean squared error over the clip.
+    Temporal consistency is not measured. Frames are measured in batches if the metric has `batch`, else
+    one by one.
 
     Args:
-        metric: A metric of pictures.
+        metric: A metric of images.
 
     Example:
         >>> from fractions import Fraction
@@ -37,38 +39,45 @@ class PerFrame:
 
     @property
     def name(self) -> str:
-        """Name of the column in the records, the same as for pictures."""
+        """Name of the column in the records, identical to that of the image metric."""
         return self.metric.name
 
     @property
     def unit(self) -> str:
-        """Unit of the values."""
+        """Unit of the image metric, such as "dB"; empty for a dimensionless metric."""
         return self.metric.unit
 
     @property
     def higher_is_better(self) -> bool:
-        """Which way is better, as for pictures."""
+        """True if higher values of the image metric are better."""
         return self.metric.higher_is_better
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a clip whose frames the metric of pictures can measure."""
+        """Whether the shape is that of a clip whose frames the image metric can measure.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            False for images, texts, and frames that are too small.
+        """
         if not isinstance(shape, ClipShape):
             return False
         return shape.frames > 0 and self.metric.fits((1, 3, shape.height, shape.width))
 
     def __call__(self, x_hat: Clip, x: Clip) -> float:
-        """Mean over frames.
+        """Compare a received clip with its original, frame by frame.
 
         Args:
             x_hat: Received clip.
-            x: Original of as many frames of the same size.
+            x: Original with the same number and size of frames.
 
         Returns:
-            The mean of the metric over pairs of frames.
+            Mean of the image metric over the pairs of frames.
 
         Raises:
-            InvalidSource: Something that is no clip, an empty clip, different numbers or sizes of frames, or
-                frames that are too small.
+            InvalidSource: An argument is not a clip or has no frames, the clips differ in number or size of
+                frames, or the frames are too small.
         """
         received, originals = (_frames(each, self.name) for each in (x_hat, x))
         if received.shape != originals.shape:
@@ -104,7 +113,7 @@ def _frames(clip: object, name: str) -> Tensor:
 
 
 def _batches(frames: Tensor) -> Iterator[Tensor]:
-    """As pictures in [0, 1], as many at once as fit."""
+    """As images in [0, 1], as many at once as fit."""
     at_once = max(1, PIXELS_AT_ONCE // (frames.shape[2] * frames.shape[3]))
     return (batch.float() / 255 for batch in frames.split(at_once))
 

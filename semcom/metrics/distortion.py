@@ -1,4 +1,4 @@
-"""Distortion and structural similarity of pictures: PSNR, SSIM, MS-SSIM."""
+"""Distortion and structural similarity of images: PSNR, SSIM, MS-SSIM."""
 
 from dataclasses import dataclass
 
@@ -13,25 +13,25 @@ from semcom.sources import Image
 WINDOW, WINDOW_STD = 11, 1.5  # Wang et al. 2004, III.B
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with L = 1, ibid. III.C
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, 3.2
-CAP_DB = 100.0  # of PSNR; above one wrong level in one pixel value of 150 000
+CAP_DB = 100.0  # PSNR of identical pictures; above that of one wrong level in one of 150 000 pixel values
 
 
 def psnr_db(x_hat: Image, x: Reference, cap_db: float = CAP_DB) -> Float[Tensor, " batch"]:
-    """Peak signal-to-noise ratio of each picture, at a peak of 1.
+    """Peak signal-to-noise ratio of each image, at a peak of 1.
 
     PSNR = -10 log10(mean (x_hat - x)^2) dB over all pixels and colours, at most `cap_db`. Values are compared
     as they are given, without rounding to 8 bits.
 
     Args:
-        x_hat: Received pictures [batch, 3, height, width] in [0, 1].
+        x_hat: Received images [batch, 3, height, width] in [0, 1].
         x: Originals of the same shape, or one original for all.
-        cap_db: Value for identical pictures, in dB.
+        cap_db: Value for identical images, in dB.
 
     Returns:
-        PSNR in dB, one value per picture.
+        PSNR in dB, one value per image.
 
     Raises:
-        InvalidSource: Not pictures in [0, 1], or not of one shape.
+        InvalidSource: Not images in [0, 1], or not of one shape.
 
     Example:
         >>> psnr_db(torch.full((1, 3, 8, 8), 0.6), torch.full((1, 3, 8, 8), 0.5)).round(decimals=2)
@@ -43,21 +43,21 @@ def psnr_db(x_hat: Image, x: Reference, cap_db: float = CAP_DB) -> Float[Tensor,
 
 
 def ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-    """Structural similarity of each picture: mean over colours and all places of the window.
+    """Structural similarity of each image: mean over colours and all places of the window.
 
     SSIM = (2 m_x m_y + C1)(2 s_xy + C2) / ((m_x^2 + m_y^2 + C1)(s_x^2 + s_y^2 + C2)), from local moments in
-    an 11x11 Gaussian window of standard deviation 1.5 that lies inside the picture, C1 = 0.01^2,
+    an 11x11 Gaussian window of standard deviation 1.5 that lies inside the image, C1 = 0.01^2,
     C2 = 0.03^2. Where a side is below 11 the window shrinks to the largest odd length that fits.
 
     Args:
-        x_hat: Received pictures [batch, 3, height, width] in [0, 1].
+        x_hat: Received images [batch, 3, height, width] in [0, 1].
         x: Originals of the same shape, or one original for all.
 
     Returns:
-        SSIM in [-1, 1], one value per picture; 1 for identical pictures.
+        SSIM in [-1, 1], one value per image; 1 for identical images.
 
     Raises:
-        InvalidSource: Not pictures in [0, 1], or not of one shape.
+        InvalidSource: Not images in [0, 1], or not of one shape.
 
     Reference:
         Wang, Bovik, Sheikh and Simoncelli, Image quality assessment, IEEE Trans. Image Processing 13(4),
@@ -74,24 +74,24 @@ def ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
 
 
 def ms_ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-    """Multi-scale structural similarity of each picture.
+    """Multi-scale structural similarity of each image.
 
     MS-SSIM = l_M^w_M prod_j (cs_j)^w_j per colour, then the mean over colours; contrast and structure cs_j at
     scale j, luminance l_M at the coarsest scale M, negative factors count as 0. From scale to scale the
-    picture is halved by 2x2 means; an odd last row or column is dropped. Five scales with the weights of the
-    paper need sides of 176. A smaller picture gets as many scales as keep its shorter side at 11 or more (88:
+    image is halved by 2x2 means; an odd last row or column is dropped. Five scales with the weights of the
+    paper need sides of 176. A smaller image gets as many scales as keep its shorter side at 11 or more (88:
     four, 44: three, 22: two, else one), their weights scaled to the sum 1; such values compare with each
     other only.
 
     Args:
-        x_hat: Received pictures [batch, 3, height, width] in [0, 1].
+        x_hat: Received images [batch, 3, height, width] in [0, 1].
         x: Originals of the same shape, or one original for all.
 
     Returns:
-        MS-SSIM in [0, 1], one value per picture; 1 for identical pictures.
+        MS-SSIM in [0, 1], one value per image; 1 for identical images.
 
     Raises:
-        InvalidSource: Not pictures in [0, 1], or not of one shape.
+        InvalidSource: Not images in [0, 1], or not of one shape.
 
     Reference:
         Wang, Simoncelli and Bovik, Multi-scale structural similarity for image quality assessment, Asilomar
@@ -115,12 +115,12 @@ def ms_ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
 
 @dataclass(frozen=True)
 class PSNR:
-    """Peak signal-to-noise ratio of one picture, at a peak of 1; see `psnr_db` for the equation.
+    """Peak signal-to-noise ratio of one image, at a peak of 1; see `psnr_db` for the equation.
 
-    The PSNR of a set is the mean of its pictures' PSNRs, not the PSNR of the mean squared error.
+    The PSNR of a set is the mean of its images' PSNRs, not the PSNR of the mean squared error.
 
     Args:
-        cap_db: Value for identical pictures, in dB.
+        cap_db: Value for identical images, in dB.
 
     Example:
         >>> PSNR()(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
@@ -136,31 +136,60 @@ class PSNR:
 
     @property
     def unit(self) -> str:
-        """Decibel."""
+        """Unit of the values: decibel."""
         return "dB"
 
     @property
     def higher_is_better(self) -> bool:
-        """True: a similarity, `cap_db` for identical pictures."""
+        """True: PSNR is a similarity, `cap_db` for identical images."""
         return True
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a picture, of any size."""
+        """Whether the shape is that of an image; any size can be measured.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for (1, 3, height, width).
+        """
         return fits_picture(shape)
 
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Values of several pictures at once; see `psnr_db`."""
+        """Compute the PSNR of several images; see `psnr_db` for the equation.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape, or one original for all.
+
+        Returns:
+            PSNR in dB [batch], at most `cap_db`.
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
+        """
         return psnr_db(x_hat, x, self.cap_db)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
-        """Value of one picture; see `psnr_db`."""
+        """Compute the PSNR of one image; see `psnr_db` for the equation.
+
+        Args:
+            x_hat: Received image [1, 3, height, width] in [0, 1].
+            x: Original of the same shape.
+
+        Returns:
+            PSNR in dB, at most `cap_db`.
+
+        Raises:
+            InvalidSource: An argument is not one image in [0, 1], or the shapes differ.
+        """
         check_one(x_hat, x, self.name)
         return self.batch(x_hat, x).item()
 
 
 @dataclass(frozen=True)
 class SSIM:
-    """Structural similarity of one picture; see `ssim` for the equation.
+    """Structural similarity of one image; see `ssim` for the equation.
 
     Reference:
         Wang, Bovik, Sheikh and Simoncelli, Image quality assessment, IEEE Trans. Image Processing 13(4),
@@ -174,31 +203,60 @@ class SSIM:
 
     @property
     def unit(self) -> str:
-        """No unit."""
+        """Empty string: SSIM is dimensionless."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """True: a similarity, 1 for identical pictures."""
+        """True: SSIM is a similarity, 1 for identical images."""
         return True
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a picture, of any size."""
+        """Whether the shape is that of an image; any size can be measured.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for (1, 3, height, width).
+        """
         return fits_picture(shape)
 
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Values of several pictures at once; see `ssim`."""
+        """Compute the SSIM of several images; see `ssim` for the equation.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape, or one original for all.
+
+        Returns:
+            SSIM in [-1, 1], [batch].
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
+        """
         return ssim(x_hat, x)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
-        """Value of one picture; see `ssim`."""
+        """Compute the SSIM of one image; see `ssim` for the equation.
+
+        Args:
+            x_hat: Received image [1, 3, height, width] in [0, 1].
+            x: Original of the same shape.
+
+        Returns:
+            SSIM in [-1, 1].
+
+        Raises:
+            InvalidSource: An argument is not one image in [0, 1], or the shapes differ.
+        """
         check_one(x_hat, x, self.name)
         return self.batch(x_hat, x).item()
 
 
 @dataclass(frozen=True)
 class MSSSIM:
-    """Multi-scale structural similarity of one picture; see `ms_ssim` for the equation.
+    """Multi-scale structural similarity of one image; see `ms_ssim` for the equation.
 
     Reference:
         Wang, Simoncelli and Bovik, Multi-scale structural similarity for image quality assessment, Asilomar
@@ -212,24 +270,53 @@ class MSSSIM:
 
     @property
     def unit(self) -> str:
-        """No unit."""
+        """Empty string: MS-SSIM is dimensionless."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """True: a similarity, 1 for identical pictures."""
+        """True: MS-SSIM is a similarity, 1 for identical images."""
         return True
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a picture, of any size."""
+        """Whether the shape is that of an image; any size can be measured.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for (1, 3, height, width).
+        """
         return fits_picture(shape)
 
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Values of several pictures at once; see `ms_ssim`."""
+        """Compute the MS-SSIM of several images; see `ms_ssim` for the equation.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape, or one original for all.
+
+        Returns:
+            MS-SSIM in [0, 1], [batch].
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
+        """
         return ms_ssim(x_hat, x)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
-        """Value of one picture; see `ms_ssim`."""
+        """Compute the MS-SSIM of one image; see `ms_ssim` for the equation.
+
+        Args:
+            x_hat: Received image [1, 3, height, width] in [0, 1].
+            x: Original of the same shape.
+
+        Returns:
+            MS-SSIM in [0, 1].
+
+        Raises:
+            InvalidSource: An argument is not one image in [0, 1], or the shapes differ.
+        """
         check_one(x_hat, x, self.name)
         return self.batch(x_hat, x).item()
 
@@ -238,7 +325,7 @@ def scale_weights(side: int) -> tuple[float, ...]:
     """Exponents of MS-SSIM, finest scale first.
 
     Args:
-        side: Shorter side of the picture in pixels.
+        side: Shorter side of the image in pixels.
 
     Returns:
         One exponent per scale; they sum to 1.

@@ -1,4 +1,4 @@
-"""The two kinds of figures of merit: one number per item, or one number per set of items."""
+"""Protocols of metrics: one number per item (`Metric`), or one number per set of images (`SetMetric`)."""
 
 import math
 from typing import Protocol, TypeVar, runtime_checkable
@@ -12,10 +12,10 @@ from semcom.errors import FaultyMetric, InvalidOption, InvalidSource
 from semcom.sources import Image, check_image
 
 Reference = Float[Tensor, "#batch 3 height width"]
-"""The originals, or one original that the whole batch is compared with."""
+"""Original images [batch, 3, height, width], or one original [1, 3, height, width] for the whole batch."""
 
 Picture = Float[Tensor, "1 3 height width"]
-"""One RGB picture in [0, 1]."""
+"""One RGB image [1, 3, height, width] in [0, 1]."""
 
 X = TypeVar("X")
 X_contra = TypeVar("X_contra", contravariant=True)
@@ -23,7 +23,7 @@ X_contra = TypeVar("X_contra", contravariant=True)
 
 @runtime_checkable
 class Metric(Protocol[X_contra]):
-    """One number per item: a picture, a clip or a text.
+    """A full-reference metric: one number for a received item (image, clip or text) and its original.
 
     `X_contra` is the type of the items: a tensor [1, 3, height, width] in [0, 1], a
     `semcom.modalities.video.Clip`, or a string.
@@ -31,10 +31,10 @@ class Metric(Protocol[X_contra]):
 
     @property
     def name(self) -> str:
-        """Name of the metric's column in the records; a unit or network is part of it ("psnr_db").
+        """Name of the metric's column in the records; unit and network are part of it ("psnr_db").
 
         Returns:
-            Small letters, digits and underscores, a letter first.
+            Lower-case letters, digits and underscores, starting with a letter.
         """
         ...
 
@@ -43,13 +43,13 @@ class Metric(Protocol[X_contra]):
         """Unit of the values, for axes and tables.
 
         Returns:
-            Such as "dB"; empty for a number without unit.
+            For instance "dB"; an empty string for a dimensionless metric.
         """
         ...
 
     @property
     def higher_is_better(self) -> bool:
-        """Which way is better.
+        """Direction of the metric: whether higher values are better.
 
         Returns:
             True for similarities, False for distances.
@@ -57,11 +57,11 @@ class Metric(Protocol[X_contra]):
         ...
 
     def fits(self, shape: object) -> bool:
-        """Whether an item of this shape can be measured.
+        """Whether the metric can measure items of a shape.
 
         Args:
-            shape: A picture's (1, 3, height, width), a `semcom.modalities.video.ClipShape` or a
-                `semcom.modalities.text.TextShape`.
+            shape: (1, 3, height, width) for an image, `semcom.modalities.video.ClipShape` for a clip,
+                `semcom.modalities.text.TextShape` for a text.
 
         Returns:
             False for items of another modality, and for items that are too small.
@@ -72,88 +72,97 @@ class Metric(Protocol[X_contra]):
         """Compare one received item with its original.
 
         Args:
-            x_hat: What was received.
-            x: What was sent.
+            x_hat: Received item.
+            x: Original item of the same shape.
 
         Returns:
             A finite number.
 
         Raises:
-            InvalidSource: Something that is no such item, two items of different shapes, or a shape that does
-                not fit.
+            InvalidSource: An argument is not an item of the metric's modality, the shapes differ, or the
+                metric cannot measure this shape.
         """
         ...
 
 
 @runtime_checkable
 class BatchMetric(Protocol):
-    """A metric of pictures that measures many of them at once."""
+    """An image metric that measures many images at once."""
 
     def batch(self, x_hat: Image, x: Image) -> Float[Tensor, " batch"]:
-        """Compare pictures with their originals, each pair by itself.
+        """Compare each received image with its original.
 
         Args:
-            x_hat: Received pictures [batch, 3, height, width] in [0, 1].
-            x: Their originals, of the same shape.
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape.
 
         Returns:
-            One value per picture, as a call with that picture alone gives it up to rounding.
+            One value per image [batch], equal up to rounding to a call with that image alone.
 
         Raises:
-            InvalidSource: Not pictures in [0, 1], not of one shape, or too small.
+            InvalidSource: An argument is not a batch of images in [0, 1], the shapes differ, or the images
+                are too small.
         """
         ...
 
 
 @runtime_checkable
 class SetMetric(Protocol):
-    """One number per set of pictures, because it is not an average over them."""
+    """A metric of a set of images that is not an average over them, such as FID."""
 
     @property
     def name(self) -> str:
-        """Name of the metric's column; the network is part of it ("fid_inception")."""
+        """Name of the metric; the feature network is part of it ("fid_inception").
+
+        Returns:
+            Lower-case letters, digits and underscores, starting with a letter.
+        """
         ...
 
     @property
     def higher_is_better(self) -> bool:
-        """True for similarities, False for distances."""
+        """Direction of the metric: whether higher values are better.
+
+        Returns:
+            True for similarities, False for distances.
+        """
         ...
 
     def update(self, x_hat: Image, x: Image) -> None:
-        """Add received pictures and their originals to the two sets.
+        """Add received images to one set, and their originals to the other.
 
         Args:
-            x_hat: Received pictures [batch, 3, height, width] in [0, 1].
-            x: Their originals, of the same shape.
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape.
 
         Raises:
-            InvalidSource: Not pictures in [0, 1], or not of one shape.
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
         """
         ...
 
     def compute(self) -> float:
-        """The distance between the two sets.
+        """Distance between the sets of received and original images.
 
         Returns:
             A finite number.
 
         Raises:
-            InvalidOption: The set is too small for the number to mean anything.
+            InvalidOption: The sets are too small for a meaningful value.
         """
         ...
 
 
 def column_of(metric: Metric[X]) -> Column:
-    """Name, unit and direction of a metric's column.
+    """Name, unit and direction of a metric, as they are kept in result stores, figures and tables.
 
     Args:
         metric: Any metric.
 
     Returns:
-        What stores, figures and tables keep of it.
+        The metric's column.
 
     Raises:
-        InvalidOption: Its unit is no text, or its direction neither True nor False.
+        InvalidOption: The unit is not a string, or the direction is neither True nor False.
     """
     unit: object = metric.unit
     higher: object = metric.higher_is_better
@@ -167,18 +176,18 @@ def column_of(metric: Metric[X]) -> Column:
 
 
 def measure(metric: Metric[X], x_hat: X, x: X) -> float:
-    """Value of a metric, checked to be one finite number.
+    """Evaluate a metric and check that its value is one finite number.
 
     Args:
-        metric: Any metric, one of another package included.
-        x_hat: What was received.
-        x: What was sent.
+        metric: Any metric, including metrics of other packages.
+        x_hat: Received item.
+        x: Original item.
 
     Returns:
-        The value as a float of Python, whatever type of number the metric returned.
+        The value as a Python float, whatever numeric type the metric returned.
 
     Raises:
-        FaultyMetric: The metric returned NaN, infinity, or something that is not one number.
+        FaultyMetric: The metric returned NaN, infinity, or something other than one number.
         InvalidSource: The metric cannot compare these items.
     """
     found = metric(x_hat, x)
@@ -197,14 +206,14 @@ def measure(metric: Metric[X], x_hat: X, x: X) -> float:
 
 
 def fits_picture(shape: object, min_side: int = 1) -> bool:
-    """Whether a shape is (1, 3, height, width) with sides of at least `min_side` pixels.
+    """Whether a shape is that of an image, (1, 3, height, width), with sides of at least `min_side` pixels.
 
     Args:
         shape: Shape of an item of any modality.
         min_side: Smallest side in pixels.
 
     Returns:
-        False for shapes of clips and texts.
+        False for smaller images, and for shapes of clips and texts.
 
     Example:
         >>> fits_picture((1, 3, 8, 64), min_side=7), fits_picture((1, 3, 6, 64), min_side=7)
@@ -216,15 +225,15 @@ def fits_picture(shape: object, min_side: int = 1) -> bool:
 
 
 def check_one(x_hat: object, x: object, name: str) -> None:
-    """Raise unless both are batches of one picture, for what is not checked later on.
+    """Reject a batch of several images; type and range are checked by `check_pair`.
 
     Args:
-        x_hat: Received picture.
-        x: Original.
+        x_hat: Received image.
+        x: Original image.
         name: Name of the metric, for the message.
 
     Raises:
-        InvalidSource: A batch of several pictures.
+        InvalidSource: An argument is a batch of several images.
     """
     for tensor in (x_hat, x):
         if isinstance(tensor, Tensor) and tensor.ndim == 4 and tensor.shape[0] > 1:
@@ -235,19 +244,21 @@ def check_one(x_hat: object, x: object, name: str) -> None:
 
 
 def check_pair(x_hat: object, x: object, min_side: int = 1, name: str = "metric") -> tuple[Tensor, Tensor]:
-    """Check that both are batches of pictures in [0, 1] of one shape; x may be a batch of one.
+    """Check that received and original images are batches in [0, 1] of one shape.
 
     Args:
-        x_hat: Received pictures [batch, 3, height, width].
-        x: Originals [batch, 3, height, width] or [1, 3, height, width].
+        x_hat: Received images [batch, 3, height, width].
+        x: Originals [batch, 3, height, width], or one original [1, 3, height, width] for the whole batch.
         min_side: Smallest side in pixels.
         name: Name of the metric, for messages.
 
     Returns:
-        Both in one floating-point type of 32 bits at least: 16 bits cannot hold small squared errors.
+        Received images and originals in a common floating-point type of at least 32 bits, since 16 bits
+        cannot represent small squared errors.
 
     Raises:
-        InvalidSource: Anything but tensors of pictures, a batch of none, or a side below `min_side`.
+        InvalidSource: An argument is not a tensor of images in [0, 1], a batch is empty, the shapes differ,
+            or a side is below `min_side`.
     """
     pair = [_pictures(each, name) for each in (x_hat, x)]
     a, b = pair

@@ -1,4 +1,4 @@
-"""Perceptual distances: LPIPS, where its backbone is at hand, and sliced Wasserstein, which needs none."""
+"""Perceptual distances: LPIPS, which needs a backbone's weights, and sliced Wasserstein, which needs none."""
 
 import functools
 import warnings
@@ -19,12 +19,12 @@ from semcom.sources import Image
 
 Backbone = Literal["squeeze", "alex", "vgg"]
 
-BACKBONE_FILES = {  # the names torchvision looks for
+BACKBONE_FILES = {  # file names in torchvision
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
     "alex": "alexnet-owt-7be5be79.pth",
     "vgg": "vgg16-397923af.pth",
 }
-HEAD_DIGESTS = {  # SHA-256 of the linear heads, version 0.1, that the package lpips brings
+HEAD_DIGESTS = {  # SHA-256 of the linear heads, version 0.1, in the package lpips
     "squeeze": "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
     "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
     "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
@@ -33,25 +33,25 @@ LPIPS_SIDE = 32  # pixels; below it the backbones' pooling layers have nothing l
 
 
 def lpips(x_hat: Image, x: Reference, backbone: Backbone) -> Float[Tensor, " batch"]:
-    """Learned perceptual image patch similarity of each picture, version 0.1, linear heads included.
+    """Learned perceptual image patch similarity of each image, version 0.1, linear heads included.
 
     d = sum over layers of the mean over places of w_l . (f_l(x_hat) - f_l(x))^2, f_l unit-normalised
-    features. Pictures go in as [0, 1] and are scaled to [-1, 1] here. The network runs where `x_hat` is, and
+    features. Images go in as [0, 1] and are scaled to [-1, 1] here. The network runs where `x_hat` is, and
     gradients reach `x_hat`. Nothing is downloaded: the backbone must lie in the torch cache,
     `$TORCH_HOME/hub/checkpoints`; it is loaded once per process.
 
     Args:
-        x_hat: Received pictures [batch, 3, height, width] in [0, 1], sides of at least 32 pixels.
+        x_hat: Received images [batch, 3, height, width] in [0, 1], sides of at least 32 pixels.
         x: Originals of the same shape, or one original for all.
         backbone: "squeeze" (SqueezeNet 1.1, fastest), "alex" (AlexNet, the authors' choice for evaluation) or
             "vgg" (VGG-16, slow on a CPU).
 
     Returns:
-        LPIPS, at least 0, one value per picture; 0 for identical pictures.
+        LPIPS, at least 0, one value per image; 0 for identical images.
 
     Raises:
         MissingWeights: The backbone's file is absent or damaged.
-        InvalidSource: Not pictures in [0, 1], not of one shape, or too small.
+        InvalidSource: Not images in [0, 1], not of one shape, or too small.
 
     Reference:
         Zhang, Isola, Efros, Shechtman and Wang, The unreasonable effectiveness of deep features as a
@@ -64,17 +64,17 @@ def lpips(x_hat: Image, x: Reference, backbone: Backbone) -> Float[Tensor, " bat
 
 @dataclass(frozen=True)
 class LPIPS:
-    """Learned perceptual image patch similarity of one picture; see `lpips` for the equation.
+    """Learned perceptual image patch similarity of one image; see `lpips` for the equation.
 
     Args:
         backbone: "squeeze" (SqueezeNet 1.1, fastest), "alex" (AlexNet, the authors' choice for evaluation) or
             "vgg" (VGG-16, slow on a CPU).
-        device: Where the network runs, such as "cpu" or "cuda"; pictures are moved there. No part of the
-            definition of the metric.
+        device: PyTorch device on which the network runs, such as "cpu" or "cuda"; images are moved there. Two
+            metrics that differ only in it are equal.
 
     Raises:
-        InvalidOption: An unknown backbone, or a device that is not there.
-        MissingWeights: At the first call, where the backbone's file is absent, damaged or another one.
+        InvalidOption: The backbone is unknown, or the device does not exist on this machine.
+        MissingWeights: At the first call: the backbone's file is absent, damaged or another file.
 
     Reference:
         Zhang, Isola, Efros, Shechtman and Wang, The unreasonable effectiveness of deep features as a
@@ -103,44 +103,86 @@ class LPIPS:
 
     @property
     def unit(self) -> str:
-        """No unit."""
+        """Empty string: LPIPS is dimensionless."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """False: a distance, 0 for identical pictures."""
+        """False: LPIPS is a distance, 0 for identical images."""
         return False
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a picture with sides of at least 32 pixels."""
+        """Whether the shape is that of an image with sides of at least 32 pixels.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            False for smaller images and for other modalities.
+        """
         return fits_picture(shape, LPIPS_SIDE)
 
     @torch.no_grad()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Values of several pictures at once, on `device`; see `lpips`."""
-        x_hat, x = check_pair(x_hat, x, LPIPS_SIDE, self.name)  # before anything is moved
+        """Compute the LPIPS of several images on `device`; see `lpips` for the equation.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1], sides of at least 32 pixels.
+            x: Originals of the same shape, or one original for all.
+
+        Returns:
+            LPIPS, at least 0, [batch].
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], the shapes differ, or they are too
+                small.
+            MissingWeights: The backbone's file is absent, damaged or another file.
+        """
+        # checked before anything is moved to the device
+        x_hat, x = check_pair(x_hat, x, LPIPS_SIDE, self.name)
         return lpips(x_hat.to(self.device), x.to(self.device), self.backbone)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
-        """Value of one picture; see `lpips`."""
+        """Compute the LPIPS of one image; see `lpips` for the equation.
+
+        Args:
+            x_hat: Received image [1, 3, height, width] in [0, 1], sides of at least 32 pixels.
+            x: Original of the same shape.
+
+        Returns:
+            LPIPS, at least 0.
+
+        Raises:
+            InvalidSource: An argument is not one image in [0, 1], the shapes differ, or they are too small.
+            MissingWeights: The backbone's file is absent, damaged or another file.
+        """
         check_one(x_hat, x, self.name)
         return self.batch(x_hat, x).item()
 
 
 def lpips_network(backbone: Backbone, device: torch.device) -> nn.Module:
-    """The authors' network, of two pictures in [-1, 1]; one per process, without gradients for its weights.
+    """Load the LPIPS network of its authors, which compares two batches of images in [-1, 1].
+
+    The network is loaded once per process and device; its weights have no gradients.
+
+    Args:
+        backbone: "squeeze", "alex" or "vgg".
+        device: Device on which the network runs.
+
+    Returns:
+        The network in evaluation mode.
 
     Raises:
-        MissingWeights: The backbone's file is absent, damaged or another one.
+        MissingWeights: The backbone's file is absent, damaged or another file.
     """
     return _cached_network(backbone, device, str(checkpoint_folder()))
 
 
 @functools.cache
 def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn.Module:
-    """`folder` is a key of the cache only.
+    """Load a network; `folder` only distinguishes entries of the cache.
 
-    The modules are those of lpips; neither it nor torchvision opens a file, since both would run code in it.
+    The modules are those of lpips, filled here: lpips and torchvision would unpickle, that is run, the file.
     """
     name = f"lpips_{backbone}"
     trunk = load_checkpoint(BACKBONE_FILES[backbone], name)
@@ -149,7 +191,7 @@ def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn
     path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{backbone}.pth"
     require_digest(path, (HEAD_DIGESTS[backbone],), name)
     heads = load_tensors(path, name)
-    with warnings.catch_warnings(), torch.device("meta"):  # no time is spent on random weights
+    with warnings.catch_warnings(), torch.device("meta"):  # avoids initialising random weights
         warnings.simplefilter("ignore")  # lpips calls torchvision by arguments that torchvision warns about
         network: Any = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
     network.scaling_layer = lpips.ScalingLayer()  # its constants are not in the files
@@ -166,13 +208,13 @@ def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn
     return network.eval().requires_grad_(False).to(device)
 
 
-PATCH = 7  # Karras et al. 2018, 5
-MIN_LEVEL_SIDE = 16  # ibid.
+PATCH = 7  # pixels; Karras et al. 2018, section 5
+MIN_LEVEL_SIDE = 16  # pixels; Karras et al. 2018, section 5
 BAND_STD, REST_STD = (
     0.05,
     0.2,
 )  # RMS of bands (0.057, 0.045, 0.046, 0.052) and rest (0.19) over 100 BSDS photos
-SEED = 2018  # of places and directions: part of the definition, so never taken from an experiment
+SEED = 2018  # seed of positions and directions: part of the definition, so independent of experiments
 
 
 PATCHES, DIRECTIONS = 512, 128
@@ -181,33 +223,32 @@ PATCHES, DIRECTIONS = 512, 128
 def sliced_wasserstein(
     x_hat: Image, x: Reference, patches: int = PATCHES, directions: int = DIRECTIONS
 ) -> Float[Tensor, " batch"]:
-    """Sliced Wasserstein distance between the multi-scale patches of each picture and of its original.
+    """Sliced Wasserstein distance between the multi-scale patches of each image and of its original.
 
     swd = 1000 mean over levels and directions u of W1({u . p_hat}, {u . p}), where p runs over 7x7x3 patches
     of one level of the Laplacian pyramid (5-tap binomial filter, halved down to sides of 16, low-pass rest
-    last) and u over random unit vectors. Bands are divided by 0.05 and the rest by 0.2, their strength in
-    photographs.
+    last) and u over random unit vectors. Band-pass levels are divided by 0.05 and the low-pass rest by 0.2,
+    their typical standard deviations in photographs.
 
-    It asks whether the received picture is made of the right textures and colours, at any place; it does not
-    ask whether they are where they were, so it is a perception measure to be read beside a distortion
-    measure. Another choice of places moves a value by about 3 %.
+    The distance compares the distribution of textures and colours, not their positions: it is a measure of
+    perceptual quality, to be read beside a distortion measure. Another random choice of patch positions
+    changes a value by about 3 %.
 
-    Departures from the paper, where whole sets are compared: patches of one picture are compared with patches
-    of its original at the same places, the places and directions are fixed (seed 2018), and levels are
-    divided by constants instead of the sets' own mean and deviation, which would divide away a uniform loss
-    of detail.
+    The paper compares whole sets of images. Here patches of one image are compared with those of its
+    original at the same positions; positions and directions are fixed (seed 2018); and levels are divided
+    by constants instead of the mean and deviation of each set, which would hide a uniform loss of detail.
 
     Args:
-        x_hat: Received pictures [batch, 3, height, width] in [0, 1], sides of at least 7 pixels.
+        x_hat: Received images [batch, 3, height, width] in [0, 1], sides of at least 7 pixels.
         x: Originals of the same shape, or one original for all.
-        patches: Patches per level, drawn with replacement.
-        directions: Random directions.
+        patches: Patches per level, drawn with replacement, at least 1.
+        directions: Number of random directions, at least 1.
 
     Returns:
-        Distance times 1000, at least 0, one value per picture; 0 for identical pictures.
+        Distance times 1000, at least 0, one value per image; 0 for identical images.
 
     Raises:
-        InvalidSource: Not pictures in [0, 1], not of one shape, or too small.
+        InvalidSource: Not images in [0, 1], not of one shape, or too small.
 
     Reference:
         Karras, Aila, Laine and Lehtinen, Progressive growing of GANs, ICLR 2018, section 5. Rabin, Peyre,
@@ -227,14 +268,14 @@ def sliced_wasserstein(
 
 @dataclass(frozen=True)
 class SlicedWasserstein:
-    """Sliced Wasserstein distance of one picture; see `sliced_wasserstein` for the equation.
+    """Sliced Wasserstein distance of one image; see `sliced_wasserstein` for the equation.
 
     Args:
-        patches: Patches per level, drawn with replacement.
-        directions: Random directions.
+        patches: Patches per level, drawn with replacement, at least 1.
+        directions: Number of random directions, at least 1.
 
     Raises:
-        InvalidOption: No patches, or no directions.
+        InvalidOption: `patches` or `directions` is below 1.
 
     Reference:
         Karras, Aila, Laine and Lehtinen, Progressive growing of GANs, ICLR 2018, section 5. Rabin, Peyre,
@@ -257,24 +298,54 @@ class SlicedWasserstein:
 
     @property
     def unit(self) -> str:
-        """No unit; values are multiplied by 1000."""
+        """Empty string: the distance, multiplied by 1000, is dimensionless."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """False: a distance, 0 for identical pictures."""
+        """False: the sliced Wasserstein distance is 0 for identical images."""
         return False
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a picture with room for one patch, 7x7 pixels."""
+        """Whether the shape is that of an image that holds at least one patch of 7x7 pixels.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            False for smaller images and for other modalities.
+        """
         return fits_picture(shape, PATCH)
 
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
-        """Values of several pictures at once; see `sliced_wasserstein`."""
+        """Compute the distances of several images; see `sliced_wasserstein` for the equation.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1], sides of at least 7 pixels.
+            x: Originals of the same shape, or one original for all.
+
+        Returns:
+            Distances times 1000, at least 0, [batch].
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], the shapes differ, or they are too
+                small.
+        """
         return sliced_wasserstein(x_hat, x, self.patches, self.directions)
 
     def __call__(self, x_hat: Picture, x: Picture) -> float:
-        """Value of one picture; see `sliced_wasserstein`."""
+        """Compute the distance of one image; see `sliced_wasserstein` for the equation.
+
+        Args:
+            x_hat: Received image [1, 3, height, width] in [0, 1], sides of at least 7 pixels.
+            x: Original of the same shape.
+
+        Returns:
+            Distance times 1000, at least 0.
+
+        Raises:
+            InvalidSource: An argument is not one image in [0, 1], the shapes differ, or they are too small.
+        """
         check_one(x_hat, x, self.name)
         return self.batch(x_hat, x).item()
 
@@ -282,13 +353,16 @@ class SlicedWasserstein:
 class SetSlicedWasserstein:
     """Sliced Wasserstein distance between the patches of all received images and those of all originals.
 
-    The set form of `SlicedWasserstein`: 128 patches per image and level by default, as in the paper, pooled
-    over images before the distance is taken, so errors that average out over the set are forgiven. Not the
-    mean of the per-image distances, and never larger than it at equal `patches`.
+    Patches are pooled over the set before the distance of `sliced_wasserstein` is taken (128 patches per
+    image and level by default, as in the paper), so errors that average out over the set do not count. With
+    equal `patches`, the value never exceeds the mean of the distances per image.
 
     Args:
-        patches: Patches per image and level.
-        directions: Random directions.
+        patches: Patches per image and level, drawn with replacement, at least 1.
+        directions: Number of random directions, at least 1.
+
+    Reference:
+        Karras, Aila, Laine and Lehtinen, Progressive growing of GANs, ICLR 2018, section 5.
     """
 
     def __init__(self, patches: int = 128, directions: int = 128) -> None:
@@ -298,16 +372,26 @@ class SetSlicedWasserstein:
 
     @property
     def name(self) -> str:
-        """Column of the records."""
+        """Name of the metric: "swd_set"."""
         return "swd_set"
 
     @property
     def higher_is_better(self) -> bool:
-        """A distance; 0 for identical sets."""
+        """False: the distance is 0 for identical sets."""
         return False
 
     def update(self, x_hat: Image, x: Image) -> None:
-        """Add received images and their originals; images of one set must have equally many levels."""
+        """Add received images and their originals to the two sets.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1]; all images of a set must have the same
+                number of pyramid levels.
+            x: Originals of the same shape.
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], the shapes differ, the images are
+                too small, or the number of levels differs from that of the images before.
+        """
         x_hat, x = check_pair(x_hat, x, PATCH, self.name)
         received, originals = (
             project_patches(each, self._item.patches, self._item.directions)
@@ -322,7 +406,14 @@ class SetSlicedWasserstein:
         self._originals.append([level.flatten(0, 1) for level in originals])
 
     def compute(self) -> float:
-        """The distance, times 1000."""
+        """Sliced Wasserstein distance between the two sets, times 1000.
+
+        Returns:
+            Distance, at least 0.
+
+        Raises:
+            InvalidOption: No images were added.
+        """
         if not self._received:
             raise InvalidOption(f"{self.name} of an empty set: add at least one image")
         received = [torch.cat(level) for level in zip(*self._received, strict=True)]
@@ -332,15 +423,16 @@ class SetSlicedWasserstein:
 
 
 def project_patches(x: Image, patches: int, directions: int) -> list[Float[Tensor, "b patches directions"]]:
-    """Patches of every level of a Laplacian pyramid, seen along random directions.
+    """Project the patches of every level of a Laplacian pyramid onto random directions.
 
     Args:
-        x: Pictures [batch, 3, height, width], sides of at least 7 pixels.
+        x: Images [batch, 3, height, width], sides of at least 7 pixels.
         patches: Patches per level.
-        directions: Random directions, the same ones for every picture.
+        directions: Number of random directions; the same directions serve every image.
 
     Returns:
-        Projections of every level, finest first, in units of that level's strength in photographs.
+        Projections [batch, patches, directions] of every level, finest first, divided by the level's typical
+        standard deviation in photographs.
     """
     u = unit_vectors(directions, 3 * PATCH**2, x.dtype, x.device)
     levels = laplacian_pyramid(x)
@@ -349,12 +441,28 @@ def project_patches(x: Image, patches: int, directions: int) -> list[Float[Tenso
 
 
 def wasserstein_1d(a: Float[Tensor, "*b n d"], b: Float[Tensor, "*#b n d"]) -> Float[Tensor, "*b d"]:
-    """W1 of the n values along each of d directions: the mean distance of their order statistics."""
+    """One-dimensional Wasserstein distance W1 per direction: mean absolute difference of order statistics.
+
+    Args:
+        a: Samples [..., n, d]: n values along each of d directions.
+        b: Samples of the same shape; leading dimensions may be 1.
+
+    Returns:
+        W1 of each direction [..., d], at least 0.
+    """
     return (a.sort(dim=-2).values - b.sort(dim=-2).values).abs().mean(dim=-2)
 
 
 def laplacian_pyramid(x: Image) -> list[Float[Tensor, "batch 3 h w"]]:
-    """Bands from fine to coarse, then the low-pass rest; each step halves the sides, rounded up, down to 16.
+    """Laplacian pyramid of images: band-pass levels from fine to coarse, then the low-pass rest.
+
+    Each step halves the sides, rounded up, down to 16 pixels.
+
+    Args:
+        x: Images [batch, 3, height, width].
+
+    Returns:
+        Levels [batch, 3, h, w], finest first.
 
     Reference:
         Burt and Adelson, The Laplacian pyramid as a compact image code, IEEE Trans. Communications 31(4),
@@ -371,7 +479,15 @@ def laplacian_pyramid(x: Image) -> list[Float[Tensor, "batch 3 h w"]]:
 
 
 def take_patches(x: Float[Tensor, "b 3 h w"], count: int) -> Float[Tensor, "b {count} 147"]:
-    """7x7x3 patches at random places, the same ones for every image of this size."""
+    """Take 7x7x3 patches at random positions, which are fixed for each image size.
+
+    Args:
+        x: Images [batch, 3, height, width], sides of at least 7 pixels.
+        count: Patches per image, drawn with replacement.
+
+    Returns:
+        Patches [batch, count, 147].
+    """
     height, width = x.shape[2:]
     rng = np.random.Generator(np.random.Philox(key=[SEED, height * 2**32 + width]))
     top, left = rng.integers(0, [[height - PATCH + 1], [width - PATCH + 1]], (2, count))
@@ -383,7 +499,17 @@ def take_patches(x: Float[Tensor, "b 3 h w"], count: int) -> Float[Tensor, "b {c
 def unit_vectors(
     count: int, dims: int, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "{count} {dims}"]:
-    """Random directions, fixed for each number of dimensions."""
+    """Draw random unit vectors, which are fixed for each number of dimensions.
+
+    Args:
+        count: Number of vectors.
+        dims: Dimensions of each vector.
+        dtype: Floating-point type of the result.
+        device: Device of the result.
+
+    Returns:
+        Unit vectors [count, dims], uniformly distributed on the sphere.
+    """
     rng = np.random.Generator(np.random.Philox(key=[SEED, dims]))
     return functional.normalize(torch.from_numpy(rng.standard_normal((count, dims))), dim=1).to(device, dtype)
 

@@ -1,4 +1,4 @@
-"""Realism of a set: distances between the Inception features of received images and of originals."""
+"""Realism of a set of images: FID and KID, distances between Inception features."""
 
 import warnings
 from io import BytesIO
@@ -13,27 +13,27 @@ from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.metric import check_pair
 from semcom.sources import Image
 
-INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the name torch-fidelity looks for
-DIMS = 2048  # of its last layer before the classes
-ROWS_AT_ONCE = 256  # of the kernel's matrix: 50 000 items take 0.3 GB
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # file name in torch-fidelity
+DIMS = 2048  # features of the last layer before the classifier
+ROWS_AT_ONCE = 256  # rows of the kernel matrix; 50 000 items take 0.3 GB
 
 
 class FID:
-    """Frechet Inception distance: that of two Gaussians with the moments of the two feature sets.
+    """Frechet Inception distance: distance between Gaussians with the moments of the two feature sets.
 
     FID = |m_hat - m|^2 + tr(S_hat + S - 2 (S_hat S)^(1/2)) over 2048 Inception-v3 features.
 
-    Its bias falls with 1/N and depends on the scheme, so values from different N do not compare, and small
-    sets are refused. Crops of large images, cut before `update`, are the usual way to a large set; say so
-    beside the number.
+    The bias of FID falls with 1/N and depends on the scheme: values from sets of different size N are not
+    comparable, and small sets are refused. A large set is usually made of crops of large images, cut before
+    `update`; report this beside the number.
 
     Args:
-        min_items: Smallest set that `compute` accepts; EDM and others use 50 000.
+        min_items: Smallest set that `compute` accepts; papers commonly use 50 000 images.
         features: Network from uint8 RGB [batch, 3, height, width] to features [batch, dims]; None for
             Inception v3.
 
     Raises:
-        MissingWeights: Inception's file is damaged or not in the torch cache; nothing is downloaded.
+        MissingWeights: The Inception weights are damaged or not in the torch cache; nothing is downloaded.
 
     Reference:
         Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter, GANs trained by a two time-scale update rule
@@ -49,16 +49,24 @@ class FID:
 
     @property
     def name(self) -> str:
-        """Column of the records."""
+        """Name of the metric: "fid_inception"."""
         return "fid_inception"
 
     @property
     def higher_is_better(self) -> bool:
-        """A distance."""
+        """False: the Frechet distance is 0 for identical sets."""
         return False
 
     def update(self, x_hat: Image, x: Image) -> None:
-        """Add received images and their originals."""
+        """Add received images and their originals to the two sets.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape, or one original for all.
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
+        """
         check_pair(x_hat, x, name=self.name)
         self._distance.to(x.device)
         self._distance.update(_bytes(x_hat), real=False)
@@ -66,21 +74,28 @@ class FID:
         self._items += x_hat.shape[0]
 
     def compute(self) -> float:
-        """The distance; refused for small sets."""
+        """Frechet Inception distance between the two sets.
+
+        Returns:
+            FID, at least 0 up to rounding.
+
+        Raises:
+            InvalidOption: Fewer than `min_items` images were added.
+        """
         _require_items(self.name, self._items, self._min_items)
         return self._distance.compute().item()
 
 
 class KID:
-    """Kernel Inception distance: squared maximum mean discrepancy of the features, unbiased at any size.
+    """Kernel Inception distance: unbiased squared maximum mean discrepancy of Inception features.
 
     KID = mean over i != j of k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i)
     with the kernel k(a, b) = (a . b / dims + 1)^3
 
-    A received image and its original are a pair and never compared with each other, unlike in the paper,
-    whose sets are independent: copies would be rewarded. So identical sets give 0 at any size. Negative
-    values happen and mean "no difference found". The pairs are taken as independent of each other, which
-    crops of one picture are not.
+    A received image x_i and its original y_i are never compared with each other. The paper, whose two sets
+    are independent, compares all pairs; here that would reward mere copies. Identical sets give 0 at any
+    size. Negative values occur and mean that no difference was found. Different pairs are assumed
+    independent, which crops of one image are not.
 
     Args:
         min_items: Smallest set that `compute` accepts.
@@ -88,7 +103,7 @@ class KID:
             Inception v3.
 
     Raises:
-        MissingWeights: Inception's file is damaged or not in the torch cache; nothing is downloaded.
+        MissingWeights: The Inception weights are damaged or not in the torch cache; nothing is downloaded.
 
     Reference:
         Binkowski, Sutherland, Arbel and Gretton, Demystifying MMD GANs, ICLR 2018; Gretton, Borgwardt, Rasch,
@@ -101,21 +116,29 @@ class KID:
         from torchmetrics.image.kid import KernelInceptionDistance
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it announces that it keeps all features
+            warnings.simplefilter("ignore")  # torchmetrics warns that it keeps all features
             self._distance = KernelInceptionDistance(network)
 
     @property
     def name(self) -> str:
-        """Column of the records."""
+        """Name of the metric: "kid_inception"."""
         return "kid_inception"
 
     @property
     def higher_is_better(self) -> bool:
-        """A distance."""
+        """False: the kernel distance is 0 for identical sets."""
         return False
 
     def update(self, x_hat: Image, x: Image) -> None:
-        """Add received images and their originals."""
+        """Add received images and their originals to the two sets.
+
+        Args:
+            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x: Originals of the same shape, or one original for all.
+
+        Raises:
+            InvalidSource: An argument is not a batch of images in [0, 1], or the shapes differ.
+        """
         check_pair(x_hat, x, name=self.name)
         self._distance.to(x.device)
         self._distance.update(_bytes(x_hat), real=False)
@@ -123,25 +146,32 @@ class KID:
         self._items += x_hat.shape[0]
 
     def compute(self) -> float:
-        """The distance; refused for small sets."""
+        """Kernel Inception distance between the two sets.
+
+        Returns:
+            KID; an unbiased estimate, which may be negative.
+
+        Raises:
+            InvalidOption: Fewer than `min_items` images were added.
+        """
         _require_items(self.name, self._items, self._min_items)
         received, originals = self._distance.fake_features, self._distance.real_features
         return _paired_discrepancy(torch.cat(received).double(), torch.cat(originals).double())
 
 
 def inception(needed_by: str) -> nn.Module:
-    """Inception v3 as FID is defined with it, from uint8 RGB [batch, 3, height, width] to [batch, 2048].
+    """Load Inception v3 as FID is defined with it: from uint8 RGB [batch, 3, height, width] to [batch, 2048].
 
     Args:
-        needed_by: First word of the error.
+        needed_by: Name of the metric, the first word of an error message.
 
     Returns:
         The network in evaluation mode, without gradients for its weights.
 
     Raises:
-        MissingWeights: The file is not in the torch cache, is damaged or is another one.
+        MissingWeights: The file is not in the torch cache, is damaged or is another file.
     """
-    # torch-fidelity would run code in the file that it opens, so it is given one that was written here
+    # torch-fidelity unpickles its file, which could run code; so it gets one that was written here
     checked = BytesIO()
     torch.save(load_checkpoint(INCEPTION_FILE, needed_by), checked)
     checked.seek(0)
@@ -153,7 +183,7 @@ def inception(needed_by: str) -> nn.Module:
         raise MissingWeights(
             f"{needed_by}: {INCEPTION_FILE} in {checkpoint_folder()} is of another network; replace it"
         ) from None
-    network.num_features = DIMS  # or torchmetrics would find it by a random picture
+    network.num_features = DIMS  # otherwise torchmetrics would determine it with a random picture
     return network
 
 
@@ -166,7 +196,7 @@ def _paired_discrepancy(x: Float[Tensor, "n dims"], y: Float[Tensor, "n dims"]) 
     total = 0.0
     for first in range(0, len(x), ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
-        # over all i and j the two mixed terms have one sum
+        # summed over all i and j, the two mixed terms are equal
         h = kernel(x[rows], x) + kernel(y[rows], y) - 2 * kernel(x[rows], y)
         h.diagonal(first).zero_()
         total += h.sum().item()

@@ -1,4 +1,4 @@
-"""Metrics of texts: word and character error rate, BLEU."""
+"""Text metrics: word error rate, character error rate and BLEU."""
 
 from dataclasses import dataclass
 
@@ -7,22 +7,22 @@ from semcom.modalities.text import TextShape
 
 
 def wer(x_hat: str, x: str) -> float:
-    """Word error rate: edits that turn the original's words into those received, per word of the original.
+    """Word error rate: word edits from original to received text, per original word.
 
     WER = (S + D + I) / N with the least number of substituted, deleted and inserted words (Levenshtein
-    distance), N words of the original. Words are what white space separates; case and punctuation count.
-    It exceeds 1 where more is inserted than was there. If the original has no words, N counts as 1: 0 if
-    nothing was received either, else the number of words received.
+    distance) and N words in the original. Words are separated by white space; case and punctuation count.
+    WER exceeds 1 if many words are inserted. For an original without words N is taken as 1: the WER is then
+    the number of words received.
 
     Args:
         x_hat: Received text.
         x: Original.
 
     Returns:
-        Word error rate, at least 0; 0 for the same words.
+        Word error rate, at least 0; 0 for equal words.
 
     Raises:
-        InvalidSource: Something that is no text.
+        InvalidSource: An argument is not a string.
 
     Reference:
         Morris, Maier and Green, From WER and RIL to MER and WIL, Interspeech 2004.
@@ -40,22 +40,23 @@ def wer(x_hat: str, x: str) -> float:
 
 
 def cer(x_hat: str, x: str) -> float:
-    """Character error rate: edits that turn the original into the text received, per original character.
+    """Character error rate: character edits from original to received text, per original character.
 
     CER = (S + D + I) / N with the least number of substituted, deleted and inserted characters (Levenshtein
-    distance), N characters of the original. Characters are Unicode code points; white space inside the text
-    counts, around it does not. It exceeds 1 where more is inserted than was there. If the original is empty
-    or white space, N counts as 1: 0 if the same was received, else the number of characters received.
+    distance) and N characters in the original. Characters are Unicode code points. White space inside the
+    text counts, leading and trailing white space does not. CER exceeds 1 if many characters are inserted. For
+    an original that is empty or white space N is taken as 1: the CER is then the number of characters
+    received.
 
     Args:
         x_hat: Received text.
         x: Original.
 
     Returns:
-        Character error rate, at least 0; 0 for the same text.
+        Character error rate, at least 0; 0 for equal texts.
 
     Raises:
-        InvalidSource: Something that is no text.
+        InvalidSource: An argument is not a string.
 
     Example:
         >>> cer("the cat sat", "the hat sat")
@@ -70,23 +71,23 @@ def cer(x_hat: str, x: str) -> float:
 
 
 def bleu(x_hat: str, x: str) -> float:
-    """BLEU of one text against one original, from 0 to 100, as sacrebleu's sentence score.
+    """Sentence BLEU of a received text against one original, from 0 to 100, as computed by sacrebleu.
 
-    BLEU = 100 min(1, exp(1 - r / c)) (prod_n p_n)^(1/N) with the precisions p_n of n-grams of n = 1 to 4
-    tokens, r and c tokens in the original and in the text received. N is the longest n-gram that the text
-    received has room for (effective order); the k-th precision of 0 counts as 1 / 2^k matches (exponential
-    smoothing). Tokens are those of the tokenizer 13a, which suits languages with spaces between words. The
-    score is 0 if no token is common to both, or one of the two is empty or white space; 100 if both are.
+    BLEU = 100 min(1, exp(1 - r / c)) (prod_n p_n)^(1/N) with the n-gram precisions p_n, n = 1 to 4, and r and
+    c tokens in the original and in the received text. N is the longest n-gram that the received text can hold
+    (effective order); the k-th precision of 0 is replaced by 1 / 2^k matches (exponential smoothing). The
+    tokenizer is 13a, for languages with spaces between words. The score is 0 if the texts share no token or
+    exactly one of them is empty or white space, and 100 if both are.
 
     Args:
         x_hat: Received text.
         x: Original.
 
     Returns:
-        BLEU in [0, 100]; 100 for the same tokens.
+        BLEU in [0, 100]; 100 for equal tokens.
 
     Raises:
-        InvalidSource: Something that is no text.
+        InvalidSource: An argument is not a string.
 
     Reference:
         Papineni, Roukos, Ward and Zhu, BLEU, ACL 2002; Post, A call for clarity in reporting BLEU scores,
@@ -116,20 +117,38 @@ class WordErrorRate:
 
     @property
     def unit(self) -> str:
-        """No unit."""
+        """Empty string: the word error rate is dimensionless."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """False: a rate of errors, 0 for the same words."""
+        """False: the word error rate is 0 for equal words."""
         return False
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a text."""
+        """Whether the shape is that of a text.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for `TextShape`.
+        """
         return isinstance(shape, TextShape)
 
     def __call__(self, x_hat: str, x: str) -> float:
-        """Word error rate; see `wer`."""
+        """Compute the word error rate of one text; see `wer` for the equation.
+
+        Args:
+            x_hat: Received text.
+            x: Original.
+
+        Returns:
+            Word error rate, at least 0.
+
+        Raises:
+            InvalidSource: An argument is not a string.
+        """
         return wer(x_hat, x)
 
 
@@ -144,20 +163,38 @@ class CharacterErrorRate:
 
     @property
     def unit(self) -> str:
-        """No unit."""
+        """Empty string: the character error rate is dimensionless."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """False: a rate of errors, 0 for the same text."""
+        """False: the character error rate is 0 for equal texts."""
         return False
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a text."""
+        """Whether the shape is that of a text.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for `TextShape`.
+        """
         return isinstance(shape, TextShape)
 
     def __call__(self, x_hat: str, x: str) -> float:
-        """Character error rate; see `cer`."""
+        """Compute the character error rate of one text; see `cer` for the equation.
+
+        Args:
+            x_hat: Received text.
+            x: Original.
+
+        Returns:
+            Character error rate, at least 0.
+
+        Raises:
+            InvalidSource: An argument is not a string.
+        """
         return cer(x_hat, x)
 
 
@@ -172,20 +209,38 @@ class BLEU:
 
     @property
     def unit(self) -> str:
-        """No unit; values lie in 0..100."""
+        """Empty string: BLEU is a number from 0 to 100 without unit."""
         return ""
 
     @property
     def higher_is_better(self) -> bool:
-        """True: a similarity, 100 for the same tokens."""
+        """True: BLEU is a similarity, 100 for equal tokens."""
         return True
 
     def fits(self, shape: object) -> bool:
-        """Whether a shape is that of a text."""
+        """Whether the shape is that of a text.
+
+        Args:
+            shape: Shape of an item of any modality.
+
+        Returns:
+            True for `TextShape`.
+        """
         return isinstance(shape, TextShape)
 
     def __call__(self, x_hat: str, x: str) -> float:
-        """BLEU; see `bleu`."""
+        """Compute the sentence BLEU of one text; see `bleu` for the equation.
+
+        Args:
+            x_hat: Received text.
+            x: Original.
+
+        Returns:
+            BLEU in [0, 100].
+
+        Raises:
+            InvalidSource: An argument is not a string.
+        """
         return bleu(x_hat, x)
 
 

@@ -1,4 +1,4 @@
-"""Images, clips and texts: the only place that knows what each of them is."""
+"""Modalities (image, video, text): what an item is, how it is read and written, and its source dimensions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,21 +30,21 @@ __all__ = [
 ]
 
 MODALITIES: tuple[Modality[Any], ...] = (IMAGE, VIDEO, TEXT)
-"""All modalities of this package; functions that choose one take others by argument."""
+"""All modalities of this package. Functions that choose a modality accept others as an argument."""
 
 
 def modality_of(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITIES) -> Modality[Any]:
-    """Find the modality of a file by its ending, and by its content where the ending leaves it open.
+    """Find the modality of a file by its extension, or by its content if several modalities read it.
 
     Args:
-        path: Of the file; it need not exist if only one modality reads its ending.
-        modalities: Those to choose from, the first of several that fit.
+        path: The file; it need not exist if only one modality reads its extension.
+        modalities: Candidates; of several that fit, the first is chosen.
 
     Returns:
-        The modality whose `read` is to read the file.
+        The modality whose `read` reads the file.
 
     Raises:
-        InvalidSource: None reads this ending, and none recognises the content.
+        InvalidSource: No candidate reads this extension, and none recognises the content.
     """
     path = Path(path)
     claims = [modality for modality in modalities if path.suffix.lower() in modality.suffixes]

@@ -1,4 +1,4 @@
-"""Images: RGB tensors [1, 3, height, width] in [0, 1]."""
+"""Image modality: RGB tensors [1, 3, height, width] in [0, 1]."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from semcom.errors import InvalidSource, reason_of
 from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
 
 Image: TypeAlias = Float[Tensor, "batch 3 height width"]
-"""RGB in [0, 1]."""
+"""Batch of RGB images [batch, 3, height, width] in [0, 1]."""
 
 ImageShape: TypeAlias = tuple[int, int, int, int]
-"""(1, 3, height, width)."""
+"""Shape (1, 3, height, width) of an image."""
 
-MAX_SIDE = 16384  # JPEG and AVIF go on, memory does not
+MAX_SIDE = 16384  # pixels; a limit of memory, not of JPEG or AVIF
 
 MEAN_COLOR = (0.4813, 0.4574, 0.4078)
-"""Mean RGB of ImageNet photographs in [0, 1], a constant of the training set; never measured on an item."""
+"""Mean RGB of ImageNet photographs in [0, 1]; a constant of the training set, never measured on an item."""
 
 _FORMATS = {
     ".png": "PNG",
@@ -36,16 +36,17 @@ _FORMATS = {
 
 
 def check_image(x: Tensor) -> Tensor:
-    """Accept a batch of RGB images in [0, 1].
+    """Check that a tensor is a batch of RGB images in [0, 1].
 
     Args:
-        x: [batch, 3, height, width], floating point, sides in 1..16384.
+        x: Images [batch, 3, height, width], floating point, sides from 1 to 16384 pixels.
 
     Returns:
-        x itself.
+        x unchanged.
 
     Raises:
-        InvalidSource: Wrong rank, colours, size or type, values not finite or out of range.
+        InvalidSource: Rank, number of colours, size or type are wrong, or values are not finite or not in [0,
+            1].
     """
     if not isinstance(x, Tensor):
         raise InvalidSource(f"image of type {type(x).__name__}: expected a tensor [batch, 3, height, width]")
@@ -66,62 +67,86 @@ def check_image(x: Tensor) -> Tensor:
 
 
 def from_pixels(pixels: np.ndarray) -> Tensor:
-    """8-bit RGB [height, width, 3] to an image [1, 3, height, width] in [0, 1]."""
+    """Convert 8-bit RGB pixels to an image in [0, 1].
+
+    Args:
+        pixels: Levels 0..255, [height, width, 3].
+
+    Returns:
+        Image, float32 [1, 3, height, width].
+    """
     pixels = np.array(pixels, dtype=np.uint8, order="C")
     return (torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255).contiguous()
 
 
 def to_pixels(x: Tensor) -> np.ndarray:
-    """An image [1, 3, height, width] in [0, 1], rounded to 8-bit RGB [height, width, 3]."""
+    """Convert an image in [0, 1] to 8-bit RGB pixels, rounding to the nearest level.
+
+    Args:
+        x: Image [1, 3, height, width] in [0, 1].
+
+    Returns:
+        Levels, uint8 [height, width, 3].
+    """
     return (x[0].detach().cpu() * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 
 @dataclass(frozen=True)
 class ImageModality:
-    """Still pictures as RGB tensors [1, 3, height, width] in [0, 1].
+    """Still images as RGB tensors [1, 3, height, width] in [0, 1].
 
-    n of rho = k / n is 3 * height * width. Every receiver is told the shape (1, 3, height, width).
+    Source dimensions of the bandwidth ratio rho = k / n are n = 3 height width. Every receiver knows the
+    shape (1, 3, height, width).
     """
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the modality: "image"."""
         return "image"
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Endings of still pictures; of GIF, PNG, WebP and AVIF the file itself says whether it is one."""
+        """Extensions of still images; GIF, PNG, WebP and AVIF files may also hold clips."""
         return frozenset(
             {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".gif"}
         )
 
     @property
     def saved_suffix(self) -> str:
-        """PNG, without loss for multiples of 1/255."""
+        """Extension of kept results: ".png", lossless for multiples of 1/255."""
         return ".png"
 
     @property
     def writable(self) -> frozenset[str]:
-        """Formats without loss."""
+        """Extensions of the lossless image formats."""
         return frozenset(_FORMATS)
 
     def recognises(self, path: Path) -> bool:
-        """True if Pillow opens the file and finds one picture in it."""
+        """Whether a file holds a single image that Pillow opens.
+
+        Args:
+            path: An existing file with any extension.
+
+        Returns:
+            False for animations and for files that are not images.
+        """
         return animated(path) is False
 
     def read(self, path: Path | str) -> Item[Tensor]:
-        """Read one picture as 8-bit RGB; grey is repeated, transparency laid on white, EXIF rotation applied.
+        """Read one image as 8-bit RGB; transparency is composed on white, and EXIF rotation applied.
 
-        Values of 32 bits are in 0..65535, floating-point ones in [0, 1]. Of several frames the first is read.
+        Integers of 16 and 32 bits are taken as 0..65535, floating-point values as [0, 1]. Of several frames
+        the first is read.
 
         Args:
-            path: A picture of any format that Pillow reads.
+            path: An image in any format that Pillow reads.
 
         Returns:
             The item; its values are multiples of 1/255.
 
         Raises:
-            InvalidSource: The file is missing, not a picture, damaged, or too large, or has other values.
+            InvalidSource: The file is missing, not an image, damaged or too large, or its values are out of
+                range.
         """
         path = existing_file(path, "picture")
         try:
@@ -130,7 +155,7 @@ class ImageModality:
                 rgb = _to_rgb(ImageOps.exif_transpose(picture))
         except PillowImage.DecompressionBombError:
             raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
-        except Exception as error:  # whatever a foreign decoder throws at damaged bytes
+        except Exception as error:  # a foreign decoder may raise any exception
             raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
         try:
             return named(path.stem, from_pixels(np.asarray(rgb)), self)
@@ -138,14 +163,14 @@ class ImageModality:
             raise InvalidSource(f"{path}: {error}") from None
 
     def write(self, x: Tensor, path: Path) -> None:
-        """Write a picture, rounded to 8 bits.
+        """Write an image without loss, after rounding to 8 bits.
 
         Args:
-            x: [1, 3, height, width] in [0, 1].
-            path: The file, with an ending in `writable`.
+            x: Image [1, 3, height, width] in [0, 1].
+            path: The file, with an extension in `writable`.
 
         Raises:
-            InvalidOption: The ending is not in `writable`.
+            InvalidOption: The extension is not in `writable`.
             OSError: The folder is missing or not writable, or the disk is full.
         """
         check_writable(path, self)
@@ -154,59 +179,88 @@ class ImageModality:
             picture.save(part, _FORMATS[path.suffix.lower()])
 
     def check(self, x: Tensor) -> Tensor:
-        """Accept one RGB image in [0, 1].
+        """Check that a tensor is one RGB image in [0, 1].
 
         Args:
-            x: [1, 3, height, width], floating point, sides in 1..16384.
+            x: Image [1, 3, height, width], floating point, sides from 1 to 16384 pixels.
 
         Returns:
-            x in single precision and without its gradient: the form in which it is sent.
+            x as float32 and detached from its gradient: the form in which it is sent.
 
         Raises:
-            InvalidSource: Wrong rank, colours, number, size or type, values not finite or out of range.
+            InvalidSource: Rank, number of colours or images, size or type are wrong, or values are not finite
+                or not in [0, 1].
         """
         if check_image(x).shape[0] != 1:
             raise InvalidSource(f"batch of {x.shape[0]} images: a scheme sends one at a time")
         return x.detach().float()
 
     def dims(self, x: Tensor) -> int:
-        """Number of values, n = 3 * height * width, of x [1, 3, height, width]."""
+        """Source dimensions n = 3 height width of an image.
+
+        Args:
+            x: Image [1, 3, height, width].
+
+        Returns:
+            Number of values.
+        """
         return x.numel()
 
     def shape(self, x: Tensor) -> ImageShape:
-        """(1, 3, height, width) of x."""
+        """Shape of an image, which every receiver knows.
+
+        Args:
+            x: Image [1, 3, height, width].
+
+        Returns:
+            (1, 3, height, width).
+        """
         batch, colours, height, width = x.shape
         return batch, colours, height, width
 
     def cover(self, shape: tuple[int, ...]) -> Tensor:
-        """The mean colour of photographs, `MEAN_COLOR`, everywhere, for a shape (1, 3, height, width)."""
+        """Image shown in an outage: the mean colour of photographs, `MEAN_COLOR`, in every pixel.
+
+        Args:
+            shape: (1, 3, height, width).
+
+        Returns:
+            Image [1, 3, height, width].
+        """
         return torch.tensor(MEAN_COLOR)[None, :, None, None].expand(shape).clone()
 
     def digest(self, x: Tensor) -> str:
-        """8 hexadecimal digits of the pixels [height, width, 3] of x [1, 3, height, width], in 8 bits."""
+        """Digest of an image, computed from its 8-bit pixels.
+
+        Args:
+            x: Image [1, 3, height, width] in [0, 1].
+
+        Returns:
+            8 hexadecimal digits.
+        """
         pixels = to_pixels(x)
         return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=4).hexdigest()
 
 
 IMAGE = ImageModality()
-"""Still pictures."""
+"""The image modality."""
 
 
 def animated(path: Path) -> bool | None:
-    """Whether a file that Pillow opens is an animation.
+    """Whether an image file is an animation.
 
-    Pages of a TIFF are no animation: the first page is the picture.
+    A TIFF of several pages is not an animation; its first page is the image.
 
     Args:
-        path: Of the file.
+        path: The file.
 
     Returns:
-        True for several frames, False for one, None if it is no picture.
+        True for several frames, False for one, None if Pillow cannot open the file as an image.
     """
     try:
         with PillowImage.open(path) as picture:
             return picture.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(picture, "n_frames", 1) > 1
-    except Exception:  # whatever a foreign decoder throws at what is no picture
+    except Exception:  # a foreign decoder may raise any exception
         return None
 
 
@@ -217,13 +271,21 @@ def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
         low, high = values.min(), values.max()
         if not (low >= 0 and high <= peak):  # NaN compares as false
             raise ValueError(f"values from {low:g} to {high:g}, expected 0 to {peak:g}; rescale it")
-        values[values == picture.info.get("transparency")] = peak  # of greys one can be transparent
+        # one grey level may be declared transparent
+        values[values == picture.info.get("transparency")] = peak
         picture = PillowImage.fromarray((values / peak * 255 + 0.5).astype(np.uint8))
     return on_white(picture)
 
 
 def on_white(picture: PillowImage.Image) -> PillowImage.Image:
-    """A picture of 8 bits as RGB, with its transparency laid on white."""
+    """Convert an 8-bit Pillow image to RGB, with transparency composed on white.
+
+    Args:
+        picture: Image in any 8-bit mode.
+
+    Returns:
+        Image in mode "RGB".
+    """
     if "A" in picture.mode or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         picture = PillowImage.alpha_composite(PillowImage.new("RGBA", rgba.size, "white"), rgba)

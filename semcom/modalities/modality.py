@@ -1,4 +1,4 @@
-"""The protocol of a modality (image, video, text), and items of one."""
+"""Protocol of a modality (image, video, text), and items of a modality."""
 
 import os
 from collections.abc import Hashable, Iterator
@@ -13,75 +13,91 @@ from semcom.errors import InvalidOption, InvalidSource
 
 X = TypeVar("X")
 Shape: TypeAlias = Hashable
-"""What every receiver is told about an item for free: defined by the modality."""
+"""Shape of an item, which every receiver knows without transmission; its type depends on the modality."""
 
 
 @runtime_checkable
 class Modality(Protocol[X]):
-    """What the rest of the program has to know about one kind of content, of Python type X.
+    """Everything the simulator needs to know about one type of content X, such as images or clips.
 
-    Only a modality looks inside a content: schemes, engines and stores hand it on. One of your own is an
-    object that is passed by argument; nothing has to be registered.
+    Only a modality looks inside the content; schemes, engines and stores pass it on. A modality of your own
+    is an object that is passed as an argument and needs no registration.
     """
 
     @property
     def name(self) -> str:
-        """Canonical spelling ("image"); a column of every record."""
+        """Canonical name, such as "image"; every record contains it.
+
+        Returns:
+            A name that no other modality has.
+        """
         ...
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """File endings that `read` understands, in lower case and with the dot (".png")."""
+        """File extensions that `read` understands.
+
+        Returns:
+            Extensions in lower case with the dot, such as ".png".
+        """
         ...
 
     @property
     def saved_suffix(self) -> str:
-        """The lossless file ending of results that are kept; it is one of `writable`."""
+        """Extension of the lossless format in which received items are kept.
+
+        Returns:
+            One of `writable`.
+        """
         ...
 
     @property
     def writable(self) -> frozenset[str]:
-        """File endings that `write` understands, in lower case and with the dot."""
+        """File extensions that `write` understands.
+
+        Returns:
+            Extensions in lower case with the dot, such as ".png".
+        """
         ...
 
     def read(self, path: Path) -> "Item[X]":
-        """Read one file.
+        """Read an item from a file.
 
         Args:
-            path: The file; its ending may be any, the content decides.
+            path: The file, with any extension; its content decides the format.
 
         Returns:
-            The item, named by file stem and digest.
+            The item, with an id made of the file's stem and the digest of its content.
 
         Raises:
-            InvalidSource: The file is missing, damaged, too large or of another kind; one line that names it.
+            InvalidSource: The file is missing, damaged, too large or of another type; one line that names it.
         """
         ...
 
     def write(self, x: X, path: Path) -> None:
-        """Write a whole file or nothing; an existing one is replaced.
+        """Write a content to a file, completely or not at all; an existing file is replaced.
 
         Args:
             x: Content that passes `check`.
-            path: The file, with an ending in `writable`.
+            path: The file, with an extension in `writable`.
 
         Raises:
-            InvalidOption: The ending is not in `writable`.
+            InvalidOption: The extension is not in `writable`.
             OSError: The folder is missing or not writable, or the disk is full.
         """
         ...
 
     def check(self, x: X) -> X:
-        """Accept or refuse a content.
+        """Check that an object is a valid content of this modality.
 
         Args:
-            x: Anything.
+            x: Any object.
 
         Returns:
-            x in the form in which it is sent.
+            x in the form in which it is sent, such as float32 for images.
 
         Raises:
-            InvalidSource: x is no content of this modality, or one out of range or too large.
+            InvalidSource: x is not a content of this modality, out of range, or too large.
         """
         ...
 
@@ -92,37 +108,37 @@ class Modality(Protocol[X]):
             x: Content that passes `check`.
 
         Returns:
-            n, at least 1.
+            n, at least 1: real values of an image or clip, words of a text.
 
         Raises:
-            InvalidSource: x has no dimension, as a text without a word.
+            InvalidSource: x has no source dimension, such as a text without words.
         """
         ...
 
     def shape(self, x: X) -> Shape:
-        """What every receiver is told about x for free.
+        """Shape of a content, which every receiver knows without transmission.
 
         Args:
             x: Content that passes `check`.
 
         Returns:
-            A hashable value, equal for contents of one shape.
+            A hashable value, equal for contents of equal shape.
         """
         ...
 
     def cover(self, shape: Any) -> X:
-        """What is shown in an outage, made from the shape alone.
+        """Content that is shown in an outage; it depends on the shape alone.
 
         Args:
-            shape: As `shape` returns it.
+            shape: Shape as returned by `shape`.
 
         Returns:
-            A content of that shape.
+            A content of that shape, such as an image of the mean colour.
         """
         ...
 
     def digest(self, x: X) -> str:
-        """Name a content by its value.
+        """Digest of a content, for the id of an item.
 
         Args:
             x: Content that passes `check`.
@@ -135,19 +151,20 @@ class Modality(Protocol[X]):
 
 @runtime_checkable
 class Recognises(Protocol):
-    """A modality that tells by content whether a file is its own, where several read one ending.
+    """A modality that recognises its own files by content, because other modalities read the same extensions.
 
-    A GIF with one frame is an image, one with several frames a clip.
+    For instance, a GIF file with one frame is an image, and one with several frames is a clip.
     """
 
     def recognises(self, path: Path) -> bool:
-        """Look into a file.
+        """Inspect the content of a file.
 
         Args:
-            path: An existing file of any ending.
+            path: An existing file with any extension.
 
         Returns:
-            True if its content is of this modality.
+            True if the file holds a content of this modality; False for any other file, damaged ones
+            included.
         """
         ...
 
@@ -160,12 +177,12 @@ def _image() -> Any:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Item(Generic[X]):
-    """One content and its name.
+    """One content to be sent, with its id and modality.
 
     Args:
-        id: File stem, a hyphen, and 8 hexadecimal digits of the content.
-        x: The content, as `modality` defines it; an image is RGB [1, 3, height, width] in [0, 1].
-        modality: What x is; an image unless stated.
+        id: File stem, a hyphen, and 8 hexadecimal digits of the content's digest.
+        x: The content; for an image RGB [1, 3, height, width] in [0, 1].
+        modality: Modality of x; image by default.
     """
 
     id: str
@@ -174,14 +191,14 @@ class Item(Generic[X]):
 
     @classmethod
     def of(cls, stem: str, pixels: np.ndarray) -> "Item[Any]":
-        """Name a picture.
+        """Make an image item from pixels.
 
         Args:
             stem: First part of the id.
             pixels: 8-bit RGB [height, width, 3].
 
         Returns:
-            The item of the image pixels / 255.
+            The item with the image pixels / 255.
 
         Raises:
             InvalidSource: A side is 0 or too long.
@@ -192,15 +209,15 @@ class Item(Generic[X]):
 
 
 def named(stem: str, x: X, modality: Modality[X]) -> Item[X]:
-    """Check a content and name it.
+    """Check a content and give it the id "stem-digest".
 
     Args:
         stem: First part of the id.
         x: The content.
-        modality: What x is.
+        modality: Modality of x.
 
     Returns:
-        The item with id "stem-digest".
+        The item.
 
     Raises:
         InvalidSource: x does not pass `modality.check`.
@@ -210,17 +227,17 @@ def named(stem: str, x: X, modality: Modality[X]) -> Item[X]:
 
 
 def existing_file(path: Path | str, content: str) -> Path:
-    """Refuse a path that is no file, or whose name no result store could hold.
+    """Check that a path is a file whose name a result store can hold.
 
     Args:
-        path: Of the file.
-        content: What is to be in it, for the message ("picture").
+        path: The path.
+        content: Expected type of content for the message, such as "picture".
 
     Returns:
         The path.
 
     Raises:
-        InvalidSource: A folder, nothing at all, or a name that is not UTF-8.
+        InvalidSource: The path is a folder or does not exist, or its name is not valid UTF-8.
     """
     path = Path(path)
     if path.is_dir():
@@ -233,14 +250,14 @@ def existing_file(path: Path | str, content: str) -> Path:
 
 
 def check_writable(path: Path, modality: Modality[Any]) -> None:
-    """Refuse a file ending that a modality does not write.
+    """Check that a modality writes files with the extension of a path.
 
     Args:
-        path: Of the file to be written.
-        modality: Which is to write it.
+        path: File to be written.
+        modality: Modality of its content.
 
     Raises:
-        InvalidOption: Its ending is not in `modality.writable`.
+        InvalidOption: The extension is not in `modality.writable`.
     """
     if path.suffix.lower() not in modality.writable:
         endings = ", ".join(sorted(modality.writable))
@@ -249,13 +266,14 @@ def check_writable(path: Path, modality: Modality[Any]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file as a whole or not at all.
+    """Context manager that writes a file completely or not at all.
 
     Args:
-        path: Of the file.
+        path: The file.
 
     Yields:
-        A path beside it to be written; it becomes `path` at the end, and is removed after an error.
+        Path of a temporary file in the same folder, to be written inside the `with` block. At its end the
+        temporary file replaces `path`; after an error it is removed.
     """
     part = path.with_name(path.name + ".part")
     try:

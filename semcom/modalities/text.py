@@ -1,4 +1,4 @@
-"""Texts: Python strings that stand for the UTF-8 bytes of a file, exactly."""
+"""Text modality: Python strings that reproduce the UTF-8 bytes of a file exactly."""
 
 import codecs
 import hashlib
@@ -8,9 +8,9 @@ from pathlib import Path
 from semcom.errors import InvalidSource
 from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
 
-MAX_BYTES = 1 << 26  # some 10 million words, more than any language model is asked to send
+MAX_BYTES = 1 << 26  # about 10 million words
 
-_FOREIGN_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
+_FOREIGN_MARKS = (  # UTF-32 first, since its little-endian mark begins with the mark of UTF-16
     (codecs.BOM_UTF32_LE, "UTF-32 (little-endian)"),
     (codecs.BOM_UTF32_BE, "UTF-32 (big-endian)"),
     (codecs.BOM_UTF16_LE, "UTF-16 (little-endian)"),
@@ -20,40 +20,40 @@ _FOREIGN_MARKS = (  # UTF-32 first: its little-endian mark begins with that of U
 
 @dataclass(frozen=True)
 class TextShape:
-    """What every receiver is told about a text: nothing. How long it is, is information, and is sent."""
+    """Empty shape of a text: the receiver knows nothing in advance, and the length must be transmitted."""
 
 
 @dataclass(frozen=True)
 class TextModality:
-    """Texts as strings.
+    """Texts as Python strings.
 
-    The bytes of a file come back exactly: line ends are not translated, a byte order mark stays as U+FEFF,
-    composed and decomposed letters stay as they are. n of rho = k / n is the number of words, as white space
-    separates them. An outage shows the empty text.
+    The bytes of a file are reproduced exactly: line endings are not translated, a byte order mark stays as
+    U+FEFF, and composed and decomposed letters remain distinct. Source dimensions n of the bandwidth ratio
+    rho = k / n are the number of words, separated by white space. In an outage the empty text is shown.
     """
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the modality: "text"."""
         return "text"
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Endings of plain text."""
+        """File extensions of plain text."""
         return frozenset({".txt", ".text", ".md"})
 
     @property
     def saved_suffix(self) -> str:
-        """Plain text in UTF-8."""
+        """Extension of kept results: plain text in UTF-8."""
         return ".txt"
 
     @property
     def writable(self) -> frozenset[str]:
-        """Endings of plain text."""
+        """File extensions of plain text."""
         return self.suffixes
 
     def read(self, path: Path | str) -> Item[str]:
-        """Read a text in UTF-8.
+        """Read a UTF-8 text.
 
         Args:
             path: The file, at most 64 MiB.
@@ -62,7 +62,7 @@ class TextModality:
             The item; encoding its text in UTF-8 gives the bytes of the file.
 
         Raises:
-            InvalidSource: The file is missing, too large, in another encoding, or has no word in it.
+            InvalidSource: The file is missing, too large, in another encoding, or contains no word.
         """
         path = existing_file(path, "text")
         size = path.stat().st_size
@@ -72,7 +72,7 @@ class TextModality:
         for mark, encoding in _FOREIGN_MARKS:
             if data.startswith(mark):
                 raise InvalidSource(f"{path}: text in {encoding}; save it as UTF-8")
-        if data.count(0) * 4 > len(data):  # ASCII in UTF-16 is valid UTF-8, every second byte a zero
+        if data.count(0) * 4 > len(data):  # ASCII text in UTF-16 is valid UTF-8 with every second byte zero
             raise InvalidSource(
                 f"{path}: {data.count(0)} of {len(data)} bytes are zero: UTF-16 without mark, or no text; "
                 "save it as UTF-8"
@@ -91,14 +91,14 @@ class TextModality:
             raise InvalidSource(f"{path}: {error}") from None
 
     def write(self, x: str, path: Path) -> None:
-        """Write the UTF-8 bytes of a text and nothing else.
+        """Write a text as UTF-8, without any translation.
 
         Args:
             x: The text.
-            path: The file, with an ending in `writable`.
+            path: The file, with an extension in `writable`.
 
         Raises:
-            InvalidOption: The ending is not in `writable`.
+            InvalidOption: The extension is not in `writable`.
             OSError: The folder is missing or not writable, or the disk is full.
         """
         check_writable(path, self)
@@ -107,16 +107,16 @@ class TextModality:
             part.write_bytes(data)
 
     def check(self, x: str) -> str:
-        """Accept a string that UTF-8 can encode.
+        """Check that an object is a string that UTF-8 can encode.
 
         Args:
-            x: A text of at most 64 MiB in UTF-8; it may be empty.
+            x: Text of at most 64 MiB in UTF-8; it may be empty.
 
         Returns:
-            x itself.
+            x unchanged.
 
         Raises:
-            InvalidSource: Not a string, a lone surrogate in it, or too long.
+            InvalidSource: x is not a string, contains a lone surrogate, or is too long.
         """
         if not isinstance(x, str):
             raise InvalidSource(f"text of type {type(x).__name__}: expected a string; decode it")
@@ -131,7 +131,7 @@ class TextModality:
         return x
 
     def dims(self, x: str) -> int:
-        """Number of words of a text, which white space separates.
+        """Source dimensions of a text: the number of its words, separated by white space.
 
         Args:
             x: The text.
@@ -140,7 +140,7 @@ class TextModality:
             n of rho = k / n, at least 1.
 
         Raises:
-            InvalidSource: No word: no number of channel uses could follow from rho.
+            InvalidSource: The text contains no word, so a bandwidth ratio would allow no channel use.
         """
         words = len(x.split())
         if not words:
@@ -148,17 +148,38 @@ class TextModality:
         return words
 
     def shape(self, x: str) -> TextShape:
-        """The empty shape, of every text."""
+        """Shape of a text, which is empty and equal for all texts.
+
+        Args:
+            x: The text.
+
+        Returns:
+            The empty shape.
+        """
         return TextShape()
 
     def cover(self, shape: TextShape) -> str:
-        """The empty text."""
+        """Text shown in an outage: the empty string.
+
+        Args:
+            shape: The empty shape.
+
+        Returns:
+            "".
+        """
         return ""
 
     def digest(self, x: str) -> str:
-        """8 hexadecimal digits of the UTF-8 bytes of a text."""
+        """Digest of a text, computed from its UTF-8 bytes.
+
+        Args:
+            x: The text.
+
+        Returns:
+            8 hexadecimal digits.
+        """
         return hashlib.blake2b(x.encode("utf-8"), digest_size=4).hexdigest()
 
 
 TEXT = TextModality()
-"""Texts in UTF-8."""
+"""The text modality."""

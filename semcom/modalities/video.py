@@ -1,4 +1,4 @@
-"""Clips: RGB frames of 8 bits and their rate. Files are read by libav through PyAV, animations by Pillow."""
+"""Video modality: 8-bit RGB frames and a frame rate. PyAV (libav) reads video files, Pillow animations."""
 
 import hashlib
 import logging
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 MAX_VALUES = 1 << 32  # 4 GiB of pixels: 9 minutes of 416x240 at 25 frames a second, 27 s of 1920x1080
-MAX_RATE = 1000  # frames a second: Matroska counts time in milliseconds
-USUAL_RATE = Fraction(25)  # of a file that tells neither rate nor stamps
-BROWSERS_DELAY = Fraction(1, 10)  # of a GIF that states a delay of 0
+MAX_RATE = 1000  # frames per second; Matroska stores time in milliseconds
+USUAL_RATE = Fraction(25)  # assumed if a file states neither rate nor time stamps
+BROWSERS_DELAY = Fraction(1, 10)  # seconds; browsers' delay for a GIF that states 0
 
 _ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 _CONTAINERS = {
@@ -42,7 +42,7 @@ _RATE_TAG = "frame_rate"
 # ITU-T H.273, MatrixCoefficients, by the numbers that libswscale has for them; 2 is "unspecified": BT.601
 _MATRICES = {0: 5, 1: 1, 2: 5, 3: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _LIMITED, _FULL = 1, 2
-# bicubic, full interpolation of colour differences, exact rounding: within half a level of the formula
+# bicubic, full chroma interpolation, exact rounding: within half a level of the formula
 _EXACTLY = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
 
 _log = logging.getLogger(__name__)
@@ -50,11 +50,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clip:
-    """Frames of one size, each shown for the same time.
+    """A video clip: frames of one size at a constant frame rate.
 
     Args:
-        frames: RGB of 8 bits.
-        frame_rate: Frames a second, exact (24000/1001).
+        frames: 8-bit RGB, uint8 [frames, 3, height, width].
+        frame_rate: Frames per second as an exact fraction, such as 24000/1001.
     """
 
     frames: UInt8[Tensor, "frames 3 height width"]
@@ -63,13 +63,13 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class ClipShape:
-    """What every receiver is told about a clip for free.
+    """Shape of a clip, which every receiver knows without transmission.
 
     Args:
-        frames: How many.
-        height: In pixels.
-        width: In pixels.
-        frame_rate: Frames a second.
+        frames: Number of frames.
+        height: Height in pixels.
+        width: Width in pixels.
+        frame_rate: Frames per second.
     """
 
     frames: int
@@ -80,58 +80,67 @@ class ClipShape:
 
 @dataclass(frozen=True)
 class VideoModality:
-    """Clips as frames of 8-bit RGB.
+    """Video clips as 8-bit RGB frames.
 
-    n of rho = k / n is 3 * frames * height * width. Every receiver is told number, size and rate of the
-    frames.
+    Source dimensions of the bandwidth ratio rho = k / n are n = 3 frames height width. Every receiver knows
+    number, size and rate of the frames.
     """
 
     @property
     def name(self) -> str:
-        """Canonical spelling."""
+        """Canonical name of the modality: "video"."""
         return "video"
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Endings of clips, and of pictures that may be animated."""
+        """File extensions of video, and of image formats that may be animated."""
         files = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .ogv .flv .wmv .3gp .y4m .ivf"
         streams = ".h264 .264 .h265 .265 .hevc"
         return frozenset((*files.split(), *streams.split(), ".gif", ".png", ".apng", ".webp", ".avif"))
 
     @property
     def saved_suffix(self) -> str:
-        """Matroska with FFV1 in RGB, without loss."""
+        """Extension of kept results: ".mkv", Matroska with lossless FFV1 in RGB."""
         return ".mkv"
 
     @property
     def writable(self) -> frozenset[str]:
-        """Formats without loss: FFV1 in RGB (.mkv, .avi), animated PNG (.png)."""
+        """Extensions of lossless formats: FFV1 in RGB (.mkv, .avi), animated PNG (.png)."""
         return frozenset(_CONTAINERS)
 
     def recognises(self, path: Path) -> bool:
-        """True if Pillow opens the file and finds several frames in it."""
+        """Whether a file is an animation with several frames that Pillow opens.
+
+        Args:
+            path: An existing file with any extension.
+
+        Returns:
+            False for single images and for files that Pillow cannot open.
+        """
         return animated(path) is True
 
     def read(self, path: Path | str) -> Item[Clip]:
-        """Read all frames of a clip as they are to be shown.
+        """Read all frames of a clip as a player would show them.
 
-        - The first video stream that is no cover picture; frames that an edit list cuts off are left out.
-        - Rotation is applied; pixels that are not square are resampled to square ones in the width.
-        - Colours follow the matrix and range of the stream, BT.601 in limited range where it states none;
-          10 bits and more are rounded to 8; brightness of more than 8 bits' range (HDR) is not mapped.
-        - Transparency is laid on white. Interlaced frames are taken as they are, both fields woven.
-        - Of a variable frame rate every frame is kept, and shown for the mean time; a warning is logged.
-        - Where a part is damaged the frames that decode are kept, and a warning is logged.
+        - The first video stream that is not a cover picture is read; frames that an edit list removes are
+          left out.
+        - Rotation is applied. Pixels that are not square are resampled to square ones in the horizontal
+          direction.
+        - Colours are converted by the matrix and range of the stream; without them BT.601 in limited range is
+          assumed. More than 8 bits are rounded to 8; high dynamic range is not tone-mapped.
+        - Transparency is composed on white. Interlaced frames are kept woven.
+        - With a variable frame rate all frames are kept at the mean rate, and a warning is logged.
+        - If a part is damaged, the frames that decode are kept, and a warning is logged.
 
         Args:
-            path: A video file of any format that libav reads, or a GIF, PNG, WebP or AVIF of one or more
-                frames.
+            path: A video file in any format that libav reads, or a GIF, PNG, WebP or AVIF file with one or
+                more frames.
 
         Returns:
             The item.
 
         Raises:
-            InvalidSource: The file is missing, has no video stream, is cut off, does not decode, is too
+            InvalidSource: The file is missing, has no video stream, is truncated, does not decode, is too
                 large, or has frames of several sizes; one line that names it.
         """
         path = existing_file(path, "clip")
@@ -145,12 +154,12 @@ class VideoModality:
         """Write a clip without loss.
 
         Args:
-            x: Frames and rate. The rate is kept exactly by .mkv and .avi, and by .png if there are several
-                frames, and numerator and denominator of the rate are below 2^16.
-            path: The file, with an ending in `writable`.
+            x: The clip. Formats .mkv and .avi keep the frame rate exactly; .png does so for several frames if
+                numerator and denominator of the rate are below 2^16.
+            path: The file, with an extension in `writable`.
 
         Raises:
-            InvalidOption: The ending is not in `writable`.
+            InvalidOption: The extension is not in `writable`.
             OSError: The folder is missing or not writable, or the disk is full.
         """
         import av
@@ -159,7 +168,7 @@ class VideoModality:
         format, codec, pixel_format = _CONTAINERS[path.suffix.lower()]
         clip = self.check(x)
         with replacing(path) as part:
-            part.touch()  # says in Python's words what hinders it
+            part.touch()  # raises Python's own OSError if the file cannot be written
             with av.open(f"file:{part}", "w", format=format, options={"fflags": "+bitexact"}) as container:
                 container.metadata[_RATE_TAG] = str(clip.frame_rate)
                 stream = cast("VideoStream", container.add_stream(codec, rate=clip.frame_rate))
@@ -176,16 +185,18 @@ class VideoModality:
                 container.mux(stream.encode(None))
 
     def check(self, x: Clip) -> Clip:
-        """Accept a clip.
+        """Check that an object is a valid clip.
 
         Args:
-            x: At least one frame, sides in 1..16384, at most 2^32 values, a rate above 0 and up to 1000.
+            x: At least one frame, sides from 1 to 16384 pixels, at most 2^32 values, a frame rate above 0 and
+                up to 1000 frames per second.
 
         Returns:
-            x itself.
+            x unchanged.
 
         Raises:
-            InvalidSource: Not a clip, of another type or shape, too large, or of a rate out of range.
+            InvalidSource: x is not a clip, its frames have another type or shape, it is too large, or its
+                rate is out of range.
         """
         if not isinstance(x, Clip):
             raise InvalidSource(f"clip of type {type(x).__name__}: expected a Clip of frames and frame_rate")
@@ -206,22 +217,50 @@ class VideoModality:
         return x
 
     def dims(self, x: Clip) -> int:
-        """Number of values, n = 3 * frames * height * width."""
+        """Source dimensions n = 3 frames height width of a clip.
+
+        Args:
+            x: The clip.
+
+        Returns:
+            Number of values.
+        """
         return x.frames.numel()
 
     def shape(self, x: Clip) -> ClipShape:
-        """Number and size of the frames, and their rate."""
+        """Shape of a clip, which every receiver knows: number, size and rate of the frames.
+
+        Args:
+            x: The clip.
+
+        Returns:
+            The shape.
+        """
         count, _, height, width = x.frames.shape
         return ClipShape(count, height, width, x.frame_rate)
 
     def cover(self, shape: ClipShape) -> Clip:
-        """The mean colour of photographs, `MEAN_COLOR` in 8 bits, in every frame."""
+        """Clip shown in an outage: the mean colour of photographs, `MEAN_COLOR` in 8 bits, in every frame.
+
+        Args:
+            shape: Shape of the lost clip.
+
+        Returns:
+            A clip of that shape.
+        """
         colour = (torch.tensor(MEAN_COLOR) * 255).round().byte()
         frames = colour[None, :, None, None].expand(shape.frames, 3, shape.height, shape.width)
         return Clip(frames.clone(), shape.frame_rate)
 
     def digest(self, x: Clip) -> str:
-        """8 hexadecimal digits of the frames and their rate."""
+        """Digest of a clip, computed from its frames and frame rate.
+
+        Args:
+            x: The clip.
+
+        Returns:
+            8 hexadecimal digits.
+        """
         frames = x.frames.detach().cpu().contiguous()
         digest = hashlib.blake2b(f"{tuple(frames.shape)} {x.frame_rate}".encode(), digest_size=4)
         digest.update(frames.numpy().data)
@@ -229,7 +268,7 @@ class VideoModality:
 
 
 VIDEO = VideoModality()
-"""Clips of 8-bit RGB."""
+"""The video modality."""
 
 
 def _interleaved(frame: Tensor) -> np.ndarray:
@@ -249,7 +288,7 @@ def _check_size(count: int, size: tuple[int, int]) -> None:
 
 
 def _gathered(frames: Iterable[np.ndarray]) -> Tensor:
-    """Frames [height, width, 3] as one tensor [frames, 3, height, width]; stopped where they are too many."""
+    """Stack frames [height, width, 3] to one tensor [frames, 3, height, width]; stop if they are too many."""
     kept: list[Tensor] = []
     size = None
     for frame in frames:
@@ -270,11 +309,11 @@ def _gathered(frames: Iterable[np.ndarray]) -> Tensor:
 
 
 def _is_animation(path: Path) -> bool:
-    """Whether Pillow reads a file: one of the formats of animated pictures, with any number of frames."""
+    """Whether Pillow opens a file as one of the formats of animated images, with any number of frames."""
     try:
         with PillowImage.open(path, formats=_ANIMATIONS):
             return True
-    except Exception:  # whatever a foreign decoder throws at what is no picture
+    except Exception:  # a foreign decoder may raise any exception
         return False
 
 
@@ -282,7 +321,8 @@ def _read_animation(path: Path) -> Clip:
     delays: list[Fraction] = []
 
     def frames(picture: PillowImage.Image) -> Iterator[np.ndarray]:
-        apart = bool(picture.info.get("default_image"))  # a PNG for programs that know no animation
+        # animated PNG whose first image is only for programs without animation
+        apart = bool(picture.info.get("default_image"))
         for number in range(int(apart), getattr(picture, "n_frames", 1)):
             picture.seek(number)
             picture.load()
@@ -297,7 +337,7 @@ def _read_animation(path: Path) -> Clip:
         raise
     except PillowImage.DecompressionBombError:
         raise InvalidSource("more pixels than Pillow's safety limit; scale it down") from None
-    except Exception as error:  # whatever a foreign decoder throws at damaged bytes
+    except Exception as error:  # a foreign decoder may raise any exception
         raise InvalidSource(f"not a readable animation ({reason_of(error)})") from None
     if still:
         return Clip(gathered, 1 / delays[0] if delays[0] else USUAL_RATE)
@@ -329,7 +369,7 @@ def _opened(path: Path) -> "Iterator[InputContainer]":
 
     try:  # "file:" and the white list: a name is never an address, and no play list reaches another place
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except Exception as error:  # libav's own, and whatever else damaged bytes cause
+    except Exception as error:  # libav's own errors, and any other that damaged bytes cause
         raise InvalidSource(
             f"not a readable clip ({_said(error)}); it is incomplete, damaged or of another format"
         ) from None
@@ -338,7 +378,7 @@ def _opened(path: Path) -> "Iterator[InputContainer]":
 
 
 def _said(error: Exception) -> str:
-    """What an error of libav says, without numbers and file names."""
+    """Message of a libav error, without numbers and file names."""
     return getattr(error, "strerror", None) or reason_of(error)
 
 
@@ -356,7 +396,7 @@ def _shown_stream(container: "InputContainer") -> "VideoStream":
 
 
 class _Decoded:
-    """The frames of a stream in the order they are shown, and what is known of each afterwards."""
+    """Frames of a stream in display order, with the time stamps, damage and errors found while decoding."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -366,7 +406,7 @@ class _Decoded:
         self.errors: list[str] = []
 
     def frames(self, container: "InputContainer", stream: "VideoStream") -> Iterator[np.ndarray]:
-        """All frames, [height, width, 3], those that the decoder holds back to the end included."""
+        """Decode all frames [height, width, 3], including those that the decoder delays to the end."""
         decoder = stream.codec_context
         decoder.thread_count = 1
         if decoder.width and decoder.height:
@@ -395,7 +435,7 @@ class _Decoded:
                 yield from packet.decode()
             except FFmpegError as error:
                 self.errors.append(_said(error))
-                if packet is None or packet.size == 0:  # the reading itself, or the flushing at the end
+                if packet is None or packet.size == 0:  # reading failed, or the flush at the end
                     return
 
     def warn(self) -> None:
@@ -412,7 +452,7 @@ class _Decoded:
 
 
 def _shown(frame: "VideoFrame", aspect: Fraction) -> np.ndarray:
-    """RGB [height, width, 3] by the matrix, range, shape of pixels and rotation that are stated."""
+    """RGB frame [height, width, 3], converted by the stated matrix, range, pixel aspect and rotation."""
     if int(frame.colorspace) not in _MATRICES and not frame.format.is_rgb:
         raise InvalidSource(
             f"colour matrix {int(frame.colorspace)} of ITU-T H.273 is not known; convert it to BT.709"
@@ -451,7 +491,7 @@ def _turned(pixels: np.ndarray, frame: "VideoFrame") -> np.ndarray:
 def _frame_rate(
     path: Path, decoded: _Decoded, container: "InputContainer", stream: "VideoStream"
 ) -> Fraction:
-    """The rate that is stated if the stamps agree with it, else the one that keeps number and duration."""
+    """The stated rate if the time stamps agree with it, else number of frames over duration."""
     tags = {key.lower(): value for key, value in container.metadata.items()}
     rates = [stream.guessed_rate, stream.base_rate, stream.average_rate]  # the base rate can be of fields
     stated = [*_fractions(tags.get(_RATE_TAG)), *(rate for rate in rates if rate)]
@@ -461,7 +501,7 @@ def _frame_rate(
         usual = 1 / decoded.last_duration if decoded.last_duration else USUAL_RATE
         return stated[0] if stated else usual
     tick = stream.time_base or Fraction(1, 1000)
-    for rate in stated:  # stamps are rounded to ticks
+    for rate in stated:  # time stamps are rounded to ticks
         if all(abs(stamp - stamps[0] - number / rate) <= tick for number, stamp in enumerate(stamps)):
             return rate
     delays = [b - a for a, b in pairwise(stamps)]
@@ -494,7 +534,7 @@ def _warn_of_variable_rate(path: Path, delays: Sequence[Fraction]) -> None:
 
 
 def _missing_bytes(path: Path) -> int:
-    """How many bytes the outermost boxes of a file announce beyond its end: it was cut off by so many."""
+    """Number of bytes by which a file is truncated, according to its outermost boxes."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
@@ -514,7 +554,7 @@ _BOXES = frozenset(b"ftyp moov mdat moof free skip wide uuid sidx mfra styp meta
 
 
 def _end_of_chunks(file: BinaryIO, size: int, order: str, at: int, kinds: frozenset[bytes]) -> int:
-    """Where the last of a file's chunks ends, which are a name and a length (RIFF) or the reverse (boxes)."""
+    """End of a file's last chunk, which starts with name and length (RIFF) or length and name (ISO)."""
     place = 0
     while place + 8 <= size:
         file.seek(place)
@@ -533,7 +573,7 @@ def _end_of_chunks(file: BinaryIO, size: int, order: str, at: int, kinds: frozen
 
 
 def _end_of_matroska(file: BinaryIO) -> int:
-    """Where the segment ends, or 0 if it does not say (RFC 8794, 4 and 6: numbers of variable size)."""
+    """End of the Matroska segment, or 0 if its length is unknown (RFC 8794, sections 4 and 6)."""
 
     def number(keep_marker: bool) -> tuple[int, bool]:
         first = file.read(1)[0]
@@ -549,5 +589,5 @@ def _end_of_matroska(file: BinaryIO) -> int:
         identifier, _ = number(True)
         length, unknown = number(False)
         return 0 if unknown or identifier != 0x18538067 else file.tell() + length
-    except IndexError:  # cut off within
+    except IndexError:  # truncated inside an element
         return 0

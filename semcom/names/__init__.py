@@ -1,6 +1,6 @@
 """Names to objects: the only place where a string becomes a channel, codec, scheme, receiver or metric.
 
-One grammar per module. `package.module:NAME` stands for a ready object wherever a name does.
+Each module holds one grammar. Wherever a name is expected, `package.module:NAME` imports a ready object.
 """
 
 from semcom.names.channels import channel, channels

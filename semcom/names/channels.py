@@ -1,4 +1,4 @@
-"""Grammar of channels: `family:parameters`, wrappers before a slash ("interleaved/rayleigh:64")."""
+"""Grammar of channel names: `family:parameters`, with wrappers before a slash ("interleaved/rayleigh:64")."""
 
 from functools import partial
 from typing import Any
@@ -186,16 +186,16 @@ WRAPPERS = {
 
 
 def channel(spec: str) -> Channel:
-    """The channel of a name; `channel(c.name)` equals c for every channel of this package.
+    """Make a channel from its name; `channel(c.name)` equals c for every channel of this package.
 
     Args:
-        spec: A name like "awgn", "interleaved/rayleigh:64", or `package.module:NAME`.
+        spec: Name such as "awgn" or "interleaved/rayleigh:64", or `package.module:NAME`.
 
     Returns:
         The channel.
 
     Raises:
-        UnknownName: No such channel or wrapper, no such module or attribute.
+        UnknownName: There is no such channel, wrapper, module or attribute.
         InvalidOption: A parameter is missing, not a number, or out of range.
     """
     if IMPORTED.fullmatch(spec) and spec.split(":")[0] not in CHANNELS:
@@ -209,7 +209,11 @@ def channel(spec: str) -> Channel:
 
 
 def channels() -> tuple[Listed, ...]:
-    """An example of every channel and wrapper, with one line each."""
+    """List all channels and wrappers.
+
+    Returns:
+        One working example of each, with a description of one line.
+    """
     return tuple(
         Listed(family.example, f"{family.about} ({family.pattern})")
         for family in (*CHANNELS.values(), *WRAPPERS.values())

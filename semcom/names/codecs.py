@@ -19,7 +19,7 @@ STILL: dict[str, Callable[[], SourceCodec[Any]]] = {
     **{codec.name: lambda codec=codec: codec for codec in CODECS},
     "learned": lambda: LearnedCodec(cast(MeanScaleHyperprior, zoo.load("learned"))),
 }
-"""Codecs of pictures, by name."""
+"""Image codecs by name."""
 
 BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
     "image": STILL,
@@ -29,25 +29,25 @@ BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
     },
     "text": {codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},
 }
-"""Codecs by modality and name; those of pictures code clips frame by frame."""
+"""Codecs by modality and name; for video, image codecs encode a clip frame by frame."""
 
 
 @cache
 def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
-    """The codec of a name: elementary stream ("avif", "learned"), whole file ("avif-file"), or imported.
+    """Make a codec from its name, such as "avif" (elementary stream) or "avif-file" (whole file).
 
-    Codecs of pictures come in a `Memo` that all schemes of this process share, so that each image is encoded
-    once for all.
+    Image codecs are wrapped in a `Memo` that all schemes of this process share, so that every image is
+    encoded only once.
 
     Args:
-        name: The name, or `package.module:NAME`.
-        modality: What is coded: "image", "video", "text", or the name of a modality of yours.
+        name: Name, or `package.module:NAME`.
+        modality: Modality of the items: "image", "video", "text", or the name of your own modality.
 
     Returns:
         The codec.
 
     Raises:
-        UnknownName: No such codec of that modality.
+        UnknownName: The modality has no such codec.
         InvalidOption: The imported object is not a codec.
         MissingWeights: The network of the learned codec is absent or damaged.
     """

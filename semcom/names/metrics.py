@@ -1,4 +1,4 @@
-"""Grammar of metrics: names of columns ("psnr_db", "lpips_squeeze"), and imported ones."""
+"""Grammar of metrics: column names ("psnr_db", "lpips_squeeze"), and imported metrics."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ MEMBERS = ("name", "unit", "higher_is_better", "fits", "__call__")
 
 
 def metric(name: str, modality: str = "image", device: str = "cpu") -> Metric[Any]:
-    """The metric of a column name, or an imported object.
+    """Look up a metric by its column name, or import one.
 
     Args:
-        name: Name of the column, or `package.module:NAME`.
-        modality: What is measured: "image", "video" or "text".
-        device: Where the metric's network runs, if it has one.
+        name: Column name, or `package.module:NAME`.
+        modality: Modality of the items: "image", "video" or "text".
+        device: PyTorch device for the metric's network, if it has one.
 
     Returns:
         The metric.
 
     Raises:
-        UnknownName: No such metric of that modality.
-        MissingWeights: The metric's network is not here.
-        InvalidOption: The imported object is not a metric.
+        UnknownName: The modality has no such metric.
+        MissingWeights: The weights of the metric's network are not on this machine.
+        InvalidOption: The imported object is not a metric, or the device does not exist.
     """
     if IMPORTED.fullmatch(name):
         return imported(name, "metric", MEMBERS)
@@ -30,14 +30,14 @@ def metric(name: str, modality: str = "image", device: str = "cpu") -> Metric[An
 
 
 def default_metrics(modality: str = "image", device: str = "cpu") -> Availability:
-    """Metrics that are measured if none are named.
+    """List the metrics that are computed if the user names none.
 
     Args:
-        modality: What is measured; one that is not of this package has none.
-        device: Where networks of metrics run.
+        modality: Modality of the items; a modality of another package has no default metrics.
+        device: PyTorch device for the networks of metrics.
 
     Returns:
-        Those that work here, and a line for each that does not.
+        The default metrics that can be computed, and one line for each that cannot.
     """
     if modality not in catalogue.METRICS:
         return Availability((), ())

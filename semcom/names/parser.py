@@ -1,4 +1,4 @@
-"""What all grammars share: families of names, suggestions, and objects imported by name."""
+"""Parts common to all grammars: families of names, suggestions for misspelt names, and imported objects."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,16 +11,16 @@ from channels.errors import ChannelError
 from semcom.errors import InvalidOption, UnknownName
 
 IMPORTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-"""How an object of the user's is named: `package.module:NAME`."""
+"""Pattern of the name of a user's own object: `package.module:NAME`."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of a listing.
+    """One line of a listing.
 
     Args:
-        name: A name that works.
-        about: What it stands for.
+        name: A name that works as it is.
+        about: Description of one line.
     """
 
     name: str
@@ -29,17 +29,19 @@ class Listed:
 
 @dataclass(frozen=True)
 class Family:
-    """Objects that are spelled alike: `head:parameter:parameter`.
+    """Objects whose names have one pattern, `head:parameter:parameter`.
 
     Args:
-        pattern: Their spelling, optional parameters in brackets.
-        about: One line for the listing.
-        build: From the parameters to the object; wrappers get the channel before them.
-        kinds: From the text of each parameter to its value.
-        least: Parameters that cannot be left out.
-        example: A name that works.
-        wraps: Of a wrapper that does not take every channel: the member it needs, and who has it.
-        whole: Whether what stands behind the first colon is one parameter, with colons of its own.
+        pattern: Pattern of the names, optional parameters in brackets.
+        about: Description of one line for the listing.
+        build: Function from the parameters to the object; a wrapper gets the wrapped channel as first
+            argument.
+        kinds: Conversion from text to value, one per parameter.
+        least: Number of required parameters.
+        example: A name that works as it is.
+        wraps: For a wrapper that does not accept every channel: the attribute it needs, and a description of
+            the channels that have it.
+        whole: Whether the text after the first colon is a single parameter that may contain colons.
     """
 
     pattern: str
@@ -61,7 +63,21 @@ def family(
     wraps: tuple[str, str] = ("", ""),
     whole: bool = False,
 ) -> Family:
-    """A family whose optional parameters are those in brackets of its pattern; see `Family`."""
+    """Make a `Family`; its optional parameters are those in brackets in the pattern.
+
+    Args:
+        pattern: Pattern of the names, optional parameters in brackets.
+        about: Description of one line for the listing.
+        build: Function from the parameters to the object.
+        kinds: Conversion from text to value, one per parameter.
+        example: A name that works as it is.
+        wraps: For a wrapper that does not accept every channel: the attribute it needs, and a description of
+            the channels that have it.
+        whole: Whether the text after the first colon is a single parameter that may contain colons.
+
+    Returns:
+        The family.
+    """
     return Family(pattern, about, build, kinds, len(kinds) - pattern.count("["), example, wraps, whole)
 
 
@@ -69,8 +85,8 @@ def built(what: str, families: Mapping[str, Family], text: str, *first: Any) -> 
     """Make the object of a name.
 
     Args:
-        what: Kind of object, for messages ("channel").
-        families: Spellings by head.
+        what: Kind of object, for messages, such as "channel".
+        families: Families by head.
         text: The name.
         first: Arguments before the parameters, such as the channel inside a wrapper.
 
@@ -78,7 +94,7 @@ def built(what: str, families: Mapping[str, Family], text: str, *first: Any) -> 
         The object.
 
     Raises:
-        UnknownName: No family of this head.
+        UnknownName: No family has this head.
         InvalidOption: A parameter is missing, not a number, or out of range.
     """
     head, colon, rest = text.partition(":")
@@ -106,24 +122,24 @@ def built(what: str, families: Mapping[str, Family], text: str, *first: Any) -> 
 
 
 def imported(spec: str, what: str, members: Sequence[str]) -> Any:
-    """The object that `package.module:NAME` stands for.
+    """Import the object that `package.module:NAME` names.
 
     Args:
         spec: The name.
         what: Kind of object, for messages.
-        members: Names of what the object must have.
+        members: Attributes that the object must have.
 
     Returns:
         The object.
 
     Raises:
-        UnknownName: No such module or attribute, or importing the module fails.
-        InvalidOption: The object is a class, or lacks a member.
+        UnknownName: The module cannot be imported, or has no such attribute.
+        InvalidOption: The object is a class, or lacks one of the attributes.
     """
     module_name, attribute = spec.split(":")
     try:
         module = import_module(module_name)
-    except Exception as error:  # whatever a foreign module raises while it is imported
+    except Exception as error:  # a foreign module may raise any exception
         raise UnknownName(f"{what} {spec!r}: importing {module_name} failed ({_first_line(error)})") from None
     if attribute not in dir(module):
         near = closest(attribute, [name for name in dir(module) if not name.startswith("_")])
@@ -138,18 +154,43 @@ def imported(spec: str, what: str, members: Sequence[str]) -> Any:
 
 
 def optional(head: str, parts: Sequence[str]) -> str:
-    """Spelling of a name with trailing parts that may be left out: `head[:<part>[:<part>]]`."""
+    """Pattern of a name with optional trailing parts: `head[:<part>[:<part>]]`.
+
+    Args:
+        head: First part of the name.
+        parts: Names of the optional parts, in order.
+
+    Returns:
+        The pattern.
+    """
     return head + "".join(f"[:<{part}>" for part in parts) + "]" * len(parts)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Message for a name that nothing has, with the nearest known ones."""
+    """Error message for an unknown name, with similar known names.
+
+    Args:
+        what: Kind of object, such as "channel".
+        name: The unknown name.
+        known: All known names.
+
+    Returns:
+        One line.
+    """
     known = list(known)
     return f"no {what} called {name!r}{closest(name, known) or '; for instance ' + ', '.join(known[:4])}"
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Known names near to one, as the end of a message; empty if there are none."""
+    """Known names similar to a misspelt one, as the end of an error message.
+
+    Args:
+        name: The unknown name.
+        known: All known names.
+
+    Returns:
+        End of a sentence; empty if no name is similar.
+    """
     near = get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {', '.join(near)}?" if near else ""
 

@@ -1,7 +1,8 @@
 """Grammar of schemes: `source+link[+receiver]` ("avif+ldpc:csit-average+ddrm:8"), joint codes, hybrids.
 
-The transmitter's channel knowledge stands behind a colon; joint codes have no link, and without a receiver
-what arrives is shown. The parts of a hybrid stand behind colons ("hybrid:avif:mcs9:softcast:0.4").
+The transmitter's channel knowledge follows a colon. Joint source-channel codes have no link. Without a
+receiver the decoded item is shown as it is. Parts of a hybrid follow colons
+("hybrid:avif:mcs9:softcast:0.4").
 """
 
 import re
@@ -38,11 +39,12 @@ LINKS = ("ldpc", "ideal", "packets")
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
 ALIASES = {"envelope": "envelope:csit-average"}
 DEFAULT_SCHEMES = {"image": "avif+ldpc", "video": "x265+ldpc", "text": "zlib+ldpc"}
-"""The scheme that is taken if none is named, by modality."""
+"""Scheme that is used if the user names none, by modality."""
 
-ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")  # of a hybrid
+# analog parts of a hybrid
+ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")
 HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
-HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # defaults
+HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # default parts of a hybrid
 
 SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any] | Genie[Any]]]] = {
     "envelope:csit-average": (
@@ -92,24 +94,24 @@ SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any] | Genie[Any]]]] 
         lambda device: Analog(_bank("deepjscc-2019", DEEPJSCC_2019, device), device=device),
     ),
 }
-"""Transmissions of pictures that have a name of their own, made for a device."""
+"""Image transmissions with a name of their own, as functions of the device."""
 
 
 def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> Scheme[Any]:
-    """The scheme of a name, under its canonical name: "avif+ldpc" is "avif+ldpc:csit-average".
+    """Make a scheme from its name; its own name is canonical ("avif+ldpc" becomes "avif+ldpc:csit-average").
 
     Args:
-        name: The name, or `package.module:NAME`.
-        modality: What is sent.
-        device: Where its networks run ("cpu", "cuda").
+        name: Name, or `package.module:NAME`.
+        modality: Modality of the items that the scheme sends.
+        device: PyTorch device of its networks, such as "cpu" or "cuda".
 
     Returns:
         The scheme.
 
     Raises:
-        UnknownName: No such scheme of that modality, no such codec, link, module or attribute.
-        InvalidOption: A parameter out of range, an imported object that is not a scheme, or one that has the
-            name of a scheme of this package.
+        UnknownName: The modality has no such scheme, or there is no such codec, link, module or attribute.
+        InvalidOption: A parameter is out of range, or an imported object is not a scheme or has the name of a
+            scheme of this package.
         MissingWeights: The network of a learned scheme is absent or damaged.
     """
     if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
@@ -142,11 +144,11 @@ def receiver_named(spec: str) -> Receiver[Any]:
 
 
 def refined(plain: Scheme[Any], receiver: Receiver[Any]) -> Scheme[Any]:
-    """The same transmission with another receiver.
+    """Replace the receiver of a scheme; the transmission stays the same.
 
     Args:
         plain: Any scheme.
-        receiver: The other receiver.
+        receiver: The new receiver.
 
     Returns:
         A scheme named "transmission+receiver".
@@ -155,7 +157,7 @@ def refined(plain: Scheme[Any], receiver: Receiver[Any]) -> Scheme[Any]:
 
 
 def plain(refined: Scheme[Any]) -> Scheme[Any]:
-    """The same transmission, of which what arrived is shown.
+    """Remove the receiver of a scheme, so that the decoded item is shown as it is.
 
     Args:
         refined: Any scheme.
@@ -167,14 +169,14 @@ def plain(refined: Scheme[Any]) -> Scheme[Any]:
 
 
 def with_codec(name: str, codec: str) -> str:
-    """The name of a scheme with another codec in place of its own.
+    """Replace the codec in the name of a scheme.
 
     Args:
-        name: A name like "avif+ldpc".
-        codec: Name of the other codec; empty leaves the scheme as it is.
+        name: Name of a scheme, such as "avif+ldpc".
+        codec: Name of the new codec; an empty string keeps the scheme unchanged.
 
     Returns:
-        The other name.
+        The new name.
 
     Raises:
         InvalidOption: The scheme has no codec.
@@ -190,7 +192,11 @@ def with_codec(name: str, codec: str) -> str:
 
 
 def schemes() -> tuple[Listed, ...]:
-    """Names that work as they are, with one line each; more follow from the patterns."""
+    """List schemes by name; more names follow from the patterns of this module.
+
+    Returns:
+        Names that work as they are, with a description of one line each.
+    """
     digital = [
         Listed(
             f"{name}+ldpc:csit-average", f"{name}, LDPC and QAM, modulation and code rate by the average SNR"
