@@ -14,9 +14,6 @@ MODULES = sorted(
     str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
 )
 
-# Modules whose docstrings are still to be rewritten. Only ever shorten this list.
-PENDING = frozenset({})
-
 # An opening whose noun stands in another docstring, or a fragment that says what something is not.
 LEANING = re.compile(
     r"(That|Those) (of|in|which)\b|Of (the|a|an|its|their|all)\b|The (same|former|latter|other)\b|As\b|None\b"
@@ -71,16 +68,10 @@ def _sections(name: str, node: Function, text: str) -> Iterator[str]:
         yield f"{name}: a protocol's method without Returns"
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module not in PENDING])
+@pytest.mark.parametrize("module", MODULES)
 def test_docstrings_stand_alone(module: str) -> None:
     """Every public name has a docstring that a reader understands without its surroundings."""
     assert list(faults((ROOT / module).read_text())) == []
-
-
-def test_pending_modules_are_pending() -> None:
-    """A module leaves the list as soon as its docstrings stand alone, and no entry outlives its file."""
-    unfinished = {module for module in MODULES if any(faults((ROOT / module).read_text()))}
-    assert unfinished >= PENDING, f"take off the list: {sorted(PENDING - unfinished)}"
 
 
 @pytest.mark.parametrize(
