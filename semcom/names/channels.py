@@ -94,7 +94,7 @@ CHANNELS = {
     "awgn": family("awgn", "additive white Gaussian noise", AWGN, example="awgn"),
     "rayleigh": family(
         "rayleigh:<block length>",
-        "Rayleigh fading, constant over blocks of so many channel uses",
+        "Rayleigh fading, constant over blocks of channel uses",
         RayleighBlockFading,
         int,
         example="rayleigh:64",
@@ -142,13 +142,13 @@ FLAT = ("correlation", "flat channels")
 WRAPPERS = {
     "interleaved": family(
         "interleaved/<channel>",
-        "neighbouring symbols meet different fades",
+        "interleaving of all data symbols over the fades of the item",
         Interleaved,
         example="interleaved/rayleigh:64",
     ),
     "lossy": Family(
         LOSSY,
-        "packets of so many channel uses are lost, each or in bursts (Gilbert-Elliott)",
+        "packet loss, independent or in bursts (Gilbert-Elliott)",
         _lossy,
         (int, float, float, float, float),
         2,
@@ -156,7 +156,7 @@ WRAPPERS = {
     ),
     "pilots": family(
         "pilots:<spacing>[:linear]/<channel>",
-        "the receiver estimates a flat channel from pilots, which are counted",
+        "channel estimation from pilots on a flat channel; pilots are counted",
         PilotAided,
         int,
         str,
@@ -165,17 +165,20 @@ WRAPPERS = {
     ),
     "genie": family(
         "genie/<channel with pilots>",
-        "pilots are sent, and the receiver is told the truth all the same",
+        "pilots are sent and counted, but the receiver is given the true gain",
         GenieCSI,
         example="genie/ofdm:tdl-a:100:10",
         wraps=("apply_genie", "channels with pilots"),
     ),
     "no-csi": family(
-        "no-csi/<channel>", "the receiver knows nothing of the fading", NoCSI, example="no-csi/rician:64:6"
+        "no-csi/<channel>",
+        "receiver without channel knowledge: it assumes h = 1",
+        NoCSI,
+        example="no-csi/rician:64:6",
     ),
     "impaired": family(
         "impaired:<stage>+<stage>.../<channel>",
-        "a single carrier from an imperfect transmitter",
+        "single carrier with transmitter impairments",
         lambda channel, text: Impaired(channel, _stages(text)),
         str,
         example="impaired:clip:3+phase-noise:100/awgn",

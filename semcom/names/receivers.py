@@ -31,42 +31,42 @@ dB of PSNR. With this value and without fresh noise, 8 steps come within 1 % of 
 
 METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # with the default steps
     "consistency": (
-        "diffpir whose pictures code to the very bytes that arrived, for JPEG; 8 steps from what arrived",
+        "DiffPIR kept consistent with the received JPEG bytes; 8 steps from the decoded image",
         8,
         lambda prior, steps: Consistency(prior, Matched(steps, MARGIN), zeta=0.0),
     ),
     "ddnm": (
-        "keeps what was observed, a prior fills the null space; 100 steps from noise",
+        "DDNM: a diffusion prior fills the null space of the observation; 100 steps from noise",
         100,
         lambda prior, steps: DDNM(prior, FromNoise(steps)),
     ),
     "ddrm": (
-        "a rule per frequency, by the noise measured there; 8 steps from what arrived",
+        "DDRM: restoration per singular direction; 8 steps from the decoded image",
         8,
         lambda prior, steps: DDRM(prior, Matched(steps)),
     ),
     "diffpir": (
-        "between denoising and noising the point that data and prior agree on; 8 steps from what arrived",
+        "DiffPIR: proximal steps of the data between denoising steps; 8 steps from the decoded image",
         8,
         lambda prior, steps: DiffPIR(prior, Matched(steps, MARGIN), zeta=0.0),
     ),
     "dps": (
-        "pulled down the gradient of the misfit; 1000 steps from noise, for comparison only",
+        "DPS: guidance by the gradient of the residual; 1000 steps from noise, for comparison",
         1000,
         lambda prior, steps: DPS(prior, FromNoise(steps)),
     ),
     "loop": (
-        "the picture whose transmission explains the symbols, the encoder in the loop; 4 steps",
+        "encoder in the loop: Gauss-Newton steps through the JSCC encoder; 4 steps",
         4,
         lambda prior, steps: EncoderInTheLoop(prior, Matched(steps, MARGIN)),
     ),
     "posterior": (
-        "the Gaussian posterior at every level, by the prior's own covariance; 4 steps from what arrived",
+        "covariance-aware posterior sampling; 4 steps from the decoded image",
         4,
         lambda prior, steps: Posterior(prior, Matched(steps, MARGIN)),
     ),
     "refiner": (
-        "a network that has learned to refine what arrived, trained by scripts/train/refiner.py; 8 steps",
+        "conditional diffusion trained by scripts/train/refiner.py; 8 steps",
         8,
         lambda prior, steps: _refiner(prior, steps),
     ),

@@ -48,49 +48,49 @@ HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # defau
 
 SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any] | Genie[Any]]]] = {
     "envelope:csit-average": (
-        "best codec, modulation and code rate per SNR and rho, frozen on validation photographs",
+        "digital: best codec, modulation and code rate per SNR and rho, chosen on validation photographs",
         lambda device: Envelope(
             tuple(map(codec, sorted({choice.codec for choice in shipped_choices()}))), shipped_choices()
         ),
     ),
     "genie-envelope": (
-        "the same chosen per image after the fact: a bound",
+        "digital envelope that chooses per image after reception: an upper bound",
         lambda device: GenieEnvelope((codec("hevc-intra"),)),
     ),
     "softcast": (
-        "DCT coefficients with allotted power, straight to symbols, LMMSE at the receiver",
+        "SoftCast: scaled DCT coefficients as symbols, LMMSE estimation at the receiver",
         lambda device: SoftCast(),
     ),
     "softcast:csit-average": (
-        "softcast whose power allocation knows the average SNR",
+        "SoftCast whose power allocation knows the average SNR",
         lambda device: SoftCast(csit="average"),
     ),
     "deepjscc": (
-        "one DeepJSCC for all SNRs and bandwidths, nested, that starts where linear coding ends",
+        "DeepJSCC: one network for all SNRs, bandwidth ratios and image sizes",
         lambda device: _deepjscc(device),
     ),
     "deepjscc:csit-average": (
-        "deepjscc whose encoder knows the average SNR",
+        "DeepJSCC whose encoder knows the average SNR",
         lambda device: replace(_deepjscc(device), csit="average"),
     ),
     "deepjscc-perceptual": (
-        "deepjscc, the same symbols, whose receiver is tuned to look like the picture (LPIPS)",
+        "DeepJSCC whose decoder was trained on LPIPS; the encoder is that of deepjscc",
         lambda device: Analog(_perceptual(device), device=device),
     ),
     "deepjscc-range": (
-        "deepjscc of the means of 2x2 pixels, for a receiver that fills in the rest (Yilmaz et al.)",
+        "DeepJSCC of the means of 2x2 pixels, for a generative receiver (Yilmaz et al.)",
         lambda device: Reduced(_deepjscc(device)),
     ),
     "deepjscc-range4": (
-        "the same of 4x4 pixels",
+        "DeepJSCC of the means of 4x4 pixels, for a generative receiver",
         lambda device: Reduced(_deepjscc(device), 4),
     ),
     "deepjscc-range-by-rho": (
-        "the same of 4x4 pixels up to rho = 1/384, the whole picture above, for a receiver with a prior",
+        "DeepJSCC of the means of 4x4 pixels up to rho = 1/384, of all pixels above",
         lambda device: ReducedAtLowRate(_deepjscc(device)),
     ),
     "deepjscc-2019": (
-        "the reference DeepJSCC of Bourtsoulatze et al.",
+        "DeepJSCC as published in 2019 (Bourtsoulatze et al.), one network per rho",
         lambda device: Analog(_bank("deepjscc-2019", DEEPJSCC_2019, device), device=device),
     ),
 }
@@ -210,7 +210,9 @@ def schemes() -> tuple[Listed, ...]:
         )
         for row in MCS_TABLE
     ]
-    ideal = [Listed("avif+ideal:csit-average", "avif over an error-free link at channel capacity: a bound")]
+    ideal = [
+        Listed("avif+ideal:csit-average", "AVIF over an error-free link at channel capacity: an upper bound")
+    ]
     single = [Listed(name, about) for name, (about, _) in SCHEMES.items()]
     generative = [
         *(
@@ -218,20 +220,42 @@ def schemes() -> tuple[Listed, ...]:
             for name, (about, usual, _) in METHODS.items()
             if name not in UNSHIPPED
         ),
-        Listed("deepjscc-range+ddnm:100", "the system of Yilmaz et al.: block means by deepjscc, then ddnm"),
-        Listed("avif+ldpc:csit-average+ddrm:8", "a decoded AVIF picture, then ddrm"),
-        Listed("softcast+ddrm:8", "the symbols of softcast as evidence for ddrm"),
+        Listed(
+            "deepjscc-range+ddnm:100",
+            "block means by DeepJSCC, refined by DDNM (the system of Yilmaz et al.)",
+        ),
+        Listed("avif+ldpc:csit-average+ddrm:8", "AVIF over the digital link, refined by DDRM"),
+        Listed("softcast+ddrm:8", "SoftCast, its symbols as the observation of DDRM"),
     ]
     hybrid = [
         Listed(
             ":".join(("hybrid", *HYBRID[:3])),
-            "bits for a coarse picture, analog symbols for what it lacks; hybrid for short",
+            "AVIF for a coarse image, SoftCast for its residual, half of the uses each; short: hybrid",
         ),
-        Listed("hybrid:avif:mcs9:softcast-residual:0.6", "softcast of what 60 % of the channel uses leave"),
-        Listed("hybrid:avif:mcs9:deepjscc", "deepjscc of the picture itself, fused by precision"),
-        Listed("hybrid:avif:mcs9:deepjscc:0.5:0:0.1", "deepjscc of the picture with noise (Niu et al.)"),
+        Listed(
+            "hybrid:avif:mcs9:softcast-residual:0.6",
+            "AVIF in 60 % of the channel uses, SoftCast of the residual in the rest",
+        ),
+        Listed(
+            "hybrid:avif:mcs9:deepjscc",
+            "AVIF and DeepJSCC of the whole image in half of the uses each, fused",
+        ),
+        Listed(
+            "hybrid:avif:mcs9:deepjscc:0.5:0:0.1",
+            "AVIF, and DeepJSCC of the image with transmit noise (Niu et al.), fused",
+        ),
     ]
-    return (*single, *hybrid, *generative, *digital, *ideal, *fixed)
+    clips = [
+        Listed("x264+ldpc:csit-average", "clips: H.264 (x264), LDPC and QAM, rate by the average SNR"),
+        Listed("x265+ldpc:csit-average", "clips: H.265 (x265), LDPC and QAM, rate by the average SNR"),
+        Listed("avif+packets:4096:csit-average", "clips: AVIF frame by frame, in packets with a CRC each"),
+    ]
+    texts = [
+        Listed("zlib+ldpc:csit-average", "texts: DEFLATE, LDPC and QAM, rate by the average SNR"),
+        Listed("utf8+ldpc:csit-average", "texts: UTF-8 as it is, LDPC and QAM, rate by the average SNR"),
+        Listed("zlib+packets:512:csit-average", "texts: DEFLATE of runs of characters, in packets"),
+    ]
+    return (*single, *hybrid, *generative, *digital, *ideal, *fixed, *clips, *texts)
 
 
 def _transmission(name: str, modality: Modality[Any], device: str) -> Transmission[Any] | Genie[Any]:
