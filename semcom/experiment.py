@@ -174,7 +174,9 @@ def item_means(frame: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     keys = ["scheme", "channel", "rho", "snr_db", "item"]
-    varying = [name for name in frame.columns if name not in (*keys, "fingerprint", "seed", "cause")]
+    varying = [
+        name for name in frame.columns if name not in (*keys, "fingerprint", "seed", "cause", "modality")
+    ]
     return pd.DataFrame(frame.groupby(keys, as_index=False)[varying].mean())
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import pickle
 import resource
 import sys
 import time
@@ -342,7 +341,7 @@ def _jobs(batches: Sequence[Batch], workers: int) -> tuple[Job, ...]:
     return tuple(Job(tuple(group)) for _, group in groupby(batches, lambda b: (b.item, b.scheme)))
 
 
-Measured = dict[bytes, dict[str, float]]
+Measured = dict[str, dict[str, float]]
 """Metrics of one item by digest of what is shown; digital schemes show few different reconstructions."""
 
 
@@ -438,18 +437,29 @@ def _numbers(
     batch: Batch, scheme: Scheme[Any], item: Item[Any], snr_db: float, outcome: Outcome[Any], known: Measured
 ) -> dict[str, float]:
     """Metrics of what is shown, and additional values reported by the scheme."""
-    digest = hashlib.blake2b(pickle.dumps(outcome.x_hat), digest_size=16).digest()
-    if digest not in known:
+    digest = _digest(outcome.x_hat)
+    metrics = known.get(digest)
+    if metrics is None:
         try:
-            known[digest] = {m.name: measure(m, outcome.x_hat, item.x) for m in batch.metrics}
+            metrics = {m.name: measure(m, outcome.x_hat, item.x) for m in batch.metrics}
         except FaultyMetric as error:
             raise FaultyMetric(f"at {snr_db:g} dB, {error}") from None
+        if digest:
+            known[digest] = metrics
     info = dict(outcome.info)
     if isinstance(scheme.receiver, CallsNetwork):
         info["peak_memory_mb"] = peak_memory_mb()
-    if clash := known[digest].keys() & info.keys():
+    if clash := metrics.keys() & info.keys():
         raise InvalidOption(f"metric and info are both called {min(clash)}; rename one")
-    return known[digest] | info
+    return metrics | info
+
+
+def _digest(x: object) -> str:
+    """Text that is equal for equal contents; empty for contents without a canonical form."""
+    try:
+        return canonical(x)
+    except InvalidOption:
+        return ""
 
 
 def peak_memory_mb() -> float:

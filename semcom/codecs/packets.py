@@ -10,8 +10,8 @@ from torch import Tensor
 
 from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.codec import Quality, SourceCodec
+from semcom.colors import MEAN_COLOR
 from semcom.errors import BudgetTooSmall, CorruptPayload
-from semcom.modalities.image import MEAN_COLOR
 from semcom.modalities.text import TextShape
 from semcom.modalities.video import Clip, ClipShape
 from semcom.observation import Gaps

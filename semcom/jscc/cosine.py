@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from semcom.modalities.image import MEAN_COLOR
+from semcom.colors import MEAN_COLOR
 
 BANDS = 16
 """Frequency bands in each direction; a map is one band of one colour plane, at 1/16 of the picture's size."""

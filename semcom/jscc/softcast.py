@@ -15,9 +15,10 @@ from channels.fec.transport import TransportBlock
 from channels.symbols import average_power
 from channels.symbols import pack as pack_symbols
 from semcom.calibration import CosineGain
+from semcom.colors import MEAN_COLOR
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.jscc.spectrum import LEVELS, Histogram, Spectrum, Symbol, Unpacker, fits, pack
-from semcom.modalities.image import MEAN_COLOR, Image
+from semcom.modalities.image import Image
 from semcom.observation import Linear, Observation, Symbols
 from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
 

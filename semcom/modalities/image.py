@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from torch import Tensor
 
+from semcom.colors import MEAN_COLOR
 from semcom.errors import InvalidSource, reason_of
 from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
 
@@ -22,9 +23,6 @@ ImageShape: TypeAlias = tuple[int, int, int, int]
 """Shape (1, 3, height, width) of an image."""
 
 MAX_SIDE = 16384  # pixels; a limit of memory, not of JPEG or AVIF
-
-MEAN_COLOR = (0.4813, 0.4574, 0.4078)
-"""Mean RGB of ImageNet photographs in [0, 1]; a constant of the training set, never measured on an item."""
 
 _FORMATS = {
     ".png": "PNG",

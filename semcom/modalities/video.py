@@ -18,8 +18,9 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 from torch import Tensor
 
+from semcom.colors import MEAN_COLOR
 from semcom.errors import InvalidSource, reason_of
-from semcom.modalities.image import MAX_SIDE, MEAN_COLOR, animated, on_white
+from semcom.modalities.image import MAX_SIDE, animated, on_white
 from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
 
 if TYPE_CHECKING:

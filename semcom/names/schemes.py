@@ -117,7 +117,7 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
     if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
         return _checked(imported(name, "scheme", MEMBERS), name)
     source, plus, last = name.rpartition("+")
-    if plus and IMPORTED.fullmatch(last) and last.split(":")[0] not in LINKS:
+    if plus and IMPORTED.fullmatch(last) and last.split(":")[0] not in (*LINKS, *METHODS):
         return refined(scheme(source, modality, device), receiver_named(last))
     if plus and last.split(":")[0] in METHODS:
         if source.rpartition("+")[2].split(":")[0] in METHODS:

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 from torchvision import models
 
-from semcom import checkpoints, zoo
+from semcom import checkpoints, names, zoo
 from semcom.cli import main
 from semcom.errors import InvalidSource, MissingWeights
 from semcom.metrics import FID, KID, available_metrics, perceptual, realism

@@ -412,7 +412,7 @@ ERRORS = {
     "no rho": (f"{SWEEP} r --rho=", "--rho '': an empty name"),
     "no schemes": (f"{SWEEP} r --schemes=", "--schemes '': an empty name"),
     "device of another maker": (f"{SWEEP} r --device cuda:x/y", "--device cuda:x/y"),
-    "empty folder": (f"{SWEEP} r --data empty_folder", "no file to read"),
+    "empty folder": (f"{SWEEP} r --data empty_folder", "no pictures, clips or texts"),
     "missing folder": (f"{SWEEP} r --data nowhere", "no such file or folder"),
     "folder with a bad picture": (f"{SWEEP} r --data mixed", "b.png: not a readable picture"),
     "empty name": (f"{SWEEP} r --schemes softcast,,jpeg+ldpc", "empty name"),
