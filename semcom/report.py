@@ -4,13 +4,13 @@ import base64
 import html
 import io
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semcom.files import write_whole
 from semcom.plots import figure_bytes
 
 if TYPE_CHECKING:
@@ -119,13 +119,7 @@ def write_report(
         "</main></body></html>\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(page, encoding="utf-8")
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    write_whole(path, page)
     return path
 
 

@@ -13,7 +13,8 @@ from PIL import ImageOps
 from torch import Tensor
 
 from semcom.errors import InvalidSource, reason_of
-from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
+from semcom.files import replacing
+from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 Image: TypeAlias = Float[Tensor, "batch 3 height width"]
 """RGB in [0, 1]."""

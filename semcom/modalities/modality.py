@@ -1,8 +1,6 @@
 """The protocol of a modality (image, video, text), and items of one."""
 
-import os
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -245,22 +243,3 @@ def check_writable(path: Path, modality: Modality[Any]) -> None:
     if path.suffix.lower() not in modality.writable:
         endings = ", ".join(sorted(modality.writable))
         raise InvalidOption(f"{path}: {modality.name} files are written as {endings}; name it so")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file as a whole or not at all.
-
-    Args:
-        path: Of the file.
-
-    Yields:
-        A path beside it to be written; it becomes `path` at the end, and is removed after an error.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semcom.errors import InvalidSource
-from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
+from semcom.files import write_whole
+from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 MAX_BYTES = 1 << 26  # some 10 million words, more than any language model is asked to send
 
@@ -102,9 +103,7 @@ class TextModality:
             OSError: The folder is missing or not writable, or the disk is full.
         """
         check_writable(path, self)
-        data = self.check(x).encode("utf-8")
-        with replacing(path) as part:
-            part.write_bytes(data)
+        write_whole(path, self.check(x))
 
     def check(self, x: str) -> str:
         """Accept a string that UTF-8 can encode.

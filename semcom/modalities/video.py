@@ -19,8 +19,9 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from semcom.errors import InvalidSource, reason_of
+from semcom.files import replacing
 from semcom.modalities.image import MAX_SIDE, MEAN_COLOR, animated, on_white
-from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
+from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 if TYPE_CHECKING:
     from av import VideoFrame

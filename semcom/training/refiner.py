@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from channels.awgn import AWGN
 from channels.channel import transmit
 from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
+from semcom.files import replacing
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
@@ -110,10 +110,8 @@ class Pairs:
         made_of = fingerprint((pieces, codes, weights, INVERSE_RHO, SNR_DB))
         kept = shard.with_name(f"{shard.stem}-decoded-{made_of}.npy")
         if not kept.is_file():
-            partial = kept.with_suffix(f".{os.getpid()}.partial")
-            with partial.open("wb") as file:
+            with replacing(kept) as part, part.open("wb") as file:
                 np.save(file, decoded(pieces, codes))
-            os.replace(partial, kept)
         crops = Crops.load(kept, size, device)
         errors = [
             (piece[..., 3:].float() - piece[..., :3].float()).square().mean().sqrt() for piece in crops.pixels

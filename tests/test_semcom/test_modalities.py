@@ -109,7 +109,7 @@ def test_a_failed_write_leaves_what_was_there(
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("semcom.modalities.modality.os.replace", fail)
+    monkeypatch.setattr("semcom.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         modality.write(x, path)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]
