@@ -16,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Every call has a part of its own, so that several processes may write one file: the last one stays.
 
     Args:
-        path: Of the file; its folder exists.
+        path: File to write; its folder exists.
 
     Yields:
         A path beside it to be written; it becomes `path` at the end, and is removed after an error.
@@ -39,7 +39,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a content to a file as a whole or not at all.
 
     Args:
-        path: Of the file; its folder exists.
+        path: File to write; its folder exists.
         content: Bytes, or a text that is written in UTF-8.
 
     Raises:
