@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.modalities import IMAGE, Item
-from semcom.modalities.image import from_pixels
+from semcom.modalities.image import from_pixels, to_pixels
 from semcom.plots import INK
 from semcom.sources import check_image
 
@@ -160,8 +160,7 @@ def _frame(picture: "Picture", top: int, left: int, height: int, width: int) -> 
 def _to_picture(x: Tensor) -> "Picture":
     from PIL import Image as PillowImage
 
-    pixels = (x[0].detach().cpu().float() * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return PillowImage.fromarray(pixels)
+    return PillowImage.fromarray(to_pixels(x))
 
 
 def _error_picture(x_hat: Tensor, x: Tensor, gain: float) -> "Picture":

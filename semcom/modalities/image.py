@@ -74,7 +74,19 @@ def from_pixels(pixels: np.ndarray) -> Tensor:
 
 def to_pixels(x: Tensor) -> np.ndarray:
     """An image [1, 3, height, width] in [0, 1], rounded to 8-bit RGB [height, width, 3]."""
-    return (x[0].detach().cpu() * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return to_uint8(x[0].detach().cpu().float()).permute(1, 2, 0).contiguous().numpy()
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Round values in [0, 1] to 8 bits.
+
+    Args:
+        x: Values of any shape; those outside of [0, 1] are clipped.
+
+    Returns:
+        round(255 x) as uint8, same shape.
+    """
+    return (x * 255).round().clamp(0, 255).byte()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from semcom.errors import InvalidSource, reason_of
 from semcom.files import replacing
-from semcom.modalities.image import MAX_SIDE, MEAN_COLOR, animated, on_white
+from semcom.modalities.image import MAX_SIDE, MEAN_COLOR, animated, on_white, to_uint8
 from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class VideoModality:
 
     def cover(self, shape: ClipShape) -> Clip:
         """The mean colour of photographs, `MEAN_COLOR` in 8 bits, in every frame."""
-        colour = (torch.tensor(MEAN_COLOR) * 255).round().byte()
+        colour = to_uint8(torch.tensor(MEAN_COLOR))
         frames = colour[None, :, None, None].expand(shape.frames, 3, shape.height, shape.width)
         return Clip(frames.clone(), shape.frame_rate)
 

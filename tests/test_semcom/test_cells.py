@@ -22,9 +22,9 @@ from semcom.codecs.jpeg_cells import (
 )
 from semcom.codecs.jpeg_coefficients import JpegComponent, JpegPicture, read_jpeg
 from semcom.codecs.pillow import Subsampling
-from semcom.codecs.still import to_tensor
 from semcom.data import load_folder, to_picture
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.modalities.image import from_pixels
 from semcom.operators import BlockMean, Identity
 
 LEVEL = 1 / 255
@@ -37,7 +37,7 @@ def photo() -> Tensor:
     """An eye and half a smile, [1, 3, 64, 96]."""
     from skimage import data
 
-    return to_tensor(data.astronaut()[90:154, 190:286])
+    return from_pixels(data.astronaut()[90:154, 190:286])
 
 
 def cells_of(x: Tensor, subsampling: Subsampling, quality: Quality) -> Cells:
