@@ -10,9 +10,8 @@ from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.modalities import IMAGE, Item
-from semcom.modalities.image import from_pixels, to_pixels
+from semcom.modalities.image import check_image, from_pixels, to_pixels
 from semcom.plots import INK
-from semcom.sources import check_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

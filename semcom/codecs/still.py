@@ -15,8 +15,7 @@ from torch import Tensor
 from semcom.cells import Cells
 from semcom.codecs.codec import Quality
 from semcom.errors import CorruptPayload, InvalidOption, InvalidSource, reason_of
-from semcom.modalities.image import from_pixels, to_pixels
-from semcom.sources import check_image
+from semcom.modalities.image import check_image, from_pixels, to_pixels
 
 SCALES = (8, 4, 2, 1)
 

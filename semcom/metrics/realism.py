@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.metric import check_pair
-from semcom.modalities.image import to_uint8
-from semcom.sources import Image
+from semcom.modalities.image import Image, to_uint8
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the name torch-fidelity looks for
 DIMS = 2048  # of its last layer before the classes

@@ -202,6 +202,24 @@ class ImageModality:
 
 
 IMAGE = ImageModality()
+
+
+def picture_item(stem: str, pixels: np.ndarray) -> Item[Tensor]:
+    """Make an item of the pixels of a picture.
+
+    Args:
+        stem: First part of the id.
+        pixels: 8-bit RGB [height, width, 3].
+
+    Returns:
+        The item of the image pixels / 255.
+
+    Raises:
+        InvalidSource: A side is 0 or too long.
+    """
+    return named(stem, from_pixels(pixels), IMAGE)
+
+
 """Still pictures."""
 
 

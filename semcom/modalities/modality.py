@@ -1,11 +1,9 @@
 """The protocol of a modality (image, video, text), and items of one."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
-
-import numpy as np
 
 from semcom.errors import InvalidOption, InvalidSource
 
@@ -150,12 +148,6 @@ class Recognises(Protocol):
         ...
 
 
-def _image() -> Any:
-    from semcom.modalities.image import IMAGE
-
-    return IMAGE
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Item(Generic[X]):
     """One content and its name.
@@ -163,30 +155,12 @@ class Item(Generic[X]):
     Args:
         id: File stem, a hyphen, and 8 hexadecimal digits of the content.
         x: The content, as `modality` defines it; an image is RGB [1, 3, height, width] in [0, 1].
-        modality: What x is; an image unless stated.
+        modality: What x is.
     """
 
     id: str
     x: X
-    modality: Modality[X] = field(default_factory=_image)
-
-    @classmethod
-    def of(cls, stem: str, pixels: np.ndarray) -> "Item[Any]":
-        """Name a picture.
-
-        Args:
-            stem: First part of the id.
-            pixels: 8-bit RGB [height, width, 3].
-
-        Returns:
-            The item of the image pixels / 255.
-
-        Raises:
-            InvalidSource: A side is 0 or too long.
-        """
-        from semcom.modalities.image import from_pixels
-
-        return named(stem, from_pixels(pixels), _image())
+    modality: Modality[X]
 
 
 def named(stem: str, x: X, modality: Modality[X]) -> Item[X]:

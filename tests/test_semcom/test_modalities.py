@@ -139,10 +139,6 @@ def test_digests_depend_on_everything() -> None:
     assert IMAGE.digest(torch.arange(6.0).reshape(1, 1, 2, 3).permute(0, 3, 1, 2) / 255) == "2de7361c"
 
 
-def test_an_item_without_modality_is_a_picture() -> None:
-    assert Item("x", an_image()).modality is IMAGE
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
