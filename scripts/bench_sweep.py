@@ -141,7 +141,9 @@ def timed(scheme: Scheme) -> Scheme:
 
 def sweep(schemes: Sequence[str], photos: int | None = None, side: int | None = None) -> Sweep:
     """What is measured."""
-    items = tuple(Item(item.id, item.x[:, :, :side, :side]) for item in sample_photos()[:photos])
+    items = tuple(
+        Item(item.id, item.x[:, :, :side, :side], item.modality) for item in sample_photos()[:photos]
+    )
     return Sweep(
         tuple(timed(names.scheme(name)) for name in schemes),
         (names.channel("awgn"), names.channel("rayleigh:64")),

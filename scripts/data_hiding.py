@@ -32,6 +32,7 @@ from semcom.hiding.picture import embedding, extract
 from semcom.hiding.recursive import Recursive
 from semcom.hiding.shifting import HistogramShifting
 from semcom.metrics.distortion import PSNR, SSIM
+from semcom.modalities.image import from_pixels
 from semcom.provenance import environment
 from semcom.statistics import bootstrap_mean
 from semcom.terminal import progress_bar
@@ -61,11 +62,7 @@ def measured(host: np.ndarray, bpp: float, method: Method) -> dict[str, float | 
     except PayloadTooLarge:
         return {"fits": False}
     found, again = extract(done.stego)
-    x, x_hat = (
-        torch.from_numpy(p.copy()).reshape(*host.shape[:2], -1).permute(2, 0, 1)[None].float() / 255
-        for p in (host, done.stego)
-    )
-    x, x_hat = x.expand(-1, 3, -1, -1), x_hat.expand(-1, 3, -1, -1)
+    x, x_hat = (from_pixels(p.reshape(*host.shape[:2], -1)).expand(-1, 3, -1, -1) for p in (host, done.stego))
     return {
         "fits": True,
         "bit_exact": found == payload and bool((again == host).all()),

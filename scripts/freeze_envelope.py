@@ -19,6 +19,7 @@ from rich.progress import Progress
 from semcom import names
 from semcom.data import load_image
 from semcom.envelope import freeze
+from semcom.files import write_whole
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
         "choices": [asdict(choice) for choice in choices],
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(table, indent=1) + "\n")
+    write_whole(arguments.out, json.dumps(table, indent=1) + "\n")
     print(f"{len(choices)} choices -> {arguments.out}")
 
 

@@ -78,7 +78,7 @@ def photographs(folder: Path, count: int, side: int) -> tuple[Item, ...]:
     crops = []
     for item in large:
         top, left = ((size - side) // 2 for size in item.x.shape[2:])
-        crops.append(Item(item.id, item.x[:, :, top : top + side, left : left + side]))
+        crops.append(Item(item.id, item.x[:, :, top : top + side, left : left + side], item.modality))
     return tuple(crops)
 
 
@@ -98,7 +98,7 @@ def measured(code: str, pictures: Sequence[Item]) -> ErrorTable:
 
 def measured_joint(network: DeepJSCC, pictures: Sequence[Item], size: int) -> ErrorTable:
     """Over channel uses per value and SNR, on AWGN; uses per value of what is coded."""
-    reduced = [Item(i.id, BlockMean(size, *i.x.shape[2:]).A(i.x)) for i in pictures]
+    reduced = [Item(i.id, BlockMean(size, *i.x.shape[2:]).A(i.x), i.modality) for i in pictures]
     grid = SMALL_INVERSE_RHO if size > 2 else INVERSE_RHO
     rows = [row for inverse_rho in grid for row in rows_over_snr(network, reduced, inverse_rho, SNR_DB)]
     table = torch.stack(rows).reshape(len(grid), len(SNR_DB), -1)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semcom.errors import InvalidOption, UnsuitableEvidence
+from semcom.files import write_whole
 from semcom.jscc.cosine import centred_picture, coefficients_of_centred, mean_color
 from semcom.observation import Decoded, Linear, Origin
 
@@ -317,7 +318,7 @@ def write_tables(path: Path, tables: Mapping[str, ErrorTable], about: str) -> No
     }
     lines = [f" {json.dumps(code)}: {json.dumps(entry)}" for code, entry in codes.items()]
     text = ",\n".join(lines)
-    path.write_text(f'{{"about": {json.dumps(about)},\n"codes": {{\n{text}\n}}}}\n')
+    write_whole(path, f'{{"about": {json.dumps(about)},\n"codes": {{\n{text}\n}}}}\n')
 
 
 def error_model(decoded: Decoded[Tensor], tables: Mapping[str, ErrorTable]) -> ErrorModel:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName, reason_of
+from semcom.files import write_whole
 from semcom.options import (
     LOSSLESS,
     MAX_GRID,
@@ -426,7 +427,7 @@ def reveal(
     check_picture_name(host)
     check_outputs(*filter(None, (payload, host)), inputs=[stego])
     content, pixels = extract(_lossless_pixels(stego))
-    _write(payload, content)
+    write_whole(payload, content)
     if host is not None:
         _write_picture(host, PillowImage.fromarray(pixels))
     print(f"{len(content)} bytes in {payload}" + (f", the picture before in {host}" if host else ""))
@@ -470,7 +471,7 @@ def plot_results(
     for name, figure in figures(records, names, snr_grid(snr) if snr else (), models, columns).items():
         for kind in ("png", "svg"):
             path = folder / f"{name}.{kind}"
-            _write(path, figure_bytes(figure, kind))
+            write_whole(path, figure_bytes(figure, kind))
             print(path)
 
 
@@ -543,7 +544,7 @@ def score_realism(
         SET_METRICS[name]()  # fails now if the weights of its network are missing
     with progress_bar("realism") as progress:
         frame = realism(results, {name: SET_METRICS[name] for name in names}, crop, progress)
-    _write(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    write_whole(path, frame.to_csv(index=False, lineterminator="\n").encode())
     print_summary(shown_sets(frame), "sets of crops")
     for name in names:
         if frame[name].count() < len(frame):
@@ -766,15 +767,4 @@ def _lossless_pixels(path: Path) -> "np.ndarray":
 def _write_picture(path: Path, picture: "Picture") -> None:
     buffer = BytesIO()
     picture.save(buffer, LOSSLESS[path.suffix.lower()])
-    _write(path, buffer.getvalue())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    write_whole(path, buffer.getvalue())

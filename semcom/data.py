@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semcom.errors import InvalidSource
 from semcom.modalities import IMAGE, MODALITIES, TEXT, Item, Modality, modality_of
-from semcom.modalities.image import to_pixels
+from semcom.modalities.image import picture_item, to_pixels
 
 __all__ = [
     "SUFFIXES",
@@ -199,4 +199,4 @@ def sample_photos(size: tuple[int, int] | None = None) -> tuple[Item, ...]:
     if size is not None:
         fit = {name: ImageOps.fit(PillowImage.fromarray(photo), size) for name, photo in photos.items()}
         photos = {name: np.asarray(photo) for name, photo in fit.items()}
-    return tuple(Item.of(name, photo) for name, photo in photos.items())
+    return tuple(picture_item(name, photo) for name, photo in photos.items())

@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from semcom.columns import Columns
 from semcom.data import Item, load_folder
 from semcom.engine import local_engine
 from semcom.errors import SemcomError, StoreError
+from semcom.files import write_whole
 from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.plots import figure_bytes
 from semcom.results import ResultStore
@@ -261,11 +261,9 @@ def write(path: Path, content: str | bytes) -> None:
     Raises:
         StoreError: The file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(part, path)
+        write_whole(path, content)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); free space or name another"

@@ -11,8 +11,8 @@ from torch import Tensor
 from semcom.data import load_image
 from semcom.errors import InvalidOption, InvalidSource, StoreError
 from semcom.metrics import FID, KID, SetMetric, SetSlicedWasserstein
+from semcom.modalities.image import Image
 from semcom.results import ResultStore
-from semcom.sources import Image
 from semcom.summary import PICTURES, RECORDS, original_path
 from semcom.sweep import kept_path
 

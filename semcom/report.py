@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semcom.exhibits import Exhibit, Loop, Page, Strip
-from semcom.modalities.modality import replacing
 from semcom.plots import figure_bytes
 
 if TYPE_CHECKING:
@@ -135,8 +134,7 @@ def write_report(
     about = f"<p>{_text(summary)}</p>" if summary else ""
     page = whole_page(title, f"{about}<nav>{links}</nav>{body}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 

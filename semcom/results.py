@@ -4,7 +4,6 @@ import csv
 import json
 import logging
 import math
-import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from semcom.columns import Column
 from semcom.errors import StoreError
+from semcom.files import replacing, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -402,34 +402,31 @@ class ResultStore:
             StoreError: The extension is another one, or a file cannot be written.
         """
         path = Path(path)
-        part = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".csv":
-                with part.open("w", newline="", encoding="utf-8") as file:
-                    names = [*FIXED, *self._numbers()]
-                    writer = csv.DictWriter(file, names, lineterminator="\n")
-                    writer.writeheader()
-                    writer.writerows(record.row() for record in self.records())
-            elif path.suffix == ".json":
-                part.write_text(
-                    json.dumps([_finite(record.row()) for record in self.records()], indent=1) + "\n"
-                )
-            elif path.suffix == ".parquet":
-                self.frame().to_parquet(part, index=False)
-            else:
-                raise StoreError(
-                    f"{path}: records are exported as .csv, .parquet or .json; choose one of them"
-                )
-            os.replace(part, path)
+            with replacing(path) as part:
+                if path.suffix == ".csv":
+                    with part.open("w", newline="", encoding="utf-8") as file:
+                        names = [*FIXED, *self._numbers()]
+                        writer = csv.DictWriter(file, names, lineterminator="\n")
+                        writer.writeheader()
+                        writer.writerows(record.row() for record in self.records())
+                elif path.suffix == ".json":
+                    rows = [_finite(record.row()) for record in self.records()]
+                    part.write_text(json.dumps(rows, indent=1) + "\n")
+                elif path.suffix == ".parquet":
+                    self.frame().to_parquet(part, index=False)
+                else:
+                    raise StoreError(
+                        f"{path}: records are exported as .csv, .parquet or .json; choose one of them"
+                    )
             about = {
                 column.name: {"unit": column.unit, "higher_is_better": column.higher_is_better}
                 for column in self.columns().values()
             }
-            part.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            os.replace(part, path.with_suffix(".metrics.json"))
+            text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+            write_whole(path.with_suffix(".metrics.json"), text)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise StoreError(
                 f"{path}: cannot be written ({error.strerror}); free space or name another"
             ) from None

@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.files import replacing
 from semcom.modalities import Clip, Item
-from semcom.modalities.image import check_image
-from semcom.modalities.modality import replacing
+from semcom.modalities.image import check_image, to_pixels
 from semcom.options import LOSSLESS
 from semcom.plots import INK
 
@@ -324,8 +324,7 @@ def _frame(picture: "Picture", top: int, left: int, height: int, width: int) -> 
 def _to_picture(x: Tensor) -> "Picture":
     from PIL import Image as PillowImage
 
-    pixels = (x[0].detach().cpu().float() * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return PillowImage.fromarray(pixels)
+    return PillowImage.fromarray(to_pixels(x))
 
 
 def _error_picture(x_hat: Tensor, x: Tensor, gain: float) -> "Picture":

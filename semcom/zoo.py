@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +13,7 @@ from torch import nn
 
 from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged, UnknownName, reason_of
+from semcom.files import write_whole
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
@@ -168,11 +168,8 @@ def save(network: nn.Module, path: Path) -> str:
             )
     metadata = {"format": FORMAT, "class": type(network).__name__, "config": json.dumps(network.config)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    # all processes of a training run write the same file
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     content = to_bytes(tensors, metadata)
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    write_whole(path, content)  # every process of a training writes the same
     return hashlib.sha256(content).hexdigest()
 
 
@@ -186,7 +183,7 @@ def ship(path: Path, name: str, folder: Path = WEIGHTS) -> None:
     """
     network = read(path)
     manifest = _manifest(folder) | {name: save(network, folder / f"{name}.safetensors")}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    write_whole(folder / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
 def _checked(path: Path, expected: str) -> Path:

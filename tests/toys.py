@@ -17,6 +17,7 @@ from channels.symbols import pack, unpack
 from semcom.data import Item
 from semcom.errors import StoreError
 from semcom.metrics.metric import fits_picture
+from semcom.modalities.image import picture_item
 from semcom.observation import Observation
 from semcom.receivers import Direct
 from semcom.results import ResultStore
@@ -91,7 +92,7 @@ def picture(stem: str, height: int = 8, width: int = 8, seed: int = 0) -> Item:
     rng = np.random.default_rng(seed)
     ramp = np.linspace(40, 200, height)[:, None, None] + np.linspace(-20, 20, width)[None, :, None]
     noise = rng.normal(0, 10, (height, width, 3))
-    return Item.of(stem, np.clip(ramp + noise + 10 * rng.normal(size=3), 20, 235).round())
+    return picture_item(stem, np.clip(ramp + noise + 10 * rng.normal(size=3), 20, 235).round())
 
 
 def pictures(count: int, side: int = 8) -> tuple[Item, ...]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semcom.codecs.codec import Fitted, Quality, SourceCodec, fit_ladders
 from semcom.errors import CorruptPayload, FaultyCodec
+from semcom.modalities.image import to_uint8
 from semcom.modalities.video import Clip, ClipShape
 
 
@@ -105,7 +106,7 @@ def from_image(image: Float[Tensor, "1 3 height width"]) -> UInt8[Tensor, "3 hei
     Returns:
         Frame of 8 bits, [3, height, width].
     """
-    return (image[0] * 255).round().clamp(0, 255).byte()
+    return to_uint8(image[0])
 
 
 def shape_of(x: Clip) -> ClipShape:

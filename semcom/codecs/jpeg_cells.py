@@ -12,6 +12,7 @@ from torch import Tensor
 from semcom.cells import Cells
 from semcom.codecs.jpeg_coefficients import SIDE, JpegPicture
 from semcom.codecs.still import Size
+from semcom.cosines import cosine_matrix
 from semcom.errors import InvalidOption, InvalidSource
 
 LANCZOS_LOBES = 3
@@ -182,16 +183,8 @@ def _axis(side: int, reduced: int, step: int, means_first: bool) -> _Axis:
     gram = means @ means.T
     apart = torch.equal(gram, gram.diag().diag())  # no pixel is in two means: whole blocks, nothing reduced
     inverse = means.T / gram.diag() if apart else torch.linalg.pinv(means)
-    transform = torch.block_diag(*[cosine_matrix()] * blocks)
+    transform = torch.block_diag(*[cosine_matrix(SIDE)] * blocks)
     return _Axis(transform @ means, inverse @ transform.T)
-
-
-def cosine_matrix() -> Float[Tensor, "8 8"]:
-    """Orthonormal DCT-II matrix of T.81, A.3.3, one frequency per row, float64 [8, 8]."""
-    places = torch.arange(SIDE, dtype=torch.float64)
-    rows = torch.cos((2 * places + 1) * places[:, None] * math.pi / (2 * SIDE)) * math.sqrt(2 / SIDE)
-    rows[0] /= math.sqrt(2)
-    return rows
 
 
 def lanczos_matrix(side: int, reduced: int) -> Float[Tensor, "reduced side"]:

@@ -25,8 +25,9 @@ from semcom.codecs.hyperprior import (
     MeanScaleHyperprior,
     decided,
 )
-from semcom.codecs.still import SCALES, enlarge, reduced_size, shrink, to_pixels, to_tensor
+from semcom.codecs.still import SCALES, enlarge, pixels_of, reduced_size, shrink
 from semcom.errors import CorruptPayload, InvalidOption
+from semcom.modalities.image import from_pixels, to_pixels
 
 PRECISION = 16  # bits of the frequencies in the range coder
 HEADER_BYTES = 3
@@ -84,7 +85,7 @@ class LearnedCodec:
                 f"{quality} of {self.name}: scale must be one of {SCALES}, setting in 0..{SETTINGS - 1}"
             )
         coder = _Encoder()
-        self._encode(to_tensor(shrink(to_pixels(x), quality.scale)), quality.setting, coder)
+        self._encode(from_pixels(shrink(pixels_of(x), quality.scale)), quality.setting, coder)
         head = SCALES.index(quality.scale) * SETTINGS + quality.setting
         return bytes([head]) + coder.checksum().to_bytes(2, "big") + coder.stream()
 
@@ -111,8 +112,8 @@ class LearnedCodec:
         x = self._decode((height, width), setting, coder)
         if coder.checksum() != int.from_bytes(payload[1:HEADER_BYTES], "big"):
             raise CorruptPayload(f"{self.name} payload of {len(payload)} bytes fails its checksum")
-        pixels = to_pixels(x[:, :, :height, :width].clamp(0, 1))
-        return to_tensor(enlarge(pixels, size))
+        pixels = to_pixels(x[:, :, :height, :width])
+        return from_pixels(enlarge(pixels, size))
 
     def _most_integers(self, size: tuple[int, int]) -> int:
         rows, columns = map(_blocks, size)

@@ -12,6 +12,7 @@ from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.codec import Quality, SourceCodec
 from semcom.colors import MEAN_COLOR
 from semcom.errors import BudgetTooSmall, CorruptPayload
+from semcom.modalities.image import to_uint8
 from semcom.modalities.text import TextShape
 from semcom.modalities.video import Clip, ClipShape
 from semcom.observation import Gaps
@@ -174,7 +175,7 @@ class FramePackets:
             found |= dict(zip(frames, clip.frames, strict=True))
         if not found:
             return None
-        color = (torch.tensor(MEAN_COLOR) * 255).round().byte()[:, None, None]
+        color = to_uint8(torch.tensor(MEAN_COLOR))[:, None, None]
         held = color.expand(3, shape.height, shape.width)
         shown: list[Tensor] = []
         for t in range(shape.frames):

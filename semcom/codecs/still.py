@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from semcom.cells import Cells
 from semcom.codecs.codec import Quality
 from semcom.errors import CorruptPayload, InvalidOption, InvalidSource, reason_of
-from semcom.sources import check_image
+from semcom.modalities.image import check_image, from_pixels, to_pixels
 
 SCALES = (8, 4, 2, 1)
 
@@ -181,7 +180,7 @@ class FileCodec:
 
     def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
         """Reduce the image by the quality's scale and encode it as a file."""
-        pixels = shrink(to_pixels(x), quality.scale)
+        pixels = shrink(pixels_of(x), quality.scale)
         with _encoding(self.format, pixels, quality):
             return self.format.file(pixels, quality.setting)
 
@@ -189,7 +188,9 @@ class FileCodec:
         """Decode and enlarge a file; raises `CorruptPayload` unless it has a reduced size of the shape."""
         size = (shape[-1], shape[-2])
         with _decoding(self.name, payload):
-            return to_tensor(enlarge(self.format.file_pixels(payload, self._coded_size(payload, size)), size))
+            return from_pixels(
+                enlarge(self.format.file_pixels(payload, self._coded_size(payload, size)), size)
+            )
 
     def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
         """Intervals that the file pins down, or None if the format cannot tell."""
@@ -238,7 +239,7 @@ class StreamCodec:
 
     def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
         """Reduce the image by the quality's scale and encode it as scale byte and elementary stream."""
-        pixels = shrink(to_pixels(x), quality.scale)
+        pixels = shrink(pixels_of(x), quality.scale)
         with _encoding(self.format, pixels, quality):
             return bytes([quality.scale]) + self.format.stream(pixels, quality.setting)
 
@@ -247,7 +248,7 @@ class StreamCodec:
         size = (shape[-1], shape[-2])
         with _decoding(self.name, payload):
             pixels = self.format.stream_pixels(payload[1:], _coded_size(payload, size))
-            return to_tensor(enlarge(pixels, size))
+            return from_pixels(enlarge(pixels, size))
 
     def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
         """Intervals that the stream pins down, or None if the format cannot tell."""
@@ -266,8 +267,8 @@ def _coded_size(payload: bytes, size: Size) -> Size:
     return reduced_size(size, scale)
 
 
-def to_pixels(x: Float[Tensor, "1 3 height width"]) -> Pixels:
-    """Round an image in [0, 1] to 8 bits.
+def pixels_of(x: Float[Tensor, "1 3 height width"]) -> Pixels:
+    """Round the one image of a batch to 8 bits.
 
     Args:
         x: Image in [0, 1], [1, 3, height, width].
@@ -280,19 +281,7 @@ def to_pixels(x: Float[Tensor, "1 3 height width"]) -> Pixels:
     """
     if check_image(x).shape[0] != 1:
         raise InvalidSource(f"batch of {x.shape[0]} images: a codec takes one at a time")
-    return np.ascontiguousarray((x[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy())
-
-
-def to_tensor(pixels: Pixels) -> Float[Tensor, "1 3 height width"]:
-    """Convert an 8-bit picture to an image in [0, 1].
-
-    Args:
-        pixels: Picture, uint8 [height, width, 3].
-
-    Returns:
-        Image, float32 [1, 3, height, width].
-    """
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].float() / 255
+    return to_pixels(x)
 
 
 def reduced_size(size: Size, scale: int) -> Size:

@@ -19,7 +19,7 @@ from semcom.errors import CorruptStego, InvalidSource, PayloadTooLarge
 from semcom.hiding.method import Method
 from semcom.hiding.pixels import Planes, from_planes, to_planes
 from semcom.hiding.recursive import Recursive
-from semcom.sources import MAX_SIDE
+from semcom.modalities.image import MAX_SIDE
 
 Pixels = UInt8[np.ndarray, "..."]
 

@@ -1,12 +1,11 @@
 """Cosine transforms of whole pictures in three colour planes, divided into bands of frequencies."""
 
-import math
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
+from semcom.cosines import cosine_matrix
 
 BANDS = 16
 """Frequency bands in each direction; a map is one band of one colour plane, at 1/16 of the picture's size."""
@@ -30,7 +29,7 @@ def cosine_transform(
     Returns:
         Coefficients of the same shape.
     """
-    down, across = (_cosines(n, x) for n in x.shape[2:])
+    down, across = (cosine_matrix(n, _exact(x), x.device) for n in x.shape[2:])
     with exact_products(x):
         return down @ x @ across.T
 
@@ -46,7 +45,8 @@ def inverse_cosine_transform(
     Returns:
         Planes of the same shape.
     """
-    down, across = (_cosines(n, coefficients) for n in coefficients.shape[2:])
+    dtype, device = _exact(coefficients), coefficients.device
+    down, across = (cosine_matrix(n, dtype, device) for n in coefficients.shape[2:])
     with exact_products(coefficients):
         return down.T @ coefficients @ across
 
@@ -162,14 +162,6 @@ def mean_color(x: Tensor) -> Float[Tensor, "3 1 1"]:
 
 def _planes(x: Tensor) -> Float[Tensor, "planes colors"]:
     return torch.tensor(PLANES, dtype=_exact(x), device=x.device)
-
-
-def _cosines(size: int, like: Tensor) -> Float[Tensor, "size size"]:
-    frequency = torch.arange(size, device=like.device, dtype=torch.float64)[:, None]
-    place = torch.arange(size, device=like.device, dtype=torch.float64) + 0.5
-    matrix = torch.cos(math.pi / size * frequency * place) * math.sqrt(2 / size)
-    matrix[0] /= math.sqrt(2)
-    return matrix.to(_exact(like))
 
 
 def _exact(like: Tensor) -> torch.dtype:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
-from semcom.sources import Image
+from semcom.modalities.image import Image
 
 WINDOW, WINDOW_STD = 11, 1.5  # Wang et al. 2004, III.B
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with L = 1, ibid. III.C

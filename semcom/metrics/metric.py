@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semcom.columns import Column
 from semcom.errors import FaultyMetric, InvalidOption, InvalidSource
-from semcom.sources import Image, check_image
+from semcom.modalities.image import Image, check_image
 
 Reference = Float[Tensor, "#batch 3 height width"]
 """Original images [batch, 3, height, width], or one original [1, 3, height, width] for the whole batch."""

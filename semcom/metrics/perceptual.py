@@ -15,7 +15,7 @@ from torch.nn import functional
 from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint, load_tensors, require_digest
 from semcom.errors import InvalidOption, InvalidSource, MissingWeights, reason_of
 from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
-from semcom.sources import Image
+from semcom.modalities.image import Image
 
 Backbone = Literal["squeeze", "alex", "vgg"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.metric import check_pair
-from semcom.sources import Image
+from semcom.modalities.image import Image, to_uint8
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # file name in torch-fidelity
 DIMS = 2048  # features of the last layer before the classifier
@@ -69,8 +69,8 @@ class FID:
         """
         check_pair(x_hat, x, name=self.name)
         self._distance.to(x.device)
-        self._distance.update(_bytes(x_hat), real=False)
-        self._distance.update(_bytes(x.expand_as(x_hat)), real=True)
+        self._distance.update(to_uint8(x_hat), real=False)
+        self._distance.update(to_uint8(x.expand_as(x_hat)), real=True)
         self._items += x_hat.shape[0]
 
     def compute(self) -> float:
@@ -141,8 +141,8 @@ class KID:
         """
         check_pair(x_hat, x, name=self.name)
         self._distance.to(x.device)
-        self._distance.update(_bytes(x_hat), real=False)
-        self._distance.update(_bytes(x.expand_as(x_hat)), real=True)
+        self._distance.update(to_uint8(x_hat), real=False)
+        self._distance.update(to_uint8(x.expand_as(x_hat)), real=True)
         self._items += x_hat.shape[0]
 
     def compute(self) -> float:
@@ -201,10 +201,6 @@ def _paired_discrepancy(x: Float[Tensor, "n dims"], y: Float[Tensor, "n dims"]) 
         h.diagonal(first).zero_()
         total += h.sum().item()
     return total / (len(x) * (len(x) - 1))
-
-
-def _bytes(x: Tensor) -> Tensor:
-    return (x * 255).round().to(torch.uint8)
 
 
 def _require_items(name: str, items: int, least: int) -> None:

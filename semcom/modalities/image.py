@@ -3,18 +3,20 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image as PillowImage
-from PIL import ImageOps
 from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
 from semcom.errors import InvalidSource, reason_of
-from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
+from semcom.files import replacing
+from semcom.modalities.modality import Item, check_writable, existing_file, named
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 Image: TypeAlias = Float[Tensor, "batch 3 height width"]
 """Batch of RGB images [batch, 3, height, width] in [0, 1]."""
@@ -86,7 +88,19 @@ def to_pixels(x: Tensor) -> np.ndarray:
     Returns:
         Levels, uint8 [height, width, 3].
     """
-    return (x[0].detach().cpu() * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return to_uint8(x[0].detach().cpu().float()).permute(1, 2, 0).contiguous().numpy()
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Round values in [0, 1] to 8 bits.
+
+    Args:
+        x: Values of any shape; those outside of [0, 1] are clipped.
+
+    Returns:
+        round(255 x) as uint8, same shape.
+    """
+    return (x * 255).round().clamp(0, 255).byte()
 
 
 @dataclass(frozen=True)
@@ -146,6 +160,9 @@ class ImageModality:
             InvalidSource: The file is missing, not an image, damaged or too large, or its values are out of
                 range.
         """
+        from PIL import Image as PillowImage
+        from PIL import ImageOps
+
         path = existing_file(path, "picture")
         try:
             with PillowImage.open(path) as picture:
@@ -171,6 +188,8 @@ class ImageModality:
             InvalidOption: The extension is not in `writable`.
             OSError: The folder is missing or not writable, or the disk is full.
         """
+        from PIL import Image as PillowImage
+
         check_writable(path, self)
         picture = PillowImage.fromarray(to_pixels(self.check(x)))
         with replacing(path) as part:
@@ -244,6 +263,22 @@ IMAGE = ImageModality()
 """The image modality."""
 
 
+def picture_item(stem: str, pixels: np.ndarray) -> Item[Tensor]:
+    """Make an item of the pixels of a picture.
+
+    Args:
+        stem: First part of the id.
+        pixels: 8-bit RGB [height, width, 3].
+
+    Returns:
+        The item of the image pixels / 255.
+
+    Raises:
+        InvalidSource: A side is 0 or too long.
+    """
+    return named(stem, from_pixels(pixels), IMAGE)
+
+
 def animated(path: Path) -> bool | None:
     """Whether an image file is an animation.
 
@@ -255,6 +290,8 @@ def animated(path: Path) -> bool | None:
     Returns:
         True for several frames, False for one, None if Pillow cannot open the file as an image.
     """
+    from PIL import Image as PillowImage
+
     try:
         with PillowImage.open(path) as picture:
             return picture.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(picture, "n_frames", 1) > 1
@@ -262,7 +299,9 @@ def animated(path: Path) -> bool | None:
         return None
 
 
-def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
+def _to_rgb(picture: "Picture") -> "Picture":
+    from PIL import Image as PillowImage
+
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         values = np.asarray(picture, dtype=np.float64)
         peak = 65535.0 if picture.mode != "F" else 1.0
@@ -275,7 +314,7 @@ def _to_rgb(picture: PillowImage.Image) -> PillowImage.Image:
     return on_white(picture)
 
 
-def on_white(picture: PillowImage.Image) -> PillowImage.Image:
+def on_white(picture: "Picture") -> "Picture":
     """Convert an 8-bit Pillow image to RGB, with transparency composed on white.
 
     Args:
@@ -284,6 +323,8 @@ def on_white(picture: PillowImage.Image) -> PillowImage.Image:
     Returns:
         Image in mode "RGB".
     """
+    from PIL import Image as PillowImage
+
     if "A" in picture.mode or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         picture = PillowImage.alpha_composite(PillowImage.new("RGBA", rgba.size, "white"), rgba)

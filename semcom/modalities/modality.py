@@ -1,13 +1,9 @@
 """Protocol of a modality (image, video, text), and items of a modality."""
 
-import os
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
-
-import numpy as np
 
 from semcom.errors import InvalidOption, InvalidSource
 
@@ -169,12 +165,6 @@ class Recognises(Protocol):
         ...
 
 
-def _image() -> Any:
-    from semcom.modalities.image import IMAGE
-
-    return IMAGE
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Item(Generic[X]):
     """One content to be sent, with its id and modality.
@@ -182,30 +172,12 @@ class Item(Generic[X]):
     Args:
         id: File stem, a hyphen, and 8 hexadecimal digits of the content's digest.
         x: The content; for an image RGB [1, 3, height, width] in [0, 1].
-        modality: Modality of x; image by default.
+        modality: Modality of x.
     """
 
     id: str
     x: X
-    modality: Modality[X] = field(default_factory=_image)
-
-    @classmethod
-    def of(cls, stem: str, pixels: np.ndarray) -> "Item[Any]":
-        """Make an image item from pixels.
-
-        Args:
-            stem: First part of the id.
-            pixels: 8-bit RGB [height, width, 3].
-
-        Returns:
-            The item with the image pixels / 255.
-
-        Raises:
-            InvalidSource: A side is 0 or too long.
-        """
-        from semcom.modalities.image import from_pixels
-
-        return named(stem, from_pixels(pixels), _image())
+    modality: Modality[X]
 
 
 def named(stem: str, x: X, modality: Modality[X]) -> Item[X]:
@@ -262,23 +234,3 @@ def check_writable(path: Path, modality: Modality[Any]) -> None:
     if path.suffix.lower() not in modality.writable:
         endings = ", ".join(sorted(modality.writable))
         raise InvalidOption(f"{path}: {modality.name} files are written as {endings}; name it so")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Context manager that writes a file completely or not at all.
-
-    Args:
-        path: The file.
-
-    Yields:
-        Path of a temporary file in the same folder, to be written inside the `with` block. At its end the
-        temporary file replaces `path`; after an error it is removed.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

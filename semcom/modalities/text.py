@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semcom.errors import InvalidSource
-from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
+from semcom.files import write_whole
+from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 MAX_BYTES = 1 << 26  # about 10 million words
 
@@ -102,9 +103,7 @@ class TextModality:
             OSError: The folder is missing or not writable, or the disk is full.
         """
         check_writable(path, self)
-        data = self.check(x).encode("utf-8")
-        with replacing(path) as part:
-            part.write_bytes(data)
+        write_whole(path, self.check(x))
 
     def check(self, x: str) -> str:
         """Check that an object is a string that UTF-8 can encode.

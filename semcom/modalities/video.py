@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image as PillowImage
 from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
 from semcom.errors import InvalidSource, reason_of
-from semcom.modalities.image import MAX_SIDE, animated, on_white
-from semcom.modalities.modality import Item, check_writable, existing_file, named, replacing
+from semcom.files import replacing
+from semcom.modalities.image import MAX_SIDE, animated, on_white, to_uint8
+from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
+    from PIL.Image import Image as Picture
 
 MAX_VALUES = 1 << 32  # 4 GiB of pixels: 9 minutes of 416x240 at 25 frames a second, 27 s of 1920x1080
 MAX_RATE = 1000  # frames per second; Matroska stores time in milliseconds
@@ -249,7 +250,7 @@ class VideoModality:
         Returns:
             A clip of that shape.
         """
-        colour = (torch.tensor(MEAN_COLOR) * 255).round().byte()
+        colour = to_uint8(torch.tensor(MEAN_COLOR))
         frames = colour[None, :, None, None].expand(shape.frames, 3, shape.height, shape.width)
         return Clip(frames.clone(), shape.frame_rate)
 
@@ -311,6 +312,8 @@ def _gathered(frames: Iterable[np.ndarray]) -> Tensor:
 
 def _is_animation(path: Path) -> bool:
     """Whether Pillow opens a file as one of the formats of animated images, with any number of frames."""
+    from PIL import Image as PillowImage
+
     try:
         with PillowImage.open(path, formats=_ANIMATIONS):
             return True
@@ -319,9 +322,11 @@ def _is_animation(path: Path) -> bool:
 
 
 def _read_animation(path: Path) -> Clip:
+    from PIL import Image as PillowImage
+
     delays: list[Fraction] = []
 
-    def frames(picture: PillowImage.Image) -> Iterator[np.ndarray]:
+    def frames(picture: "Picture") -> Iterator[np.ndarray]:
         # animated PNG whose first image is only for programs without animation
         apart = bool(picture.info.get("default_image"))
         for number in range(int(apart), getattr(picture, "n_frames", 1)):
@@ -471,6 +476,8 @@ def _shown(frame: "VideoFrame", aspect: Fraction) -> np.ndarray:
         threads=1,
     ).to_ndarray()
     if transparent:
+        from PIL import Image as PillowImage
+
         pixels = np.asarray(on_white(PillowImage.fromarray(pixels)))
     return _turned(pixels, frame)
 

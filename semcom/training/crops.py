@@ -1,7 +1,6 @@
 """Training crops: photographs cut once into one uint8 array, sampled by random windows and mirroring."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.files import replacing
 from semcom.training import shards
 
 SHARDS = (".npy", ".npz")
@@ -129,13 +129,12 @@ def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int
             top, left = (int(rng.integers(0, extent - side + 1)) for extent in whole.shape[:2])
             pixels[place] = whole[top : top + side, left : left + side]
     shard.parent.mkdir(parents=True, exist_ok=True)
-    partial = shard.with_suffix(f".{os.getpid()}.partial")
-    if shard.suffix == ".npz":
-        shards.write(pixels, partial)
-    else:
-        with partial.open("wb") as file:
-            np.save(file, pixels)
-    os.replace(partial, shard)
+    with replacing(shard) as part:
+        if shard.suffix == ".npz":
+            shards.write(pixels, part)
+        else:
+            with part.open("wb") as file:
+                np.save(file, pixels)
 
 
 def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:

@@ -3,7 +3,6 @@
 import csv
 import logging
 import math
-import os
 import signal
 import threading
 import time
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from channels.streams import SharedStreams
 from semcom import checkpoints
 from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged, reason_of
+from semcom.files import replacing
 from semcom.training.muon import Muon
 from semcom.training.processes import Processes
 
@@ -312,15 +312,12 @@ class Training:
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
             "curve": [asdict(point) for point in self.curve],
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
-        partial = self.checkpoint.with_name("curve.partial")
-        with partial.open("w", newline="") as file:
+        with replacing(self.checkpoint) as part:
+            torch.save(state, part)
+        with replacing(self.checkpoint.with_name("curve.csv")) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=[column.name for column in fields(Point)])
             writer.writeheader()
             writer.writerows(state["curve"])
-        os.replace(partial, self.checkpoint.with_name("curve.csv"))
 
     def _load(self) -> None:
         device = self.generator.device

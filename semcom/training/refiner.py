@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from channels.awgn import AWGN
 from channels.channel import transmit
 from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
+from semcom.files import replacing
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
+from semcom.modalities.image import from_pixels, to_pixels
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
 from semcom.training import prior
@@ -110,10 +111,8 @@ class Pairs:
         made_of = fingerprint((pieces, codes, weights, INVERSE_RHO, SNR_DB))
         kept = shard.with_name(f"{shard.stem}-decoded-{made_of}.npy")
         if not kept.is_file():
-            partial = kept.with_suffix(f".{os.getpid()}.partial")
-            with partial.open("wb") as file:
+            with replacing(kept) as part, part.open("wb") as file:
                 np.save(file, decoded(pieces, codes))
-            os.replace(partial, kept)
         crops = Crops.load(kept, size, device)
         errors = [
             (piece[..., 3:].float() - piece[..., :3].float()).square().mean().sqrt() for piece in crops.pixels
@@ -150,10 +149,10 @@ def decoded(pieces: UInt8[Tensor, "count side side 3"], codes: list[str]) -> np.
     pairs = np.empty((*pieces.shape[:3], 6), np.uint8)
     rng = np.random.default_rng(0)
     for i, piece in enumerate(pieces):
-        x = piece.permute(2, 0, 1)[None].float() / 255
+        x = from_pixels(piece.numpy())
         y = senders[i % len(senders)](x, rng.uniform(size=2), i)
         pairs[i, ..., :3] = piece.numpy()
-        pairs[i, ..., 3:] = (y[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        pairs[i, ..., 3:] = to_pixels(y)
         if i % 100 == 99:
             logger.info(f"decoded {i + 1} of {len(pieces)} pieces")
     return pairs

@@ -8,7 +8,6 @@ for the mean squared error, and LZMA replaces Huffman codes.
 """
 
 import lzma
-import math
 from lzma import LZMAError
 from pathlib import Path
 from zipfile import BadZipFile
@@ -19,6 +18,7 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from semcom.cosines import cosine_matrix
 from semcom.errors import InvalidOption, InvalidSource
 
 STEP = 6.0  # of 255; 41 dB on the training photographs
@@ -107,13 +107,6 @@ def read(shard: Path) -> UInt8[Tensor, "count side side 3"]:
     return pixels
 
 
-def _cosines() -> Float[Tensor, "8 8"]:
-    """Orthonormal discrete cosine transform of 8 samples, one frequency per row."""
-    place, frequency = torch.arange(BLOCK) + 0.5, torch.arange(BLOCK)[:, None]
-    rows = (math.pi * frequency * place / BLOCK).cos() * (2 / BLOCK) ** 0.5
-    return torch.cat([rows[:1] / 2**0.5, rows[1:]])
-
-
 def _zigzag() -> list[int]:
     """Frequencies of a block in the order of their sum."""
     return sorted(range(BLOCK**2), key=lambda k: (k // BLOCK + k % BLOCK, k))
@@ -123,7 +116,8 @@ def _levels(planes: Float[Tensor, "count colors side side"], step: float) -> Ten
     """Quantised transform by frequencies, [count, colors, 64, blocks], means as differences."""
     count, colors, side, _ = planes.shape
     blocks = planes.view(count, colors, side // BLOCK, BLOCK, side // BLOCK, BLOCK).transpose(3, 4)
-    levels = (_cosines() @ blocks @ _cosines().T / step).round().int()
+    cosines = cosine_matrix(BLOCK, torch.float32)
+    levels = (cosines @ blocks @ cosines.T / step).round().int()
     levels = levels.flatten(2, 3).flatten(3).transpose(2, 3)[:, :, _zigzag()]  # [count, colors, 64, blocks]
     levels[:, :, 0, 1:] -= levels[:, :, 0, :-1].clone()
     return levels
@@ -137,5 +131,6 @@ def _planes(levels: Integer[Tensor, "count colors values"], side: int, step: flo
     levels[:, :, 0] = levels[:, :, 0].cumsum(-1)
     order = torch.tensor(_zigzag()).argsort()
     coefficients = levels[:, :, order].transpose(2, 3).float() * step
-    blocks = _cosines().T @ coefficients.reshape(count, colors, grid, grid, BLOCK, BLOCK) @ _cosines()
+    cosines = cosine_matrix(BLOCK, torch.float32)
+    blocks = cosines.T @ coefficients.reshape(count, colors, grid, grid, BLOCK, BLOCK) @ cosines
     return blocks.transpose(3, 4).reshape(count, colors, side, side)

@@ -16,15 +16,15 @@ from semcom.codecs.jpeg_cells import (
     COLORS,
     JpegCoefficients,
     Plane,
-    cosine_matrix,
     jpeg_cells,
     lanczos_matrix,
 )
 from semcom.codecs.jpeg_coefficients import JpegComponent, JpegPicture, read_jpeg
 from semcom.codecs.pillow import Subsampling
-from semcom.codecs.still import to_tensor
+from semcom.cosines import cosine_matrix
 from semcom.data import load_folder, to_picture
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.modalities.image import from_pixels
 from semcom.operators import BlockMean, Identity
 
 LEVEL = 1 / 255
@@ -37,7 +37,7 @@ def photo() -> Tensor:
     """An eye and half a smile, [1, 3, 64, 96]."""
     from skimage import data
 
-    return to_tensor(data.astronaut()[90:154, 190:286])
+    return from_pixels(data.astronaut()[90:154, 190:286])
 
 
 def cells_of(x: Tensor, subsampling: Subsampling, quality: Quality) -> Cells:
@@ -61,7 +61,7 @@ def test_reduction_is_pillows(side: int, reduced: int) -> None:
 
 
 def test_transform_is_orthonormal() -> None:
-    transform = cosine_matrix()
+    transform = cosine_matrix(8)
     torch.testing.assert_close(transform @ transform.T, torch.eye(8, dtype=torch.float64), rtol=0, atol=1e-14)
     torch.testing.assert_close(transform[0], torch.full((8,), 8**-0.5, dtype=torch.float64))
 
@@ -120,7 +120,7 @@ def rounding(operator: JpegCoefficients, reduced: bool) -> Tensor:
         )
         before = 0.5 * spread + 0.5
     parts = operator.split(operator.A(torch.zeros(1, 3, operator.size[1], operator.size[0])))
-    weights = cosine_matrix().abs().sum(1).float()
+    weights = cosine_matrix(8).abs().sum(1).float()
     allowed = []
     for part, plane in zip(parts, operator.planes, strict=True):
         sample = before + 0.5 + (0.5 if plane.across > 1 else 0.0)

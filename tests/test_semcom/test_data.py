@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from semcom.data import Item, load_folder, load_image, sample_photos
+from semcom.data import load_folder, load_image, sample_photos
 from semcom.errors import InvalidSource
-from semcom.sources import check_image
+from semcom.modalities.image import check_image, picture_item
 
 
 def _ramp(height: int = 6, width: int = 9) -> np.ndarray:
@@ -25,9 +25,9 @@ def test_png_is_lossless_and_named_by_its_pixels(tmp_path: Path) -> None:
     stem, digest = item.id.rsplit("-", 1)
     assert stem == "ramp"
     assert len(digest) == 8
-    assert item.id == Item.of("ramp", _ramp()).id
-    assert item.id != Item.of("ramp", _ramp() ^ 1).id
-    assert item.id != Item.of("ramp", _ramp().reshape(9, 6, 3)).id
+    assert item.id == picture_item("ramp", _ramp()).id
+    assert item.id != picture_item("ramp", _ramp() ^ 1).id
+    assert item.id != picture_item("ramp", _ramp().reshape(9, 6, 3)).id
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "YCbCr"])

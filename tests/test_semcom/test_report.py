@@ -11,10 +11,9 @@ import torch
 
 from semcom import names
 from semcom.columns import Column
-from semcom.data import Item
 from semcom.exhibits import Loop, Strip
 from semcom.metrics.catalogue import SHIPPED_COLUMNS
-from semcom.modalities import IMAGE, TEXT, VIDEO, Clip, named
+from semcom.modalities import IMAGE, TEXT, VIDEO, Clip, Item, named
 from semcom.plots import metric_vs_snr
 from semcom.report import write_report
 from semcom.results import ResultStore
@@ -138,7 +137,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, parts, monkeypatch):
 
 @pytest.mark.parametrize("name", ["ramp", "ü" * 130])
 def test_pictures_are_shown_whatever_their_name_and_whether_or_not_their_psnr_was_measured(tmp_path, name):
-    item = Item(name, torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32))
+    item = Item(name, torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32), IMAGE)
     scheme, channel, metric = names.scheme("softcast"), names.channel("awgn"), names.metric("swd")
     sweep = Sweep((scheme,), (channel,), (item,), (10.0,), ("1/6",), (metric,), (0,))
     keep_originals((item,), tmp_path)

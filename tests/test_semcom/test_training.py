@@ -307,7 +307,7 @@ def test_recipes_need_torch_numpy_safetensors_and_jaxtyping_alone(tmp_path: Path
 def test_a_checkpoint_cut_while_it_was_written_does_no_harm(tmp_path: Path) -> None:
     first = a_run(tmp_path)
     first.run()
-    (tmp_path / "checkpoint.partial").write_bytes(b"half")
+    (tmp_path / "checkpoint.pt.00000000.part").write_bytes(b"half")
     assert a_run(tmp_path).step == first.step
 
 
@@ -410,7 +410,7 @@ def test_a_shard_is_cut_from_all_pictures(tmp_path: Path) -> None:
     pack(tmp_path / "photos", tmp_path / "a.npz", count=9, side=16)
     compressed = Crops.load(shard_of(tmp_path / "a.npz", tmp_path, 0, 0), 16).pixels
     assert np.abs(compressed.numpy() - pieces.astype(int)).max() <= 3
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_shard_holds_what_users_send(tmp_path: Path) -> None:
