@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semcom.exhibits import Exhibit, Loop, Page, Strip
+from semcom.files import write_whole
 from semcom.plots import figure_bytes
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ def test_strip_is_written_as_it_is_drawn(tmp_path, ending):
 
 def test_strip_is_written_without_loss_or_not_at_all(tmp_path):
     item = Item("photo-00000000", picture(40, 60), IMAGE)
-    with pytest.raises(InvalidOption, match=r"strip\.jpg: image files are written as"):
+    with pytest.raises(InvalidOption, match=r"strip\.jpg: strips are written without loss"):
         write_strip(tmp_path / "strip.jpg", item, {"half": item.x / 2})
     with pytest.raises(InvalidOption, match=r"strips show pictures, and photo-\w+ is a text"):
         write_strip(tmp_path / "strip.png", replace(item, modality=TEXT), {"half": item.x / 2})
