@@ -33,37 +33,32 @@ class ChannelCode(Protocol):
         """Canonical name, for instance "nr-ldpc"."""
         ...
 
-    def encode(
-        self, bits: UInt8[Tensor, "blocks k"], coded_bits: int, rv: int = 0
-    ) -> UInt8[Tensor, "blocks e"]:
+    def encode(self, bits: UInt8[Tensor, "blocks k"], coded_bits: int) -> UInt8[Tensor, "blocks e"]:
         """Encode blocks of information bits.
 
         Args:
             bits: Information bits 0 or 1, uint8 [blocks, k].
             coded_bits: Coded bits per block, e, at least 1.
-            rv: Redundancy version, 0 to 3; selects which coded bits are sent.
 
         Returns:
             Coded bits, uint8 [blocks, e].
 
         Raises:
-            ChannelError: The code does not support these lengths or this redundancy version.
+            ChannelError: The code does not support these lengths.
         """
         ...
 
-    def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int, rv: int = 0) -> Decoded:
+    def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int) -> Decoded:
         """Decode blocks from log-likelihood ratios.
 
         Args:
             llr: log P(b=0)/P(b=1) of every coded bit, [blocks, e].
             info_bits: Information bits per block, k.
-            rv: Redundancy version with which the blocks were encoded, 0 to 3.
 
         Returns:
             Most likely information bits, with a verdict and the number of iterations per block.
 
         Raises:
-            ChannelError: The code does not support these lengths or this redundancy version, or an LLR is
-                NaN.
+            ChannelError: The code does not support these lengths, or an LLR is NaN.
         """
         ...

@@ -130,7 +130,12 @@ class LDPCBlock:
 
         Returns:
             Begin and end of each range, int64 [pieces, 2].
+
+        Raises:
+            ChannelError: The redundancy version does not exist.
         """
+        if rv not in (0, 1, 2, 3):
+            raise ChannelError(f"redundancy version {rv}: there are 0..3")
         z = self.lifting_size
         first, last = 2 * z, _COLUMNS[self.base_graph] * z
         start = first + _RV_START[self.base_graph][rv] * z
@@ -140,17 +145,22 @@ class LDPCBlock:
         behind = [(a, min(b, start)) for a, b in cuts]
         return np.array([(a, b) for a, b in ahead + behind if a < b], dtype=np.int64)
 
-    def encode(self, bits: UInt8[Tensor, "blocks k"], bounds: Ints, rv: int, bits_per_symbol: int) -> Tensor:
+    def encode(
+        self, bits: UInt8[Tensor, "blocks k"], bounds: Ints, bits_per_symbol: int, rv: int = 0
+    ) -> UInt8[Tensor, " total"]:
         """Encode blocks and return their coded bits one after another.
 
         Args:
             bits: Information bits, uint8 [blocks, K'].
             bounds: Start of each block in the result, and the end; int64 [blocks + 1].
-            rv: Redundancy version, 0 to 3.
             bits_per_symbol: Rows of the bit interleaver.
+            rv: Redundancy version, 0 to 3.
 
         Returns:
             Coded bits, uint8 [bounds[-1]].
+
+        Raises:
+            ChannelError: The redundancy version does not exist.
         """
         from channels.fec import kernels  # Numba is slow to import
 
@@ -176,26 +186,26 @@ class LDPCBlock:
         self,
         llr: Float[Tensor, " total"],
         bounds: Ints,
-        rv: int,
         bits_per_symbol: int,
         max_iterations: int,
         early_stop: bool,
+        rv: int = 0,
     ) -> Decoded:
         """Decode blocks whose log-likelihood ratios are given one after another.
 
         Args:
             llr: log P(b=0)/P(b=1) of each coded bit, [total].
             bounds: Start of each block in `llr`, and the end; int64 [blocks + 1].
-            rv: Redundancy version, 0 to 3.
             bits_per_symbol: Rows of the bit interleaver.
             max_iterations: Iteration limit, at least 1; a second attempt at failed blocks has the same limit.
             early_stop: Whether to stop as soon as all checks hold; without it, there is no second attempt.
+            rv: Redundancy version with which the blocks were encoded, 0 to 3.
 
         Returns:
             Information bits [blocks, K'] with verdicts and iterations.
 
         Raises:
-            ChannelError: An LLR is NaN.
+            ChannelError: An LLR is NaN, or the redundancy version does not exist.
         """
         pieces = self.pieces(rv)
         coded_bits = int(np.diff(bounds).max(initial=0))
@@ -347,61 +357,39 @@ class NRLDPC:
             )
         return LDPCBlock.select(info_bits, base_graph)
 
-    def encode(
-        self, bits: UInt8[Tensor, "blocks k"], coded_bits: int, rv: int = 0
-    ) -> UInt8[Tensor, "blocks e"]:
+    def encode(self, bits: UInt8[Tensor, "blocks k"], coded_bits: int) -> UInt8[Tensor, "blocks e"]:
         """Encode and rate-match blocks of information bits.
 
         Args:
             bits: Information bits, uint8 [blocks, k].
             coded_bits: Coded bits per block, e, a multiple of `bits_per_symbol`.
-            rv: Redundancy version, 0 to 3.
 
         Returns:
             Coded bits, uint8 [blocks, e].
 
         Raises:
-            ChannelError: No NR code has these lengths, or the redundancy version does not exist.
+            ChannelError: No NR code has these lengths.
         """
-        check_rv(rv)
         block, blocks = self.block(bits.shape[1], coded_bits), bits.shape[0]
         bounds = np.arange(blocks + 1) * coded_bits
-        return block.encode(bits, bounds, rv, self.bits_per_symbol).view(blocks, coded_bits)
+        return block.encode(bits, bounds, self.bits_per_symbol).view(blocks, coded_bits)
 
-    def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int, rv: int = 0) -> Decoded:
+    def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int) -> Decoded:
         """Decode blocks by layered belief propagation; `ok` says that all parity checks hold.
 
         Args:
             llr: log P(b=0)/P(b=1) of each coded bit, [blocks, e].
             info_bits: Information bits per block, k.
-            rv: Redundancy version with which the blocks were encoded, 0 to 3.
 
         Returns:
             Most likely information bits with verdicts and iterations.
 
         Raises:
-            ChannelError: No NR code has these lengths, the redundancy version does not exist, or an LLR is
-                NaN.
+            ChannelError: No NR code has these lengths, or an LLR is NaN.
         """
-        check_rv(rv)
         block = self.block(info_bits, llr.shape[1])
         bounds = np.arange(llr.shape[0] + 1) * llr.shape[1]
-        return block.decode(
-            llr.flatten(), bounds, rv, self.bits_per_symbol, self.max_iterations, self.early_stop
-        )
-
-
-def check_rv(rv: int) -> None:
-    """Check that a redundancy version exists.
-
-    Args:
-        rv: Redundancy version.
-
-    Raises:
-        ChannelError: `rv` is not 0, 1, 2 or 3.
-    """
-    if rv not in (0, 1, 2, 3):
-        raise ChannelError(f"redundancy version {rv}: there are 0..3")
+        return block.decode(llr.flatten(), bounds, self.bits_per_symbol, self.max_iterations, self.early_stop)
 
 
 @lru_cache(maxsize=1)

@@ -71,42 +71,38 @@ class SmallBlock:
         """Canonical name of the code: "nr-small-block"."""
         return "nr-small-block"
 
-    def encode(
-        self, bits: UInt8[Tensor, "blocks k"], coded_bits: int, rv: int = 0
-    ) -> UInt8[Tensor, "blocks e"]:
+    def encode(self, bits: UInt8[Tensor, "blocks k"], coded_bits: int) -> UInt8[Tensor, "blocks e"]:
         """Encode blocks of 3 to 11 bits, repeating or cutting the 32-bit code word.
 
         Args:
             bits: Information bits, uint8 [blocks, k], k = 3..11.
             coded_bits: Coded bits per block, e, at least k.
-            rv: Redundancy version; only 0 exists.
 
         Returns:
             Coded bits, uint8 [blocks, e].
 
         Raises:
-            ChannelError: A length is outside its range, or the redundancy version is not 0.
+            ChannelError: A length is outside its range.
         """
-        _check(bits.shape[1], coded_bits, rv)
+        _check(bits.shape[1], coded_bits)
         basis = _basis(bits.shape[1]).to(bits.device)
         words = (bits.float() @ basis).remainder(2).to(torch.uint8)  # at most 11 ones: float32 is exact
         return words[:, torch.arange(coded_bits, device=bits.device) % 32]
 
-    def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int, rv: int = 0) -> Decoded:
+    def decode(self, llr: Float[Tensor, "blocks e"], info_bits: int) -> Decoded:
         """Maximum-likelihood decoding; `ok` says that no other word is equally likely.
 
         Args:
             llr: log P(b=0)/P(b=1) of every coded bit, [blocks, e].
             info_bits: Information bits per block, k = 3..11.
-            rv: Redundancy version; only 0 exists.
 
         Returns:
             Most likely bits [blocks, k] with verdicts.
 
         Raises:
-            ChannelError: A length is outside its range, the redundancy version is not 0, or an LLR is NaN.
+            ChannelError: A length is outside its range, or an LLR is NaN.
         """
-        _check(info_bits, llr.shape[1], rv)
+        _check(info_bits, llr.shape[1])
         if bool(torch.isnan(llr).any()):
             raise ChannelError("an LLR is NaN; the demapper met a value that is not finite")
         llr = llr.double().clamp(-1e6, 1e6)
@@ -122,15 +118,13 @@ class SmallBlock:
         )
 
 
-def _check(info_bits: int, coded_bits: int, rv: int) -> None:
+def _check(info_bits: int, coded_bits: int) -> None:
     if not 3 <= info_bits <= 11:
         raise ChannelError(
             f"{info_bits} information bits: the small-block code takes 3..11; use NRLDPC for more"
         )
     if coded_bits < info_bits:
         raise ChannelError(f"{coded_bits} coded bits cannot hold {info_bits} information bits; send more")
-    if rv != 0:
-        raise ChannelError(f"redundancy version {rv}: the small-block code only has 0")
 
 
 @lru_cache(maxsize=9)

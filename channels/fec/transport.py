@@ -16,7 +16,6 @@ from channels.fec.ldpc import (
     MAX_BLOCK_BITS,
     MAX_CODE_RATE,
     LDPCBlock,
-    check_rv,
     select_base_graph,
 )
 
@@ -119,20 +118,18 @@ class TransportBlock:
             for r in range(self.blocks)
         )
 
-    def encode(self, bits: UInt8[Tensor, "batch a"], rv: int = 0) -> UInt8[Tensor, "batch g"]:
+    def encode(self, bits: UInt8[Tensor, "batch a"]) -> UInt8[Tensor, "batch g"]:
         """Encode a batch of messages.
 
         Args:
             bits: Information bits, uint8 [batch, info_bits].
-            rv: Redundancy version, 0 to 3.
 
         Returns:
             Coded bits, uint8 [batch, coded_bits].
 
         Raises:
-            ChannelError: The message has another length, or the redundancy version does not exist.
+            ChannelError: The message has another length.
         """
-        check_rv(rv)
         if bits.shape[1] != self.info_bits:
             raise ChannelError(
                 f"message of {bits.shape[1]} bits, planned for {self.info_bits}; make another plan"
@@ -142,31 +139,28 @@ class TransportBlock:
         segments = message.view(batch * self.blocks, message.shape[1] // self.blocks)
         if self.blocks > 1:
             segments = CRC24B.attach(segments)
-        coded = self.block.encode(segments, self._bounds(batch), rv, self.bits_per_symbol)
+        coded = self.block.encode(segments, self._bounds(batch), self.bits_per_symbol)
         return coded.view(batch, self.coded_bits)
 
-    def decode(self, llr: Float[Tensor, "batch g"], rv: int = 0) -> DecodedTransportBlock:
+    def decode(self, llr: Float[Tensor, "batch g"]) -> DecodedTransportBlock:
         """Decode a batch of messages, all code blocks at once.
 
         Args:
             llr: log P(b=0)/P(b=1) of every coded bit, [batch, coded_bits].
-            rv: Redundancy version with which the messages were encoded, 0 to 3.
 
         Returns:
             Information bits with verdicts per message and per code block.
 
         Raises:
-            ChannelError: The number of LLRs differs from the plan, an LLR is NaN, or the redundancy version
-                does not exist.
+            ChannelError: The number of LLRs differs from the plan, or an LLR is NaN.
         """
-        check_rv(rv)
         if llr.shape[1] != self.coded_bits:
             raise ChannelError(
                 f"{llr.shape[1]} LLRs, planned for {self.coded_bits} coded bits; make another plan"
             )
         batch = llr.shape[0]
         decoded = self.block.decode(
-            llr.flatten(), self._bounds(batch), rv, self.bits_per_symbol, self.max_iterations, early_stop=True
+            llr.flatten(), self._bounds(batch), self.bits_per_symbol, self.max_iterations, early_stop=True
         )
         return self._assemble(decoded, batch)
 

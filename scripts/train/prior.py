@@ -7,26 +7,12 @@ Cost:    some 200 crops of 64x64 a second on one CPU core
 Expect:  the validation PSNR of semcom/weights/prior.md, within 0.2 dB
 """
 
-import argparse
-from pathlib import Path
-
 from semcom.training import prior
-from semcom.training.recipes import run_script
+from semcom.training.recipes import recipe_parser, run_script
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=7200.0, help="wall-clock length")
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, curve and weights")
-    parser.add_argument("--photos", type=Path, default=prior.PHOTOS, help="folder or shard")
-    parser.add_argument("--validation", type=Path, default=prior.VALIDATION, help="folder or shard")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--start", type=Path, help="weights to start from")
+    parser = recipe_parser(__doc__, prior.train, seconds=7200.0)
     print(f"validation PSNR {prior.train(**vars(parser.parse_args())):.2f} dB")
 
 

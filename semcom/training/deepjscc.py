@@ -20,13 +20,16 @@ from semcom.budget import parse_rho
 from semcom.errors import InvalidOption
 from semcom.jscc.adaptive import DESIGN_SNR_DB, LEAST_USES, AdaptiveDeepJSCC, hats
 from semcom.jscc.cosine import coefficients_of
-from semcom.training.crops import Crops, shard_of
-from semcom.training.loop import Settings, Training
+from semcom.training.common import (
+    PHOTOS,
+    VALIDATION,
+    train_and_save,
+    training_crops,
+    validation_pictures,
+)
+from semcom.training.loop import Settings
 from semcom.training.processes import own_device
 
-PHOTOS = Path("../shared/data/photos/train")
-VALIDATION = Path("../shared/data/photos/val")
-CACHE = Path(".cache/crops")
 SNR_DB = (-5.0, 25.0)
 RHO = (1 / 768, 1 / 6)
 SCORED = ((0.0, 48), (5.0, 192), (10.0, 12), (10.0, 48), (20.0, 12), (20.0, 192))
@@ -76,15 +79,14 @@ def train(
     if (rho is None) != (snr_db is None):
         raise InvalidOption("a specialist has both rho and SNR")
     device = own_device(device)
-    crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
-    pictures = Crops.load(shard_of(validation, CACHE, count=24, side=320), 320, device).whole()[::2]
+    crops = training_crops(photos, crop, device)
+    pictures = validation_pictures(validation, device, side=320)[::2]
     torch.manual_seed(0)
     if start is None:
         network = AdaptiveDeepJSCC()
         start_linear(network, crops.pixels[:: max(1, len(crops.pixels) // 1000)])
     else:
         network = zoo.read_as(start, AdaptiveDeepJSCC)
-    network = network.to(device).to(memory_format=torch.channels_last).train()
     points = 4 if patience is None else 20
     settings = Settings(
         seconds,
@@ -94,13 +96,12 @@ def train(
         patience=patience,
         optimizer="muon",
     )
-    training = Training(network, loss, crops.sample, lambda n: score(n, pictures), settings, out)
+    its_loss, its_score = loss, partial(score, pictures=pictures)
     if rho is not None and snr_db is not None:
         share = parse_rho(rho)
-        training.loss = partial(specialist_loss, snr_db=snr_db, rho=float(share))
-        training.score = partial(psnr_db, pictures=pictures, snr_db=snr_db, inverse_rho=1 / share)
-    zoo.save(training.run(), out / "weights.safetensors")
-    return training.result.score
+        its_loss = partial(specialist_loss, snr_db=snr_db, rho=float(share))
+        its_score = partial(psnr_db, pictures=pictures, snr_db=snr_db, inverse_rho=1 / share)
+    return train_and_save(network, its_loss, crops.sample, its_score, settings, out, device)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -12,8 +12,14 @@ from semcom import zoo
 from semcom.errors import InvalidOption
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.jscc import DeepJSCC
-from semcom.training.crops import Crops, shard_of
-from semcom.training.loop import Settings, Training
+from semcom.training.common import (
+    PHOTOS,
+    VALIDATION,
+    train_and_save,
+    training_crops,
+    validation_pictures,
+)
+from semcom.training.loop import Settings
 from semcom.training.processes import own_device
 
 TRAINED_SNR_DB = 10.0
@@ -22,9 +28,6 @@ NETWORKS = {
     "1/48": {"features": 2, "strides": (2, 2, 1, 1, 1)},
     "1/192": {"features": 2, "strides": (2, 2, 2, 1, 1)},
 }
-PHOTOS = Path("../shared/data/photos/train")
-VALIDATION = Path("../shared/data/photos/val")
-CACHE = Path(".cache/crops")
 
 
 def reconstruct(network: DeepJSCC, x: Tensor, snr_db: float, rng: NamedStreams | SharedStreams) -> Tensor:
@@ -84,8 +87,8 @@ def train(
     if rho not in NETWORKS:
         raise InvalidOption(f"no reference network for rho = {rho}; there are {', '.join(NETWORKS)}")
     device = own_device(device)
-    crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
-    pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()
+    crops = training_crops(photos, crop, device)
+    pictures = validation_pictures(validation, device)
 
     def loss(network: DeepJSCC, x: Tensor, rng: SharedStreams) -> Tensor:
         return (reconstruct(network, x, snr_db, rng) - x).square().mean()
@@ -97,13 +100,11 @@ def train(
         return float(-10 * torch.log10(error).mean())
 
     torch.manual_seed(0)
-    network = Bourtsoulatze2019(**NETWORKS[rho]).to(device).to(memory_format=torch.channels_last)
+    network = Bourtsoulatze2019(**NETWORKS[rho])
     if start is not None:
         _take_over(network, zoo.read_as(start, Bourtsoulatze2019))
     settings = Settings(seconds, batch, learning_rate, patience=patience)
-    training = Training(network, loss, crops.sample, psnr_db, settings, out)
-    zoo.save(training.run(), out / "weights.safetensors")
-    return training.result.score
+    return train_and_save(network, loss, crops.sample, psnr_db, settings, out, device)
 
 
 def _take_over(network: nn.Module, other: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Training recipe of the learned codec: estimated rate plus squared error, at a random setting per crop."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,13 +10,17 @@ from channels.streams import SharedStreams
 from semcom import zoo
 from semcom.codecs.hyperprior import BLOCK, LOG2_STEPS, SETTINGS, MeanScaleHyperprior
 from semcom.errors import InvalidOption
-from semcom.training.crops import Crops, shard_of
-from semcom.training.loop import Settings, Training
+from semcom.training.common import (
+    PHOTOS,
+    VALIDATION,
+    train_and_save,
+    training_crops,
+    validation_pictures,
+)
+from semcom.training.crops import Crops
+from semcom.training.loop import Settings
 from semcom.training.processes import own_device
 
-PHOTOS = Path("../shared/data/photos/train")
-VALIDATION = Path("../shared/data/photos/val")
-CACHE = Path(".cache/crops")
 VALIDATED = (8, 18, 28, 38)  # 0.1 to 1 bit per pixel, about
 LAMBDA = 0.13  # squared error per bit, in squared steps: what uniform quantisers with entropy coding trade
 COARSEST, FINEST = 0.33, 4.4  # cost of the first and the last setting, about
@@ -91,8 +96,8 @@ def train(
             f"crops of {crop}x{crop}, but the codec has blocks of {BLOCK}x{BLOCK}; take a multiple of {BLOCK}"
         )
     device = own_device(device)
-    crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
-    pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()
+    crops = training_crops(photos, crop, device)
+    pictures = validation_pictures(validation, device)
 
     def loss(network: MeanScaleHyperprior, x: Tensor, rng: SharedStreams) -> Tensor:
         setting = (rng.uniform("setting", (1,))[:, 0] ** 1.25 * SETTINGS).long().clamp(max=SETTINGS - 1)
@@ -110,13 +115,11 @@ def train(
     if hard:
         for part in (network.analysis, network.gain_down, network.hyper_analysis):
             part.requires_grad_(False)
-    network = network.to(device).to(memory_format=torch.channels_last)
     settings = Settings(
         seconds, batch, learning_rate, validate_seconds=240.0, patience=patience, optimizer="muon"
     )
-    training = Training(network, loss, crops.sample, lambda n: score_db(n, pictures), settings, out)
-    zoo.save(training.run(), out / "weights.safetensors")
-    return training.result.score
+    its_score = partial(score_db, pictures=pictures)
+    return train_and_save(network, loss, crops.sample, its_score, settings, out, device)
 
 
 def score_db(network: MeanScaleHyperprior, pictures: Tensor) -> float:

@@ -13,9 +13,15 @@ from semcom import zoo
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.metrics.perceptual import lpips_network
-from semcom.training.crops import Crops, shard_of
-from semcom.training.deepjscc import CACHE, PHOTOS, SCORED, VALIDATION, Point, shown_at
-from semcom.training.loop import Settings, Training
+from semcom.training.common import (
+    PHOTOS,
+    VALIDATION,
+    train_and_save,
+    training_crops,
+    validation_pictures,
+)
+from semcom.training.deepjscc import SCORED, Point, shown_at
+from semcom.training.loop import Settings
 from semcom.training.processes import own_device
 
 LPIPS_WEIGHT = 3.0
@@ -57,20 +63,16 @@ def train(
     """
     device = own_device(device)
     lpips = lpips_network("squeeze", torch.device(device))
-    crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
-    pictures = Crops.load(shard_of(validation, CACHE, count=24, side=320), 320, device).whole()[::2]
+    crops = training_crops(photos, crop, device)
+    pictures = validation_pictures(validation, device, side=320)[::2]
     torch.manual_seed(0)
     network = zoo.read_as(start or zoo.find("deepjscc"), AdaptiveDeepJSCC)
     tune_decoder(network)
-    network = network.to(device).to(memory_format=torch.channels_last).train()
     settings = Settings(seconds, batch, learning_rate, validate_seconds=min(300.0, seconds / 4))
-    training = Training(
-        network, partial(loss, lpips=lpips), crops.sample, lambda n: score(n, pictures, lpips), settings, out
+    its_loss, its_score = partial(loss, lpips=lpips), partial(score, pictures=pictures, lpips=lpips)
+    return train_and_save(
+        network, its_loss, crops.sample, its_score, settings, out, device, lambda trained: trained.decoder
     )
-    trained = training.run()
-    assert isinstance(trained, AdaptiveDeepJSCC)
-    zoo.save(trained.decoder, out / "weights.safetensors")
-    return training.result.score
 
 
 def tune_decoder(network: AdaptiveDeepJSCC) -> None:

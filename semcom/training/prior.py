@@ -1,6 +1,7 @@
 """Training recipe of the diffusion prior: denoising at all noise levels with equal weight."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,13 +11,16 @@ from torch import Tensor
 from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
 from semcom.prior import DATA_STD, NaturalImagePrior
-from semcom.training.crops import Crops, shard_of
-from semcom.training.loop import Settings, Training
+from semcom.training.common import (
+    PHOTOS,
+    VALIDATION,
+    train_and_save,
+    training_crops,
+    validation_pictures,
+)
+from semcom.training.loop import Settings
 from semcom.training.processes import own_device
 
-PHOTOS = Path("../shared/data/photos/train")
-VALIDATION = Path("../shared/data/photos/val")
-CACHE = Path(".cache/crops")
 LOG_SIGMA = (-1.2, 1.4)
 """Mean and standard deviation of ln sigma; Karras et al. 2022 have -1.2 and 1.2."""
 SCORED = (0.1, 0.2, 0.4, 0.8)
@@ -51,15 +55,13 @@ def train(
         Validation score: PSNR of denoising in dB, mean over `SCORED` and one 256x256 crop of 24 pictures.
     """
     device = own_device(device)
-    crops = Crops.load(shard_of(photos, CACHE, count=2000, side=224), crop, device)
-    pictures = Crops.load(shard_of(validation, CACHE, count=24, side=256), 256, device).whole()
+    crops = training_crops(photos, crop, device)
+    pictures = validation_pictures(validation, device)
     torch.manual_seed(0)
     network = NaturalImagePrior() if start is None else zoo.read_as(start, NaturalImagePrior)
-    network = network.to(device).to(memory_format=torch.channels_last).train()
     settings = Settings(seconds, batch, learning_rate, validate_seconds=min(300.0, seconds / 4))
-    training = Training(network, loss, crops.sample, lambda n: score(n, pictures), settings, out)
-    zoo.save(training.run(), out / "weights.safetensors")
-    return training.result.score
+    its_score = partial(score, pictures=pictures)
+    return train_and_save(network, loss, crops.sample, its_score, settings, out, device)
 
 
 def loss(network: NaturalImagePrior, x: Float[Tensor, "batch 3 height width"], rng: SharedStreams) -> Tensor:

@@ -1,10 +1,12 @@
 """Training recipes by name, for the command line."""
 
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from semcom.errors import InvalidOption, SemcomError, UnknownName
@@ -31,6 +33,32 @@ def run_script(main: Callable[[], None]) -> None:
         sys.exit("interrupted; the same command goes on")
     except SemcomError as error:
         sys.exit(f"error: {error}")
+
+
+def recipe_parser(description: str | None, train: Callable[..., float], seconds: float) -> ArgumentParser:
+    """Make a parser of the arguments that all recipes share, for a script that trains by one of them.
+
+    Args:
+        description: Docstring of the script, shown as it is.
+        train: Function of the recipe; its defaults are those of the arguments.
+        seconds: Default of the duration in wall-clock seconds.
+
+    Returns:
+        The parser, to which the script adds the arguments of its own.
+    """
+    default = {name: parameter.default for name, parameter in signature(train).parameters.items()}
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--seconds", type=float, default=seconds, help="wall-clock length")
+    add("--out", type=Path, required=True, help="folder of checkpoint, curve and weights")
+    add("--photos", type=Path, default=default["photos"], help="folder or shard")
+    add("--validation", type=Path, default=default["validation"], help="folder or shard")
+    add("--batch", type=int, default=default["batch"])
+    add("--crop", type=int, default=default["crop"], help="side in pixels")
+    add("--learning-rate", type=float, default=default["learning_rate"])
+    add("--device", default=default["device"])
+    add("--start", type=Path, help="weights to start from")
+    return parser
 
 
 def recipe(name: str, options: Mapping[str, Any]) -> Callable[..., float]:

@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from semcom.modalities.image import from_pixels, to_pixels
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
 from semcom.training import prior
-from semcom.training.crops import Crops, shard_of
-from semcom.training.loop import Settings, Training
-from semcom.training.prior import CACHE, PHOTOS, VALIDATION
+from semcom.training.common import PHOTOS, VALIDATION, train_and_save, training_shard, validation_shard
+from semcom.training.crops import Crops
+from semcom.training.loop import Settings
 from semcom.training.processes import own_device
 
 CODES = "deepjscc,deepjscc,deepjscc,avif,learned,jpeg"
@@ -69,16 +70,14 @@ def train(
     """
     device = own_device(device)
     names = codes.split(",")
-    pairs = Pairs.load(shard_of(photos, CACHE, count=2000, side=224), names, crop, device)
-    held_out = Pairs.load(shard_of(validation, CACHE, count=24, side=256), names, 192, device)
+    pairs = Pairs.load(training_shard(photos), names, crop, device)
+    held_out = Pairs.load(validation_shard(validation), names, 192, device)
     torch.manual_seed(0)
     network = zoo.read_as(start or zoo.find("prior"), NaturalImagePrior)
     network = network if network.conditional else NaturalImagePrior.conditional_from(network)
-    network = network.to(device).to(memory_format=torch.channels_last).train()
     settings = Settings(seconds, batch, learning_rate, validate_seconds=min(300.0, seconds / 4))
-    training = Training(network, loss, pairs.sample, lambda n: score(n, held_out), settings, out)
-    zoo.save(training.run(), out / "weights.safetensors")
-    return training.result.score
+    its_score = partial(score, pairs=held_out)
+    return train_and_save(network, loss, pairs.sample, its_score, settings, out, device)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -96,10 +96,3 @@ def test_too_few_coded_bits_are_an_error(code: ChannelCode, info_bits: int, code
         code.encode(messages(1, info_bits), info_bits - 1)
     with pytest.raises(ChannelError, match=str(info_bits)):
         code.decode(torch.zeros(1, info_bits - 1), info_bits)
-
-
-def test_there_is_no_redundancy_version_4(code: ChannelCode, info_bits: int, coded_bits: int) -> None:
-    with pytest.raises(ChannelError, match="redundancy version 4"):
-        code.encode(messages(1, info_bits), coded_bits, rv=4)
-    with pytest.raises(ChannelError, match="redundancy version 4"):
-        code.decode(torch.zeros(1, coded_bits), info_bits, rv=4)

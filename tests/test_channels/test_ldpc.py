@@ -24,13 +24,20 @@ def random_bits(blocks: int, k: int) -> torch.Tensor:
     return torch.randint(0, 2, (blocks, k), dtype=torch.uint8)
 
 
+def encoded(code: NRLDPC, bits: torch.Tensor, coded_bits: int, rv: int) -> torch.Tensor:
+    """Coded bits of a redundancy version, [blocks, coded_bits]; the code itself sends version 0 alone."""
+    blocks, k = bits.shape
+    bounds = np.arange(blocks + 1) * coded_bits
+    return code.block(k, coded_bits).encode(bits, bounds, code.bits_per_symbol, rv).view(blocks, coded_bits)
+
+
 def whole_codeword(block: LDPCBlock, bits: torch.Tensor) -> np.ndarray:
     """Information and filler, then the parity as the circular buffer holds it after the information."""
     z, (first_filler, end_filler) = block.lifting_size, block.filler
     columns = {1: 68, 2: 52}[block.base_graph]
     sent = first_filler - min(2 * z, first_filler)
     length = sent + columns * z - end_filler
-    buffer = block.encode(bits, np.array([0, length]), rv=0, bits_per_symbol=1).numpy()
+    buffer = block.encode(bits, np.array([0, length]), bits_per_symbol=1).numpy()
     head = np.zeros(end_filler, dtype=np.uint8)
     head[:first_filler] = bits.numpy()
     assert (buffer[:sent] == head[first_filler - sent : first_filler]).all()
@@ -81,7 +88,7 @@ def test_coded_bits_equal_sionna(name: str) -> None:
     bits = torch.from_numpy(np.unpackbits(VECTORS[f"{name}/bits"], axis=-1, count=k))
     coded = np.unpackbits(VECTORS[f"{name}/coded"], axis=-1, count=n)  # [blocks, rv, n]
     for rv in range(4):
-        np.testing.assert_array_equal(code.encode(bits, n, rv).numpy(), coded[:, rv])
+        np.testing.assert_array_equal(encoded(code, bits, n, rv).numpy(), coded[:, rv])
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if f"{name}/decoded" in VECTORS])
@@ -165,7 +172,7 @@ def test_redundancy_versions_start_where_the_standard_says(rv: int, numerator: i
     """Base graph 1 without filler: k0 = floor(17 N / (66 Z)) Z and so on, N = 66 Z."""
     bits = random_bits(1, 4224)
     circle = NRLDPC(base_graph=1).encode(bits, 66 * 192)[0]
-    assert torch.equal(NRLDPC(base_graph=1).encode(bits, 5000, rv)[0], circle.roll(-numerator * 192)[:5000])
+    assert torch.equal(encoded(NRLDPC(base_graph=1), bits, 5000, rv)[0], circle.roll(-numerator * 192)[:5000])
 
 
 @pytest.mark.parametrize("bits_per_symbol", [2, 4, 6, 8])
@@ -182,10 +189,19 @@ def test_bit_interleaver(bits_per_symbol: int) -> None:
 @pytest.mark.parametrize("base_graph", [1, 2])
 def test_every_redundancy_version_decodes_once_round_the_buffer(rv: int, base_graph: int) -> None:
     code, bits = NRLDPC(bits_per_symbol=2, base_graph=base_graph), random_bits(4, 600)
-    coded = code.encode(bits, 3600, rv)
-    decoded = code.decode((1 - 2.0 * coded + 1.0 * torch.randn(coded.shape)) * 2, 600, rv)
+    coded = encoded(code, bits, 3600, rv).flatten()
+    llr = (1 - 2.0 * coded + 1.0 * torch.randn(coded.shape)) * 2
+    decoded = code.block(600, 3600).decode(llr, np.arange(5) * 3600, 2, 20, early_stop=True, rv=rv)
     assert torch.equal(decoded.bits, bits)
     assert decoded.ok.all()
+
+
+def test_there_is_no_redundancy_version_4() -> None:
+    block = NRLDPC().block(600, 1200)
+    with pytest.raises(ChannelError, match="redundancy version 4"):
+        block.encode(random_bits(1, 600), np.array([0, 1200]), 1, rv=4)
+    with pytest.raises(ChannelError, match="redundancy version 4"):
+        block.decode(torch.zeros(1200), np.array([0, 1200]), 1, 20, early_stop=True, rv=4)
 
 
 def test_no_block_is_lost_well_above_the_threshold() -> None:

@@ -119,14 +119,6 @@ def test_verdict_and_truth_agree_in_the_waterfall() -> None:
     assert int((right & ~decoded.ok).sum()) <= 0.02 * 300
 
 
-def test_redundancy_versions_differ_and_decode() -> None:
-    plan, bits = TransportBlock(2000, 8000, 2), random_bits(2, 2000)
-    coded = [plan.encode(bits, rv) for rv in range(4)]
-    for rv in range(4):
-        assert torch.equal(plan.decode(noisy(coded[rv], 0.5), rv).bits, bits)
-        assert not torch.equal(coded[rv], coded[rv - 1])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -149,5 +141,3 @@ def test_other_lengths_than_planned() -> None:
         plan.encode(random_bits(1, 99))
     with pytest.raises(ChannelError, match="298 LLRs, planned for 300"):
         plan.decode(torch.zeros(1, 298))
-    with pytest.raises(ChannelError, match="redundancy version 7"):
-        plan.decode(torch.zeros(1, 300), rv=7)

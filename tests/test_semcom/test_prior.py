@@ -13,7 +13,7 @@ from torch import nn
 from semcom import names, zoo
 from semcom.errors import InvalidOption, UnknownName
 from semcom.prior import NaturalImagePrior
-from semcom.training import prior, refiner
+from semcom.training import common, prior, refiner
 from semcom.training.loop import Training
 
 
@@ -81,7 +81,7 @@ def test_it_is_no_larger_than_a_cpu_bears() -> None:
 def test_its_recipe_learns_to_denoise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ramps of random slopes, which a mean over the neighbourhood serves; a clock of steps, not of time."""
     ticks = itertools.count(0.0)
-    monkeypatch.setattr(prior, "Training", partial(Training, clock=lambda: next(ticks)))
+    monkeypatch.setattr(common, "Training", partial(Training, clock=lambda: next(ticks)))
     rng = np.random.default_rng(0)
     along = np.linspace(0, 255, 64)
     for name, count, side in (("train", 20, 64), ("val", 2, 256)):
