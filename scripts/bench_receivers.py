@@ -57,6 +57,7 @@ class Run:
     item: Item
     rho: str
     snr_db: float
+    device: str = "cpu"
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ class Run:
 
 def timed(run: Run, things: Things) -> Iterator[dict[str, object]]:
     """One row; the network is loaded and warm before the clock runs."""
-    scheme, shape = names.scheme(run.scheme), tuple(run.item.x.shape)
+    scheme, shape = names.scheme(run.scheme, device=run.device), tuple(run.item.x.shape)
     rng = noise_streams(run.item.id, 0)
     observation = observed(scheme, run, rng.fork("channel"))
     torch.nn.functional.conv2d(torch.zeros(1, 8, 64, 64), torch.zeros(8, 8, 3, 3))  # first use takes longer
@@ -84,7 +85,7 @@ def timed(run: Run, things: Things) -> Iterator[dict[str, object]]:
     seconds = time.perf_counter() - start
     x_hat = scheme.modality.cover(shape) if x_hat is None else x_hat
     try:
-        lpips = names.metric("lpips_squeeze")(x_hat, run.item.x)
+        lpips = names.metric("lpips_squeeze", device=run.device)(x_hat, run.item.x)
     except MissingWeights:
         lpips = None
     yield {
@@ -122,11 +123,12 @@ def main() -> None:
     parser.add_argument("--schemes", default=",".join(SCHEMES))
     parser.add_argument("--rho", default="1/192")
     parser.add_argument("--snr", type=float, default=5.0, help="dB")
+    parser.add_argument("--device", default="cpu", help="where networks run: cpu or cuda")
     arguments = parser.parse_args()
     item = sample_photos()[0] if arguments.image is None else load_image(arguments.image)
     rows: list[dict[str, object]] = []
     for name in arguments.schemes.split(","):
-        run = Run(name, item, arguments.rho, arguments.snr)
+        run = Run(name, item, arguments.rho, arguments.snr, arguments.device)
         rows += LocalProcesses(1).map([run], timed, {})
         print(json.dumps(rows[-1]), flush=True)
     write(arguments.out / "rows.json", json.dumps(rows, indent=1) + "\n")

@@ -139,18 +139,20 @@ def timed(scheme: Scheme) -> Scheme:
     )
 
 
-def sweep(schemes: Sequence[str], photos: int | None = None, side: int | None = None) -> Sweep:
+def sweep(
+    schemes: Sequence[str], photos: int | None = None, side: int | None = None, device: str = "cpu"
+) -> Sweep:
     """What is measured."""
     items = tuple(
         Item(item.id, item.x[:, :, :side, :side], item.modality) for item in sample_photos()[:photos]
     )
     return Sweep(
-        tuple(timed(names.scheme(name)) for name in schemes),
+        tuple(timed(names.scheme(name, device=device)) for name in schemes),
         (names.channel("awgn"), names.channel("rayleigh:64")),
         items,
         SNR_DB,
         RHO,
-        tuple(TimedMetric(metric) for metric in names.default_metrics().metrics),
+        tuple(TimedMetric(metric) for metric in names.default_metrics(device=device).metrics),
     )
 
 
@@ -162,9 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--schemes", default="avif+ldpc:csit-average,softcast")
     parser.add_argument("--photos", type=int, default=None, help="only the first so many")
     parser.add_argument("--side", type=int, default=None, help="crop them to so many pixels")
+    parser.add_argument("--device", default="cpu", help="where networks run: cpu or cuda")
     a = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    design = sweep(a.schemes.split(","), a.photos, a.side)
+    design = sweep(a.schemes.split(","), a.photos, a.side, a.device)
     with TemporaryDirectory() as folder, ResultStore(Path(folder) / "records.sqlite") as store:
         start = time.perf_counter()
         images = sum(1 for _ in run(design, store))

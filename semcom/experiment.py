@@ -41,6 +41,7 @@ class Options:
         metrics: Names of metrics.
         seeds: Noise realisations per item, at least 1.
         workers: Number of local processes, 1..1024.
+        device: Where networks run, "cpu" or "cuda".
     """
 
     items: tuple[Item, ...]
@@ -49,6 +50,7 @@ class Options:
     metrics: tuple[str, ...]
     seeds: int
     workers: int
+    device: str = "cpu"
 
     def sweep(self, channels: Sequence[str], snr_db: Sequence[float], rho: Sequence[str]) -> Sweep:
         """Make a sweep of these options over channels, SNRs and bandwidth ratios.
@@ -67,12 +69,12 @@ class Options:
             SemcomError: A name is unknown, or `Sweep` refuses the combination.
         """
         return Sweep(
-            tuple(map(names.scheme, self.schemes)),
+            tuple(names.scheme(name, device=self.device) for name in self.schemes),
             tuple(map(names.channel, channels)),
             self.items,
             tuple(snr_db),
             tuple(rho),
-            tuple(map(names.metric, self.metrics)),
+            tuple(names.metric(name, device=self.device) for name in self.metrics),
             tuple(range(self.seeds)),
         )
 
@@ -109,10 +111,12 @@ def parse_options(
     parser.add_argument("--items", type=int, default=None, help="only the first so many")
     parser.add_argument("--seeds", type=int, default=seeds, help="noise realisations per image")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="where networks run: cpu or cuda")
     parser.add_argument("--metrics", default=",".join(metrics))
     a = parser.parse_args(arguments)
     items = load_folder(a.data)[: a.items]
-    return Options(items, a.out, tuple(a.schemes.split(",")), tuple(a.metrics.split(",")), a.seeds, a.workers)
+    chosen = (tuple(text.split(",")) for text in (a.schemes, a.metrics))
+    return Options(items, a.out, *chosen, a.seeds, a.workers, a.device)
 
 
 def run_script(main: Callable[[], None]) -> None:
