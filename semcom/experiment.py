@@ -115,8 +115,8 @@ def parse_options(
     parser.add_argument("--metrics", default=",".join(metrics))
     a = parser.parse_args(arguments)
     items = load_folder(a.data)[: a.items]
-    chosen = (tuple(text.split(",")) for text in (a.schemes, a.metrics))
-    return Options(items, a.out, *chosen, a.seeds, a.workers, a.device)
+    names_of_schemes, names_of_metrics = (tuple(text.split(",")) for text in (a.schemes, a.metrics))
+    return Options(items, a.out, names_of_schemes, names_of_metrics, a.seeds, a.workers, a.device)
 
 
 def run_script(main: Callable[[], None]) -> None:

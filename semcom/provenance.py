@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semcom.denoisers import OnDevice
 from semcom.errors import InvalidOption
 
 LIBRARIES = (
@@ -108,6 +109,8 @@ def codec_versions() -> dict[str, str]:
 
 
 def _canonical(thing: object) -> Iterator[str]:
+    if isinstance(thing, OnDevice):  # the same thing wherever it runs
+        thing = thing.denoiser
     if isinstance(thing, Enum):
         yield f"{_name(type(thing))}.{thing.name}"
     elif isinstance(thing, np.generic):

@@ -9,7 +9,7 @@ from torch import nn
 from semcom import zoo
 from semcom.denoisers import Denoiser, OnDevice
 from semcom.errors import InvalidOption, UnknownName
-from semcom.foreign_priors import from_diffusers, from_guided_diffusion
+from semcom.foreign_priors import VariancePreserving, from_diffusers, from_guided_diffusion
 from semcom.names.parser import IMPORTED, imported, optional, unknown
 from semcom.prior import NaturalImagePrior
 from semcom.receivers.consistency import Consistency
@@ -174,9 +174,10 @@ def _placed(denoiser: Denoiser, device: str) -> Denoiser:
     """The denoiser, its network moved to the device and its inputs moved there at every call."""
     if device == "cpu":
         return denoiser
-    for part in (denoiser, getattr(denoiser, "network", None)):
-        if isinstance(part, nn.Module):
-            part.to(device)
+    inner = denoiser.denoiser if isinstance(denoiser, Tiled) else denoiser
+    network = inner.network if isinstance(inner, VariancePreserving) else inner
+    if isinstance(network, nn.Module):
+        network.to(device)
     return OnDevice(denoiser, device)
 
 

@@ -11,8 +11,11 @@ from precision import rounding
 from torch import nn
 
 from semcom import names, zoo
+from semcom.denoisers import OnDevice
 from semcom.errors import InvalidOption, UnknownName
 from semcom.prior import NaturalImagePrior
+from semcom.provenance import fingerprint
+from semcom.receivers.diffpir import DiffPIR
 from semcom.training import common, prior, refiner
 from semcom.training.loop import Training
 
@@ -190,3 +193,12 @@ def test_a_refiner_needs_a_network_that_takes_guesses(tmp_path: Path) -> None:
     named = names.receiver("refiner:4:0.5", names.prior(str(tmp_path / "refiner.safetensors")))
     assert named.name == "refiner:4:0.5"
     assert named.nfe == 4
+
+
+def test_a_prior_on_a_device_is_the_same_prior() -> None:
+    """It denoises alike, and schemes with it keep their fingerprints."""
+    shipped = names.prior("prior")
+    placed = OnDevice(shipped, "cpu")
+    x, sigma = torch.rand(1, 3, 16, 16), torch.tensor([0.3])
+    assert torch.equal(placed(x, sigma), shipped(x, sigma))
+    assert fingerprint(DiffPIR(placed)) == fingerprint(DiffPIR(shipped))
