@@ -29,7 +29,7 @@ from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
 
 MAX_SEED = 2**63 - 1  # what a column of integers holds
-MAX_NAME_BYTES = 250  # file systems hold 255, and leave some room for an ending
+MAX_NAME_BYTES = 250  # file systems hold 255
 
 Rho = float | str
 """Bandwidth ratio, as a number or a text like "1/48"."""
