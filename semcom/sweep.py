@@ -27,8 +27,8 @@ from semcom.provenance import canonical, environment, fingerprint
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
 
-MAX_SEED = 2**63 - 1  # largest integer in a column of SQLite
-MAX_NAME_BYTES = 250  # file systems allow 255, of which .part takes five while the file is written
+MAX_SEED = 2**63 - 1  # what a column of integers holds
+MAX_NAME_BYTES = 250  # file systems hold 255
 
 Rho = float | str
 """Bandwidth ratio in channel uses per source dimension: a number, or a string such as "1/48"."""
