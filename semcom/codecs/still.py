@@ -160,6 +160,7 @@ class FileCodec:
         format: Image format.
 
     Example:
+        >>> import torch
         >>> from semcom.codecs import Jpeg
         >>> codec = FileCodec(Jpeg())
         >>> codec.encode(torch.zeros(1, 3, 16, 16), codec.qualities[0])[:2].hex()
@@ -218,6 +219,7 @@ class StreamCodec:
         format: Image format.
 
     Example:
+        >>> import torch
         >>> from semcom.codecs import Jpeg
         >>> codec, x = StreamCodec(Jpeg()), torch.zeros(1, 3, 16, 16)
         >>> payload = codec.encode(x, codec.qualities[0])

@@ -26,6 +26,7 @@ from channels.selfcheck import Check
 from semcom import names, quickstart, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
+from semcom.modalities import IMAGE, TEXT, VIDEO
 from semcom.names.schemes import DEEPJSCC_2019
 from semcom.receivers.generative import Generative
 from semcom.results import ResultStore
@@ -892,10 +893,12 @@ def test_selfcheck_fails_on_the_first_row_that_is_off(
 
 def test_listings_name_things_that_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schemes"]) == 0
-    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert {"softcast", "deepjscc-2019", "avif+ldpc:csit-average", "avif+ldpc:mcs0"} <= set(listed)
-    for name in listed:
-        assert names.scheme(name).name == name
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    usual = {"softcast", "deepjscc-2019", "avif+ldpc:csit-average", "avif+ldpc:mcs0"}
+    assert usual | {"x265+ldpc:csit-average", "zlib+ldpc:csit-average"} <= set(listed)
+    for name, about in listed.items():
+        modality = {"clips": VIDEO, "texts": TEXT}.get(about.partition(":")[0], IMAGE)
+        assert names.scheme(name, modality).name == name
     assert main(["channels"]) == 0
     for line in capsys.readouterr().out.splitlines():
         channel = names.channel(line.split()[0])

@@ -1,7 +1,5 @@
 """Strips show pictures where they should be, and their errors in the colours that the legend names."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -78,6 +76,7 @@ def test_strip_is_written_without_loss_or_not_at_all(tmp_path):
     item = Item("photo-00000000", picture(40, 60), IMAGE)
     with pytest.raises(InvalidOption, match=r"strip\.jpg: strips are written without loss"):
         write_strip(tmp_path / "strip.jpg", item, {"half": item.x / 2})
-    with pytest.raises(InvalidOption, match=r"strips show pictures, and photo-\w+ is a text"):
-        write_strip(tmp_path / "strip.png", replace(item, modality=TEXT), {"half": item.x / 2})
+    text = Item("text-00000000", "Twelve words.", TEXT)
+    with pytest.raises(InvalidOption, match=r"strip\.png: differences of texts are shown as a page"):
+        write_strip(tmp_path / "strip.png", text, {"half": "Twelve"})
     assert list(tmp_path.iterdir()) == []
