@@ -334,7 +334,7 @@ def best_points(
 
     Returns:
         One boolean per row: True for the best means of a point, ties included. False if the direction is
-        unknown, and for a scheme without another one to compare with.
+        unknown, and where all schemes of a point have the same mean, for instance when all lost every item.
     """
     import pandas as pd
 
@@ -342,8 +342,8 @@ def best_points(
         return pd.Series(False, index=points.index)
     groups = points.groupby(list(by))["mean"]
     best = groups.transform("max" if higher_is_better else "min")
-    several = groups.transform("count").to_numpy() > 1
-    return (points["mean"] == best) & several
+    differ = groups.transform("nunique").to_numpy() > 1
+    return (points["mean"] == best) & differ
 
 
 def require_columns(records: "pd.DataFrame", names: Sequence[str]) -> None:

@@ -183,13 +183,14 @@ def test_the_best_of_a_point():
         {
             "channel": "awgn",
             "rho": 0.5,
-            "snr_db": [0.0, 0.0, 0.0, 5.0, 10.0, 10.0],
-            "scheme": list("abcaab"),
-            "mean": [1.0, 3.0, 2.0, 1.0, 4.0, 4.0],
+            "snr_db": [0.0, 0.0, 0.0, 5.0, 10.0, 10.0, 15.0, 15.0, 15.0],
+            "scheme": list("abcaababc"),
+            "mean": [1.0, 3.0, 2.0, 1.0, 4.0, 4.0, 6.0, 6.0, 5.0],
         }
     )
-    assert best_points(points, True).tolist() == [False, True, False, False, True, True]
-    assert best_points(points, False).tolist() == [True, False, False, False, True, True]
+    none = [False] * 3  # one scheme alone, and two that are equal
+    assert best_points(points, True).tolist() == [False, True, False, *none, True, True, False]
+    assert best_points(points, False).tolist() == [True, False, False, *none, False, False, True]
     assert not best_points(points, None).any()
 
 
