@@ -133,7 +133,7 @@ def _loop(original: Clip, shown: Mapping[str, Clip], captions: Mapping[str, str]
 
 
 def _animated(frames: "list[Picture]", frame_rate: Fraction, quality: int) -> bytes:
-    """As WebP; frames begin at the millisecond that is nearest to their time."""
+    """Animated WebP of the frames; each begins at the millisecond that is nearest to its time."""
     ends = [round(1000 * number / frame_rate) for number in range(len(frames) + 1)]
     durations = [min(max(end - start, SHORTEST_MS), LONGEST_MS) for start, end in pairwise(ends)]
     encoded = BytesIO()

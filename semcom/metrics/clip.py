@@ -113,7 +113,7 @@ def _frames(clip: object, name: str) -> Tensor:
 
 
 def _batches(frames: Tensor) -> Iterator[Tensor]:
-    """As images in [0, 1], as many at once as fit."""
+    """Frames as images in [0, 1], in batches of at most PIXELS_AT_ONCE pixels."""
     at_once = max(1, PIXELS_AT_ONCE // (frames.shape[2] * frames.shape[3]))
     return (batch.float() / 255 for batch in frames.split(at_once))
 
