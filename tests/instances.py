@@ -3,6 +3,8 @@
 from types import SimpleNamespace
 
 import torch
+from guests.channel import HUM
+from guests.metric import ROUGHNESS
 from torch import Tensor
 
 from channels import (
@@ -100,6 +102,7 @@ CHANNELS = (
     OFDM((TDL("E", 100.0),), Numerology(128, 72, 9, 15e3)),
     GenieCSI(OFDM((TDL("B", 300.0, 1000.0),))),
     OFDM((ClippedAmplifier(6.0), TDL("A", 100.0, 10.0), PhaseNoise(50.0), CarrierOffset(0.01))),
+    HUM,
 )
 
 LOSS_PROCESSES = (IndependentLoss(0.1), GilbertElliott(0.05, 0.4), GilbertElliott(0.1, 0.3, 0.02, 0.7))
@@ -126,7 +129,10 @@ LINKS = (
 
 CODECS = (*codecs.CODECS, LearnedCodec(zoo.load("learned")))
 
-METRICS = tuple((modality, m) for modality in ("image", "video", "text") for m in metrics_of(modality))
+METRICS = (
+    *((modality, m) for modality in ("image", "video", "text") for m in metrics_of(modality)),
+    ("waveform", ROUGHNESS),
+)
 
 
 class Shrinking(torch.nn.Module):

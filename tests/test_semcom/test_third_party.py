@@ -1,7 +1,11 @@
-"""Guests: a modality, codec, channel, receiver and metric, a file each, unknown to this package."""
+"""Parts of third parties, a file each and unknown to this package, at the command line.
+
+The contract tests run over the same parts, see `tests/instances.py`.
+"""
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,155 +20,11 @@ from semcom.results import ResultStore
 
 ROOT = Path(__file__).parents[2]
 
-FILES = {
-    "modality": '''
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
-import numpy as np
-from scipy.io import wavfile
-from semcom.errors import InvalidSource
-from semcom.modalities import Item
-
-@dataclass(frozen=True)
-class Waveform:
-    """Sound of one track, 16 bits: numpy int16 [samples]."""
-    name: str = "waveform"
-    suffixes: frozenset = frozenset({".wav"})
-    saved_suffix: str = ".wav"
-    writable: frozenset = frozenset({".wav"})
-
-    def read(self, path):
-        rate, x = wavfile.read(path)
-        return Item(f"{Path(path).stem}-{self.digest(x)}", self.check(x), self)
-
-    def write(self, x, path):
-        wavfile.write(path, 8000, x)
-
-    def check(self, x):
-        if not (isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype == np.int16 and len(x)):
-            raise InvalidSource("sound of another form; expected int16 [samples]")
-        return x
-
-    def dims(self, x):
-        return len(x)
-
-    def shape(self, x):
-        return ("samples", len(x))
-
-    def cover(self, shape):
-        return np.zeros(shape[1], np.int16)
-
-    def digest(self, x):
-        return hashlib.blake2b(x.tobytes(), digest_size=4).hexdigest()
-
-WAVEFORM = Waveform()
-''',
-    "codec": '''
-import zlib
-from dataclasses import dataclass
-import numpy as np
-from semcom.codecs import Fitted, Quality
-from semcom.errors import BudgetTooSmall, CorruptPayload
-
-@dataclass(frozen=True)
-class Coarse:
-    """Samples without their low bits, as many as fit, deflated."""
-    name: str = "coarse"
-    qualities: tuple = tuple(Quality(1, kept) for kept in range(2, 17))
-
-    def encode(self, x, quality):
-        kept = (x >> (16 - quality.setting)).astype(np.int16)
-        return bytes([quality.setting]) + zlib.compress(kept.tobytes(), 9)
-
-    def decode(self, payload, shape):
-        try:
-            kept = np.frombuffer(zlib.decompress(payload[1:]), np.int16)
-        except zlib.error as error:
-            raise CorruptPayload(str(error)) from None
-        if len(kept) != shape[1]:
-            raise CorruptPayload("sound of another length")
-        return (kept.astype(np.int32) << (16 - payload[0])).astype(np.int16)
-
-    def fit(self, x, max_bits):
-        for quality in reversed(self.qualities):
-            payload = self.encode(x, quality)
-            if 8 * len(payload) <= max_bits:
-                return Fitted(payload, quality, self.decode(payload, ("samples", len(x))))
-        raise BudgetTooSmall(f"coarse needs more than {max_bits} bits; raise rho")
-
-COARSE = Coarse()
-''',
-    "channel": '''
-from dataclasses import dataclass
-from channels import AWGN
-
-@dataclass(frozen=True)
-class Hum:
-    """White noise, under a name of its own."""
-    name: str = "hum"
-
-    def draw(self, uses, snr_db, rng):
-        return AWGN().draw(uses, snr_db, rng)
-
-    def apply(self, x, state):
-        return AWGN().apply(x, state)
-
-    def overhead(self, uses):
-        return 0
-
-    def data_uses(self, total):
-        return total
-
-HUM = Hum()
-''',
-    "receiver": '''
-from dataclasses import dataclass
-import numpy as np
-
-@dataclass(frozen=True)
-class Smoothing:
-    """A moving mean of three samples."""
-    name: str = "smoothing"
-
-    def __call__(self, observation, shape, rng):
-        if observation.shown is None:
-            return None
-        x = np.pad(observation.shown.astype(np.int32), 1, mode="edge")
-        return ((x[:-2] + x[1:-1] + x[2:]) // 3).astype(np.int16)
-
-SMOOTHING = Smoothing()
-''',
-    "metric": '''
-from dataclasses import dataclass
-import numpy as np
-
-@dataclass(frozen=True)
-class Roughness:
-    """Mean absolute difference in levels."""
-    name: str = "roughness"
-    unit: str = "levels"
-    higher_is_better: bool = False
-
-    def fits(self, shape):
-        return shape[0] == "samples"
-
-    def __call__(self, x_hat, x):
-        return float(np.abs(x_hat.astype(np.int32) - x).mean())
-
-ROUGHNESS = Roughness()
-''',
-}
-
 
 @pytest.fixture
 def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of guests beside a folder of sounds."""
-    package = tmp_path / "guests"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    for name, content in FILES.items():
-        (package / f"{name}.py").write_text(content)
+    """The parts of `tests/guests` outside this repository, as `visitors`, beside a folder of sounds."""
+    shutil.copytree(ROOT / "tests" / "guests", tmp_path / "visitors")
     sounds = tmp_path / "sounds"
     sounds.mkdir()
     for pitch in (3, 5):
@@ -174,21 +34,21 @@ def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     for name in list(sys.modules):
-        if name.partition(".")[0] == "guests":
+        if name.partition(".")[0] == "visitors":
             del sys.modules[name]
 
 
 WITH_GUESTS = [
     "--modality",
-    "guests.modality:WAVEFORM",
+    "visitors.modality:WAVEFORM",
     "--metrics",
-    "guests.metric:ROUGHNESS",
+    "visitors.metric:ROUGHNESS",
 ]
 
 
 def test_a_sound_is_sent(guests: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["send", "sounds/tone3.wav", "--scheme", "guests.codec:COARSE+ldpc:mcs9", "--snr", "20"]
-    arguments += ["--channel", "guests.channel:HUM", "--rho", "12", "--out", "received.wav", "--json"]
+    arguments = ["send", "sounds/tone3.wav", "--scheme", "visitors.codec:COARSE+ldpc:mcs9", "--snr", "20"]
+    arguments += ["--channel", "visitors.channel:HUM", "--rho", "12", "--out", "received.wav", "--json"]
     assert main([*arguments, *WITH_GUESTS]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["modality"] == "waveform"
@@ -202,8 +62,8 @@ def test_a_sound_is_sent(guests: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_sounds_are_swept_plotted_reported(guests: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    schemes = "guests.codec:COARSE+ldpc:mcs9,guests.codec:COARSE+ldpc:mcs9+guests.receiver:SMOOTHING"
-    arguments = ["sweep", "--data", "sounds", "--schemes", schemes, "--channels", "guests.channel:HUM"]
+    schemes = "visitors.codec:COARSE+ldpc:mcs9,visitors.codec:COARSE+ldpc:mcs9+visitors.receiver:SMOOTHING"
+    arguments = ["sweep", "--data", "sounds", "--schemes", schemes, "--channels", "visitors.channel:HUM"]
     arguments += ["--snr", "-5,20", "--rho", "12", "--keep", "--out", "out"]
     assert main([*arguments, *WITH_GUESTS]) == 0
     with ResultStore(guests / "out" / "records.sqlite", read_only=True) as store:
