@@ -18,6 +18,7 @@ from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.prior import NaturalImagePrior
+from semcom.refiner import PictureRefiner
 
 FORMAT = "1"
 Network = TypeVar("Network", bound=nn.Module)
@@ -27,6 +28,7 @@ CLASSES: dict[str, type[nn.Module]] = {
     "DecoderRefinement": DecoderRefinement,
     "MeanScaleHyperprior": MeanScaleHyperprior,
     "NaturalImagePrior": NaturalImagePrior,
+    "PictureRefiner": PictureRefiner,
 }
 WEIGHTS = Path(str(resources.files("semcom"))) / "weights"
 
