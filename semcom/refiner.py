@@ -181,5 +181,51 @@ class PictureRefiner(nn.Module):
         return network
 
 
+TILE = 1024
+"""Side in pixels of the tiles in which larger pictures are refined, a multiple of the coarsest patch."""
+MARGIN = 192
+"""Pixels around a tile that the network sees as well; its output depends on no pixel further away."""
+
+
+def in_tiles(
+    network: PictureRefiner,
+    y: Float[Tensor, "1 3 height width"],
+    spread: float,
+    scale: float,
+    noise: Float[Tensor, "1 3 height width"],
+    tile: int = TILE,
+) -> Float[Tensor, "1 3 height width"]:
+    """Refine a picture of any size, a large one in tiles, which bounds the memory.
+
+    Tiles have no seams: the network sees `MARGIN` pixels around every tile, and its output depends on no
+    pixel further away, so that the result is that of the whole picture up to rounding.
+
+    Args:
+        network: The network.
+        y: Decoded picture in [-1, 1], [1, 3, height, width].
+        spread: Root mean square error of y, above 0.
+        scale: Factor by which the codec reduced the picture, from 1 to 8.
+        noise: White noise of variance 1, of the shape of y.
+        tile: Side of the tiles in pixels, a multiple of the network's coarsest patch.
+
+    Returns:
+        The refined picture, [1, 3, height, width].
+    """
+    device = next(network.parameters()).device
+    told = torch.tensor([spread], device=device), torch.tensor([float(scale)], device=device)
+    height, width = y.shape[2:]
+    refined = torch.empty_like(y)
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            rows = slice(max(top - MARGIN, 0), top + tile + MARGIN)
+            columns = slice(max(left - MARGIN, 0), left + tile + MARGIN)
+            seen = (part[:, :, rows, columns].to(device) for part in (y, noise))
+            piece, texture = seen
+            shown = network(piece, told[0], told[1], texture).to(y)
+            shown = shown[:, :, top - rows.start :, left - columns.start :][:, :, :tile, :tile]
+            refined[:, :, top : top + tile, left : left + tile] = shown
+    return refined
+
+
 NOISE_STD = 0.03
 """Standard deviation of the weights with which the training starts to look at the noise."""

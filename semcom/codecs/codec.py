@@ -104,6 +104,26 @@ class HasCells(Protocol):
         ...
 
 
+@runtime_checkable
+class HasScale(Protocol):
+    """A codec of pictures that can tell by which factor a picture was reduced before it was coded."""
+
+    def scale(self, payload: bytes, shape: tuple[int, ...]) -> int:
+        """Downscaling factor of a payload, which the decoder reads from the same bytes.
+
+        Args:
+            payload: Bytes that the codec decodes to a picture of this shape.
+            shape: Shape of the picture, (1, 3, height, width).
+
+        Returns:
+            1, 2, 4 or 8.
+
+        Raises:
+            CorruptPayload: The bytes cannot be decoded to a picture of this shape.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Fitted(Generic[X]):
     """The best payload within a number of bits.
@@ -365,6 +385,10 @@ class Memo(Generic[X]):
     def cells(self, payload: bytes, shape: tuple[int, ...]) -> Cells | None:
         """Quantisation cells of the wrapped codec, not cached; None if that codec does not give any."""
         return self.codec.cells(payload, shape) if isinstance(self.codec, HasCells) else None
+
+    def scale(self, payload: bytes, shape: tuple[int, ...]) -> int:
+        """Downscaling factor of a payload of the wrapped codec; 1 if that codec does not tell it."""
+        return self.codec.scale(payload, shape) if isinstance(self.codec, HasScale) else 1
 
     def __reduce__(self) -> tuple[type["Memo[Any]"], tuple[SourceCodec[X], int]]:
         """Pickle the wrapped codec and the size limit, without the cached entries."""

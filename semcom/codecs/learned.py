@@ -115,6 +115,12 @@ class LearnedCodec:
         pixels = to_pixels(x[:, :, :height, :width])
         return from_pixels(enlarge(pixels, size))
 
+    def scale(self, payload: bytes, shape: tuple[int, ...]) -> int:
+        """Downscaling factor in the header of a payload; raises `CorruptPayload` without a valid header."""
+        if len(payload) < HEADER_BYTES or payload[0] >= len(SCALES) * SETTINGS:
+            raise CorruptPayload(f"{self.name} payload of {len(payload)} bytes has no valid header")
+        return SCALES[payload[0] // SETTINGS]
+
     def _most_integers(self, size: tuple[int, int]) -> int:
         rows, columns = map(_blocks, size)
         config = self.network.config

@@ -201,6 +201,13 @@ class FileCodec:
         with _decoding(self.name, payload):
             return self.format.file_cells(payload, self._coded_size(payload, size), size)
 
+    def scale(self, payload: bytes, shape: tuple[int, ...]) -> int:
+        """Factor between the size of the item and the size that the file declares."""
+        size = (shape[-1], shape[-2])
+        with _decoding(self.name, payload):
+            coded = self._coded_size(payload, size)
+        return next(scale for scale in sorted(SCALES) if reduced_size(size, scale) == coded)
+
     def _coded_size(self, payload: bytes, size: Size) -> Size:
         declared = self.format.file_size(payload)
         if declared not in {reduced_size(size, scale) for scale in SCALES}:
@@ -259,6 +266,12 @@ class StreamCodec:
         size = (shape[-1], shape[-2])
         with _decoding(self.name, payload):
             return self.format.stream_cells(payload[1:], _coded_size(payload, size), size)
+
+    def scale(self, payload: bytes, shape: tuple[int, ...]) -> int:
+        """Factor in the first byte of the payload."""
+        with _decoding(self.name, payload):
+            _coded_size(payload, (shape[-1], shape[-2]))
+        return payload[0]
 
 
 def _coded_size(payload: bytes, size: Size) -> Size:
