@@ -16,27 +16,24 @@ class OnDevice:
     """Wrapper that runs a denoiser on another device; inputs and outputs stay on their own.
 
     Args:
-        denoiser: D(x, sigma) or a conditional denoiser, all of whose tensors are on the device.
+        denoiser: D(x, sigma), all of whose tensors are on the device.
         device: Name of the device ("cuda").
     """
 
-    denoiser: Callable[..., Tensor]
+    denoiser: Denoiser
     device: str = field(compare=False)
 
-    def __call__(self, *tensors: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Call the denoiser on its device.
 
         Args:
-            tensors: Arguments of the denoiser: x [batch, ...], sigma [batch], and for a conditional one a
-                guess [batch, ...] and its spread [batch], or None.
+            x: x0 + sigma n, [batch, ...].
+            sigma: Noise level, [batch].
 
         Returns:
             Denoised tensor, in the shape and on the device of x.
         """
-        moved = [None if tensor is None else tensor.to(self.device) for tensor in tensors]
-        first = tensors[0]
-        assert first is not None
-        return self.denoiser(*moved).to(first.device)
+        return self.denoiser(x.to(self.device), sigma.to(self.device)).to(x.device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from semcom.errors import InvalidOption
 from semcom.layers import Stage, condition_network, zeroed
 
 DATA_STD = 0.5  # of pixels in [-1, 1]
@@ -19,12 +17,7 @@ class NaturalImagePrior(nn.Module):
         D = (x / sigma^2) / P + F / sqrt(P),  P = 1 / sigma^2 + 1 / s^2
 
     with s = 0.5: the posterior mean for white Gaussian pictures, plus the output of a network F in units of
-    its error, so that F has a target of variance 1 at every level. A conditional network also takes a guess
-    of x0 with an error of standard deviation r, E[x0 | x, guess]:
-
-        D = (x / sigma^2 + guess / r^2) / P + F / sqrt(P),  P = 1 / sigma^2 + 1 / r^2 + 1 / s^2
-
-    Without a guess, 1 / r = 0, it is an unconditional prior as well. The network is fully convolutional: a
+    its error, so that F has a target of variance 1 at every level. The network is fully convolutional: a
     picture of any size is padded to multiples of the coarsest patch, by reflection or, where too small,
     repetition.
 
@@ -32,7 +25,6 @@ class NaturalImagePrior(nn.Module):
         widths: Features on every grid, the finest first; each grid has half the sides of the one before.
         blocks: Residual blocks on every grid, on the way down and again on the way up, and on the coarsest.
         patch: Side in pixels of a patch, which is one position of the finest grid.
-        conditional: Whether the network takes a guess.
 
     Reference:
         Karras, Aittala, Aila and Laine, Elucidating the design space of diffusion-based generative models,
@@ -49,22 +41,14 @@ class NaturalImagePrior(nn.Module):
         widths: Sequence[int] = (32, 64, 128, 192),
         blocks: Sequence[int] = (1, 1, 1, 2),
         patch: int = 2,
-        conditional: bool = False,
     ) -> None:
         super().__init__()
-        self.config = {
-            "widths": list(widths),
-            "blocks": list(blocks),
-            "patch": patch,
-            "conditional": conditional,
-        }
-        self.conditional = conditional
+        self.config = {"widths": list(widths), "blocks": list(blocks), "patch": patch}
         self.patch = patch
         self.coarsest_patch = patch * 2 ** (len(widths) - 1)
         condition = 128
-        pictures = 2 if conditional else 1
-        self.condition = condition_network(pictures, condition)
-        self.into = nn.Conv2d(3 * pictures * patch**2, widths[0], 3, padding=1)
+        self.condition = condition_network(1, condition)
+        self.into = nn.Conv2d(3 * patch**2, widths[0], 3, padding=1)
         finer = list(zip(widths[:-1], blocks[:-1], strict=True))
         steps = list(pairwise(widths))
         self.fall = nn.ModuleList(Stage(f, n, condition) for f, n in finer)
@@ -76,58 +60,39 @@ class NaturalImagePrior(nn.Module):
 
     @property
     def name(self) -> str:
-        """Name of the weights file of this network: "prior", or "refiner" if conditional."""
-        return "refiner" if self.conditional else "prior"
+        """Name of the weights file of this network, always "prior"."""
+        return "prior"
 
     def forward(
-        self,
-        x: Float[Tensor, "batch 3 height width"],
-        sigma: Float[Tensor, " batch"],
-        guess: Float[Tensor, "batch 3 height width"] | None = None,
-        spread: Float[Tensor, " batch"] | None = None,
+        self, x: Float[Tensor, "batch 3 height width"], sigma: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch 3 height width"]:
         """Posterior mean of x0, in [-1, 1] up to errors.
 
         Args:
             x: Noisy pictures x0 + sigma n, [batch, 3, height, width].
             sigma: Noise level of each item, above 0, [batch].
-            guess: Guess of x0, same shape as x; only for a conditional network, which also works without.
-            spread: Standard deviation r of the guess's error, above 0, [batch]; infinite where there is no
-                guess.
 
         Returns:
             Denoised pictures, [batch, 3, height, width].
-
-        Raises:
-            InvalidOption: A guess was given to a network that takes none.
         """
-        if guess is not None and not self.conditional:
-            raise InvalidOption(f"the network {self.name} takes no guess; the receiver needs a refiner")
         height, width = x.shape[2:]
         level = sigma[:, None, None, None]
-        inputs, numbers = [x / (level**2 + DATA_STD**2).sqrt()], [sigma.log() / 4]
-        precision, weighed = 1 / level**2 + 1 / DATA_STD**2, x / level**2
-        if self.conditional:
-            known = torch.zeros_like(sigma) if guess is None or spread is None else 1 / spread**2
-            guess = torch.zeros_like(x) if guess is None else guess
-            told = known[:, None, None, None]
-            inputs.append(guess * (told / (1 + DATA_STD**2 * told)).sqrt())
-            numbers.append(torch.log1p(DATA_STD**2 * known) / 4)
-            precision, weighed = precision + told, weighed + told * guess
+        precision = 1 / level**2 + 1 / DATA_STD**2
         padding = (0, -width % self.coarsest_patch, 0, -height % self.coarsest_patch)
         small = padding[1] >= width or padding[3] >= height
-        padded = nn.functional.pad(torch.cat(inputs, 1), padding, mode="replicate" if small else "reflect")
-        residual = self.residual(padded, torch.stack(numbers, 1))[:, :, :height, :width]
-        return weighed / precision + residual / precision.sqrt()
+        inputs = x / (level**2 + DATA_STD**2).sqrt()
+        padded = nn.functional.pad(inputs, padding, mode="replicate" if small else "reflect")
+        residual = self.residual(padded, (sigma.log() / 4)[:, None])[:, :, :height, :width]
+        return x / level**2 / precision + residual / precision.sqrt()
 
     def residual(
-        self, inputs: Float[Tensor, "batch channels height width"], numbers: Float[Tensor, "batch numbers"]
+        self, inputs: Float[Tensor, "batch 3 height width"], numbers: Float[Tensor, "batch 1"]
     ) -> Float[Tensor, "batch 3 height width"]:
         """Network output F for pictures whose sides are multiples of the coarsest patch.
 
         Args:
-            inputs: Normalised pictures, [batch, channels, height, width].
-            numbers: Noise level and spread as features, [batch, numbers].
+            inputs: Normalised pictures, [batch, 3, height, width].
+            numbers: Noise level as a feature, [batch, 1].
 
         Returns:
             F, [batch, 3, height, width].
@@ -144,22 +109,3 @@ class NaturalImagePrior(nn.Module):
             features = nn.functional.pixel_shuffle(up(features), 2) + passed.pop()
             features = stage(features, condition)
         return nn.functional.pixel_shuffle(self.out(features), self.patch).float()
-
-    @classmethod
-    def conditional_from(cls, prior: "NaturalImagePrior") -> "NaturalImagePrior":
-        """Conditional network to be trained from a prior: its F equals the prior's, whatever the guess.
-
-        Args:
-            prior: Unconditional network.
-
-        Returns:
-            A conditional network that equals the prior if no guess is given.
-        """
-        network = cls(**{**prior.config, "conditional": True})
-        weights = prior.state_dict()
-        for key in ("into.weight", "condition.0.weight"):
-            wide = torch.zeros_like(network.state_dict()[key])
-            wide[:, : weights[key].shape[1]] = weights[key]
-            weights[key] = wide
-        network.load_state_dict(weights)
-        return network

@@ -1,4 +1,4 @@
-"""Refiner: a small network that turns a decoded picture into one that looks like a photograph, in one call."""
+"""Refiner: a network that turns a decoded picture into one that looks like a photograph, in one call."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,6 +23,8 @@ class LowPass(nn.Module):
         channels: Number of channels, each filtered alone.
         taps: Filter of odd length, in both directions; it is divided by its sum.
     """
+
+    kernel: Tensor
 
     def __init__(self, channels: int, taps: Sequence[float]) -> None:
         super().__init__()
@@ -157,13 +159,15 @@ class PictureRefiner(nn.Module):
 
     @classmethod
     def from_prior(cls, prior: NaturalImagePrior) -> "PictureRefiner":
-        """Network to be trained from a prior: what the prior sees, it sees; noise and scale start small.
+        """Make a network to be trained from the weights of a prior.
+
+        Of its inputs, the scale starts with weights of 0, and the noise with weights of `NOISE_STD`.
 
         Args:
             prior: Unconditional network.
 
         Returns:
-            The network.
+            A network that differs from the prior by its low-pass filters and by its two inputs more.
         """
         network = cls(*(prior.config[key] for key in ("widths", "blocks", "patch")))
         own, weights = network.state_dict(), dict(prior.state_dict())
@@ -191,7 +195,7 @@ def in_tiles(
     network: PictureRefiner,
     y: Float[Tensor, "1 3 height width"],
     spread: float,
-    scale: float,
+    scale: int,
     noise: Float[Tensor, "1 3 height width"],
     tile: int = TILE,
 ) -> Float[Tensor, "1 3 height width"]:
@@ -204,7 +208,7 @@ def in_tiles(
         network: The network.
         y: Decoded picture in [-1, 1], [1, 3, height, width].
         spread: Root mean square error of y, above 0.
-        scale: Factor by which the codec reduced the picture, from 1 to 8.
+        scale: Factor by which the codec reduced the picture, 1, 2, 4 or 8.
         noise: White noise of variance 1, of the shape of y.
         tile: Side of the tiles in pixels, a multiple of the network's coarsest patch.
 

@@ -1,12 +1,12 @@
 """Tiled application of denoisers to large pictures, for networks of fixed size or large memory needs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from semcom.denoisers import Denoiser
 from semcom.errors import InvalidOption
 
 
@@ -23,7 +23,7 @@ class Tiled:
         InvalidOption: An argument is out of range.
     """
 
-    denoiser: Callable[..., Tensor]
+    denoiser: Denoiser
     size: int = 1024
     overlap: int = 64
 
@@ -37,12 +37,10 @@ class Tiled:
         self,
         x: Float[Tensor, "batch 3 height width"],
         sigma: Float[Tensor, " batch"],
-        guess: Float[Tensor, "batch 3 height width"] | None = None,
-        spread: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Denoise pictures [batch, 3, height, width] at noise levels [batch], optionally with a guess."""
+        """Denoise pictures [batch, 3, height, width] at noise levels [batch]."""
         if max(x.shape[2:]) <= self.size:
-            return self.denoiser(x, sigma) if guess is None else self.denoiser(x, sigma, guess, spread)
+            return self.denoiser(x, sigma)
         tops, lefts = (self._starts(side) for side in x.shape[2:])
         total = torch.zeros_like(x)
         weights = x.new_zeros(x.shape[2:])
@@ -53,8 +51,7 @@ class Tiled:
                 down, across = ramps
                 weight = down[:, None] * across
                 place = (slice(top, top + part.shape[2]), slice(left, left + part.shape[3]))
-                told = () if guess is None else (guess[:, :, *place], spread)
-                total[:, :, *place] += weight * self.denoiser(part, sigma, *told)
+                total[:, :, *place] += weight * self.denoiser(part, sigma)
                 weights[place] += weight
         return total / weights
 

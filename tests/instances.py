@@ -59,7 +59,6 @@ from semcom.operators import (
     Linearised,
     Mask,
 )
-from semcom.prior import NaturalImagePrior
 from semcom.receivers import Direct
 from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM
@@ -69,7 +68,6 @@ from semcom.receivers.dps import DPS
 from semcom.receivers.generative import Generative, Method
 from semcom.receivers.loop import EncoderInTheLoop
 from semcom.receivers.posterior import Posterior
-from semcom.receivers.refiner import Refiner
 from semcom.reduced import Reduced
 from semcom.samplers import FromNoise, Matched
 from semcom.scheme import Scheme
@@ -153,12 +151,6 @@ def an_adaptive_network() -> AdaptiveDeepJSCC:
     return network
 
 
-def a_conditional_prior() -> NaturalImagePrior:
-    """Small, untrained."""
-    torch.manual_seed(0)
-    return NaturalImagePrior((8, 8), (1, 1), 4, conditional=True).eval().requires_grad_(False)
-
-
 NETWORKS = (
     an_adaptive_network(),
     Bourtsoulatze2019(2, (2, 2, 2, 1, 1), (4, 6, 6, 6)),
@@ -205,7 +197,6 @@ REFINED: tuple[tuple[Transmission, Generative], ...] = (
     (names.scheme("deepjscc").transmission, Generative(METHODS[1], 0.3, 2)),
     (Reduced(names.scheme("deepjscc").transmission), Generative(METHODS[0])),
     (names.scheme("deepjscc-range-by-rho").transmission, Generative(METHODS[2])),
-    (names.scheme("deepjscc").transmission, Generative(Refiner(a_conditional_prior(), Matched(2)))),
     (Separate(JPEG, FixedMcs(3)), Generative(METHODS[1])),
     (Separate(JPEG, FixedMcs(3)), Generative(Consistency(SHRINKING, Matched(3)))),
     (GenieSeparate(JPEG, IdealLink()), Generative(Consistency(SHRINKING, Matched(2)), 0.5, 2)),

@@ -1,8 +1,7 @@
-"""Grammar of receivers, `method[:<steps>[:<knob>[:<samples>]]]` ("ddrm:8:0.5"), and of their priors."""
+"""Grammar of receivers, such as "ddrm:8:0.5" and "refine:0.5", and of their priors."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from torch import nn
 
@@ -20,7 +19,8 @@ from semcom.receivers.dps import DPS
 from semcom.receivers.generative import Generative, Method
 from semcom.receivers.loop import EncoderInTheLoop
 from semcom.receivers.posterior import Posterior
-from semcom.receivers.refiner import ConditionalDenoiser, Refiner
+from semcom.receivers.refiner import KNOB, Refiner
+from semcom.refiner import PictureRefiner
 from semcom.samplers import FromNoise, Matched
 from semcom.tiles import Tiled
 
@@ -65,15 +65,11 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
         4,
         lambda prior, steps: Posterior(prior, Matched(steps, MARGIN)),
     ),
-    "refiner": (
-        "conditional diffusion trained by scripts/train/refiner.py; 8 steps",
-        8,
-        lambda prior, steps: _refiner(prior, steps),
-    ),
 }
 # methods that cannot use the output of joint codes, with an example of a scheme that they can
 NEEDS = {"consistency": "jpeg+ldpc:csit-average"}
-UNSHIPPED = ("refiner",)  # methods for which the package has no network
+REFINE = "refine"
+"""Name of the one-step refiner, which has no steps and no prior, but a network of its own."""
 PRIOR = "prior"
 TILE = 1024  # pixels; side of the tiles in which the prior processes larger images
 RECEIVER_PARTS = ("steps", "knob", "samples")
@@ -113,8 +109,8 @@ def prior(spec: str, device: str = "cpu") -> Denoiser:
     return _placed(Tiled(network.to(device), TILE, TILE // 8), device)
 
 
-def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -> Generative:
-    """Make a generative receiver from its name, `method[:<steps>[:<knob>[:<samples>]]]` ("ddrm:8:0.5").
+def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -> Generative | Refiner:
+    """Make a receiver with a prior, `method[:<steps>[:<knob>[:<samples>]]]` ("ddrm:8:0.5"), or a refiner.
 
     Args:
         spec: The name; an empty part stands for the default.
@@ -130,8 +126,12 @@ def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -
         MissingWeights: The prior is absent or damaged.
     """
     head, *rest = spec.split(":")
+    if head == REFINE:
+        if denoiser is not None:
+            raise InvalidOption(f"receiver {spec!r} has a network of its own; leave the prior out")
+        return _refiner(spec, rest, device)
     if head not in METHODS:
-        raise UnknownName(unknown("receiver", head, METHODS))
+        raise UnknownName(unknown("receiver", head, (*METHODS, REFINE)))
     _, usual, build = METHODS[head]
     try:
         if len(rest) > len(RECEIVER_PARTS):
@@ -181,13 +181,14 @@ def _placed(denoiser: Denoiser, device: str) -> Denoiser:
     return OnDevice(denoiser, device)
 
 
-def _refiner(prior: Denoiser, steps: int) -> Refiner:
-    """A prior of this package must be one that takes a guess."""
-    tiled = prior.denoiser if isinstance(prior, OnDevice) else prior
-    network = tiled.denoiser if isinstance(tiled, Tiled) else None
-    if network is not None and not (isinstance(network, NaturalImagePrior) and network.conditional):
+def _refiner(spec: str, rest: list[str], device: str) -> Refiner:
+    """The refiner of this package, with the knob of its name."""
+    try:
+        (knob,) = map(float, rest or [str(KNOB)])
+    except ValueError:
         raise InvalidOption(
-            "this prior takes no guess; train a refiner by scripts/train/refiner.py and name its file, "
-            "--prior weights.safetensors, or choose diffpir"
-        )
-    return Refiner(cast(ConditionalDenoiser, prior), Matched(steps, MARGIN))
+            f"receiver {spec!r}: it is spelled refine[:knob], for instance refine:0.5"
+        ) from None
+    network = zoo.load("refiner", device)
+    assert isinstance(network, PictureRefiner)
+    return Refiner(network, knob)

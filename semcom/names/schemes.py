@@ -26,7 +26,7 @@ from semcom.jscc.softcast import SoftCast
 from semcom.modalities import IMAGE, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
-from semcom.names.receivers import METHODS, NEEDS, UNSHIPPED, receiver
+from semcom.names.receivers import METHODS, NEEDS, receiver
 from semcom.packetised import Packetised
 from semcom.receivers import Direct
 from semcom.reduced import Reduced, ReducedAtLowRate
@@ -218,7 +218,6 @@ def schemes() -> tuple[Listed, ...]:
         *(
             Listed(f"{NEEDS.get(name, 'deepjscc')}+{name}:{usual}", about)
             for name, (about, usual, _) in METHODS.items()
-            if name not in UNSHIPPED
         ),
         Listed(
             "deepjscc-range+ddnm:100",

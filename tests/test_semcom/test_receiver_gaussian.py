@@ -25,7 +25,6 @@ from semcom.receivers.evidence import PriorEvidence, in_prior_units, nothing_obs
 from semcom.receivers.generative import Generative, Method
 from semcom.receivers.loop import EncoderInTheLoop
 from semcom.receivers.posterior import Posterior
-from semcom.receivers.refiner import Refiner
 from semcom.samplers import FromNoise
 
 COUNT = 20_000
@@ -314,51 +313,6 @@ def test_identity_without_noise_shows_what_was_received() -> None:
     exactly = observed(Linear(x, Identity(), 0.0))
     shown = Generative(DDNM(SMOOTH, FromNoise(10)))(exactly, PICTURE, NamedStreams(0, ("a",)))
     torch.testing.assert_close(shown, x, rtol=0, atol=1e-6)
-
-
-GUESS_ERROR = 0.5
-
-
-def exact_conditional(x: Tensor, sigma: Tensor, guess: Tensor | None, spread: Tensor | None) -> Tensor:
-    """E[x0 | x, guess] of the prior and a guess with white error."""
-    precision = torch.linalg.inv(PRIOR.covariance)
-    told = torch.zeros(1) if spread is None else 1 / spread**2
-    total = precision + torch.eye(2) * (told + 1 / sigma[0] ** 2)
-    weighed = x.flatten(1) / sigma[0] ** 2
-    weighed = weighed if guess is None else weighed + told * guess.flatten(1)
-    return torch.linalg.solve(total, weighed.T).T.reshape(x.shape)
-
-
-@pytest.mark.parametrize(("steps", "tolerance"), [(1000, 0.01), (100, 0.03)])
-def test_the_refiner_draws_from_the_posterior_given_its_guess(steps: int, tolerance: float) -> None:
-    """Mean C (C + r^2)^-1 guess, covariance (C^-1 + r^-2)^-1, r the error of the guess."""
-    shape = (COUNT, 1, 1, 2)
-    guess = torch.tensor([1.0, -0.5]).expand(shape)
-    evidence = PriorEvidence(guess, Identity(), GUESS_ERROR, guess=guess, spread=GUESS_ERROR)
-    refiner = Refiner(exact_conditional, FromNoise(steps))
-    rng = White(torch.Generator().manual_seed(0), COUNT)
-    samples = last(refiner.estimates(evidence, shape, rng)).flatten(1)
-    covariance = torch.linalg.inv(torch.linalg.inv(PRIOR.covariance) + torch.eye(2) / GUESS_ERROR**2)
-    mean = covariance @ guess[0].flatten() / GUESS_ERROR**2
-    torch.testing.assert_close(samples.mean(0), mean, rtol=0, atol=tolerance)
-    torch.testing.assert_close(samples.T.cov(correction=0), covariance, rtol=0, atol=tolerance)
-
-
-def test_the_refiner_of_a_lost_item_draws_from_its_prior_and_takes_nothing_but_pictures() -> None:
-    shape = (COUNT, 1, 1, 2)
-    lost = nothing_observed(shape)
-    rng = White(torch.Generator().manual_seed(0), COUNT)
-    samples = last(Refiner(exact_conditional, FromNoise(300)).estimates(lost, shape, rng)).flatten(1)
-    torch.testing.assert_close(samples.T.cov(), PRIOR.covariance, rtol=0, atol=0.03)
-    guess = torch.zeros(shape)
-    masked = PriorEvidence(guess, FIRST)
-    with pytest.raises(UnsuitableEvidence, match="takes pictures, not what arrives through Mask"):
-        last(Refiner(exact_conditional).estimates(masked, shape, rng))
-    means = PriorEvidence(torch.zeros(COUNT, 1, 1, 1), BlockMean(2, 1, 2), guess=guess, spread=0.1)
-    with pytest.raises(UnsuitableEvidence, match="takes pictures, not what arrives through BlockMean"):
-        last(Refiner(exact_conditional).estimates(means, shape, rng))
-    with pytest.raises(InvalidOption, match="eta 2"):
-        Refiner(exact_conditional, eta=2.0)
 
 
 def symbols_evidence(count: int, measurement: Callable[[Tensor], Tensor], y: Tensor) -> PriorEvidence:

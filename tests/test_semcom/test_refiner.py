@@ -1,0 +1,163 @@
+"""The one-step refiner: its network, its receiver, its recipe."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from instances import CODECS, JPEG
+from toys import picture
+
+from channels import AWGN, NamedStreams
+from semcom import zoo
+from semcom.budget import Budget
+from semcom.codecs.codec import HasScale
+from semcom.errors import CorruptPayload, InvalidOption, UnsuitableEvidence
+from semcom.jscc.softcast import SoftCast
+from semcom.observation import Observation
+from semcom.prior import NaturalImagePrior
+from semcom.receivers.refiner import Refiner
+from semcom.refiner import FLAT, SMOOTH, LowPass, PictureRefiner, in_tiles
+from semcom.scheme import Scheme
+from semcom.separate import FixedMcs, Separate
+from semcom.sweep import noise_streams
+from semcom.training import refiner
+
+
+@pytest.fixture(scope="module")
+def prior() -> NaturalImagePrior:
+    network = zoo.load("prior")
+    assert isinstance(network, NaturalImagePrior)
+    return network
+
+
+@pytest.fixture(scope="module")
+def network(prior: NaturalImagePrior) -> PictureRefiner:
+    return PictureRefiner.from_prior(prior).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("taps", [SMOOTH, FLAT], ids=["smooth", "flat"])
+def test_low_pass_filters_have_their_frequency_response(taps: tuple[float, ...]) -> None:
+    """A cosine comes out with the gain sum of h_k cos(omega k) of the taps; a constant and Nyquist too."""
+    length, half = 48, len(taps) // 2
+    place = torch.arange(length, dtype=torch.float32)
+    for turns in (0, 3, 8, 24):
+        omega = 2 * math.pi * turns / length
+        gain = sum(h * math.cos(omega * (k - half)) for k, h in enumerate(taps)) / sum(taps)
+        x = (omega * place).cos().expand(1, 2, length, length)
+        inner = (slice(None), slice(None), slice(half, -half), slice(half, -half))
+        torch.testing.assert_close(LowPass(2, taps)(x)[inner], gain * x[inner], atol=1e-5, rtol=0)
+
+
+def test_without_a_trained_output_it_is_the_gaussian_estimate() -> None:
+    """(y / s^2) / (1 / s^2 + 4) of data of variance 1/4; F starts as 0."""
+    y, z = torch.randn(2, 2, 3, 33, 50)
+    untrained = PictureRefiner((8, 16, 24), (1, 1, 1))
+    spread = torch.tensor([0.1, 0.5])
+    expected = y / (1 + 4 * spread[:, None, None, None] ** 2)
+    torch.testing.assert_close(untrained(y, spread, torch.ones(2), z), expected)
+
+
+def test_the_prior_s_weights_are_where_they_were(prior: NaturalImagePrior, network: PictureRefiner) -> None:
+    """With filters of one tap and without noise, the refiner that comes from a prior is the prior."""
+    twin = PictureRefiner.from_prior(prior).requires_grad_(False)
+    for module in twin.modules():
+        if isinstance(module, LowPass):
+            module.margin, module.kernel = 0, torch.ones(module.channels, 1, 1, 1)
+    y, sigma = 0.5 * torch.randn(2, 3, 40, 56), torch.tensor([0.1, 0.4])
+    expected = prior(y, sigma)
+    torch.testing.assert_close(
+        twin(y, sigma, torch.ones(2), torch.zeros_like(y)), expected, atol=2e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (17, 16), (50, 33)], ids=str)
+def test_any_size(network: PictureRefiner, size: tuple[int, int]) -> None:
+    y = torch.rand(1, 3, *size)
+    shown = in_tiles(network, y, 0.1, 1, torch.randn_like(y))
+    assert shown.shape == y.shape
+    assert bool(shown.isfinite().all())
+
+
+def test_tiles_have_no_seams(network: PictureRefiner) -> None:
+    """Up to rounding, whatever their size."""
+    y, z = torch.randn(2, 1, 3, 450, 300)
+    whole = network(y, torch.tensor([0.2]), torch.tensor([2.0]), z)
+    for tile in (64, 256):
+        torch.testing.assert_close(in_tiles(network, y, 0.2, 2, z, tile), whole, atol=1e-4, rtol=1e-4)
+
+
+def test_scales_are_read_from_the_payload() -> None:
+    x = picture("toy", 40, 72).x
+    for codec in CODECS:
+        assert isinstance(codec, HasScale)
+        for scale in (1, 2, 4, 8):
+            quality = next(quality for quality in codec.qualities if quality.scale == scale)
+            assert codec.scale(codec.encode(x, quality), tuple(x.shape)) == scale
+        with pytest.raises(CorruptPayload):
+            codec.scale(b"", tuple(x.shape))
+
+
+def shown(network: PictureRefiner, knob: float, snr_db: float = 20.0, seed: int = 0) -> torch.Tensor:
+    scheme = Scheme("toy", Separate(JPEG, FixedMcs(9)), Refiner(network, knob))
+    item = picture("toy", 48, 64)
+    rng = noise_streams(item.id, seed)
+    (outcome,) = scheme.transmit(item.x, Budget(6000, item.x.numel()), AWGN(), snr_db, rng)
+    assert outcome.info["nfe"] == 1
+    return outcome.x_hat
+
+
+def test_the_knob_goes_from_the_decoded_picture_to_more_texture(network: PictureRefiner) -> None:
+    decoded, half, full = (shown(network, knob) for knob in (0.0, 0.5, 1.0))
+    separate = Scheme("plain", Separate(JPEG, FixedMcs(9)), Refiner(network, 0.0))
+    assert separate.name == "plain"
+    inside = (full > 0) & (full < 1) & (half > 0) & (half < 1)
+    torch.testing.assert_close(half[inside], (decoded[inside] + full[inside]) / 2, atol=1e-5, rtol=0)
+    with pytest.raises(InvalidOption, match=r"knob 1\.6 of refine: from 0 \(as decoded\) to 1\.5"):
+        Refiner(network, 1.6)
+
+
+def test_what_was_lost_stays_lost_and_what_nobody_decoded_is_refused(network: PictureRefiner) -> None:
+    receiver, rng = Refiner(network), NamedStreams(0, ("receiver",))
+    assert receiver(Observation(None), (1, 3, 8, 8), rng) is None
+    with pytest.raises(UnsuitableEvidence, match="refine needs evidence"):
+        receiver(Observation(torch.rand(1, 3, 8, 8)), (1, 3, 8, 8), rng)
+
+
+def test_analog_evidence_is_refined_too(network: PictureRefiner) -> None:
+    scheme = Scheme("analog", SoftCast(), Refiner(network))
+    item = picture("toy", 32, 32)
+    rng = noise_streams(item.id, 0)
+    (outcome,) = scheme.transmit(item.x, Budget(600, item.x.numel()), AWGN(), 10.0, rng)
+    assert outcome.x_hat.shape == item.x.shape
+
+
+@pytest.mark.slow
+def test_the_recipe_improves_its_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ramps with noise, coded coarsely; the score after some steps is above that before them."""
+    rng = np.random.default_rng(0)
+    for name, count, side in (("train", 8, 96), ("val", 4, 256)):
+        ramps = rng.uniform(0, 1, (count, 1, 1, 3)) + np.linspace(0, 1, side)[None, :, None, None]
+        pixels = 100 * ramps + rng.normal(0, 8, (count, side, side, 3))
+        np.save(tmp_path / f"{name}.npy", pixels.clip(0, 255).astype(np.uint8))
+    monkeypatch.setattr(refiner, "COUNT", 16)
+    monkeypatch.setattr(refiner, "CODECS", {"jpeg": 0.7, "webp": 0.3})
+    monkeypatch.setattr(refiner, "HELD_OUT", (("jpeg", 1, 0.2),))
+    small = NaturalImagePrior((8, 16, 24), (1, 1, 1))
+    zoo.save(small, tmp_path / "start.safetensors")
+    score_db = refiner.train(
+        30.0,
+        tmp_path / "out",
+        tmp_path / "train.npy",
+        tmp_path / "val.npy",
+        batch=2,
+        crop=64,
+        start=tmp_path / "start.safetensors",
+    )
+    trained = zoo.read(tmp_path / "out/weights.safetensors")
+    assert isinstance(trained, PictureRefiner)
+    curve = (tmp_path / "out/stage1/curve.csv").read_text()
+    assert len(curve.splitlines()) >= 2
+    assert math.isfinite(score_db)
+    assert len(list(tmp_path.glob("*-coded-*.npy"))) == 2
