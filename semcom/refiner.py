@@ -111,7 +111,7 @@ class PictureRefiner(nn.Module):
         scale: Float[Tensor, " batch"],
         noise: Float[Tensor, "batch 3 height width"],
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Refine decoded pictures.
+        """Turn decoded pictures into pictures that look like photographs.
 
         Args:
             y: Decoded pictures in [-1, 1], [batch, 3, height, width].
