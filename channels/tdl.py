@@ -178,7 +178,9 @@ class TDL:
                 y = y + torch.nn.functional.pad(turned, (0, n.symbol_samples - late))
         return y.flatten(1)
 
-    def gains(self, state: TDLState, samples: int) -> Iterator[tuple[float, Complex[Tensor, "batch #samples"]]]:
+    def gains(
+        self, state: TDLState, samples: int
+    ) -> Iterator[tuple[float, Complex[Tensor, "batch #samples"]]]:
         """Delay of each tap in samples and its gain over time, a single column if nothing moves."""
         n = state.numerology
         delays, _ = self.taps(n.sample_rate_hz)
@@ -186,7 +188,10 @@ class TDL:
         gains = self._gains(state, math.ceil(samples / n.symbol_samples), knots)
         basis = basis.to(gains)
         for tap, delay in enumerate(delays):
-            yield delay, (gains[:, tap] @ basis).flatten(1)[:, :samples] if self.doppler_hz else gains[:, tap, 0]
+            yield (
+                delay,
+                (gains[:, tap] @ basis).flatten(1)[:, :samples] if self.doppler_hz else gains[:, tap, 0],
+            )
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
         """Second moments of the medium: the Rayleigh taps and, for profiles D and E, the line of sight."""
@@ -209,8 +214,10 @@ class TDL:
         """None, since multipath is linear."""
         return torch.zeros_like(correlation)
 
-    def _gains(self, state: TDLState, symbols: int, knots: Tensor) -> Complex[Tensor, "batch taps symbols knots"]:
-        """Gain of each tap at instants of each OFDM symbol; of one symbol and one instant if nothing moves."""
+    def _gains(
+        self, state: TDLState, symbols: int, knots: Tensor
+    ) -> Complex[Tensor, "batch taps symbols knots"]:
+        """Gain of each tap at instants of each OFDM symbol; of the first symbol alone if nothing moves."""
         n = state.numerology
         symbols = symbols if self.doppler_hz else 1
         doppler = self.doppler_hz / n.sample_rate_hz * n.symbol_samples  # cycles per OFDM symbol
@@ -222,7 +229,9 @@ class TDL:
                 time = start + torch.arange(symbols, device=h.device, dtype=torch.float64)
                 turns = LINE_OF_SIGHT_SHIFT * doppler * time + state.line_of_sight_phase
                 line_of_sight = torch.polar(torch.ones_like(turns), 2 * math.pi * turns).to(h)
-                h = torch.cat((h[:, :1] + self.line_of_sight_power**0.5 * line_of_sight[:, None], h[:, 1:]), 1)
+                h = torch.cat(
+                    (h[:, :1] + self.line_of_sight_power**0.5 * line_of_sight[:, None], h[:, 1:]), 1
+                )
             parts.append(h)
         return torch.stack(parts, -1)
 
