@@ -21,7 +21,7 @@ CARRIER_HZ = 3.5e9
 DOPPLER_HZ = 100.0
 SAMPLE_RATE_HZ = 10e3
 LIGHT = 299_792_458.0
-LINKS, STEPS = 20_000, 40
+LINKS, AT_ONCE, STEPS = 20_000, 1000, 40
 SPREADS_NS = (30, 100, 300)
 LAGS = (1, 2, 4, 8, 16, 32, 48)  # in subcarriers
 SUBCARRIERS, SPACING_HZ, SNR_DB, OUTAGE = 64, 60e3, 10.0, 0.01
@@ -30,9 +30,12 @@ SUBCARRIERS, SPACING_HZ, SNR_DB, OUTAGE = 64, 60e3, 10.0, 0.01
 def responses(profile: str, delay_spread_ns: float) -> np.ndarray:
     """Frequency responses of independent links that do not move, [links, subcarriers]."""
     line = TDL(profile, delay_spread_ns * 1e-9, CARRIER_HZ, precision="double")
-    gains, delays = line(LINKS, 1, SAMPLE_RATE_HZ)
     frequencies = subcarrier_frequencies(SUBCARRIERS, SPACING_HZ, precision="double")
-    return cir_to_ofdm_channel(frequencies, gains, delays)[:, 0, 0, 0, 0, 0].numpy()
+    parts = [
+        cir_to_ofdm_channel(frequencies, *line(AT_ONCE, 1, SAMPLE_RATE_HZ))[:, 0, 0, 0, 0, 0].numpy()
+        for _ in range(LINKS // AT_ONCE)
+    ]
+    return np.concatenate(parts)
 
 
 def main() -> None:
@@ -61,8 +64,12 @@ def main() -> None:
         arrays[f"{profile}_powers"] = line.mean_powers.numpy()
         if line.los:
             arrays[f"{profile}_k_factor"] = line.k_factor.numpy()
-        gains, _ = line(LINKS, STEPS, SAMPLE_RATE_HZ)
-        first = gains[:, 0, 0, 0, 0, 0].numpy()
+        first = np.concatenate(
+            [
+                line(AT_ONCE, STEPS, SAMPLE_RATE_HZ)[0][:, 0, 0, 0, 0, 0].numpy()
+                for _ in range(LINKS // AT_ONCE)
+            ]
+        )
         arrays[f"{profile}_first_tap_autocorrelation"] = (first * first[:, :1].conj()).mean(0)
         arrays[f"{profile}_first_tap_fourth_moment"] = (np.abs(first[:, 0]) ** 4).mean()
     for profile, spread_ns in itertools.product("ABCDE", SPREADS_NS):
