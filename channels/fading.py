@@ -233,8 +233,9 @@ def sum_of_sinusoids(
     phase: Float[Tensor, "*batch sinusoids"],
     doppler: float,
     samples: int,
+    start: float = 0.0,
 ) -> Complex[Tensor, "*batch samples"]:
-    """Rayleigh gains h_t = M^(-1/2) sum_m exp(2 pi j (f t cos(alpha_m) + phase_m)), t = 0, 1, ...
+    """Rayleigh gains h_t = M^(-1/2) sum_m exp(2 pi j (f t cos(alpha_m) + phase_m)), t = start, start + 1, ...
 
     Args:
         angle: Position of each arrival within its sector, uniform on [0, 1), [*batch, M]: alpha_m = 2 pi (m +
@@ -242,6 +243,7 @@ def sum_of_sinusoids(
         phase: Phases in cycles, uniform on [0, 1), [*batch, M].
         doppler: f, maximum Doppler shift in cycles per sample, 0 to 0.5.
         samples: Number of gains.
+        start: Time of the first gain in samples.
 
     Returns:
         Gains, complex64 [*batch, samples], with E|h|^2 = 1.
@@ -249,6 +251,7 @@ def sum_of_sinusoids(
     count = angle.shape[-1]
     alpha = 2 * math.pi * (torch.arange(count, device=angle.device) + angle.double()) / count
     frequency = doppler * alpha.cos()
+    phase = phase + frequency * start
     # exp(f (a + b)) = exp(f a) exp(f b) turns the sum into one matrix product, with few exponentials
     stride = max(1, min(64, samples))
     fine = torch.arange(stride, device=angle.device)

@@ -1,23 +1,29 @@
 """Impairments of a radio that act on the waveform: clipping, phase noise, carrier frequency offset."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float, Int
-from scipy.special import lambertw  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from scipy.special import eval_genlaguerre, lambertw  # pyright: ignore
 from torch import Tensor
 
 from channels.channel import Received, SnrDb, check_state, spell
+from channels.equalize import SMALLEST_GAIN_POWER
 from channels.errors import ChannelError
+from channels.estimation import PilotLayout, insert_pilots, interpolate_gains
 from channels.fading import FlatChannel
 from channels.streams import Streams
-from channels.waveform import Numerology, Paths, Stage, apply_stages, compose, draw_stages, gains_of_stages
+from channels.waveform import Numerology, Paths, Stage, apply_stages, compose, draw_stages
 
 # One symbol is one sample, a million of them in a second.
 SINGLE_CARRIER = Numerology(1, 1, 0, 1e6)
+
+# Data symbols between two tracking pilots: 6 % of the channel uses.
+TRACKING_SPACING = 15
 
 # Keeps quotients of powers finite, and their gradients, where nothing is sent.
 TINY_POWER = 1e-30
@@ -68,18 +74,53 @@ class ClippedAmplifier:
         left = torch.minimum(power, limit).mean(1, keepdim=True)
         return clipped * ((power.mean(1, keepdim=True) + TINY_POWER) / (left + TINY_POWER)).sqrt()
 
-    def gains(self, state: None, samples: int) -> Iterator[tuple[int, Complex[Tensor, "1 1"]]]:
+    def gains(self, state: None, samples: int) -> Iterator[tuple[float, Complex[Tensor, "1 1"]]]:
         """Constant gain of a clipped Gaussian waveform at delay 0, without the distortion (Bussgang)."""
-        yield 0, torch.full((1, 1), self._useful() ** 0.5, dtype=torch.complex64)
+        yield 0.0, torch.full((1, 1), self._useful() ** 0.5, dtype=torch.complex64)
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
         """One path with the undistorted share of the power of a clipped Gaussian waveform."""
-        return (Paths((0,), (self._useful(),), torch.ones_like),)
+        return (Paths((0.0,), (self._useful(),), torch.ones_like),)
+
+    def distortion(
+        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
+    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
+        """Autocorrelation of the distortion of a Gaussian waveform, sum_(n>0) b_n abs(r)^(2n) r.
+
+        b_n is the power of the clipped waveform in the n-th complex Hermite polynomial x L_n^1(abs(x)^2); the
+        terms beyond the 31st are taken to have the shape of the 32nd.
+        """
+        shares = self._shares()
+        rest = 1 - self._useful() - sum(shares)
+        power = correlation.abs().square()
+        terms = (share * power**n for n, share in enumerate((*shares, rest), 1))
+        return sum(terms, torch.zeros_like(power)) * correlation
+
+    def _shares(self) -> list[float]:
+        """Power of a clipped Gaussian waveform in the complex Hermite polynomials 1 to 31.
+
+        (A / (2 n))^2 / (n + 1) times the square of the integral of sqrt(u) e^(-u) L_(n-1)^2(u) from A^2 on,
+        relative to the power that is left.
+        """
+        limit = self._gaussian_limit()
+        node, weight = np.polynomial.legendre.leggauss(200)
+        low, high = min(math.sqrt(limit), 13.0), 13.0  # e^(-13^2) is nothing
+        w = low + (high - low) * (node + 1) / 2
+        weight = weight * (high - low) * w * w * np.exp(-w * w)  # u = w^2, half of du being w dw
+        return [
+            limit / (4 * n * n * (n + 1)) * float(weight @ eval_genlaguerre(n - 1, 2, w * w)) ** 2
+            / (1 - math.exp(-limit))
+            for n in range(1, 32)
+        ]  # fmt: skip
+
+    def _gaussian_limit(self) -> float:
+        """Squared clipping amplitude A^2 of a Gaussian waveform of power 1: A^2 = papr (1 - exp(-A^2))."""
+        ratio = max(10 ** (self.papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
+        return float((ratio + lambertw(-ratio * math.exp(-ratio))).real)
 
     def _useful(self) -> float:
         """Share of the power of a clipped Gaussian waveform that is proportional to the input (Bussgang)."""
-        ratio = max(10 ** (self.papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
-        limit = float((ratio + lambertw(-ratio * math.exp(-ratio))).real)  # A^2 = ratio (1 - exp(-A^2))
+        limit = self._gaussian_limit()
         scale = 1 - math.exp(-limit) + 0.5 * math.sqrt(math.pi * limit) * math.erfc(math.sqrt(limit))
         return scale**2 / (1 - math.exp(-limit))
 
@@ -124,9 +165,10 @@ class PhaseNoise:
         return f"phase-noise:{spell(self.linewidth_hz)}"
 
     def draw(self, samples: int, numerology: Numerology, rng: Streams) -> Float[Tensor, "batch samples"]:
-        """Draw the phase of every sample in radians, a random walk with N(0, 2 pi linewidth T) steps."""
+        """Draw the phase of every sample in radians, a random walk from 0 by N(0, 2 pi linewidth T) steps."""
         variance = 2 * math.pi * self.linewidth_hz / numerology.sample_rate_hz
-        return (rng.normal("phase noise", (samples,)).double() * math.sqrt(variance)).cumsum(1)
+        steps = rng.normal("phase noise", (samples,)).double() * math.sqrt(variance)
+        return steps.cumsum(1) - steps[:, :1]
 
     def apply(
         self, x: Complex[Tensor, "batch samples"], state: Float[Tensor, "_ _"]
@@ -137,14 +179,20 @@ class PhaseNoise:
 
     def gains(
         self, state: Float[Tensor, "batch samples"], samples: int
-    ) -> Iterator[tuple[int, Complex[Tensor, "batch samples"]]]:
+    ) -> Iterator[tuple[float, Complex[Tensor, "batch samples"]]]:
         """Rotation e^(j phi(t)) of every sample, as a gain at delay 0."""
-        yield 0, torch.polar(torch.ones_like(state), state)
+        yield 0.0, torch.polar(torch.ones_like(state), state)
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
         """One path of power 1 whose autocorrelation decays as e^(-pi linewidth T |s|)."""
         decay = math.pi * self.linewidth_hz / numerology.sample_rate_hz
-        return (Paths((0,), (1.0,), lambda lags: torch.exp(-decay * lags.abs().double())),)
+        return (Paths((0.0,), (1.0,), lambda lags: torch.exp(-decay * lags.abs().double())),)
+
+    def distortion(
+        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
+    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
+        """None, since a rotation is linear."""
+        return torch.zeros_like(correlation)
 
 
 @dataclass(frozen=True)
@@ -195,14 +243,45 @@ class CarrierOffset:
 
     def gains(
         self, state: Float[Tensor, "batch samples"], samples: int
-    ) -> Iterator[tuple[int, Complex[Tensor, "batch samples"]]]:
+    ) -> Iterator[tuple[float, Complex[Tensor, "batch samples"]]]:
         """Rotation e^(2 pi j e t / N) of every sample, as a gain at delay 0."""
-        yield 0, torch.polar(torch.ones_like(state), state)
+        yield 0.0, torch.polar(torch.ones_like(state), state)
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
         """One path of power 1 with a sinc autocorrelation, the mean of e^(2 pi j e s / N) over e."""
         rate = 2 * self.subcarrier_fraction / numerology.fft_size
-        return (Paths((0,), (1.0,), lambda lags: torch.sinc(rate * lags.double())),)
+        return (Paths((0.0,), (1.0,), lambda lags: torch.sinc(rate * lags.double())),)
+
+    def distortion(
+        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
+    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
+        """None, since a rotation is linear."""
+        return torch.zeros_like(correlation)
+
+
+def rotates(stages: Sequence[Stage]) -> bool:
+    """Whether a stage turns the phase, which a receiver has to track.
+
+    Args:
+        stages: Stages of a waveform.
+
+    Returns:
+        Whether `PhaseNoise` or `CarrierOffset` is among them.
+    """
+    return any(isinstance(stage, PhaseNoise | CarrierOffset) for stage in stages)
+
+
+def check_tracking(tracking: int | None) -> None:
+    """Check the distance of tracking pilots.
+
+    Args:
+        tracking: Distance in symbols or subcarriers, 0 for no pilots, or None.
+
+    Raises:
+        ChannelError: The distance is negative.
+    """
+    if tracking is not None and tracking < 0:
+        raise ChannelError(f"tracking pilots at every {tracking}th place: give at least 1, or 0 for none")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -224,21 +303,32 @@ class Impaired:
 
     y = h g c x + distortion + n;  g the rotation, and c the gain of clipped Gaussian symbols.
 
-    The receiver is given the true gain h g c, so that rotations cost nothing; wrap the channel in
-    `PilotAided` or `NoCSI` to change that. Clipping is described by its effect on Gaussian symbols, its
-    distortion by the average over fading.
+    The receiver is told h and c, as by the flat channel alone, but not g. It tracks the phase by pilots: one
+    of power 1 precedes every `tracking` data symbols, one follows the last. The rotation seen at a pilot is
+    g + noise of variance N0 / |h c|^2; between pilots it is interpolated by the Wiener filter over the 8
+    nearest, which knows the autocorrelation of g. `noise_var` is N0 plus distortion plus |h c|^2 times the
+    mean square error of that estimate, in closed form. `GenieCSI` tells the receiver g, `PilotAided`
+    estimates h g c as a whole from its own pilots, `NoCSI` takes it for 1.
+
+    Clipping is described by its effect on Gaussian symbols, its distortion by the average over fading.
 
     Args:
         channel: The flat channel behind the stages.
         stages: `ClippedAmplifier`, `PhaseNoise` or `CarrierOffset`, in the order in which they act.
             Frequencies in Hz refer to 10^6 symbols per second.
+        tracking: Data symbols between two tracking pilots, at least 1; 0 for no pilots, where the receiver
+            knows the phase of the first symbol alone; None for 15 if a stage turns the phase, else 0.
 
     Raises:
-        ChannelError: A stage spreads the symbols in time, or there is no stage.
+        ChannelError: A stage spreads the symbols in time, there is no stage, or `tracking` is negative.
+
+    Reference:
+        3GPP TS 38.211, 6.4.1.2, for phase-tracking reference signals.
     """
 
     channel: FlatChannel
     stages: tuple[Stage, ...]
+    tracking: int | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -246,39 +336,104 @@ class Impaired:
                 f"no stages before {self.channel.name}; give at least one, or the channel alone"
             )
         if any(max(paths.delays) > 0 for paths in compose(self.stages, SINGLE_CARRIER)):
-            raise ChannelError("multipath needs an equaliser; put TDL into an OFDM waveform instead")
+            raise ChannelError(
+                "multipath needs an equaliser; put TDL into an OFDM waveform instead, or give it a delay "
+                "spread of 0 for flat fading"
+            )
+        check_tracking(self.tracking)
 
     @property
     def name(self) -> str:
         """Canonical name, for instance "impaired:clip:3+phase-noise:100/awgn"."""
-        return f"impaired:{'+'.join(stage.name for stage in self.stages)}/{self.channel.name}"
+        parts = [stage.name for stage in self.stages]
+        if self.tracking is not None:
+            parts.append(f"tracking:{self.tracking}")
+        return f"impaired:{'+'.join(parts)}/{self.channel.name}"
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> ImpairedState:
-        """Draw the states of all stages, and what the flat channel draws without stages."""
+        """Draw the states of all stages, and of the flat channel, for data symbols and pilots together."""
+        total = uses + self._pilots(uses)
         return ImpairedState(
-            draw_stages(self.stages, uses, SINGLE_CARRIER, rng), self.channel.draw(uses, snr_db, rng)
+            draw_stages(self.stages, total, SINGLE_CARRIER, rng), self.channel.draw(total, snr_db, rng)
         )
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: ImpairedState) -> Received:
-        """Apply stages and flat channel; the receiver is told the true gain, and N0 plus distortion."""
-        received = self.channel.apply(apply_stages(self.stages, x, state.stages), state.medium)
-        ((_, gain),) = gains_of_stages(self.stages, state.stages, x.shape[1], x.device)
-        useful = sum(sum(paths.powers) for paths in compose(self.stages, SINGLE_CARRIER))
-        distortion = max(0.0, 1.0 - useful)
-        return Received(received.y, received.h * gain.to(x), received.noise_var + distortion)
+        """Apply stages and flat channel; the receiver is told gain and noise, and tracks the rotation."""
+        received, data, pilot = self._send(x, state, rotated=False)
+        power = torch.view_as_real(received.h.resolve_conj()).square().sum(-1)
+        first = torch.zeros_like(data)
+        if len(pilot):
+            seen_power = power[:, pilot].clamp_min(SMALLEST_GAIN_POWER)
+            seen = received.y[:, pilot] * received.h[:, pilot].conj() / seen_power
+            noise = received.noise_var.expand_as(power)[:, pilot] / seen_power
+            rotation, error = interpolate_gains(seen, noise, data, pilot, self._coherence)
+        else:
+            expected = self._coherence(data, first)
+            rotation, error = expected.to(x), 1 - expected.abs().square()
+        noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
+        h = received.h[:, data]
+        if rotates(self.stages):
+            h, noise_var = h * rotation, noise_var + power[:, data] * error.to(power)
+        return Received(received.y[:, data], h, noise_var)
+
+    def apply_genie(self, x: Complex[Tensor, "batch uses"], state: ImpairedState) -> Received:
+        """Send data and pilots as `apply` does, but report the true gain h g c, rotation included."""
+        received, data, _ = self._send(x, state, rotated=True)
+        noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
+        return Received(received.y[:, data], received.h[:, data], noise_var)
 
     def correlation(
         self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]
     ) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
-        """Autocorrelation of the gain: that of the flat channel times those of all stages."""
+        """Autocorrelation of the gain h g c: that of the flat channel times those of all stages."""
         lag = (first - second).double()
         parts = (p.correlation(lag) * sum(p.powers) for p in compose(self.stages, SINGLE_CARRIER))
         return self.channel.correlation(first, second) * sum(parts, torch.zeros_like(lag))
 
     def overhead(self, uses: int) -> int:
-        """Channel uses added to `uses` data symbols by the flat channel; stages add none."""
-        return self.channel.overhead(uses)
+        """Channel uses added to `uses` data symbols: tracking pilots, and overhead of the flat channel."""
+        pilots = self._pilots(uses)
+        return pilots + self.channel.overhead(uses + pilots)
 
     def data_uses(self, total: int) -> int:
-        """Data symbols that fit `total` channel uses of the flat channel; stages cost none."""
-        return self.channel.data_uses(total)
+        """Data symbols that fit `total` channel uses beside pilots and the flat channel's overhead."""
+        total = self.channel.data_uses(total)
+        return PilotLayout(self._spacing).data_uses(total) if self._spacing else total
+
+    @property
+    def _spacing(self) -> int:
+        """Data symbols between two tracking pilots, 0 without pilots."""
+        if self.tracking is None:
+            return TRACKING_SPACING if rotates(self.stages) else 0
+        return self.tracking
+
+    def _pilots(self, uses: int) -> int:
+        return PilotLayout(self._spacing).pilots(uses) if self._spacing else 0
+
+    def _send(self, x: Tensor, state: ImpairedState, rotated: bool) -> tuple[Received, Tensor, Tensor]:
+        """What arrives, with the gain with or without rotation, and which of it are data and pilots."""
+        if self._spacing:
+            data, pilot = PilotLayout(self._spacing).places(x.shape[1], x.device)
+        else:
+            data = torch.arange(x.shape[1], device=x.device)
+            pilot = data[:0]
+        symbols = insert_pilots(x, data, len(pilot))
+        received = self.channel.apply(apply_stages(self.stages, symbols, state.stages), state.medium)
+        told = [
+            (stage, part)
+            for stage, part in zip(self.stages, state.stages, strict=True)
+            if rotated or not rotates((stage,))
+        ]
+        gain = torch.ones(1, 1, dtype=x.dtype, device=x.device)
+        for stage, part in told:
+            gain = gain * sum(g.to(x) for _, g in stage.gains(part, symbols.shape[1]))
+        useful = sum(sum(paths.powers) for paths in compose(self.stages, SINGLE_CARRIER))
+        distortion = max(0.0, 1.0 - useful)
+        return Received(received.y, received.h * gain, received.noise_var + distortion), data, pilot
+
+    def _coherence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Autocorrelation of the rotation alone."""
+        lag = (first - second).double()
+        turned = [stage for stage in self.stages if rotates((stage,))]
+        parts = (p.correlation(lag) for p in compose(turned, SINGLE_CARRIER))
+        return sum(parts, torch.zeros_like(lag))

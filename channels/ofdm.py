@@ -12,9 +12,13 @@ from torch import Tensor
 
 from channels.channel import Received, SnrDb, check_state, noise_var_column
 from channels.errors import ChannelError
-from channels.estimation import Taps, linear_gains, wiener_gains
+from channels.estimation import Comb, Taps, linear_gains, wiener_gains
+from channels.impairments import check_tracking, rotates
 from channels.streams import NamedStreams, Streams
 from channels.waveform import Numerology, Stage, apply_stages, compose, draw_stages, gains_of_stages
+
+# Distance in subcarriers of the tracking pilots where a stage turns the phase: 4 of 64 subcarriers.
+TRACKING_SUBCARRIERS = 16
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,14 @@ class OFDM:
     1 and `snr_db` is the SNR of its samples; since guards carry no power, a used subcarrier has N/U times
     that SNR. The receiver is synchronised, drops the prefix, and estimates the gain of each data symbol from
     pilots (wrap the channel in `GenieCSI` to give it the true gain). Its `noise_var` is N0 U/N, plus the
-    interference power that follows from the second-order statistics of the stages (Doppler, phase noise,
-    offset, clipping, echoes longer than the prefix), plus the error of the estimate. It knows N0 and these
-    statistics; interference is taken as white over the used subcarriers.
+    power of interference and distortion on the used subcarriers that follows from the second-order statistics
+    of the stages (Doppler, phase noise, offset, clipping, echoes longer than the prefix), plus the error of
+    the estimate. It knows N0 and these statistics; interference is taken as white over the used subcarriers,
+    what falls on guards is not counted.
+
+    The phase common to all subcarriers of an OFDM symbol is part of the gain. Where a stage turns it
+    (`PhaseNoise`, `CarrierOffset`), symbols without pilots carry tracking pilots, and the Wiener filter
+    estimates the gain of every symbol from all pilots of its slot, given the autocorrelation of the rotation.
 
     This is not a bit-exact 5G numerology: slots, pilots and prefix are those given here. If the data end
     within the last OFDM symbol, it is filled with zeros, which count.
@@ -104,31 +113,43 @@ class OFDM:
             TDL("A", 100.0, 10.0), PhaseNoise(100.0))`.
         numerology: FFT size, used subcarriers, prefix and subcarrier spacing.
         pilots: Pilot positions and interpolation.
+        tracking: Distance in subcarriers of the tracking pilots in symbols that carry no other pilots, at
+            least 1; 0 for none; None for 16 if a stage turns the phase and interpolation is by the Wiener
+            filter, else 0.
 
     Raises:
-        ChannelError: An echo is longer than a whole OFDM symbol, or the pilots leave no room for data.
+        ChannelError: An echo is longer than a whole OFDM symbol, the pilots leave no room for data, tracking
+            pilots are asked of linear interpolation, or a stage in front of multipath changes with time.
 
     Reference:
         Goldsmith, Wireless Communications, 12.4; Edfors et al., OFDM Channel Estimation by Singular Value
-        Decomposition, 1998.
+        Decomposition, 1998; 3GPP TS 38.211, 7.4.1.2, for phase-tracking reference signals.
     """
 
     waveform: tuple[Stage, ...] = ()
     numerology: Numerology = field(default_factory=Numerology)
     pilots: Pilots = field(default_factory=Pilots)
+    tracking: int | None = None
 
     def __post_init__(self) -> None:
         grid = self.numerology
+        check_tracking(self.tracking)
+        if self.tracking and self.pilots.interpolation != "wiener":
+            raise ChannelError(
+                f"tracking pilots (tracking:{self.tracking}) need the Wiener filter; "
+                "choose its interpolation, or tracking:0"
+            )
+        self._check_order()
         longest = max(max(paths.delays) for paths in compose(self.waveform, grid))
         if longest > grid.symbol_samples:
             raise ChannelError(
-                f"an echo of {longest} samples is longer than an OFDM symbol of {grid.symbol_samples}; "
+                f"an echo of {longest:.4g} samples is longer than an OFDM symbol of {grid.symbol_samples}; "
                 "take a longer symbol or a smaller delay spread"
             )
         if not self._filled()[-1]:
             raise ChannelError(
                 f"pilots on every {self.pilots.every_subcarriers}th of {grid.subcarriers} subcarriers "
-                "in all symbols of a slot leave none for data; give more subcarriers or fewer pilot symbols"
+                "in all symbols of a slot leave none for data; give more subcarriers or fewer pilots"
             )
 
     @property
@@ -139,6 +160,8 @@ class OFDM:
             parts.append(self.numerology.name)
         if self.pilots != Pilots():
             parts.append(self.pilots.name)
+        if self.tracking is not None:
+            parts.append(f"tracking:{self.tracking}")
         return "ofdm:" + "+".join(parts) if parts else "ofdm"
 
     def overhead(self, uses: int) -> int:
@@ -173,11 +196,8 @@ class OFDM:
         gains = torch.zeros_like(y)
         samples = symbols * n.symbol_samples
         for delay, gain in gains_of_stages(self.waveform, state.stages, samples, x.device):
-            window = (
-                gain.to(x)
-                .expand(-1, samples)
-                .reshape(len(gain), symbols, n.symbol_samples)[..., max(n.prefix, delay) :]
-            )
+            time = gain.to(x).expand(-1, samples).reshape(len(gain), symbols, n.symbol_samples)
+            window = time[..., max(n.prefix, math.ceil(delay)) :]
             turns = -2 * math.pi * delay / n.fft_size * k.double()
             steering = torch.polar(torch.ones_like(turns), turns).to(x)
             gains = gains + window.sum(-1, keepdim=True) / n.fft_size * steering
@@ -226,18 +246,40 @@ class OFDM:
 
     def _pilot_mask(self, symbols: int, device: torch.device) -> Tensor:
         """Which grid positions are pilots, bool [symbols, subcarriers]."""
-        in_time = torch.zeros(self.pilots.slot_symbols, dtype=torch.bool, device=device)
-        in_time[list(self.pilots.symbols)] = True
-        in_time = in_time[torch.arange(symbols, device=device) % self.pilots.slot_symbols]
-        subcarriers = torch.arange(self.numerology.subcarriers, device=device)
-        return in_time[:, None] & (subcarriers % self.pilots.every_subcarriers == 0)
+        slot = torch.zeros(self.pilots.slot_symbols, self.numerology.subcarriers, dtype=torch.bool)
+        for comb in self._combs(self.pilots.slot_symbols):
+            slot[list(comb.rows), :: comb.every] = True
+        return slot[torch.arange(symbols) % self.pilots.slot_symbols].to(device)
+
+    def _combs(self, symbols: int) -> tuple[Comb, ...]:
+        """Pilots in the first OFDM symbols of a slot: of `Pilots`, and tracking pilots in the others."""
+        rows = tuple(row for row in self.pilots.symbols if row < symbols)
+        others = tuple(row for row in range(symbols) if row not in rows)
+        tracking = self.tracking
+        if tracking is None:
+            tracks = rotates(self.waveform) and self.pilots.interpolation == "wiener"
+            tracking = TRACKING_SUBCARRIERS if tracks else 0
+        combs = [Comb(rows, self.pilots.every_subcarriers)]
+        return (*combs, Comb(others, tracking)) if tracking and others else tuple(combs)
 
     def _filled(self) -> tuple[int, ...]:
         """Cumulative numbers of data symbols in the first 0, 1, 2, ... OFDM symbols of a slot."""
-        subcarriers = self.numerology.subcarriers
-        left = subcarriers - math.ceil(subcarriers / self.pilots.every_subcarriers)
-        each = (left if s in self.pilots.symbols else subcarriers for s in range(self.pilots.slot_symbols))
-        return tuple(itertools.accumulate(each, initial=0))
+        left = [self.numerology.subcarriers] * self.pilots.slot_symbols
+        for comb in self._combs(self.pilots.slot_symbols):
+            for row in comb.rows:
+                left[row] -= math.ceil(self.numerology.subcarriers / comb.every)
+        return tuple(itertools.accumulate(left, initial=0))
+
+    def _check_order(self) -> None:
+        """Multipath takes OFDM symbols for periodic: what stands in front of it must not change in time."""
+        symbol = torch.tensor([1.0, self.numerology.symbol_samples], dtype=torch.float64)
+        for stage, behind in itertools.combinations(self.waveform, 2):
+            moves = any(bool((p.correlation(symbol) != 1).any()) for p in stage.paths(self.numerology))
+            if moves and any(max(paths.delays) > 0 for paths in behind.paths(self.numerology)):
+                raise ChannelError(
+                    f"{stage.name} changes with time in front of the multipath {behind.name}; put it behind, "
+                    "where it has the same effect for delays far shorter than its changes"
+                )
 
     def _symbols(self, uses: int) -> int:
         """Smallest number of OFDM symbols that hold `uses` data symbols."""
@@ -248,17 +290,55 @@ class OFDM:
         return slots * self.pilots.slot_symbols + bisect.bisect_left(filled, uses - slots * filled[-1])
 
     def _noise_var(self, noise_var: Tensor) -> Tensor:
-        """Variance of noise and interference on a used subcarrier."""
+        """Variance of noise, interference and distortion, averaged over the used subcarriers."""
         n = self.numerology
         useful = float(self._taps(1).power[0])
-        return noise_var * n.subcarriers / n.fft_size + max(0.0, 1.0 - useful)
+        return noise_var * n.subcarriers / n.fft_size + max(0.0, self._received_power() - useful)
+
+    def _received_power(self) -> float:
+        """Average power of a used subcarrier without noise.
+
+        The samples of an OFDM symbol have the autocorrelation r(s), the mean of e^(2 pi j k s / N) over the
+        used subcarriers k. If it is R(s) behind all stages, a used subcarrier receives U/N times the sum over
+        s of w(s) R(s) conj(r(s)), where N w(s) counts the pairs of samples of an FFT window at the lag s that
+        belong to one OFDM symbol.
+        """
+        n = self.numerology
+        lags = torch.arange(1 - n.fft_size, n.fft_size, dtype=torch.float64)
+        k = torch.arange(n.subcarriers, dtype=torch.float64) - n.subcarriers // 2
+        turns = 2 * math.pi * lags[:, None] * k / n.fft_size
+        sent = torch.polar(torch.ones_like(turns), turns).mean(1)
+        share = torch.zeros_like(lags)
+        useful = torch.zeros_like(sent)
+        for paths in compose(self.waveform, n):
+            delays, powers = (
+                torch.tensor(part, dtype=torch.float64) for part in (paths.delays, paths.powers)
+            )
+            own = n.fft_size * self._kept(delays)[:, None]
+            pairs = (own - lags.abs()).clamp_min(0) + (n.fft_size - own - lags.abs()).clamp_min(0)
+            seen = powers @ pairs / n.fft_size
+            share = share + seen
+            useful = useful + seen * paths.correlation(lags) * sent
+        total, distortion = sent, torch.zeros_like(sent)
+        for stage in self.waveform:
+            added = stage.distortion(total)
+            moved = sum((sum(p.powers) * p.correlation(lags) for p in stage.paths(n)), torch.zeros_like(sent))
+            total, distortion = moved * total + added, moved * distortion + added
+        share = share / share[n.fft_size - 1]  # the mean over the paths
+        return n.subcarriers / n.fft_size * float(((useful + share * distortion) * sent.conj()).sum().real)
+
+    def _kept(self, delays: Tensor) -> Tensor:
+        """Share of the FFT window in which an echo belongs to the symbol itself, not to the one before."""
+        n = self.numerology
+        return 1 - (delays.ceil() - n.prefix).clamp(0, n.fft_size) / n.fft_size
 
     def _taps(self, symbols: int) -> Taps:
         """Second-order statistics of the medium over a number of OFDM symbols, as the receiver knows them.
 
         The gain of a subcarrier is averaged over the FFT window: at a distance of d symbols its correlation
         is 1/N^2 sum_ij R(d (N + prefix) + i - j). An echo longer than the prefix contributes only in the part
-        of the window in which it belongs to the same OFDM symbol.
+        of the window in which it belongs to the same OFDM symbol. Paths that move alike are replaced by their
+        principal components, few where their delays are nearer than a sample.
         """
         n = self.numerology
         inner = torch.arange(1 - n.fft_size, n.fft_size, dtype=torch.float64)
@@ -271,12 +351,12 @@ class OFDM:
         for paths in compose(self.waveform, n):
             lagged = (paths.correlation(lags).reshape(symbols, -1) * share).sum(-1).to(torch.complex128)
             between = torch.where(distance >= 0, lagged[distance.abs()], lagged[distance.abs()].conj())
-            in_time.append(between.expand(len(paths.delays), symbols, symbols))
             delays = torch.tensor(paths.delays, dtype=torch.float64)
-            kept = 1 - (delays - n.prefix).clamp(0, n.fft_size) / n.fft_size
-            amplitude = kept * torch.tensor(paths.powers, dtype=torch.float64).sqrt()
+            amplitude = self._kept(delays) * torch.tensor(paths.powers, dtype=torch.float64).sqrt()
             turns = -2 * math.pi * k * delays / n.fft_size
-            steering.append(torch.polar(amplitude.expand_as(turns), turns))
+            part = _principal(torch.polar(amplitude.expand_as(turns), turns))
+            steering.append(part)
+            in_time.append(between.expand(part.shape[1], symbols, symbols))
         return Taps(torch.cat(steering, 1), torch.cat(in_time))
 
     def _estimate(self, y: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -298,14 +378,24 @@ class OFDM:
 
     def _estimate_slots(self, y: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and error for y [batch, slots, symbols, subcarriers], given the noise of each item."""
-        symbols, every = y.shape[2], self.pilots.every_subcarriers
-        rows = [symbol for symbol in self.pilots.symbols if symbol < symbols]
-        seen = (y / self._pilot_values(symbols, y))[:, :, rows, ::every]
-        smooth = wiener_gains if self.pilots.interpolation == "wiener" else linear_gains
+        symbols = y.shape[2]
+        combs = self._combs(symbols)
+        rotated = y / self._pilot_values(symbols, y)
+        seen = [rotated[:, :, list(comb.rows), :: comb.every] for comb in combs]
         taps = self._taps(symbols).to(y.device)
         gain, error = torch.empty_like(y), torch.empty_like(y.real)
         for variance in sorted(set(map(float, noisy))):
             items = (noisy == variance).nonzero().flatten().to(y.device)
-            estimate, missed = smooth(seen[items], taps, rows, every, variance)
+            if self.pilots.interpolation == "wiener":
+                estimate, missed = wiener_gains([part[items] for part in seen], taps, combs, variance)
+            else:
+                estimate, missed = linear_gains(seen[0][items], taps, combs[0], variance)
             gain[items], error[items] = estimate.to(gain), missed.to(error)
         return gain, error
+
+
+def _principal(columns: Tensor) -> Tensor:
+    """Orthogonal columns A of the same A A^H; those below -160 dB of the strongest are left out."""
+    directions, values, _ = torch.linalg.svd(columns, full_matrices=False)  # pyright: ignore
+    kept = values >= 1e-8 * values[:1]
+    return (directions * values)[:, kept]  # pyright: ignore

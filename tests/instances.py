@@ -90,6 +90,10 @@ CHANNELS = (
     Interleaved(PilotAided(RayleighBlockFading(10), 9)),
     Impaired(RayleighBlockFading(24), (PhaseNoise(1000.0), CarrierOffset(0.001))),
     PilotAided(Impaired(AWGN(), (PhaseNoise(1000.0), CarrierOffset(0.001))), 7),
+    GenieCSI(Impaired(AWGN(), (PhaseNoise(1000.0),))),
+    Impaired(JakesFading(0.01), (PhaseNoise(3000.0),), tracking=4),
+    Impaired(RayleighBlockFading(24), (CarrierOffset(0.01), TDL("D", 0.0, 300.0)), tracking=7),
+    Impaired(AWGN(), (PhaseNoise(20.0),), tracking=0),
     Lossy(AWGN(), 64, IndependentLoss(0.1)),
     Lossy(RayleighBlockFading(24), 50, GilbertElliott(0.05, 0.4)),
     Lossy(PilotAided(RayleighBlockFading(10), 9), 32, GilbertElliott(0.1, 0.3, 0.02, 0.7)),
@@ -102,6 +106,11 @@ CHANNELS = (
     OFDM((TDL("E", 100.0),), Numerology(128, 72, 9, 15e3)),
     GenieCSI(OFDM((TDL("B", 300.0, 1000.0),))),
     OFDM((ClippedAmplifier(6.0), TDL("A", 100.0, 10.0), PhaseNoise(50.0), CarrierOffset(0.01))),
+    OFDM((ClippedAmplifier(4.0),), Numerology(64, 48, 16)),
+    OFDM((ClippedAmplifier(5.0), TDL("C", 100.0, 300.0)), Numerology(128, 72, 9, 15e3)),
+    OFDM((PhaseNoise(300.0), CarrierOffset(0.02)), Numerology(64, 48, 16), tracking=8),
+    OFDM((TDL("B", 300.0), PhaseNoise(500.0)), tracking=0),
+    GenieCSI(OFDM((TDL("E", 700.0, 2000.0), PhaseNoise(500.0)), Numerology(64, 36, 8))),
     HUM,
 )
 

@@ -55,6 +55,15 @@ STAGES = {
         example="offset:0.02",
     ),
 }
+TRACKING = {
+    "tracking": family(
+        "tracking:<symbols or subcarriers between two pilots>",
+        "pilots that track the phase; 0 for none",
+        int,
+        int,
+        example="tracking:8",
+    )
+}
 GRID = {
     "grid": family(
         "grid:<FFT size>:<subcarriers>:<prefix>:<spacing in Hz>",
@@ -79,15 +88,21 @@ GRID = {
 }
 
 
-def _stages(text: str) -> tuple[Stage, ...]:
-    return tuple(built("stage", STAGES, part) for part in text.split("+"))
+def _tracking(parts: list[Any]) -> int | None:
+    return next((part for part in parts if isinstance(part, int)), None)
+
+
+def _impaired(channel: Any, text: str) -> Impaired:
+    parts = [built("stage", STAGES | TRACKING, part) for part in text.split("+")]
+    return Impaired(channel, tuple(part for part in parts if isinstance(part, Stage)), _tracking(parts))
 
 
 def _ofdm(text: str = "") -> OFDM:
-    parts = [built("part of OFDM", STAGES | GRID, part) for part in text.split("+") if part]
+    parts = [built("part of OFDM", STAGES | GRID | TRACKING, part) for part in text.split("+") if part]
     grid = next((part for part in parts if isinstance(part, Numerology)), Numerology())
     pilots = next((part for part in parts if isinstance(part, Pilots)), Pilots())
-    return OFDM(tuple(part for part in parts if not isinstance(part, Numerology | Pilots)), grid, pilots)
+    stages = tuple(part for part in parts if isinstance(part, Stage))
+    return OFDM(stages, grid, pilots, _tracking(parts))
 
 
 CHANNELS = {
@@ -178,8 +193,8 @@ WRAPPERS = {
     ),
     "impaired": family(
         "impaired:<stage>+<stage>.../<channel>",
-        "single carrier with transmitter impairments",
-        lambda channel, text: Impaired(channel, _stages(text)),
+        "single carrier with impairments of the radio; the phase is tracked by pilots, which are counted",
+        _impaired,
         str,
         example="impaired:clip:3+phase-noise:100/awgn",
         whole=True,

@@ -41,10 +41,13 @@ class Probe:
         return x
 
     def gains(self, state, samples):
-        yield 0, torch.ones(1, 1, dtype=torch.complex64)
+        yield 0.0, torch.ones(1, 1, dtype=torch.complex64)
 
     def paths(self, numerology):
-        return (Paths((0,), (1.0,), torch.ones_like),)
+        return (Paths((0.0,), (1.0,), torch.ones_like),)
+
+    def distortion(self, correlation):
+        return torch.zeros_like(correlation)
 
 
 def streams(items):
