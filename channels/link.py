@@ -14,6 +14,7 @@ from torch import Tensor
 
 from channels.channel import Channel, Received, spell
 from channels.errors import ChannelError
+from channels.fec.ldpc import MAX_ITERATIONS
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
 from channels.mcs import MCS_TABLE, SIZES, Mcs, announced_sizes, header_of, largest_message
@@ -100,7 +101,7 @@ class DigitalLink:
     """
 
     mcs: Mcs
-    max_iterations: int = 20
+    max_iterations: int = MAX_ITERATIONS
     adapted: bool = False
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from channels.channel import Received
 from channels.errors import ChannelError
+from channels.fec.ldpc import MAX_ITERATIONS
 from channels.link import FRAME_BITS, DigitalLink, frame, unframe
 from channels.mcs import Mcs
 
@@ -55,7 +56,7 @@ class PacketLink:
     packet_uses: int
     mcs: tuple[Mcs, ...]
     adapted: bool = False
-    max_iterations: int = 20
+    max_iterations: int = MAX_ITERATIONS
 
     def __post_init__(self) -> None:
         if self.packet_uses < 1:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from channels import Constellation, NamedStreams, Received
+from channels.fec.ldpc import MAX_ITERATIONS
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame
 from channels.mcs import MCS_TABLE, Mcs, choose_mcs
 from semcom.codecs.codec import Fitted, SourceCodec, fit
@@ -130,7 +131,7 @@ class Separate(Generic[X]):
 
     codec: SourceCodec
     policy: LinkPolicy
-    max_iterations: int = 20
+    max_iterations: int = MAX_ITERATIONS
 
     @property
     def name(self) -> str:

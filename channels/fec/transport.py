@@ -15,6 +15,7 @@ from channels.fec.crc import CRC, CRC16, CRC24A, CRC24B
 from channels.fec.ldpc import (
     MAX_BLOCK_BITS,
     MAX_CODE_RATE,
+    MAX_ITERATIONS,
     LDPCBlock,
     select_base_graph,
 )
@@ -67,7 +68,7 @@ class TransportBlock:
     info_bits: int
     coded_bits: int
     bits_per_symbol: int
-    max_iterations: int = 20
+    max_iterations: int = MAX_ITERATIONS
 
     def __post_init__(self) -> None:
         if self.info_bits < 1 or self.bits_per_symbol < 1 or self.max_iterations < 1:

@@ -227,7 +227,7 @@ def test_forced_iterations_find_the_same_word() -> None:
     assert torch.equal(early.bits, bits)
     assert torch.equal(forced.bits, bits)
     assert forced.ok.all()
-    assert (forced.iterations == 20).all()
+    assert (forced.iterations == 100).all()
     assert (early.iterations < 20).all()
 
 
