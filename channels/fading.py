@@ -39,9 +39,9 @@ class FlatChannel(Channel, Protocol):
 
 @runtime_checkable
 class BlockFading(Channel, Protocol):
-    """A flat channel of independent gains, each constant over a block, of which the receiver knows the true ones.
+    """A flat channel of independent gains, each constant over a block and known to the receiver.
 
-    N0 is that of the average SNR. What such a channel carries follows from its gains alone.
+    N0 follows from the average SNR, so that what such a channel carries follows from its gains alone.
     """
 
     @property

@@ -24,7 +24,7 @@ COUNT = 200
 
 _AT_ONCE = 2**21  # channel uses drawn in one call
 _TO_JUDGE = 2**14  # channel uses needed to measure the noise variance to 1 %
-_BLOCKS = 2**22  # fading blocks drawn in all, while COUNT realisations do not need more
+_BLOCKS = 2**21  # fading blocks drawn in all, while COUNT realisations do not need more
 _USES = 2**21  # channel uses simulated in all, the same
 _MOST = 8192  # realisations: an outage of 1 % to 0.11 %
 _OF_EACH = 1024  # channel uses of each realisation on which the belief is checked, where gains suffice
@@ -73,8 +73,8 @@ def checked_hashable(channel: Channel) -> None:
         hash(channel)
     except TypeError:
         raise ChannelError(
-            f"{channel.name} is not hashable ({type(channel).__qualname__}), and predictions about a channel are "
-            "kept by it: make it a frozen dataclass whose fields are numbers, texts or tuples"
+            f"channel {channel.name} ({type(channel).__qualname__}) is not hashable, so predictions for it "
+            "cannot be kept: make it a frozen dataclass of numbers, texts and tuples"
         ) from None
 
 
@@ -113,9 +113,7 @@ def snr_profiles(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Sn
         yield SnrProfile(gains.abs().double().square().numpy() * 10 ** (snr_db / 10), uses)
 
 
-def realisations(
-    channel: Channel, snr_db: float, data_uses: int, number: int = COUNT
-) -> Iterator[Received]:
+def realisations(channel: Channel, snr_db: float, data_uses: int, number: int = COUNT) -> Iterator[Received]:
     """Simulate receptions of known QPSK symbols: fixed realisations of the channel, in several batches.
 
     For a flat channel without fading the first batch suffices. For every other channel all realisations
