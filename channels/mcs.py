@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -441,35 +442,34 @@ _PIECES = 2048  # largest number of pieces per realisation
 def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisations:
     sizes = sorted({mcs.bits_per_symbol for mcs in MCS_TABLE})
     snr: list[NDArray[np.float32]] = []
+    heard: list[NDArray[np.float32]] = []
     information: dict[int, list[NDArray[np.float32]]] = {m: [] for m in sizes}
     squares: dict[int, list[NDArray[np.float32]]] = {m: [] for m in sizes}
-    heard: list[NDArray[np.float32]] = []
     edges = np.zeros(0)
     for profile in snr_profiles(channel, snr_db, data_uses):
         blocks = len(profile.uses)
         first = np.unique(np.arange(_PIECES) * blocks // _PIECES)  # block at which each piece begins
-        edges = np.concatenate([[0], np.cumsum(np.add.reduceat(profile.uses, first))]).astype(np.float64)
-        length = np.diff(edges)
-        snr.append((np.add.reduceat(profile.snr * profile.uses, first, axis=1) / length).astype(np.float32))
-        heard.append(
-            _sums(np.add.reduceat((profile.snr > 0) * profile.uses, first, axis=1)).astype(np.float32)
-        )
+        edges = np.concatenate([[0.0], np.cumsum(np.add.reduceat(profile.uses, first))])
+        energy = _sums(profile.snr, profile.uses, first)
+        snr.append((np.diff(energy, axis=1) / np.diff(edges)).astype(np.float32))
+        heard.append(_sums(profile.snr > 0, profile.uses, first).astype(np.float32))
         with np.errstate(divide="ignore"):
             index = np.rint((10 * np.log10(profile.snr) - _GRID_DB[0]) / _GRID_STEP_DB)
         index = np.clip(index, 0, len(_GRID_DB) - 1).astype(np.intp)
         for m in sizes:
             carried = _information_curve(m)[1][index]
-            for sums, values in ((information, carried), (squares, np.square(carried))):
-                per_piece = np.add.reduceat(values * profile.uses, first, axis=1)
-                sums[m].append(_sums(per_piece).astype(np.float32))
+            information[m].append(_sums(carried, profile.uses, first).astype(np.float32))
+            squares[m].append(_sums(np.square(carried), profile.uses, first).astype(np.float32))
     information_sums, square_sums = (
         {m: np.concatenate(parts) for m, parts in sums.items()} for sums in (information, squares)
     )
     return _Realisations(edges, np.concatenate(snr), information_sums, square_sums, np.concatenate(heard))
 
 
-def _sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, axis=1)], axis=1)
+def _sums(values: NDArray[Any], uses: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum of values [realisations, blocks] over the uses before each piece, [realisations, pieces + 1]."""
+    pieces = np.add.reduceat(values * uses, first, axis=1)
+    return np.concatenate([np.zeros((len(pieces), 1)), np.cumsum(pieces, axis=1)], axis=1)
 
 
 _GRID_STEP_DB = 0.02
