@@ -30,6 +30,9 @@ PLAUSIBLE = 0.7
 """Predicted failure above which nothing is sent."""
 
 
+_ROUNDING = 5e-6  # of the outages of a table
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One row of an envelope: codec, MCS and message size for an operating point, and the expected quality.
@@ -135,7 +138,7 @@ class Envelope:
         row = self._nearest(channel.name if frozen else "awgn", csit_snr_db, rho)
         if row is None:
             return ()
-        accepted = max(row.outage, SAFE) if frozen else SAFE
+        accepted = max(row.outage + _ROUNDING, SAFE) if frozen else SAFE
         start = (MCS_TABLE[row.mcs], row.size) if frozen else None
         rates: list[Candidate] = []
         for rate in _candidates(channel, csit_snr_db, uses, self.table, start):
@@ -145,7 +148,8 @@ class Envelope:
         least = min((rate.failure for rate in rates), default=1.0)
         if least > PLAUSIBLE:
             return ()
-        first = next(i for i, rate in enumerate(rates) if rate.failure <= max(accepted, least + SAFE))
+        limit = accepted if least <= accepted else least + SAFE
+        first = next(i for i, rate in enumerate(rates) if rate.failure <= limit)
         ordered = [rate for rate in rates[first::-1] if rate.failure <= PLAUSIBLE]
         return tuple(
             replace(row, channel=channel.name, mcs=rate.mcs.index, size=rate.size, outage=rate.failure)
