@@ -37,6 +37,31 @@ class FlatChannel(Channel, Protocol):
         ...
 
 
+@runtime_checkable
+class BlockFading(Channel, Protocol):
+    """A flat channel of independent gains, each constant over a block and known to the receiver.
+
+    N0 follows from the average SNR, so that what such a channel carries follows from its gains alone.
+    """
+
+    @property
+    def block_length(self) -> int:
+        """Coherence length in channel uses, at least 1."""
+        ...
+
+    def gains(self, blocks: int, rng: Streams) -> Complex[Tensor, "batch blocks"]:
+        """Draw the gains of one transmission of each item, as `draw` does.
+
+        Args:
+            blocks: Number of fading blocks, at least 0.
+            rng: Random streams, one per item of the batch.
+
+        Returns:
+            Independent gains, complex64 [batch, blocks], E|h|^2 = 1.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class FlatFadingState:
     """Gains and noise of one transmission over flat fading.
@@ -84,8 +109,12 @@ class RayleighBlockFading:
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
         """Draw one gain h ~ CN(0, 1) per block, and the noise of every channel use."""
-        gains = rng.complex_normal("gain", (math.ceil(uses / self.block_length),))
+        gains = self.gains(math.ceil(uses / self.block_length), rng)
         return _state(_per_use(gains, self.block_length, uses), snr_db, rng)
+
+    def gains(self, blocks: int, rng: Streams) -> Complex[Tensor, "batch blocks"]:
+        """Draw one gain h ~ CN(0, 1) per block."""
+        return rng.complex_normal("gain", (blocks,))
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
         """Multiply by the gain and add the noise; the receiver is told the true gain and N0."""
@@ -143,12 +172,16 @@ class RicianBlockFading:
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
         """Draw line of sight and scattered part of one gain per block, and the noise of every channel use."""
-        blocks = math.ceil(uses / self.block_length)
+        gains = self.gains(math.ceil(uses / self.block_length), rng)
+        return _state(_per_use(gains, self.block_length, uses), snr_db, rng)
+
+    def gains(self, blocks: int, rng: Streams) -> Complex[Tensor, "batch blocks"]:
+        """Draw line of sight and scattered part of one gain per block."""
         k_factor = 10.0 ** (self.k_factor_db / 10.0)
         phase = 2 * math.pi * rng.uniform("line of sight", (blocks,))
         line_of_sight = torch.polar(torch.ones_like(phase), phase) * math.sqrt(k_factor / (k_factor + 1))
         scattered = rng.complex_normal("gain", (blocks,)) * math.sqrt(1 / (k_factor + 1))
-        return _state(_per_use(line_of_sight + scattered, self.block_length, uses), snr_db, rng)
+        return line_of_sight + scattered
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
         """Multiply by the gain and add the noise; the receiver is told the true gain and N0."""

@@ -18,7 +18,7 @@ from channels.fec.ldpc import MAX_ITERATIONS
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
 from channels.mcs import MCS_TABLE, SIZES, Mcs, announced_sizes, header_of, largest_message
-from channels.realisations import realisations
+from channels.realisations import checked_hashable, snr_profiles
 
 FRAME_BITS = 8
 """Bits that `frame` adds to a payload."""
@@ -254,9 +254,11 @@ class IdealLink:
         return "ideal" if self.target_error is None else f"ideal:{spell(self.target_error)}"
 
     def payload_bits(self, channel: Channel, snr_db: float, data_uses: int, outage: float = 0.01) -> int:
-        """Outage capacity: the most bits that a share 1 - `outage` of 200 channel realisations carries.
+        """Outage capacity: the most bits that a share 1 - `outage` of channel realisations carries.
 
-        On AWGN this is the capacity (or the normal approximation) of `data_uses` channel uses.
+        On AWGN this is the capacity (or the normal approximation) of `data_uses` channel uses. Over fading,
+        200 to 8192 fixed realisations tell it (`channels.realisations.count`): with N of them, the share that
+        fails in truth has a standard error of sqrt(outage (1 - outage) / N).
 
         Args:
             channel: Any channel.
@@ -268,13 +270,13 @@ class IdealLink:
             Information bits, at least 0.
 
         Raises:
-            ChannelError: `outage` is outside [0, 1), or the receiver's channel knowledge is wrong, for
-                instance behind `NoCSI` over fading.
+            ChannelError: `outage` is outside [0, 1), the receiver's channel knowledge is wrong, for instance
+                behind `NoCSI` over fading, or the channel is not hashable.
         """
         if not 0 <= outage < 1:
             raise ChannelError(f"outage of {outage:g} is outside [0, 1); give the share that may be lost")
-        parts = realisations(channel, snr_db, data_uses)
-        values = torch.cat([self.carried_bits(received) for received in parts]).sort().values
+        checked_hashable(channel)
+        values = _carried(self, channel, float(snr_db), data_uses)
         return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
 
     def carried_bits(self, received: Received) -> Float[Tensor, " batch"]:
@@ -289,13 +291,26 @@ class IdealLink:
         Returns:
             Bits, float64 [batch]; negative if the code is too short for its target error.
         """
-        uses = received.y.shape[1]
         snr = (received.h.abs().square() / received.noise_var).double()
-        carried = torch.log2(1 + snr).sum(1)
+        return self.bits_at(snr, torch.ones(received.y.shape[1], dtype=torch.float64, device=snr.device))
+
+    def bits_at(
+        self, snr: Float[Tensor, "batch blocks"], uses: Float[Tensor, " blocks"]
+    ) -> Float[Tensor, " batch"]:
+        """Information that blocks of constant SNR carry, as in `carried_bits`.
+
+        Args:
+            snr: |h|^2 / N0 of each block, float64 [batch, blocks].
+            uses: Channel uses of each block, float64 [blocks].
+
+        Returns:
+            Bits, float64 [batch].
+        """
+        carried = torch.log2(1 + snr) @ uses
         if self.target_error is not None:
-            variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
+            variance = (snr * (snr + 2) / (snr + 1).square()) @ uses / math.log(2) ** 2
             deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
-            backoff = variance.sqrt() * deviations - math.log2(max(2 * uses, 1)) / 2
+            backoff = variance.sqrt() * deviations - math.log2(max(2 * float(uses.sum()), 1)) / 2
             carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would dominate
         return carried
 
@@ -347,6 +362,16 @@ def unframe(bits: UInt8[Tensor, " n"]) -> tuple[bytes, int] | None:
     octets = (whole << torch.arange(7, -1, -1)).sum(1).to(torch.uint8).numpy().tobytes()
     content = octets.rstrip(b"\x00")
     return (content[:-1], content[-1] - TAGS) if content and content[-1] >= TAGS else None
+
+
+@functools.lru_cache(maxsize=256)
+def _carried(link: IdealLink, channel: Channel, snr_db: float, data_uses: int) -> Float[Tensor, " count"]:
+    """Bits that realisations of a channel carry, in rising order."""
+    parts: list[Tensor] = []
+    for profile in snr_profiles(channel, snr_db, data_uses):
+        snr, uses = torch.from_numpy(profile.snr), torch.from_numpy(profile.uses).double()  # pyright: ignore
+        parts.append(link.bits_at(snr, uses))
+    return torch.cat(parts).sort().values
 
 
 _MAX_LLRS = 2**25  # LLRs decoded in one call, which limits memory to about 500 MB

@@ -6,27 +6,117 @@
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from channels.channel import Channel, Received, transmit
 from channels.errors import ChannelError
-from channels.fading import FlatChannel
+from channels.fading import BlockFading, FlatChannel
 from channels.header import QPSK
 from channels.streams import NamedStreams
 
 COUNT = 200
-"""Number of realisations simulated for a fading channel."""
+"""Smallest number of realisations simulated for a fading channel."""
 
 _AT_ONCE = 2**21  # channel uses drawn in one call
 _TO_JUDGE = 2**14  # channel uses needed to measure the noise variance to 1 %
+_BLOCKS = 2**21  # fading blocks drawn in all, while COUNT realisations do not need more
+_USES = 2**21  # channel uses simulated in all, the same
+_MOST = 8192  # realisations: an outage of 1 % to 0.11 %
+_OF_EACH = 1024  # channel uses of each realisation on which the belief is checked, where gains suffice
 
 
-def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Received]:
-    """Simulate receptions of known QPSK symbols: 200 fixed realisations of the channel, in several batches.
+@dataclass(frozen=True, eq=False, slots=True)
+class SnrProfile:
+    """SNRs that the receiver sees in several realisations of a channel, constant over blocks of channel uses.
 
-    For a flat channel without fading the first batch suffices. For every other channel all 200 realisations
+    Args:
+        snr: |h|^2 / N0 as the receiver believes it, [realisations, blocks].
+        uses: Number of channel uses of each block, [blocks]; the sum is that of the data symbols.
+    """
+
+    snr: NDArray[np.float64]
+    uses: NDArray[np.int64]
+
+
+def count(channel: Channel, data_uses: int) -> int:
+    """Number of realisations of a fading channel that a prediction is the mean of.
+
+    Args:
+        channel: Any channel.
+        data_uses: Data symbols of each realisation, at least 0.
+
+    Returns:
+        200 to 8192: the more, the fewer fading blocks (on other channels: the fewer channel uses) one takes.
+    """
+    if isinstance(channel, BlockFading):
+        most = _BLOCKS // max(1, math.ceil(data_uses / channel.block_length))
+    else:
+        most = _USES // max(1, data_uses)
+    return min(_MOST, max(COUNT, most))
+
+
+def checked_hashable(channel: Channel) -> None:
+    """Check that a channel can be the key of a cache, as predictions about it are.
+
+    Args:
+        channel: Any channel.
+
+    Raises:
+        ChannelError: The channel is not hashable.
+    """
+    try:
+        hash(channel)
+    except TypeError:
+        raise ChannelError(
+            f"channel {channel.name} ({type(channel).__qualname__}) is not hashable, so predictions for it "
+            "cannot be kept: make it a frozen dataclass of numbers, texts and tuples"
+        ) from None
+
+
+def snr_profiles(channel: Channel, snr_db: float, data_uses: int) -> Iterator[SnrProfile]:
+    """SNRs in fixed realisations of a channel, from which a transmitter predicts what a link carries.
+
+    Of a block-fading channel only the gains are drawn, one per block; every other channel is simulated (see
+    `realisations`). Its receiver's knowledge is checked in both cases.
+
+    Args:
+        channel: Any channel.
+        snr_db: Average received Es/N0 in dB.
+        data_uses: Data symbols of each realisation, at least 0.
+
+    Yields:
+        Batches of realisations, `count(channel, data_uses)` in total, or fewer without fading.
+
+    Raises:
+        ChannelError: The receiver's channel knowledge is wrong.
+    """
+    number = count(channel, data_uses)
+    if not isinstance(channel, BlockFading) or data_uses == 0:
+        for received in realisations(channel, snr_db, data_uses, number):
+            snr = (received.h.abs().square() / received.noise_var).double().numpy()
+            yield SnrProfile(snr, np.ones(data_uses, dtype=np.int64))
+        return
+    for _ in realisations(channel, snr_db, min(data_uses, _OF_EACH)):
+        pass  # they check what the receiver believes
+    blocks = math.ceil(data_uses / channel.block_length)
+    uses = np.full(blocks, channel.block_length)
+    uses[-1] = data_uses - channel.block_length * (blocks - 1)
+    at_once = max(1, _AT_ONCE // blocks)
+    for start in range(0, number, at_once):
+        ids = tuple(f"realisation={i}" for i in range(start, min(start + at_once, number)))
+        gains = channel.gains(blocks, NamedStreams(0, ids).fork("channel"))
+        yield SnrProfile(gains.abs().double().square().numpy() * 10 ** (snr_db / 10), uses)
+
+
+def realisations(channel: Channel, snr_db: float, data_uses: int, number: int = COUNT) -> Iterator[Received]:
+    """Simulate receptions of known QPSK symbols: fixed realisations of the channel, in several batches.
+
+    For a flat channel without fading the first batch suffices. For every other channel all realisations
     are simulated, since a rare packet loss may be absent from one batch.
 
     The channel knowledge of the receiver is checked against the transmitted symbols:
@@ -40,9 +130,10 @@ def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Re
         channel: Any channel.
         snr_db: Average received Es/N0 in dB.
         data_uses: Data symbols of each reception, at least 0.
+        number: Number of realisations, at least 1.
 
     Yields:
-        Batches of receptions [part, data_uses], 200 receptions in total, or fewer without fading.
+        Batches of receptions [part, data_uses], `number` in total, or fewer without fading.
 
     Raises:
         ChannelError: The receiver's channel knowledge is wrong, for instance behind `NoCSI` over fading, so
@@ -50,8 +141,8 @@ def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Re
     """
     wrong: list[Tensor] = []
     snr: list[Tensor] = []
-    first = min(COUNT, max(2, _TO_JUDGE // max(data_uses, 1)))
-    starts = [0, *range(first, COUNT, max(1, _AT_ONCE // max(data_uses, 1))), COUNT]
+    first = min(number, max(2, _TO_JUDGE // max(data_uses, 1)))
+    starts = [0, *range(first, number, max(1, _AT_ONCE // max(data_uses, 1))), number]
     for start, end in itertools.pairwise(starts):
         rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
         x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
@@ -67,7 +158,7 @@ def realisations(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Re
         if start == 0 and constant and float(wrong[0].mean()) <= 3 / math.sqrt(max(end * data_uses, 1)):
             return
     excess, allowed = torch.cat(wrong), min(1.0, float(torch.cat(snr).mean()))
-    if float(excess.mean() - 5 * excess.std() / math.sqrt(COUNT)) > allowed:
+    if float(excess.mean() - 5 * excess.std() / math.sqrt(len(excess))) > allowed:
         raise ChannelError(
             f"{channel.name} at {snr_db:g} dB: |y - h x|^2 is {1 + float(excess.mean()):.3g} times the noise "
             f"variance that the receiver believes, at most {1 + allowed:.3g} is sound; what the link carries "

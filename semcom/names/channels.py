@@ -11,6 +11,7 @@ from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, Phas
 from channels.interleave import Interleaved
 from channels.lossy import GilbertElliott, IndependentLoss, Lossy
 from channels.ofdm import OFDM, Pilots
+from channels.realisations import checked_hashable
 from channels.tdl import PROFILES, TDL
 from channels.waveform import Numerology, Stage
 from semcom.names.parser import IMPORTED, Family, Listed, built, family, imported
@@ -217,7 +218,9 @@ def channel(spec: str) -> Channel:
         InvalidOption: A parameter is missing, not a number, or out of range.
     """
     if IMPORTED.fullmatch(spec) and spec.split(":")[0] not in CHANNELS:
-        return imported(spec, "channel", MEMBERS)
+        thing = imported(spec, "channel", MEMBERS)
+        checked_hashable(thing)
+        return thing
     wrapper, slash, inner = spec.partition("/")
     return (
         built("wrapper of channels", WRAPPERS, wrapper, channel(inner))

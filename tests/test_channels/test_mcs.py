@@ -1,6 +1,7 @@
 """The table of modulation and coding schemes, and predictions of what they lose."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from channels.mcs import (
     header_of,
     largest_message,
     predicted_failure,
+    shipped_bler_counts,
     shipped_bler_table,
 )
+from channels.realisations import count
 
 
 def measured_failure(
@@ -56,20 +59,64 @@ def test_table_is_that_of_the_standard() -> None:
     assert np.all(np.diff([mcs.bits_per_use for mcs in MCS_TABLE]) > 0)
 
 
-def test_probit_fit_recovers_the_curve_it_was_drawn_from() -> None:
-    rng = np.random.default_rng(0)
-    rows = []
+def counts_of(bler: Callable[[np.ndarray], np.ndarray], blocks: int, offset_db: float = 1.0) -> np.ndarray:
+    """Drawn counts of all MCSs at two block lengths, the longer one `offset_db` better."""
+    rng, rows = np.random.default_rng(0), []
     for mcs in MCS_TABLE:
-        for length, center, width in ((128, 1.0, 0.9), (2048, 0.0, 0.3)):
-            snr_db = center + width * np.linspace(-2, 3, 8)
-            losses = np.asarray(theory.q_function((snr_db - center) / width))
-            errors = rng.binomial(100_000, losses)
-            rows += [(mcs.index, length, s, 100_000, e) for s, e in zip(snr_db, errors, strict=True)]
-    table = BlerTable.fit(np.array(rows))
-    assert table.center_db[5] == pytest.approx([1.0, 0.0], abs=0.02)
-    assert table.width_db[5] == pytest.approx([0.9, 0.3], abs=0.02)
-    # halfway in the logarithm of the length
-    assert table.bler(MCS_TABLE[5], 512, np.array([0.5]))[0] == pytest.approx(0.5, abs=0.02)
+        for length, shift in ((128, offset_db), (2048, 0.0)):
+            snr_db = np.linspace(-1.5, 3.5, 11)
+            errors = rng.binomial(blocks, bler(snr_db))
+            rows += [(mcs.index, length, s + shift, blocks, e) for s, e in zip(snr_db, errors, strict=True)]
+    return np.array(rows)
+
+
+def waterfall(snr_db: np.ndarray) -> np.ndarray:
+    return np.asarray(theory.q_function(snr_db / 0.9))
+
+
+def flattening(snr_db: np.ndarray) -> np.ndarray:
+    """A waterfall with a tail that a probit of the waterfall misses by factors."""
+    return waterfall(snr_db) + 2e-3 * 10 ** (-snr_db / 2)
+
+
+@pytest.mark.parametrize("bler", [waterfall, flattening])
+def test_fit_recovers_the_curve_that_counts_were_drawn_from(bler: Callable[[np.ndarray], np.ndarray]) -> None:
+    table, blocks = BlerTable(counts_of(bler, 100_000)), 100_000
+    snr_db = np.linspace(-1.5, 2.5, 9)
+    for length, shift in ((128, 1.0), (512, 0.5), (2048, 0.0)):  # halfway in the logarithm of the length
+        expected = bler(snr_db)
+        error = np.sqrt(expected * (1 - expected) / blocks)
+        # of one point alone; linear interpolation between half steps of the SNR adds 3 % at most
+        fitted = table.bler(MCS_TABLE[5], length, snr_db + shift)
+        assert np.all(np.abs(fitted - expected) < 4 * error + 0.03 * expected * (1 - expected))
+
+
+def test_curves_fall_exponentially_where_nothing_was_counted() -> None:
+    """Each further decibel divides BLER by no more than it does where the last errors were counted."""
+    table = BlerTable(counts_of(waterfall, 1000, 0.0))
+    for mcs in MCS_TABLE:
+        snr_db = np.arange(-1.0, 8.0, 0.25)
+        log_bler = np.log(table.bler(mcs, 2048, snr_db))
+        steps = -np.diff(log_bler)
+        assert np.all(steps > 0)
+        counted = snr_db[:-1] < 2.0  # 1000 Q(2.2) = 13 errors
+        assert steps[~counted].max() < 1.2 * steps[counted].max()
+        assert np.ptp(steps[snr_db[:-1] > 4.0]) < 1e-3
+
+
+def test_shipped_curves_keep_to_their_counts() -> None:
+    """Every point within four standard errors, and no more spread than chance has."""
+    table, counts = shipped_bler_table(), shipped_bler_counts()
+    squares = 0.0
+    for index, length, snr_db, blocks, errors in counts:
+        expected = float(table.bler(MCS_TABLE[int(index)], int(length), np.array([snr_db]))[0])
+        # Poisson: at expectations far below 1, a single error is 4 standard errors of the normal law
+        z = (errors - blocks * expected) / math.sqrt(max(blocks * expected * (1 - expected), 0.1))
+        assert abs(z) < 4, (index, length, snr_db, blocks, errors, blocks * expected)
+        squares += z * z
+    assert squares < len(counts)
+    assert np.array_equal(BlerTable(counts).counts, table.counts)
+    assert BlerTable(counts) == table != BlerTable(counts[:-1])
 
 
 def test_shipped_curves_are_near_the_finite_length_limit() -> None:
@@ -112,9 +159,10 @@ def test_prediction_on_awgn(index: int, data_uses: int) -> None:
 def test_prediction_over_fading(index: int, channel: Channel, snr_db: float) -> None:
     link, data_uses, batch = DigitalLink(MCS_TABLE[index], adapted=True), 1600, 200
     measured = measured_failure(link, channel, snr_db, data_uses, batch)
-    bounds = [predicted(link, channel, snr_db + shift, data_uses) for shift in (0.5, -0.5)]
-    # 200 realisations predict, 200 others are measured; the mapping itself is good to half a dB
-    tolerance = 5 * math.sqrt(max(measured * (1 - measured), 0.005) * 2 / batch)
+    bounds = [predicted(link, channel, snr_db + shift, data_uses) for shift in (0.1, -0.1)]
+    # the mapping itself is good to a tenth of a dB
+    seen = 1 / batch + 1 / count(channel, data_uses)
+    tolerance = 4 * math.sqrt(max(measured * (1 - measured), 0.005) * seen)
     assert bounds[0] - tolerance < measured < bounds[1] + tolerance
 
 
@@ -125,7 +173,9 @@ def test_slow_fading_is_lost_as_often_as_the_outage_formula_says() -> None:
     threshold_db = next(s for s in grid if predicted(link, AWGN(), float(s), data_uses) < 0.5)
     expected = 1 - math.exp(-(10 ** ((threshold_db - snr_db) / 10)))
     failure = predicted(link, RayleighBlockFading(data_uses), snr_db, data_uses)
-    assert abs(failure - expected) < 5 * math.sqrt(expected * (1 - expected) / 200)
+    number = count(RayleighBlockFading(data_uses), data_uses)
+    assert number == 8192
+    assert abs(failure - expected) < 4 * math.sqrt(expected * (1 - expected) / number)
 
 
 def test_failure_falls_with_snr_and_with_a_shorter_message() -> None:
@@ -160,9 +210,11 @@ def test_prediction_for_shorter_messages(index: int, share: float) -> None:
 def test_efficiency_is_measured_at_the_rows_and_goes_on_below_them() -> None:
     table = shipped_bler_table()
     for mcs in MCS_TABLE:
-        capacity_at = theory.bicm_capacity(2**mcs.bits_per_symbol, table.center_db[mcs.index])
-        for length, carried in zip(2 ** table.log2_bits[mcs.index], np.asarray(capacity_at), strict=True):
-            efficiency = table.efficiency(mcs.bits_per_symbol, round(length), mcs.code_rate)
+        for length in (32, 512, 2048):
+            half_db = table.snr_db(mcs, length, 0.5)
+            assert table.bler(mcs, length, np.array([half_db]))[0] == pytest.approx(0.5, abs=1e-6)
+            carried = float(theory.bicm_capacity(2**mcs.bits_per_symbol, half_db))
+            efficiency = table.efficiency(mcs.bits_per_symbol, length, mcs.code_rate)
             assert efficiency == pytest.approx(mcs.bits_per_use / carried, rel=1e-3)
     rates = np.arange(0.05, 0.9, 0.01)
     for bits_per_symbol in (2, 4, 6, 8):

@@ -21,9 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-import channels.selfcheck
 from channels.selfcheck import Check
-from semcom import names, quickstart, zoo
+from semcom import names, quickstart, selfcheck, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
 from semcom.modalities import IMAGE, TEXT, VIDEO
@@ -884,11 +883,13 @@ def test_selfcheck_fails_on_the_first_row_that_is_off(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [Check("exact", 1.0, 1.0, 0.0), Check("near", 1.1, 1.0, 0.1), Check("far", 2.0, 1.0, 0.1)]
-    monkeypatch.setattr(channels.selfcheck, "selfcheck", lambda seed: iter(rows[: seed + 2]))
+    monkeypatch.setattr(selfcheck, "selfcheck", lambda seed, full: iter(rows[full : seed + 2]))
     assert main(["selfcheck"]) == 0
     assert re.search(r"near .* 1\.1 .* \+1\.00", capsys.readouterr().out)
     assert main(["selfcheck", "--seed", "1", "--json"]) == 1
     assert [row["ok"] for row in json.loads(capsys.readouterr().out)] == [True, True, False]
+    assert main(["selfcheck", "--full", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["near"]
 
 
 def test_listings_name_things_that_work(capsys: pytest.CaptureFixture[str]) -> None:
