@@ -14,11 +14,11 @@ FAMILIES: tuple[Family, ...] = ("digital", "analog", "hybrid", "generative recei
 """All families. A bound uses what no receiver has; it is drawn for comparison and never wins."""
 
 KNOWLEDGE = {
-    "none": "the transmitter does not know the channel",
-    "average": "the transmitter knows the average SNR",
+    "none": "transmitter not told the SNR",
+    "average": "transmitter told the average SNR",
     "": "what the transmitter knows is not recorded",
 }
-"""Sentence for each kind of channel knowledge of the transmitter (`csit`)."""
+"""Words for each kind of channel knowledge of the transmitter (`csit`)."""
 
 LINKS = ("ldpc", "packets")
 ANALOG = ("softcast", "deepjscc")

@@ -48,7 +48,8 @@ def described(name: str) -> str:
 
 def _transmission(name: str) -> str:
     if name in SCHEMES:
-        return SCHEMES[name][0]
+        about = SCHEMES[name][0].removeprefix("digital: ")
+        return about[0].upper() + about[1:]
     source, plus, link = name.partition("+")
     parts = name.split(":")
     if parts[0] == "hybrid" and not plus and len(parts) <= 1 + len(HYBRID):
@@ -78,9 +79,9 @@ def _link(link: str) -> str:
 
 def _policy(policy: str) -> str:
     if policy == "csit-average":
-        return "QAM, constellation and code rate chosen by the average SNR"
+        return "QAM, both chosen by the average SNR"
     rows = [MCS_TABLE[int(row)] for row in re.findall(r"mcs(\d+)", policy) if int(row) < len(MCS_TABLE)]
-    spelled = [f"{row.constellation.name} at code rate {row.code_rate:.2f}" for row in rows]
+    spelled = [f"{row.constellation.name.upper()} at code rate {row.code_rate:.2f}" for row in rows]
     return f"{', then '.join(spelled)} whatever the channel"
 
 
@@ -98,4 +99,4 @@ def _receiver(method: str, settings: list[str]) -> str:
     steps = settings[0] if settings else str(METHODS[method][1])
     knob = f", knob {settings[1]} (0: as received, 1: a sample)" if len(settings) > 1 else ""
     samples = f", mean of {settings[2]} samples" if len(settings) > 2 else ""
-    return f"refined by a generative receiver in {steps} steps ({about}{knob}{samples})"
+    return f"refined by a diffusion prior in {steps} steps{knob}{samples} ({about})"

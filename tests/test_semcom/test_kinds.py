@@ -68,7 +68,14 @@ class Theirs:
 
 def test_records_keep_the_kind_of_schemes_of_other_packages(tmp_path) -> None:
     scheme = replace(UNCODED, name="theirs", transmission=Theirs(UNCODED.transmission))
-    sweep = Sweep((scheme, names.scheme("softcast")), (AWGN(),), pictures(1), (0.0,), ("1/2",), (names.metric("psnr_db"),))
+    sweep = Sweep(
+        (scheme, names.scheme("softcast")),
+        (AWGN(),),
+        pictures(1),
+        (0.0,),
+        ("1/2",),
+        (names.metric("psnr_db"),),
+    )
     with ResultStore(tmp_path / "records.sqlite") as store:
         list(run(sweep, store))
         frame = store.frame()
