@@ -21,6 +21,9 @@ AT_MOST = 3
 USUAL = {name: ("psnr_db", "lpips_squeeze", "swd") for name in ("image", "video")}
 """Metrics that come first, where they are not the first ones of `DEFAULTS`."""
 
+OF_A_HEADLINE = 4
+"""Families or schemes that one headline names."""
+
 Point = tuple[str, float, float]
 
 
@@ -201,7 +204,7 @@ class _Scribe:
         words = (*start, *self._lead(standing, lead))
         second = standing.second
         if second.over not in (lead.over, *standing.best) and not second.significant and standing.items > 1:
-            words = (*words, "; ", Mention(second.over), " is not significantly worse")
+            words = (*words, " (", Mention(second.over), " is not significantly worse)")
         return words
 
     def _lead(self, standing: Standing, lead: Lead) -> Words:
@@ -224,7 +227,7 @@ class _Scribe:
         if (knows, others) == ("average", "none"):
             return (", which is not told the SNR",)
         if (knows, others) == ("none", "average"):
-            return (", which even is told the SNR",)
+            return (", although that is told the SNR",)
         return (", whose transmitter may know other things",) if knows != others else ()
 
     def _further(self, standing: Standing, first: Standing) -> Words:
@@ -236,7 +239,7 @@ class _Scribe:
         mean, lead = self._amount(standing.metric, standing.mean), standing.rival or standing.second
         doubt = "" if lead.significant or standing.items == 1 else ", not significantly"
         if len(standing.best) == 1 and standing.best == first.best:
-            return (f"; it also has the {degree} {spoken(column)} ({mean}{doubt})",)
+            return (f"; also the {degree} {spoken(column)} ({mean}{doubt})",)
         return (f"; {degree} {spoken(column)}: ", *_listed(map(Mention, standing.best)), f" ({mean}{doubt})")
 
     def _losses_of(self, losses: Mapping[str, float]) -> Words:
@@ -246,7 +249,7 @@ class _Scribe:
         if whole:
             words = (*words, "; ", *_listed(map(Mention, whole)), f" lost every {self.item}")
         for name, rate in some[:3]:
-            words = (*words, "; ", Mention(name), f" lost {_share(rate)} of them")
+            words = (*words, "; ", Mention(name), f" lost {_share(rate)} of the {self.item}s")
         if len(some) > 3:
             words = (*words, f"; {len(some) - 3} more schemes lost some")
         return words
@@ -259,63 +262,61 @@ class _Scribe:
         if not compared:
             return []
         degree = "highest" if column.higher_is_better else "lowest"
+        there = {kind.family for kind in self.kinds.values() if kind.family != "bound"}
+        families = len(there) > 1  # else the sentence is about schemes
         wins: dict[str, list[Standing]] = {}
         for standing in compared:
-            wins.setdefault(self.kinds[standing.best[0]].family, []).append(standing)
-        ranked = sorted(wins.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-        parts: list[str] = []
-        for i, (family, won) in enumerate(ranked):
-            subject = f"{_plural(family)} have the {degree} {spoken(column)}" if i == 0 else _plural(family)
-            parts.append(
-                f"{subject}{_count(len(won), len(compared), first=i == 0)}{self._where(won, points)}"
-            )
-        text = _and(parts)
+            name = standing.best[0]
+            wins.setdefault(self.kinds[name].family if families else name, []).append(standing)
+        ranked = sorted(wins.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:OF_A_HEADLINE]
+        words: list[str | Mention] = []
+        for i, (name, won) in enumerate(ranked):
+            words.append("" if i == 0 else " and " if i == len(ranked) - 1 else ", ")
+            plural = _plural(name)
+            words.append((plural if i else plural[0].upper() + plural[1:]) if families else Mention(name))
+            words.append(f" {'have' if families else 'has'} the {degree} {spoken(column)}" if i == 0 else "")
+            words.append(_count(len(won), len(compared), len(points), first=i == 0) + _where(won, points))
+        said = tuple(word for word in (*words, ".") if word)
+        if not families:
+            return [Headline(channel, said)]
         detail: list[str | Mention] = []
         schemes = Counter(standing.best[0] for standing in compared).most_common()
-        for name, number in schemes[:4]:
+        for name, number in schemes[:OF_A_HEADLINE]:
             detail += [", " if detail else "", Mention(name), f" at {number}"]
-        detail.append(f", {len(schemes) - 4} more" if len(schemes) > 4 else "")
+        left = len(schemes) - OF_A_HEADLINE
+        detail.append(f", {left} more" if left > 0 else "")
         across = [s.rival for s in compared if s.rival is not None]
         if across and max(s.items for s in compared) > 1:
             significant = sum(lead.significant for lead in across)
             detail.append(f"; {significant} of {len(across)} leads over another family are significant")
-        words = (f"{text[0].upper()}{text[1:]}.",)
-        return [Headline(channel, words, tuple(word for word in detail if word))]
+        return [Headline(channel, said, tuple(word for word in detail if word))]
 
     def lost(self, channel: str, losses: Mapping[Point, Mapping[str, float]]) -> list[Headline]:
         """A sentence about schemes that lost every item somewhere."""
+        everything = [
+            point for point, rates in losses.items() if len(rates) > 1 and all(r == 1 for r in rates.values())
+        ]
         where: dict[str, list[Point]] = {}
         for point, rates in losses.items():
             for name, rate in rates.items():
-                if rate == 1:
+                if rate == 1 and point not in everything:
                     where.setdefault(name, []).append(point)
-        if not where:
+        ranked: list[tuple[str | Mention, list[Point]]] = [("Every scheme", everything)] if everything else []
+        ranked += [
+            (Mention(name), points)
+            for name, points in sorted(where.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+        ]
+        if not ranked:
             return []
         parts: list[str | Mention] = []
-        ranked = sorted(where.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-        for i, (name, points) in enumerate(ranked[:4]):
-            parts += ["; " if i else "", Mention(name), "" if i else f" lost every {self.item}"]
-            parts.append(_count(len(points), len(losses), first=i == 0) + self._where(points, list(losses)))
-        parts.append(f"; {len(ranked) - 4} more schemes elsewhere" if len(ranked) > 4 else "")
+        for i, (who, points) in enumerate(ranked[:OF_A_HEADLINE]):
+            parts += ["; " if i else "", who, "" if i else f" lost every {self.item}"]
+            number = _count(len(points), len(losses), len(losses), first=i == 0)
+            more = " more" if i and everything else ""
+            parts.append(number + more + _where(points, list(losses)))
+        left = len(ranked) - OF_A_HEADLINE
+        parts.append(f"; {left} other scheme{'s' * (left > 1)} elsewhere" if left > 0 else "")
         return [Headline(channel, tuple(part for part in (*parts, ".") if part))]
-
-    def _where(self, won: "Sequence[Standing] | Sequence[Point]", points: Sequence[Point]) -> str:
-        """The SNRs and ratios at which something holds, where they are few of those there are."""
-        at = [(s.rho, s.snr_db) if isinstance(s, Standing) else s[1:] for s in won]
-        everywhere = [point[1:] for point in points]
-        if len(at) == len(everywhere):
-            return ""
-        parts: list[str] = []
-        for axis, unit in ((1, "{} dB"), (0, "ρ = {}")):
-            there, all_ = sorted({p[axis] for p in at}), sorted({p[axis] for p in everywhere})
-            if len(there) == len(all_):
-                continue
-            values = [f"{v:g}" if axis else shown_rho(v) for v in there]
-            if len(values) <= 3:
-                parts.append(unit.format(_and(values)))
-            elif there == all_[: len(there)] or there == all_[-len(there) :]:
-                parts.append(unit.format(f"{values[0]} to {values[-1]}"))
-        return f" ({', '.join(parts)})" if parts else ""
 
     def caveats(self, found: Mapping[str, Sequence[Standing]]) -> Iterable[Words]:
         """Remarks on the comparison as a whole."""
@@ -332,7 +333,7 @@ class _Scribe:
                 *_listed(map(Mention, knowing[:4])),
                 f" and {len(knowing) - 4} more" if len(knowing) > 4 else "",
                 " are told the average SNR, the others are not: where they meet, the comparison is not on "
-                "equal terms. The maps of winners keep them apart.",
+                "equal terms.",
             )
         bounds = [name for name, kind in self.kinds.items() if kind.family == "bound"]
         if bounds:
@@ -348,19 +349,52 @@ def _plural(family: str) -> str:
     return f"{family}s" if family == "generative receiver" else f"{family} schemes"
 
 
-def _count(number: int, of: int, first: bool) -> str:
+def _count(number: int, of: int, total: int, first: bool) -> str:
+    """How often; `of` is the number of points that were compared, `total` of all."""
     if number == of:
-        return " at its operating point" if of == 1 else f" at all {of} operating points"
+        which = "the one operating point" if of == 1 else f"all {of} operating points"
+        return f" at {which}{'' if of == total else f' of {total} at which something arrived'}"
     return f" at {number} of {of} operating points" if first else f" at {number}"
+
+
+def _where(won: "Sequence[Standing] | Sequence[Point]", points: Sequence[Point]) -> str:
+    """The ratios and SNRs at which something holds, where few words can say it."""
+    at = sorted({(s.rho, s.snr_db) if isinstance(s, Standing) else s[1:] for s in won})
+    everywhere = {point[1:] for point in points}
+    if len(at) == len(everywhere):
+        return ""
+    rhos, snrs = sorted({rho for rho, _ in at}, reverse=True), sorted({snr for _, snr in at})
+    if len(at) == len(rhos) * len(snrs):
+        all_rhos, all_snrs = ({point[axis] for point in everywhere} for axis in (0, 1))
+        parts = [f"{_range(snrs, sorted(all_snrs))} dB"] if len(snrs) < len(all_snrs) else []
+        if len(rhos) < len(all_rhos):
+            parts.append(f"ρ = {_and([shown_rho(rho) for rho in rhos])}")
+        return f" ({', '.join(parts)})" if parts else ""
+    if len(at) > OF_A_HEADLINE:
+        return ""
+    parts = []
+    for rho in rhos:
+        here, there = (sorted(snr for r, snr in points_ if r == rho) for points_ in (at, everywhere))
+        parts.append(f"ρ = {shown_rho(rho)}{'' if here == there else f' at {_range(here, there)} dB'}")
+    return f" ({'; '.join(parts)})"
+
+
+def _range(some: Sequence[float], of: Sequence[float]) -> str:
+    """Numbers one by one, or the first and the last of those that follow each other."""
+    values = [f"{value:g}" for value in some]
+    start = list(of).index(some[0])
+    if len(values) > 2 and list(some) == list(of)[start : start + len(some)]:
+        return f"{values[0]} to {values[-1]}"
+    return _and(values)
+
+
+def _and(values: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(values[:-1]), values[-1])))
 
 
 def _share(rate: float) -> str:
     """A rate in percent that is not rounded to 0 or 100."""
     return f"{min(max(100 * rate, 1), 99):.0f} %" if 0.01 <= rate <= 0.99 else f"{100 * rate:.2g} %"
-
-
-def _and(values: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(values[:-1]), values[-1])))
 
 
 def _listed(mentions: Iterable[Mention]) -> Words:

@@ -42,6 +42,7 @@ body {
 main { max-width: 1360px; margin: 0 auto; padding: 24px 20px 60px; }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 36px 0 12px; }
+summary h3 { display: inline; }
 h3 { font-size: 1rem; margin: 0 0 10px; font-weight: 600; overflow-wrap: anywhere; }
 p, ul { margin: 0 0 12px; max-width: 85ch; }
 ul { padding-left: 1.2em; }
@@ -121,7 +122,7 @@ thead th {
 }
 tbody th {
   position: sticky; left: 0; z-index: 1; background: var(--card); font-weight: 600; text-align: left;
-  min-width: 110px; max-width: 300px; overflow-wrap: anywhere;
+  min-width: 215px; max-width: 300px; overflow-wrap: anywhere;
 }
 thead th:first-child { left: 0; z-index: 3; }
 tbody tr:nth-child(even) > * { background: var(--stripe); }
@@ -136,7 +137,8 @@ td small { color: var(--soft); font-size: 0.82rem; display: block; }
 @media (max-width: 600px) {
   main { padding: 16px 10px 40px; }
   .card { padding: 12px; }
-  tbody th { max-width: 38vw; font-size: 0.8rem; }
+  tbody th { min-width: 104px; max-width: 34vw; font-size: 0.76rem; }
+  th, td { padding: 5px 7px; }
   .key dd { margin-left: 0; }
 }
 @media print { .scroll { max-height: none; overflow: visible; } .card { break-inside: avoid; } }
@@ -177,6 +179,8 @@ POLICY = (
 """What a page may load: nothing from elsewhere, and no script but this one."""
 
 CSS_DPI = 96
+BREAKS = re.compile(r"(?<=[:+])(?!/)")
+"""Places at which the name of a scheme may be broken into lines."""
 
 SECTIONS = (
     ("findings", "Findings"),
@@ -187,6 +191,7 @@ SECTIONS = (
     ("notes", "Notes"),
 )
 OPEN_MAPS = 3
+OPEN_ITEMS = 1
 OPEN_FIGURES = 4
 OPEN_ENTRIES = 12
 OPEN_CHANNELS = 4
@@ -262,8 +267,8 @@ def write_report(
         "maps": _maps(maps or {}),
         "figures": _figures(figures or {}),
         "exhibits": [
-            _card("exhibit", f"<h3>{_text(caption)}</h3>{''.join(_exhibit(e, caption) for e in shown)}")
-            for caption, shown in (exhibits or {}).items()
+            _card("exhibit", _item(caption, shown, opened=i < OPEN_ITEMS))
+            for i, (caption, shown) in enumerate((exhibits or {}).items())
         ],
         "tables": [
             _card("table", _folded_table(_table(caption, t, colors, (best or {}).get(caption)), len(t)))
@@ -374,7 +379,8 @@ def _entry(entry: Entry) -> str:
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     line = (
         '<svg width="36" height="10" aria-hidden="true">'
-        f'<line x1="0" y1="5" x2="36" y2="5" stroke="{_text(entry.color)}" stroke-width="4"{dashed}></line></svg>'
+        f'<line x1="0" y1="5" x2="36" y2="5" stroke="{_text(entry.color)}" stroke-width="4"{dashed}></line>'
+        "</svg>"
     )
     return (
         f"<dt>{line}<code>{_text(entry.name)}</code></dt>"
@@ -428,6 +434,13 @@ def _card(kind: str, content: str) -> str:
 def _scroll(content: str) -> str:
     """Content that may be wider than the page."""
     return f'<div class="scroll">{content}</div>'
+
+
+def _item(caption: str, shown: Iterable[Exhibit], *, opened: bool) -> str:
+    content = "".join(_exhibit(exhibit, caption) for exhibit in shown)
+    return (
+        f"<details{' open' if opened else ''}><summary><h3>{_text(caption)}</h3></summary>{content}</details>"
+    )
 
 
 def _exhibit(exhibit: Exhibit, caption: str) -> str:
@@ -484,7 +497,7 @@ def _table(
         dot = colors.get(str(frame.iloc[i, 0]))
         mark = f'<span class="dot" style="background: {_text(dot)}"></span>' if dot else ""
         cells = "".join(f"<td{_css(numeric)}>{_small(cells[i])}</td>" for cells, numeric in columns[1:])
-        rows.append(f'<tr{start}><th scope="row">{mark}{first}</th>{cells}</tr>')
+        rows.append(f'<tr{start}><th scope="row">{mark}{BREAKS.sub("<wbr>", first)}</th>{cells}</tr>')
     return (
         f"<table><caption>{_text(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"

@@ -58,7 +58,7 @@ def write_strip(
     suffix = path.suffix.lower()
     match exhibit:
         case Page() if suffix in PAGES:
-            data = whole_page(f"{item.id}, {heading}" if heading else item.id, exhibit.html).encode()
+            data = whole_page(heading or item.id, exhibit.html).encode()
         case Page():
             raise InvalidOption(f"{path}: differences of texts are shown as a page; name it .html")
         case Strip() if suffix in LOSSLESS:

@@ -682,11 +682,12 @@ def _report_table(records: "pd.DataFrame", columns: Columns) -> "tuple[str, pd.D
     same = [name for name in point if means[name].nunique() == 1]
     order = ["scheme", *(name for name in point if name not in same)]
     order += [name for name in means.columns if name not in (*order, *same)]
-    fixed = ", ".join(means[n].iloc[0] if n == "channel" else f"{n} = {means[n].iloc[0]}" for n in same)
+    values = {name: means[name].iloc[0] for name in same}
+    fixed = ", ".join(value if name == "channel" else f"{name} = {value}" for name, value in values.items())
     caption = (
         f"{f'All rows: {fixed}. ' if fixed else ''}Means over items and seeds, lost ones included; "
-        "95 % bootstrap intervals; bold: best of a point; paired differences from it where intervals overlap, "
-        "≈ where they are not significant"
+        "95 % bootstrap intervals; bold: best of a point; where intervals overlap with its own: Δ paired "
+        "difference from it, ≈ if not significant."
     )
     return caption, means[order], best[order]
 
@@ -732,8 +733,8 @@ def _differences(
             gap = paired_difference(joined["value"], joined["value_best"], joined["item"])
             mean, low, high = (f"{v:+.{digits}f}".replace("-", MINUS) for v in (gap.mean, gap.low, gap.high))
             zero = gap.low <= 0 <= gap.high
-            mark = "≈ best" if zero else "from best"
-            found[(*key, row["scheme"])] = f"{mark}: {mean} [{low}, {high}]"  # pyright: ignore
+            mark = "≈" if zero else "Δ"
+            found[(*key, row["scheme"])] = f"{mark} {mean} [{low}, {high}]"  # pyright: ignore
     return found
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
 import pytest
 from instances import SCHEMES
 from toys import UNCODED, pictures
@@ -87,5 +86,7 @@ def test_records_keep_the_kind_of_schemes_of_other_packages(tmp_path) -> None:
 
 
 def test_kinds_are_sorted_and_of_hand_made_frames() -> None:
+    import pandas as pd
+
     frame = pd.DataFrame({"scheme": ["softcast", "deepjscc", "softcast"]})
     assert list(kinds_of(frame)) == ["deepjscc", "softcast"]

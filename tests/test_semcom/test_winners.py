@@ -1,12 +1,15 @@
 """Winners of hand-made records are those that were put in, and nothing is called better that is not."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pytest
 
 from semcom.columns import Column
 from semcom.winners import facets, standings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PSNR, LPIPS = Column("psnr_db", "dB", True), Column("lpips", "", False)
 DIGITAL, TWIN, KNOWING = "avif+ldpc:mcs6", "jpeg+ldpc:mcs6", "avif+ldpc:csit-average"
@@ -19,8 +22,10 @@ def frame(
     lost: Sequence[str] = (),
     snr_db: float = 0.0,
     rho: float = 1 / 48,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Records at one point: name of a scheme to its metric, item by item."""
+    import pandas as pd
+
     return pd.DataFrame(
         {
             **{"scheme": scheme, "channel": "awgn", "rho": rho, "snr_db": snr_db, "item": f"i{i}", "seed": 0},
@@ -31,7 +36,13 @@ def frame(
     )
 
 
-def only(records: pd.DataFrame, column: Column = PSNR, csit: str | None = None):
+def concat(frames) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.concat(frames)
+
+
+def only(records: "pd.DataFrame", column: Column = PSNR, csit: str | None = None):
     (standing,) = standings(records, column, csit)
     return standing
 
@@ -119,11 +130,11 @@ def test_everything_lost_is_told() -> None:
 def test_schemes_are_compared_on_the_same_items() -> None:
     """An interrupted scheme has measured the easiest item only."""
     whole = {DIGITAL: [30, 20, 21.0], ANALOG: [29, 19.5, 19.8]}
-    standing = only(pd.concat([frame(whole), frame({HYBRID: [29.5]})]))
+    standing = only(concat([frame(whole), frame({HYBRID: [29.5]})]))
     assert standing.best == (DIGITAL,)
     assert (standing.items, standing.schemes) == (3, 2)
     more = frame({ANALOG: [50, 50, 50.0]}).assign(seed=1)  # seeds that others lack
-    standing = only(pd.concat([frame({**whole, HYBRID: [28, 19, 20.0]}), more]))
+    standing = only(concat([frame({**whole, HYBRID: [28, 19, 20.0]}), more]))
     assert standing.best == (DIGITAL,)
     assert standing.schemes == 3
 
@@ -136,7 +147,7 @@ def test_values_that_are_missing_or_infinite_are_no_values() -> None:
 
 
 def test_one_standing_per_point_and_none_without_direction() -> None:
-    records = pd.concat(
+    records = concat(
         frame({DIGITAL: [30, 31.0], ANALOG: [29, 30.5]}, snr_db=snr, rho=rho)
         for snr in (0.0, 5.0)
         for rho in (1 / 12, 1 / 48)
