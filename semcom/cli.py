@@ -260,11 +260,14 @@ def send(
     if out is not None:
         item.modality.write(sending.outcome.x_hat, out)
     if strip is not None:
+        from semcom.budget import shown_rho
         from semcom.strips import write_strip
         from semcom.summary import caption_of
 
         captions = {name: caption_of(s.record.row()) for name, s in sendings.items()}
-        write_strip(strip, item, {name: s.outcome.x_hat for name, s in sendings.items()}, captions)
+        shown_of = {name: s.outcome.x_hat for name, s in sendings.items()}
+        heading = f"{record.channel}, ρ = {shown_rho(record.rho)}, SNR {snr_db:g} dB: {item.id}"
+        write_strip(strip, item, shown_of, captions, heading)
     if as_json:
         print(json.dumps(finite(record.row()), indent=1))
     else:
@@ -439,6 +442,7 @@ def reveal(
         "semcom plot results/first",
         "semcom plot results/first --metrics psnr_db --snr 0,10",
         "semcom plot results/first --limit photos/",
+        "semcom plot results/first --winners --metrics psnr_db",
     ),
 )
 def plot_results(
@@ -456,11 +460,18 @@ def plot_results(
         Path | None,
         typer.Option(help="Folder of the images that were sent; adds the limit of a Gaussian source model."),
     ] = None,
+    winners: Annotated[
+        bool,
+        typer.Option("--winners", help="Draw maps instead: the best scheme over SNR and rho, and its lead."),
+    ] = False,
 ) -> None:
     """Draw results as PNG and SVG: metrics against SNR and rho, perception against distortion."""
     from semcom.plots import figure_bytes
     from semcom.results import ResultStore
-    from semcom.summary import RECORDS, figures
+    from semcom.summary import RECORDS, figures, winner_maps
+
+    if winners and (snr or limit is not None):
+        raise InvalidOption("--winners draws all SNRs and no limit; leave --snr and --limit out")
 
     with ResultStore(results / RECORDS, read_only=True) as store:
         records, columns = store.frame(), store.columns()
@@ -468,7 +479,13 @@ def plot_results(
     make_folder(folder)
     names = names_of("--metrics", metrics) if metrics else ()
     models = _models(limit) if limit is not None else ()
-    for name, figure in figures(records, names, snr_grid(snr) if snr else (), models, columns).items():
+    if winners:
+        drawn = winner_maps(records, names, columns)
+    else:
+        drawn = figures(records, names, snr_grid(snr) if snr else (), models, columns)
+    if not drawn:
+        raise InvalidOption(f"{results}: no metric in its records, so nothing to draw; sweep with --metrics")
+    for name, figure in drawn.items():
         for kind in ("png", "svg"):
             path = folder / f"{name}.{kind}"
             write_whole(path, figure_bytes(figure, kind))
@@ -497,7 +514,7 @@ def report_results(
     out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="RESULTS/report.html")] = None,
     title: Annotated[str, typer.Option(help="Heading.", show_default="name of the folder")] = "",
 ) -> None:
-    """Write one self-contained HTML page: table, images (after `sweep --keep`), figures and versions."""
+    """Write one self-contained HTML page: findings, maps, curves, items (after `sweep --keep`), table."""
     from semcom.summary import report
 
     path = out if out is not None else results / "report.html"

@@ -59,6 +59,8 @@ class Record:
         seconds_deliver: Time in seconds from channel to received item, this record's share of its batch.
         cause: Reason why nothing was sent; empty if something was sent.
         modality: Modality of the item, such as "image", "video" or "text".
+        family: Family of the scheme, one of `semcom.kinds.FAMILIES`; empty in records of earlier versions.
+        csit: Channel knowledge of the transmitter, "none" or "average"; empty in records of earlier versions.
         numbers: Metrics and additional values reported by the scheme, by column name.
     """
 
@@ -79,6 +81,8 @@ class Record:
     seconds_deliver: float
     cause: str = ""
     modality: str = "image"
+    family: str = ""
+    csit: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -99,6 +103,7 @@ class Record:
 FIXED = tuple(f.name for f in fields(Record) if f.name != "numbers")
 KEY = ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
 TIMING = ("seconds_prepare", "seconds_deliver")
+LATER = {"modality": "image", "family": "", "csit": ""}  # columns that old stores lack, and what they mean
 ORDER = "scheme, channel, rho, item, seed, snr_db, fingerprint"
 DEFINED = ("schemes", "channels", "metrics")  # tables of definitions by name; old stores have only the first
 DEFINING = "CREATE TABLE IF NOT EXISTS {} (name TEXT PRIMARY KEY, fingerprint TEXT, definition TEXT)"
@@ -461,8 +466,11 @@ class ResultStore:
         if not tables:
             with self._transaction():
                 self._create()
-        elif "modality" not in self._columns():  # a store from the time when all items were images
-            self._db.execute("ALTER TABLE records ADD COLUMN modality TEXT NOT NULL DEFAULT 'image'")
+        else:
+            for name in sorted(set(LATER) - self._columns()):
+                self._db.execute(
+                    f"ALTER TABLE records ADD COLUMN {name} TEXT NOT NULL DEFAULT '{LATER[name]}'"
+                )
 
     def _text_for_a_number(self) -> str:
         """First column of numbers that contains text, which SQLite allows; "ok" if there is none."""
@@ -508,7 +516,8 @@ class ResultStore:
     def _query(self, names: Iterable[str], where: str) -> str:
         there = self._columns()
         columns = ", ".join(
-            "'image'" if name == "modality" and name not in there else f'records."{name}"' for name in names
+            f"'{LATER[name]}'" if name in LATER and name not in there else f'records."{name}"'
+            for name in names
         )
         return f"SELECT {columns} FROM records {where} ORDER BY {ORDER}"
 

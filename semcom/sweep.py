@@ -21,6 +21,7 @@ from semcom.budget import Budget, parse_rho
 from semcom.data import Item
 from semcom.engine import Engine, InProcess, Things
 from semcom.errors import FaultyMetric, InvalidOption, SemcomError, StoreError, SweepError
+from semcom.kinds import Kind, kind_of
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
 from semcom.provenance import canonical, environment, fingerprint
@@ -399,12 +400,13 @@ def send_batch(
     for snr_db, outcome in zip(batch.snr_db, outcomes, strict=True):
         seconds = preparations.seconds(snr_db), delivering / len(outcomes)
         numbers = _numbers(batch, scheme, item, snr_db, outcome, known)
-        sent.append((outcome, _record(batch, snr_db, outcome, seconds, numbers)))
+        sent.append((outcome, _record(batch, kind_of(scheme), snr_db, outcome, seconds, numbers)))
     return sent
 
 
 def _record(
     batch: Batch,
+    kind: Kind,
     snr_db: float,
     outcome: Outcome[Any],
     seconds: tuple[float, float],
@@ -428,6 +430,8 @@ def _record(
         seconds_deliver=seconds[1],
         cause=outcome.cause,
         modality=batch.modality.name,
+        family=kind.family,
+        csit=kind.csit,
         numbers=numbers,
     )
 
