@@ -26,6 +26,7 @@ from semcom.modalities import Modality
 from semcom.provenance import canonical, environment, fingerprint
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
+from semcom.surroundings import library_defaults, one_thread
 
 MAX_SEED = 2**63 - 1  # what a column of integers holds
 MAX_NAME_BYTES = 250  # file systems hold 255
@@ -293,7 +294,8 @@ def run(
     """Run a sweep: simulate what the store does not hold yet, and yield every record after it is stored.
 
     Each item is encoded once per scheme, channel and rho, and transmitted at all SNRs as one batch. Records
-    do not depend on the number of workers, on the order, or on earlier records. After an interruption, even
+    do not depend on the number of workers or of threads, on the order, on earlier records, or on settings of
+    torch and numpy (see `semcom.surroundings`): every job computes by one thread. After an interruption, even
     by `kill -9`, at most the batches in progress are lost, and the same call resumes. A call that has nothing
     to simulate is not logged as a run, unless it restores an earlier definition of a scheme.
 
@@ -354,7 +356,8 @@ def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record,
         preparations = Preparations()
         for batch in batches:
             with named_batch(batch):
-                sent = send_batch(batch, scheme, item, preparations, known)
+                with library_defaults(), one_thread():  # not while the caller has the records
+                    sent = send_batch(batch, scheme, item, preparations, known)
                 if keep is not None:
                     for outcome, record in sent:
                         path = kept_path(keep, record.scheme, record.key, item.modality.saved_suffix)
