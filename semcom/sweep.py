@@ -23,7 +23,7 @@ from semcom.engine import Engine, InProcess, Things
 from semcom.errors import FaultyMetric, InvalidOption, SemcomError, StoreError, SweepError
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
-from semcom.provenance import canonical, environment, fingerprint
+from semcom.provenance import canonical, environment, fingerprint, package_version
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
 from semcom.surroundings import library_defaults, one_thread
@@ -250,8 +250,9 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
         InvalidOption: The store holds a record with as many channel uses but another rho, or a channel or
             metric of the same name has another definition in the store.
     """
-    _check_unchanged("channel", sweep.channels, store.channels())
-    _check_unchanged("metric", sweep.metrics, store.metrics())
+    made_with = (store.runs() or [{}])[-1].get("semcom", "an earlier version")
+    _check_unchanged("channel", sweep.channels, store.channels(), made_with)
+    _check_unchanged("metric", sweep.metrics, store.metrics(), made_with)
     prints = {scheme.name: fingerprint(scheme) for scheme in sweep.schemes}
     held = store.held(prints.values())
 
@@ -393,7 +394,7 @@ def send_batch(
         item.x,
         batch.budget,
         batch.channel,
-        torch.tensor(batch.snr_db),
+        torch.tensor(batch.snr_db, dtype=torch.float32),
         noise_streams(batch.item, batch.seed, len(batch.snr_db)),
         preparations,
     )
@@ -539,14 +540,23 @@ def _definitions(things: Sequence[_Named]) -> dict[str, tuple[str, str]]:
     return definitions
 
 
-def _check_unchanged(what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]]) -> None:
-    """Records refer to channels and metrics by name, so a name must keep its definition."""
-    for name, (print_, _) in _definitions(things).items():
-        if name in held and held[name]["fingerprint"] != print_:
+def _check_unchanged(
+    what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]], made_with: str
+) -> None:
+    """Records refer to channels and metrics by name, so a name must keep its definition, code and version."""
+    version = package_version()
+    for name, (print_, definition) in _definitions(things).items():
+        if name not in held or held[name]["fingerprint"] == print_:
+            continue
+        if held[name]["definition"] == definition:
             raise InvalidOption(
-                f"{what} {name} is not the one of that name that the records were made with; "
-                "give it another name, or use another folder"
+                f"the records were made with semcom {made_with}, and this is {version}, whose {what} {name} "
+                "may differ; use another folder, or the earlier version"
             )
+        raise InvalidOption(
+            f"{what} {name} is not the one of that name that the records were made with, or its code was "
+            "edited; give it another name, or use another folder"
+        )
 
 
 def _check_distinct(what: str, values: Sequence[object]) -> None:
