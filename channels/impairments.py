@@ -231,7 +231,7 @@ class CarrierOffset:
     def draw(self, samples: int, numerology: Numerology, rng: Streams) -> Float[Tensor, "batch samples"]:
         """Draw one frequency offset per item and return the phase of every sample in radians."""
         offset = self.subcarrier_fraction * (2 * rng.uniform("carrier offset", (1,)).double() - 1)
-        time = torch.arange(samples, device=offset.device) / numerology.fft_size
+        time = torch.arange(samples, device=offset.device, dtype=torch.float32) / numerology.fft_size
         return 2 * math.pi * offset * time
 
     def apply(

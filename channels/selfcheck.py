@@ -193,7 +193,7 @@ def _doppler(seed: int) -> Iterator[Check]:
     yield _row(f"{channel.name}: E|h|^2", _power(h).mean(1), 1.0)
     for lag in (5, 12, 19, 40):
         measured = (h[:, lag:] * h[:, :-lag].conj()).real.mean(1)
-        expected = float(clarke_correlation(torch.tensor(doppler * lag)))
+        expected = float(clarke_correlation(torch.tensor(doppler * lag, dtype=torch.float64)))
         name = f"{channel.name}: autocorrelation at {lag} uses, J0({2 * doppler * lag:.1f} pi)"
         yield _row(name, measured, expected)
     # The expected periodogram, leakage included, is the transform of (1 - |s|/T) J0(2 pi f_D s).

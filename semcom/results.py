@@ -234,9 +234,9 @@ class ResultStore:
     ) -> None:
         """Log the start of a run and store the definitions of its schemes, channels and metrics.
 
-        Records of a scheme with the same name but another fingerprint are superseded from now on. If the
-        environment (library versions, commit, device) differs from that of the previous run, a warning is
-        logged.
+        Records of a scheme with the same name but another fingerprint are superseded from now on: they stay
+        in the store, apart from the others, and a warning is logged. If the environment (library versions,
+        commit, device) differs from that of the previous run, a warning is logged, too.
 
         Args:
             environment: Command, commit, versions and device, by name.
@@ -260,6 +260,7 @@ class ResultStore:
                         value or "unknown",
                         before or "unknown",
                     )
+        self._tell_superseded(schemes)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._typed(), self._transaction():
             self._db.execute(
@@ -279,6 +280,21 @@ class ResultStore:
                 "SET unit = excluded.unit, higher_is_better = excluded.higher_is_better",
                 [(column.name, column.unit, column.higher_is_better) for column in columns],
             )
+
+    def _tell_superseded(self, schemes: Definitions) -> None:
+        for name, held in self.schemes().items():
+            if name in schemes and schemes[name][0] != held["fingerprint"]:
+                count = "SELECT count(*) FROM records WHERE fingerprint = ?"
+                with self._typed():
+                    (records,) = self._db.execute(count, (held["fingerprint"],)).fetchone()
+                if records:
+                    logger.warning(
+                        "%s: %s has another definition, code or version than before; it is measured again, "
+                        "and its %d earlier records are kept apart",
+                        self.path,
+                        name,
+                        records,
+                    )
 
     def runs(self) -> list[dict[str, str]]:
         """Log of all runs, oldest first.

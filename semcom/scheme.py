@@ -16,6 +16,7 @@ from semcom.errors import FaultyReceiver, FaultyTransmission, InvalidOption, Inv
 from semcom.meter import Metered, metered
 from semcom.modalities import IMAGE, Modality
 from semcom.observation import Observation
+from semcom.surroundings import library_defaults
 from semcom.transmission import ChannelKnowledge, Genie, Sent, Transmission, Whispered
 
 X = TypeVar("X")
@@ -147,6 +148,7 @@ class Scheme(Generic[X]):
     receiver: Receiver[X]
     modality: Modality[Any] = IMAGE
 
+    @library_defaults()
     def transmit(
         self,
         x: X,

@@ -24,9 +24,10 @@ from semcom.errors import FaultyMetric, InvalidOption, SemcomError, StoreError, 
 from semcom.kinds import Kind, kind_of
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
-from semcom.provenance import canonical, environment, fingerprint
+from semcom.provenance import canonical, environment, fingerprint, package_version
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
+from semcom.surroundings import library_defaults, one_thread
 
 MAX_SEED = 2**63 - 1  # what a column of integers holds
 MAX_NAME_BYTES = 250  # file systems hold 255
@@ -250,8 +251,9 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
         InvalidOption: The store holds a record with as many channel uses but another rho, or a channel or
             metric of the same name has another definition in the store.
     """
-    _check_unchanged("channel", sweep.channels, store.channels())
-    _check_unchanged("metric", sweep.metrics, store.metrics())
+    made_with = (store.runs() or [{}])[-1].get("semcom", "an earlier version")
+    _check_unchanged("channel", sweep.channels, store.channels(), made_with)
+    _check_unchanged("metric", sweep.metrics, store.metrics(), made_with)
     prints = {scheme.name: fingerprint(scheme) for scheme in sweep.schemes}
     held = store.held(prints.values())
 
@@ -294,7 +296,8 @@ def run(
     """Run a sweep: simulate what the store does not hold yet, and yield every record after it is stored.
 
     Each item is encoded once per scheme, channel and rho, and transmitted at all SNRs as one batch. Records
-    do not depend on the number of workers, on the order, or on earlier records. After an interruption, even
+    do not depend on the number of workers or of threads, on the order, on earlier records, or on settings of
+    torch and numpy (see `semcom.surroundings`): every job computes by one thread. After an interruption, even
     by `kill -9`, at most the batches in progress are lost, and the same call resumes. A call that has nothing
     to simulate is not logged as a run, unless it restores an earlier definition of a scheme.
 
@@ -355,7 +358,8 @@ def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record,
         preparations = Preparations()
         for batch in batches:
             with named_batch(batch):
-                sent = send_batch(batch, scheme, item, preparations, known)
+                with library_defaults(), one_thread():  # not while the caller has the records
+                    sent = send_batch(batch, scheme, item, preparations, known)
                 if keep is not None:
                     for outcome, record in sent:
                         path = kept_path(keep, record.scheme, record.key, item.modality.saved_suffix)
@@ -391,7 +395,7 @@ def send_batch(
         item.x,
         batch.budget,
         batch.channel,
-        torch.tensor(batch.snr_db),
+        torch.tensor(batch.snr_db, dtype=torch.float32),
         noise_streams(batch.item, batch.seed, len(batch.snr_db)),
         preparations,
     )
@@ -540,14 +544,23 @@ def _definitions(things: Sequence[_Named]) -> dict[str, tuple[str, str]]:
     return definitions
 
 
-def _check_unchanged(what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]]) -> None:
-    """Records refer to channels and metrics by name, so a name must keep its definition."""
-    for name, (print_, _) in _definitions(things).items():
-        if name in held and held[name]["fingerprint"] != print_:
+def _check_unchanged(
+    what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]], made_with: str
+) -> None:
+    """Records refer to channels and metrics by name, so a name must keep its definition, code and version."""
+    version = package_version()
+    for name, (print_, definition) in _definitions(things).items():
+        if name not in held or held[name]["fingerprint"] == print_:
+            continue
+        if held[name]["definition"] == definition:
             raise InvalidOption(
-                f"{what} {name} is not the one of that name that the records were made with; "
-                "give it another name, or use another folder"
+                f"the records were made with semcom {made_with}, and this is {version}, whose {what} {name} "
+                "may differ; use another folder, or the earlier version"
             )
+        raise InvalidOption(
+            f"{what} {name} is not the one of that name that the records were made with, or its code was "
+            "edited; give it another name, or use another folder"
+        )
 
 
 def _check_distinct(what: str, values: Sequence[object]) -> None:

@@ -15,6 +15,8 @@ sys.path.insert(0, str(ROOT / "tests"))  # for `import instances`
 
 os.environ.setdefault("TORCH_HOME", str(SHARED / "torch-home"))
 torch.set_num_threads(int(os.environ.get("SEMCOM_TEST_THREADS", "1")))
+if os.environ.get("SEMCOM_TEST_DTYPE"):
+    torch.set_default_dtype(getattr(torch, os.environ["SEMCOM_TEST_DTYPE"]))
 
 
 @pytest.fixture(autouse=True)

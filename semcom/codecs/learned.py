@@ -1,7 +1,6 @@
 """Learned codec: a trained network, and a range coder that turns its integers into bytes."""
 
 import math
-import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from semcom.codecs.hyperprior import (
 from semcom.codecs.still import SCALES, enlarge, pixels_of, reduced_size, shrink
 from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.image import from_pixels, to_pixels
+from semcom.surroundings import ignored_warnings
 
 PRECISION = 16  # bits of the frequencies in the range coder
 HEADER_BYTES = 3
@@ -222,8 +222,7 @@ class _Decoder:
 
 def range_coder() -> ModuleType:
     """Import CompressAI's range coder on first use, which takes seconds, without its import warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+    with ignored_warnings():
         return import_module("compressai.ans")
 
 

@@ -432,7 +432,7 @@ def evidence_of(analog: Received, allocation: Allocation, shape: tuple[int, ...]
     weights[index] = allocation.amplitude * np.sqrt(gains / noise_vars)
     whitened[index] = np.where(heard, values / np.sqrt(np.where(heard, gains, 1.0) * noise_vars), 0.0)
     operator = CosineGain(torch.from_numpy(weights).float().reshape(1, *shape[1:]))
-    color = torch.tensor(MEAN_COLOR)[:, None, None].expand(1, *shape[1:])
+    color = torch.tensor(MEAN_COLOR, dtype=torch.float32)[:, None, None].expand(1, *shape[1:])
     y = torch.from_numpy(whitened).float().reshape(1, *shape[1:]) + operator.A(color)
     return Linear(y, operator)
 

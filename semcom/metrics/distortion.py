@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
 from semcom.modalities.image import Image
+from semcom.surroundings import library_defaults
 
 WINDOW, WINDOW_STD = 11, 1.5  # Wang et al. 2004, III.B
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with L = 1, ibid. III.C
@@ -155,6 +156,7 @@ class PSNR:
         """
         return fits_picture(shape)
 
+    @library_defaults()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the PSNR of several images; see `psnr_db` for the equation.
 
@@ -170,6 +172,7 @@ class PSNR:
         """
         return psnr_db(x_hat, x, self.cap_db)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the PSNR of one image; see `psnr_db` for the equation.
 
@@ -222,6 +225,7 @@ class SSIM:
         """
         return fits_picture(shape)
 
+    @library_defaults()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the SSIM of several images; see `ssim` for the equation.
 
@@ -237,6 +241,7 @@ class SSIM:
         """
         return ssim(x_hat, x)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the SSIM of one image; see `ssim` for the equation.
 
@@ -289,6 +294,7 @@ class MSSSIM:
         """
         return fits_picture(shape)
 
+    @library_defaults()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the MS-SSIM of several images; see `ms_ssim` for the equation.
 
@@ -304,6 +310,7 @@ class MSSSIM:
         """
         return ms_ssim(x_hat, x)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the MS-SSIM of one image; see `ms_ssim` for the equation.
 

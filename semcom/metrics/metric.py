@@ -10,6 +10,7 @@ from torch import Tensor
 from semcom.columns import Column
 from semcom.errors import FaultyMetric, InvalidOption, InvalidSource
 from semcom.modalities.image import Image, check_image
+from semcom.surroundings import library_defaults
 
 Reference = Float[Tensor, "#batch 3 height width"]
 """Original images [batch, 3, height, width], or one original [1, 3, height, width] for the whole batch."""
@@ -175,6 +176,7 @@ def column_of(metric: Metric[X]) -> Column:
     return Column(metric.name, unit, higher)
 
 
+@library_defaults()
 def measure(metric: Metric[X], x_hat: X, x: X) -> float:
     """Evaluate a metric and check that its value is one finite number.
 

@@ -1,7 +1,6 @@
 """Perceptual distances: LPIPS, which needs a backbone's weights, and sliced Wasserstein, which needs none."""
 
 import functools
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint, load_
 from semcom.errors import InvalidOption, InvalidSource, MissingWeights, reason_of
 from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
 from semcom.modalities.image import Image
+from semcom.surroundings import ignored_warnings, library_defaults
 
 Backbone = Literal["squeeze", "alex", "vgg"]
 
@@ -122,6 +122,7 @@ class LPIPS:
         """
         return fits_picture(shape, LPIPS_SIDE)
 
+    @library_defaults()
     @torch.no_grad()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the LPIPS of several images on `device`; see `lpips` for the equation.
@@ -142,6 +143,7 @@ class LPIPS:
         x_hat, x = check_pair(x_hat, x, LPIPS_SIDE, self.name)
         return lpips(x_hat.to(self.device), x.to(self.device), self.backbone)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the LPIPS of one image; see `lpips` for the equation.
 
@@ -179,6 +181,7 @@ def lpips_network(backbone: Backbone, device: torch.device) -> nn.Module:
 
 
 @functools.cache
+@library_defaults()
 def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn.Module:
     """Load a network; `folder` only distinguishes entries of the cache.
 
@@ -191,8 +194,8 @@ def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn
     path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{backbone}.pth"
     require_digest(path, (HEAD_DIGESTS[backbone],), name)
     heads = load_tensors(path, name)
-    with warnings.catch_warnings(), torch.device("meta"):  # avoids initialising random weights
-        warnings.simplefilter("ignore")  # lpips calls torchvision by arguments that torchvision warns about
+    # lpips calls torchvision by arguments that it warns about; "meta" avoids initialising random weights
+    with ignored_warnings(), torch.device("meta"):
         network: Any = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
     network.scaling_layer = lpips.ScalingLayer()  # its constants are not in the files
     try:
@@ -317,6 +320,7 @@ class SlicedWasserstein:
         """
         return fits_picture(shape, PATCH)
 
+    @library_defaults()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the distances of several images; see `sliced_wasserstein` for the equation.
 
@@ -333,6 +337,7 @@ class SlicedWasserstein:
         """
         return sliced_wasserstein(x_hat, x, self.patches, self.directions)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the distance of one image; see `sliced_wasserstein` for the equation.
 
@@ -380,6 +385,7 @@ class SetSlicedWasserstein:
         """False: the distance is 0 for identical sets."""
         return False
 
+    @library_defaults()
     def update(self, x_hat: Image, x: Image) -> None:
         """Add received images and their originals to the two sets.
 
@@ -405,6 +411,7 @@ class SetSlicedWasserstein:
         self._received.append([level.flatten(0, 1) for level in received])
         self._originals.append([level.flatten(0, 1) for level in originals])
 
+    @library_defaults()
     def compute(self) -> float:
         """Sliced Wasserstein distance between the two sets, times 1000.
 

@@ -244,7 +244,7 @@ class ImageModality:
         Returns:
             Image [1, 3, height, width].
         """
-        return torch.tensor(MEAN_COLOR)[None, :, None, None].expand(shape).clone()
+        return torch.tensor(MEAN_COLOR, dtype=torch.float32)[None, :, None, None].expand(shape).clone()
 
     def digest(self, x: Tensor) -> str:
         """Digest of an image, computed from its 8-bit pixels.

@@ -250,7 +250,7 @@ class VideoModality:
         Returns:
             A clip of that shape.
         """
-        colour = to_uint8(torch.tensor(MEAN_COLOR))
+        colour = to_uint8(torch.tensor(MEAN_COLOR, dtype=torch.float32))
         frames = colour[None, :, None, None].expand(shape.frames, 3, shape.height, shape.width)
         return Clip(frames.clone(), shape.frame_rate)
 

@@ -135,7 +135,7 @@ class Generative:
             UnsuitableEvidence: The method cannot use this evidence.
         """
         evidence = in_prior_units(observation, shape, self.method.name, self.method.noise, self.tables)
-        first, total = evidence.guess, torch.zeros(())
+        first, total = evidence.guess, torch.zeros((), dtype=torch.float32)
         calls = 0
         for i in range(self.samples):
             stream = rng.fork(f"sample {i}")

@@ -20,6 +20,7 @@ from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.modalities.image import from_pixels, to_pixels
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
+from semcom.surroundings import library_defaults
 from semcom.training import prior
 from semcom.training.common import PHOTOS, VALIDATION, train_and_save, training_shard, validation_shard
 from semcom.training.crops import Crops
@@ -38,6 +39,8 @@ LEAST_SPREAD = 0.01
 logger = logging.getLogger(__name__)
 
 
+@library_defaults()
+@torch.random.fork_rng(devices=())
 def train(
     seconds: float,
     out: Path,

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import math
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from semcom.receivers.ddrm import DDRM
 from semcom.receivers.generative import Generative
 from semcom.results import FIXED, Record, ResultStore
 from semcom.samplers import Matched
+from semcom.sourcecode import source_digest
 
 ROOT = Path(__file__).parents[2]
 
@@ -399,10 +402,11 @@ def test_export_takes_any_letter_whatever_the_locale(path: Path, tmp_path: Path)
 def test_fingerprint_is_that_of_every_process_and_machine() -> None:
     assert canonical(UNCODED) == (
         "semcom.scheme.Scheme(name='uncoded',"
-        "transmission=toys.Uncoded(csit='none',seconds=0.0,name='uncoded',),"
+        f"transmission=toys.Uncoded@{source_digest(Uncoded)}(csit='none',seconds=0.0,name='uncoded',),"
         "receiver=semcom.receivers.direct.Direct(),modality=semcom.modalities.image.ImageModality(),)"
     )
-    assert fingerprint(UNCODED) == "579a14eb101275e8"
+    text = f"semcom {version('semcom')}\n{canonical(UNCODED)}"
+    assert fingerprint(UNCODED) == hashlib.sha256(text.encode()).hexdigest()[:16]
     assert fingerprint({"b": 1, "a": frozenset("xyz")}) == fingerprint({"a": frozenset("zyx"), "b": 1})
 
 
