@@ -20,7 +20,8 @@ from torch import Tensor
 from semcom.colors import MEAN_COLOR
 from semcom.errors import InvalidSource, reason_of
 from semcom.files import replacing
-from semcom.modalities.image import MAX_SIDE, animated, on_white, to_uint8
+from semcom.modalities.decoding import MAX_SIDE, on_white, prepare
+from semcom.modalities.image import animated, to_uint8
 from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 if TYPE_CHECKING:
@@ -329,6 +330,7 @@ def _read_animation(path: Path) -> Clip:
     def frames(picture: "Picture") -> Iterator[np.ndarray]:
         # animated PNG whose first image is only for programs without animation
         apart = bool(picture.info.get("default_image"))
+        prepare(picture)
         for number in range(int(apart), getattr(picture, "n_frames", 1)):
             picture.seek(number)
             picture.load()
