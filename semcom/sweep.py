@@ -20,7 +20,14 @@ from channels.errors import ChannelError
 from semcom.budget import Budget, parse_rho
 from semcom.data import Item
 from semcom.engine import Engine, InProcess, Things
-from semcom.errors import FaultyMetric, InvalidOption, SemcomError, StoreError, SweepError
+from semcom.errors import (
+    FaultyMetric,
+    FaultyTransmission,
+    InvalidOption,
+    SemcomError,
+    StoreError,
+    SweepError,
+)
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
 from semcom.provenance import canonical, environment, fingerprint
@@ -309,6 +316,7 @@ def run(
 
     Raises:
         FaultyMetric: A metric returned NaN, infinity or something other than one number.
+        FaultyTransmission: A scheme reports a number that is not finite.
         SweepError: A scheme raised an untyped exception, or a worker died.
         SemcomError: A scheme raised this typed error; the message starts with the batch.
         StoreError: The store cannot be written.
@@ -383,6 +391,7 @@ def send_batch(
 
     Raises:
         FaultyMetric: A metric returned NaN, infinity or something other than one number.
+        FaultyTransmission: A scheme reports a number that is not finite.
         SemcomError: Any error raised by the scheme.
     """
     before, start = preparations.total_seconds(), time.perf_counter()
@@ -449,6 +458,12 @@ def _numbers(
     info = dict(outcome.info)
     if isinstance(scheme.receiver, CallsNetwork):
         info["peak_memory_mb"] = peak_memory_mb()
+    if unbounded := [key for key, value in info.items() if not math.isfinite(value)]:
+        key = unbounded[0]
+        raise FaultyTransmission(
+            f"scheme {scheme.name} reports {key} = {info[key]} at {snr_db:g} dB; make it a finite number, or "
+            "leave it out of info"
+        )
     if clash := metrics.keys() & info.keys():
         raise InvalidOption(f"metric and info are both called {min(clash)}; rename one")
     return metrics | info

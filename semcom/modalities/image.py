@@ -53,7 +53,8 @@ def check_image(x: Tensor) -> Tensor:
             f"image of {x.shape[3]}x{x.shape[2]}: sides must lie in 1..{MAX_SIDE}; crop or scale it"
         )
     if not x.is_floating_point():
-        raise InvalidSource(f"image of type {x.dtype}: expected floating point in [0, 1]; divide by 255")
+        cure = "take its real part" if x.is_complex() else "divide by 255"
+        raise InvalidSource(f"image of type {x.dtype}: expected floating point in [0, 1]; {cure}")
     if not bool(torch.isfinite(x).all()):
         raise InvalidSource("image has values that are not finite (NaN or infinity); clean it before sending")
     low, high = x.min().item(), x.max().item()
