@@ -133,8 +133,9 @@ class PilotAided:
         window = min(WINDOW if self.interpolation == "wiener" else 2, len(pilot))
         first = (torch.arange(segments) - window // 2 + 1).clamp(0, len(pilot) - window)
         chosen = first[:, None] + torch.arange(window)  # [segments, window]
-        places = torch.nn.functional.pad(data, (0, segments * self.spacing - uses), value=int(data[-1]))
-        places = places.reshape(segments, self.spacing)
+        length = min(self.spacing, uses)  # of a segment; a spacing beyond the symbols takes no memory
+        places = torch.nn.functional.pad(data, (0, segments * length - uses), value=int(data[-1]))
+        places = places.reshape(segments, length)
         near = pilot[chosen]
         cross = self.channel.correlation(places[:, :, None], near[:, None, :])
         covariance = self.channel.correlation(near[:, :, None], near[:, None, :])

@@ -133,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except SemcomError as error:
         return complain(str(error))
+    except MemoryError:
+        return complain("out of memory; send smaller items, lower rho, or use fewer workers")
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         silence_stdout()

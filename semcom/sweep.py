@@ -23,11 +23,13 @@ from semcom.engine import Engine, InProcess, Things
 from semcom.errors import (
     FaultyMetric,
     FaultyTransmission,
+    InsufficientMemory,
     InvalidOption,
     SemcomError,
     StoreError,
     SweepError,
 )
+from semcom.memory import is_out_of_memory
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
 from semcom.provenance import canonical, environment, fingerprint
@@ -512,6 +514,7 @@ def named_batch(batch: Batch) -> Iterator[None]:
     Raises:
         SemcomError: The same error as inside the block, prefixed by the label.
         ChannelError: The same error as inside the block, prefixed by the label.
+        InsufficientMemory: Memory was refused inside the block.
         SweepError: Any other exception inside the block, prefixed by the label.
     """
     try:
@@ -519,6 +522,10 @@ def named_batch(batch: Batch) -> Iterator[None]:
     except (SemcomError, ChannelError) as error:
         raise type(error)(f"{batch.label}: {error}") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise InsufficientMemory(
+                f"{batch.label}: out of memory; crop or scale the item, lower rho, or use fewer workers"
+            ) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SweepError(f"{batch.label}: {reason}") from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from semcom.errors import InvalidSource, reason_of
+from semcom.errors import InsufficientMemory, InvalidSource, reason_of
 from semcom.files import write_whole
 from semcom.modalities.decoding import check_size, count_of_pictures, netpbm_white, raw_mode, upright
 from semcom.modalities.modality import existing_file
@@ -56,8 +56,8 @@ def read_host(path: Path) -> Host:
             pictures, depth = count_of_pictures(picture), _depth(picture)
             picture.load()
             shown = upright(picture, picture.getexif().get(_ORIENTATION))
-    except InvalidSource as error:
-        raise InvalidSource(f"{path}: {error}") from None
+    except (InvalidSource, InsufficientMemory) as error:
+        raise type(error)(f"{path}: {error}") from None
     except Exception as error:  # whatever a foreign decoder throws at damaged bytes
         raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
     if pictures > 1:

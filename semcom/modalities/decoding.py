@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semcom.errors import InvalidSource
+from semcom.memory import require_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from PIL.ImageFile import ImageFile
 
 MAX_SIDE = 16384  # pixels; a limit of memory, not of JPEG or AVIF
+
+READING_BYTES = 40  # per pixel: Pillow's 4, levels, and float32 twice, as long as they are scaled
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES = 258, 262, 284  # TIFF 6.0
 _ORIENTATION = 0x0112
@@ -85,18 +88,21 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def check_size(size: tuple[int, int]) -> None:
-    """Check the declared size of a picture before it is decoded.
+    """Check the declared size of a picture, and the memory that it needs, before it is decoded.
 
     Args:
         size: Width and height in pixels.
 
     Raises:
         InvalidSource: A side is 0 or longer than 16384 pixels.
+        InsufficientMemory: To read it needs more memory than there is.
     """
+    width, height = size
     if not 1 <= min(size) <= max(size) <= MAX_SIDE:
-        raise InvalidSource(
-            f"image of {size[0]}x{size[1]}: sides must lie in 1..{MAX_SIDE}; crop or scale it"
-        )
+        raise InvalidSource(f"image of {width}x{height}: sides must lie in 1..{MAX_SIDE}; crop or scale it")
+    require_memory(
+        float(READING_BYTES * width * height), f"reading an image of {width}x{height}", "crop or scale it"
+    )
 
 
 def count_of_pictures(picture: "Picture") -> int:

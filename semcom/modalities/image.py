@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
-from semcom.errors import InvalidSource, reason_of
+from semcom.errors import InsufficientMemory, InvalidSource, reason_of
 from semcom.files import replacing
 from semcom.modalities.decoding import MAX_SIDE, is_heif, read_rgb
 from semcom.modalities.modality import Item, check_writable, existing_file, named
@@ -158,14 +158,15 @@ class ImageModality:
         Raises:
             InvalidSource: The file is missing, not an image, damaged or too large, or its values are out of
                 range.
+            InsufficientMemory: Its pixels need more memory than there is.
         """
         from PIL import Image as PillowImage
 
         path = existing_file(path, "picture")
         try:
             pixels = read_rgb(path)
-        except InvalidSource as error:
-            raise InvalidSource(f"{path}: {error}") from None
+        except (InvalidSource, InsufficientMemory) as error:
+            raise type(error)(f"{path}: {error}") from None
         except PillowImage.DecompressionBombError:
             raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
         except Exception as error:  # a foreign decoder may raise any exception
