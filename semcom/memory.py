@@ -84,7 +84,7 @@ def available_bytes() -> int | None:
     return max(min(left), 0) if left else None
 
 
-def require_memory(needed: float, purpose: str, cure: str) -> None:
+def require_memory(needed: int | float, purpose: str, cure: str) -> None:
     """Refuse work that needs more memory than there is, before it starts.
 
     Args:
@@ -98,7 +98,8 @@ def require_memory(needed: float, purpose: str, cure: str) -> None:
     left = available_bytes() if needed > ASKED else None
     if left is not None and needed > left:
         raise InsufficientMemory(
-            f"{purpose} needs about {needed / GIB:.1f} GiB of memory, {left / GIB:.1f} GiB are available; {cure}"
+            f"{purpose} needs about {needed / GIB:.1f} GiB of memory, {left / GIB:.1f} GiB are available; "
+            f"{cure}"
         )
 
 

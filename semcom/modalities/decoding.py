@@ -101,7 +101,7 @@ def check_size(size: tuple[int, int]) -> None:
     if not 1 <= min(size) <= max(size) <= MAX_SIDE:
         raise InvalidSource(f"image of {width}x{height}: sides must lie in 1..{MAX_SIDE}; crop or scale it")
     require_memory(
-        float(READING_BYTES * width * height), f"reading an image of {width}x{height}", "crop or scale it"
+        READING_BYTES * width * height, f"reading an image of {width}x{height}", "crop or scale it"
     )
 
 
