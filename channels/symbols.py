@@ -4,7 +4,34 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from channels.errors import ChannelError
+
 Symbols = Complex[Tensor, "batch uses"]
+
+
+def as_symbols(x: object) -> Complex[Tensor, "batch uses"]:
+    """Check that an object is a batch of complex symbols; half precision becomes complex64.
+
+    PyTorch has no arithmetic for complex numbers of half precision on a CPU, and their range ends at 65504.
+
+    Args:
+        x: Symbols, complex [batch, uses].
+
+    Returns:
+        x, in complex64 or complex128.
+
+    Raises:
+        ChannelError: x is not a tensor, not complex, or of another rank.
+    """
+    if not isinstance(x, Tensor):
+        raise ChannelError(f"symbols of {type(x).__name__}: expected a complex torch tensor [batch, uses]")
+    if not x.is_complex():
+        raise ChannelError(
+            f"symbols of {x.dtype}: expected complex numbers; pack pairs of real values by channels.symbols"
+        )
+    if x.ndim != 2:
+        raise ChannelError(f"symbols of shape {list(x.shape)}: expected [batch, uses]; reshape them")
+    return x.to(torch.complex64) if x.dtype == torch.complex32 else x
 
 
 def pack(values: Float[Tensor, "batch reals"]) -> Complex[Tensor, "batch uses"]:
@@ -13,11 +40,21 @@ def pack(values: Float[Tensor, "batch reals"]) -> Complex[Tensor, "batch uses"]:
     An odd number of values is padded with one zero.
 
     Args:
-        values: Real values [batch, reals].
+        values: Real values [batch, reals], floating point; those of 16 bits become float32.
 
     Returns:
         Symbols, complex [batch, ceil(reals / 2)].
+
+    Raises:
+        ChannelError: The values are not floating-point numbers, or of another rank.
     """
+    if not values.is_floating_point():
+        raise ChannelError(
+            f"values of {values.dtype}: expected floating point; convert them, for instance .float()"
+        )
+    if values.ndim != 2:
+        raise ChannelError(f"values of shape {list(values.shape)}: expected [batch, reals]; reshape them")
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
     if values.shape[1] % 2:
         values = torch.nn.functional.pad(values, (0, 1))
     return torch.view_as_complex(values.reshape(values.shape[0], values.shape[1] // 2, 2).contiguous())

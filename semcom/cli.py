@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import BytesIO, StringIO, TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName, reason_of
+from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
 from semcom.files import write_whole
 from semcom.options import (
     LOSSLESS,
@@ -45,10 +45,8 @@ from semcom.terminal import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image as Picture
-
     from semcom.data import Item
+    from semcom.hiding.hosts import Host
     from semcom.theory.source_limit import GaussianModel
 
 
@@ -135,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except SemcomError as error:
         return complain(str(error))
+    except MemoryError:
+        return complain("out of memory; send smaller items, lower rho, or use fewer workers")
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         silence_stdout()
@@ -381,9 +381,9 @@ def hide(
 ) -> None:
     """Hide a file in an image; `semcom reveal` recovers file and image bit for bit."""
     import numpy as np
-    from PIL import Image as PillowImage
 
     from semcom.hiding.expansion import ErrorExpansion
+    from semcom.hiding.hosts import Host, read_host
     from semcom.hiding.picture import embedding
     from semcom.hiding.recursive import Recursive
     from semcom.hiding.shifting import HistogramShifting
@@ -396,12 +396,12 @@ def hide(
         raise InvalidOption(f"--kl-weight belongs to --method recursive, not to {method}")
     check_picture_name(out)
     check_outputs(out, inputs=[host, payload])
-    pixels, content = _lossless_pixels(host), payload.read_bytes()
+    picture, content = read_host(host), payload.read_bytes()
     if not content:
         raise InvalidSource(f"{payload}: an empty file; there is nothing to hide")
-    done = embedding(pixels, content, chosen)
-    _write_picture(out, PillowImage.fromarray(done.stego))
-    mse = float(np.square(pixels.astype(float) - done.stego).mean())
+    done = embedding(picture.pixels, content, chosen)
+    _write_picture(out, Host(done.stego, picture.profile))
+    mse = float(np.square(picture.pixels.astype(float) - done.stego).mean())
     row = {
         "payload_bytes": done.payload_bits // 8,
         "bpp": done.bpp,
@@ -423,16 +423,16 @@ def reveal(
     ] = None,
 ) -> None:
     """Extract the file hidden in an image, and restore the original image."""
-    from PIL import Image as PillowImage
-
+    from semcom.hiding.hosts import Host, read_host
     from semcom.hiding.picture import extract
 
     check_picture_name(host)
     check_outputs(*filter(None, (payload, host)), inputs=[stego])
-    content, pixels = extract(_lossless_pixels(stego))
+    picture = read_host(stego)
+    content, pixels = extract(picture.pixels)
     write_whole(payload, content)
     if host is not None:
-        _write_picture(host, PillowImage.fromarray(pixels))
+        _write_picture(host, Host(pixels, picture.profile))
     print(f"{len(content)} bytes in {payload}" + (f", the picture before in {host}" if host else ""))
 
 
@@ -672,7 +672,7 @@ def train(
     Ctrl-C stops after the current step; the same command resumes.
     """
     from semcom import zoo
-    from semcom.data import picture_files
+    from semcom.data import left_out, picture_files
     from semcom.training.crops import SHARDS
     from semcom.training.processes import is_main
     from semcom.training.recipes import recipe
@@ -693,6 +693,8 @@ def train(
     for pictures in (data, validation):
         if pictures.suffix not in SHARDS:
             picture_files(pictures)
+            if omitted := left_out(pictures):
+                note(omitted)
     make_folder(out)
     with training_progress():
         score_db = trained(seconds=float(seconds), out=out, photos=data, validation=validation, device=device)
@@ -765,30 +767,8 @@ def list_channels() -> None:
     print_listing(names.channels())
 
 
-def _lossless_pixels(path: Path) -> "np.ndarray":
-    """Pixels as stored in the file, 8-bit grey or RGB, without any conversion."""
-    import numpy as np
-    from PIL import Image as PillowImage
+def _write_picture(path: Path, host: "Host") -> None:
+    from semcom.hiding.hosts import write_host
 
-    if not path.is_file():
-        raise InvalidSource(f"{path}: no such file")
-    deep = False
-    try:
-        with PillowImage.open(path) as picture:
-            deep = any("16" in str(part) for tile in picture.tile for part in tile[3:])
-            picture.load()
-    except Exception as error:  # whatever a foreign decoder throws at damaged bytes
-        raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
-    if deep or picture.mode not in ("L", "RGB") or "transparency" in picture.info:
-        kind = "16 bits" if deep else f"type {picture.mode}"
-        raise InvalidSource(
-            f"{path}: pixels of {kind}; bits are hidden in 8-bit grey or RGB without transparency, "
-            "convert it first"
-        )
-    return np.asarray(picture)
-
-
-def _write_picture(path: Path, picture: "Picture") -> None:
-    buffer = BytesIO()
-    picture.save(buffer, LOSSLESS[path.suffix.lower()])
-    write_whole(path, buffer.getvalue())
+    if not write_host(path, host, LOSSLESS[path.suffix.lower()]):
+        note(f"{path}: this format holds no colour profile, it is left out; name it .png to keep it")

@@ -13,6 +13,10 @@ class InvalidOption(SemcomError, ValueError):
     """An argument or option outside its valid range."""
 
 
+class InsufficientMemory(SemcomError, MemoryError):
+    """Work that needs more memory than this process may still use."""
+
+
 class UnknownName(SemcomError, KeyError):
     """A name that no scheme, channel, codec, receiver, metric or network has."""
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from semcom.columns import Column
 from semcom.errors import StoreError
 from semcom.files import replacing, write_whole
@@ -390,6 +392,9 @@ class ResultStore:
     def frame(self, superseded: bool = False) -> "pd.DataFrame":
         """All records as a pandas data frame, sorted by scheme, channel, rho, item, seed and SNR.
 
+        Infinite numbers, which stores of earlier versions may hold, are taken as missing; a warning in the
+        log names metric and item.
+
         Args:
             superseded: Whether to include records of earlier definitions of a scheme.
 
@@ -405,7 +410,29 @@ class ResultStore:
         with self._typed():
             rows = self._db.execute(self._query(names, "" if superseded else VALID)).fetchall()
         frame = pd.DataFrame(rows, columns=names)
-        return frame.astype(dict.fromkeys(self._numbers(), float))
+        return self._without_infinities(frame.astype(dict.fromkeys(self._numbers(), float)))
+
+    def _without_infinities(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Infinite numbers replaced by NaN, with one warning that names the first of them."""
+        numbers = frame[self._numbers()]
+        infinite = numbers.abs() == math.inf
+        count = int(infinite.to_numpy().sum())
+        if count == 0:
+            return frame
+        row, column = np.argwhere(infinite.to_numpy())[0]
+        name, first = numbers.columns[column], frame.iloc[row]
+        logger.warning(
+            "%s: %s of %s (%s, %g dB) is %g%s: taken as missing; give the metric a finite value there, such "
+            "as a cap, and measure into a new folder",
+            self.path,
+            name,
+            first["item"],
+            first["scheme"],
+            first["snr_db"],
+            first[name],
+            f", and {count - 1} other numbers are infinite" if count > 1 else "",
+        )
+        return frame.assign(**numbers.mask(infinite))
 
     def export(self, path: Path | str) -> Path:
         """Write all valid records as .csv, .parquet or .json, depending on the extension.

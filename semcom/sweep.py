@@ -20,8 +20,17 @@ from channels.errors import ChannelError
 from semcom.budget import Budget, parse_rho
 from semcom.data import Item
 from semcom.engine import Engine, InProcess, Things
-from semcom.errors import FaultyMetric, InvalidOption, SemcomError, StoreError, SweepError
+from semcom.errors import (
+    FaultyMetric,
+    FaultyTransmission,
+    InsufficientMemory,
+    InvalidOption,
+    SemcomError,
+    StoreError,
+    SweepError,
+)
 from semcom.kinds import Kind, kind_of
+from semcom.memory import is_out_of_memory
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
 from semcom.provenance import canonical, environment, fingerprint, package_version
@@ -313,6 +322,7 @@ def run(
 
     Raises:
         FaultyMetric: A metric returned NaN, infinity or something other than one number.
+        FaultyTransmission: A scheme reports a number that is not finite.
         SweepError: A scheme raised an untyped exception, or a worker died.
         SemcomError: A scheme raised this typed error; the message starts with the batch.
         StoreError: The store cannot be written.
@@ -388,6 +398,7 @@ def send_batch(
 
     Raises:
         FaultyMetric: A metric returned NaN, infinity or something other than one number.
+        FaultyTransmission: A scheme reports a number that is not finite.
         SemcomError: Any error raised by the scheme.
     """
     before, start = preparations.total_seconds(), time.perf_counter()
@@ -457,6 +468,12 @@ def _numbers(
     info = dict(outcome.info)
     if isinstance(scheme.receiver, CallsNetwork):
         info["peak_memory_mb"] = peak_memory_mb()
+    if unbounded := [key for key, value in info.items() if not math.isfinite(value)]:
+        key = unbounded[0]
+        raise FaultyTransmission(
+            f"scheme {scheme.name} reports {key} = {info[key]} at {snr_db:g} dB; make it a finite number, or "
+            "leave it out of info"
+        )
     if clash := metrics.keys() & info.keys():
         raise InvalidOption(f"metric and info are both called {min(clash)}; rename one")
     return metrics | info
@@ -505,6 +522,7 @@ def named_batch(batch: Batch) -> Iterator[None]:
     Raises:
         SemcomError: The same error as inside the block, prefixed by the label.
         ChannelError: The same error as inside the block, prefixed by the label.
+        InsufficientMemory: Memory was refused inside the block.
         SweepError: Any other exception inside the block, prefixed by the label.
     """
     try:
@@ -512,6 +530,10 @@ def named_batch(batch: Batch) -> Iterator[None]:
     except (SemcomError, ChannelError) as error:
         raise type(error)(f"{batch.label}: {error}") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise InsufficientMemory(
+                f"{batch.label}: out of memory; crop or scale the item, lower rho, or use fewer workers"
+            ) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SweepError(f"{batch.label}: {reason}") from error
 

@@ -18,9 +18,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
-from semcom.errors import InvalidSource, reason_of
+from semcom.errors import InsufficientMemory, InvalidSource, reason_of
 from semcom.files import replacing
-from semcom.modalities.image import MAX_SIDE, animated, on_white, to_uint8
+from semcom.memory import require_memory
+from semcom.modalities.decoding import MAX_SIDE, on_white, prepare
+from semcom.modalities.image import animated, to_uint8
 from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ MAX_VALUES = 1 << 32  # 4 GiB of pixels: 9 minutes of 416x240 at 25 frames a sec
 MAX_RATE = 1000  # frames per second; Matroska stores time in milliseconds
 USUAL_RATE = Fraction(25)  # assumed if a file states neither rate nor time stamps
 BROWSERS_DELAY = Fraction(1, 10)  # seconds; browsers' delay for a GIF that states 0
+
+FRAMES_TOLD = 64  # frames between two looks at the memory that is left
 
 _ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 _CONTAINERS = {
@@ -144,13 +148,14 @@ class VideoModality:
         Raises:
             InvalidSource: The file is missing, has no video stream, is truncated, does not decode, is too
                 large, or has frames of several sizes; one line that names it.
+            InsufficientMemory: The frames need more memory than there is.
         """
         path = existing_file(path, "clip")
         try:
             clip = _read_animation(path) if _is_animation(path) else _read_stream(path)
             return named(path.stem, clip, self)
-        except InvalidSource as error:
-            raise InvalidSource(f"{path}: {error}") from None
+        except (InvalidSource, InsufficientMemory) as error:
+            raise type(error)(f"{path}: {error}") from None
 
     def write(self, x: Clip, path: Path) -> None:
         """Write a clip without loss.
@@ -301,6 +306,12 @@ def _gathered(frames: Iterable[np.ndarray]) -> Tensor:
             )
         size = (width, height)
         _check_size(len(kept) + 1, size)
+        if len(kept) % FRAMES_TOLD == FRAMES_TOLD - 1:  # the frames are held twice when they are stacked
+            require_memory(
+                3.0 * (len(kept) + 2 * FRAMES_TOLD) * width * height,
+                f"clip of more than {len(kept)} frames of {width}x{height}",
+                "cut or scale it",
+            )
         kept.append(torch.from_numpy(np.array(frame.transpose(2, 0, 1), order="C")))
     if not kept:
         raise InvalidSource("no frame of it decodes: not a readable clip, or an incomplete one")
@@ -329,6 +340,7 @@ def _read_animation(path: Path) -> Clip:
     def frames(picture: "Picture") -> Iterator[np.ndarray]:
         # animated PNG whose first image is only for programs without animation
         apart = bool(picture.info.get("default_image"))
+        prepare(picture)
         for number in range(int(apart), getattr(picture, "n_frames", 1)):
             picture.seek(number)
             picture.load()
@@ -339,7 +351,7 @@ def _read_animation(path: Path) -> Clip:
         with PillowImage.open(path, formats=_ANIMATIONS) as picture:
             still = getattr(picture, "n_frames", 1) == 1
             gathered = _gathered(frames(picture))
-    except InvalidSource:
+    except (InvalidSource, InsufficientMemory):
         raise
     except PillowImage.DecompressionBombError:
         raise InvalidSource("more pixels than Pillow's safety limit; scale it down") from None

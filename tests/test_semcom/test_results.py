@@ -27,6 +27,7 @@ from semcom.receivers.generative import Generative
 from semcom.results import FIXED, Record, ResultStore
 from semcom.samplers import Matched
 from semcom.sourcecode import source_digest
+from semcom.summary import figures, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +90,28 @@ def test_frame_is_flat(path: Path) -> None:
     assert math.isnan(frame.psnr_db[1])
     assert frame.snr_db.dtype == "float64"
     assert frame.outage.dtype == "int64"
+
+
+def test_infinite_numbers_are_missing_and_told_in_one_line(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stores of earlier versions may hold them; figures would die of them far from the cause."""
+    records = [
+        replace(RECORD, seed=seed, numbers={"psnr_db": value}) for seed, value in enumerate((30.0, math.inf))
+    ]
+    records.append(replace(RECORD, snr_db=20.0, numbers={"psnr_db": math.inf}))
+    whole = replace(RECORD, scheme="whole", fingerprint="f" * 16, numbers={"psnr_db": 15.0})
+    records += [replace(whole, snr_db=snr_db) for snr_db in (10.0, 20.0)]
+    with ResultStore(path) as store:
+        store.write([*records, replace(RECORD, seed=2, numbers={"psnr_db": 20.0, "swd": -math.inf})])
+        frame = store.frame()
+    assert frame.psnr_db.isna().sum() == 2
+    assert frame.swd.isna().all()
+    (line,) = caplog.messages
+    assert f"{path}: psnr_db of {RECORD.item} ({RECORD.scheme}, 20 dB) is inf, and 2 other" in line
+    assert "taken as missing" in line
+    assert "inf" not in table(frame).to_csv()
+    assert figures(frame)
 
 
 def test_empty_store_has_an_empty_frame(path: Path) -> None:
