@@ -200,12 +200,12 @@ def constellation_capacity(constellation_size: int, snr_db: Values) -> Values:
     Reference:
         Ungerboeck, IEEE Trans. Inf. Theory 28(1), 1982, eq. (5).
     """
-    metric, dimensions = _metrics(constellation_size, snr_db)
-    count = metric.shape[-1]
+    levels, dimensions = _levels(constellation_size)
+    metric = _metrics(levels, levels, snr_db)
     own = np.diagonal(metric, axis1=-3, axis2=-1)  # [..., nodes, levels]
     total = _log_sum_exp(metric)  # [..., levels, nodes]
     loss = (total - np.moveaxis(own, -1, -2)) / math.log(2)
-    return dimensions * (math.log2(count) - (loss.mean(-2) * _hermite()[1]).sum(-1))
+    return dimensions * (math.log2(len(levels)) - (loss.mean(-2) * _hermite()[1]).sum(-1))
 
 
 def bicm_capacity(constellation_size: int, snr_db: Values) -> Values:
@@ -227,16 +227,16 @@ def bicm_capacity(constellation_size: int, snr_db: Values) -> Values:
     Reference:
         Caire, Taricco and Biglieri, IEEE Trans. Inf. Theory 44(3), 1998, eq. (15).
     """
-    metric, dimensions = _metrics(constellation_size, snr_db)
-    count = metric.shape[-1]
-    label = np.arange(count)
-    total: Values = 0.0
-    for j in range(count.bit_length() - 1):
-        bit = (label >> j & 1).astype(bool)
-        llr = _log_sum_exp(metric[..., ~bit]) - _log_sum_exp(metric[..., bit])
-        loss = np.logaddexp(0, np.where(bit[:, None], llr, -llr)) / math.log(2)  # [..., levels, nodes]
-        total = total + 1 - (loss.mean(-2) * _hermite()[1]).sum(-1)
-    return dimensions * total
+    levels, dimensions = _levels(constellation_size)
+    sent = np.flatnonzero(levels > 0)  # Gray labels are symmetric, and so is the noise
+    metric = _metrics(levels[sent], levels, snr_db)
+    label = np.arange(len(levels))[:, None] >> np.arange(len(levels).bit_length() - 1) & 1  # [levels, bits]
+    # One exponential for all bits; the bound of 1e-300 is reached by noise of weight 0 only.
+    likelihood = np.exp(metric - metric.max(-1, keepdims=True))
+    zero, one = (np.log(np.maximum(likelihood @ which, 1e-300)) for which in (1.0 - label, 1.0 * label))
+    wrong = np.where(label[sent][:, None], zero - one, one - zero)  # [..., levels, nodes, bits]
+    loss = np.logaddexp(0, wrong) / math.log(2)
+    return dimensions * (1 - (loss.mean(-3) * _hermite()[1][:, None]).sum(-2)).sum(-1)
 
 
 def outage_rayleigh(bits_per_use: float, snr_db: Values, fading_blocks: int = 1) -> Values:
@@ -368,17 +368,23 @@ def _sum_q_terms(size: int, q_of: Callable[[float], Values]) -> Values:
 def _hermite() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Nodes and weights for E f(n), n ~ N(0, 1)."""
     rule: Any = special.roots_hermitenorm(128)  # pyright: ignore
-    return rule[0], rule[1] / math.sqrt(2 * math.pi)
+    weights = rule[1] / math.sqrt(2 * math.pi)
+    kept = weights > 1e-20  # a third of the nodes weigh less
+    return rule[0][kept], weights[kept]
 
 
-def _metrics(size: int, snr_db: Values) -> tuple[NDArray[np.float64], int]:
-    """-|y - a'|^2 / N0 in one real dimension: [..., sent level, noise node, level a'], and dimensions."""
-    constellation = Constellation(size)
-    levels: NDArray[np.float64] = constellation.levels.double().numpy()  # pyright: ignore
+def _levels(size: int) -> tuple[NDArray[np.float64], int]:
+    """Levels of one real dimension by label, and the number of dimensions."""
+    levels: NDArray[np.float64] = Constellation(size).levels.double().numpy()  # pyright: ignore
+    return levels, 1 if size == 2 else 2
+
+
+def _metrics(sent: NDArray[np.float64], levels: NDArray[np.float64], snr_db: Values) -> NDArray[np.float64]:
+    """-|y - a'|^2 / N0 in one real dimension: [..., sent level, noise node, level a']."""
     snr = np.asarray(_linear(snr_db))[..., None, None, None]
     noise = _hermite()[0][:, None] / np.sqrt(2 * snr)
-    y = levels[:, None, None] + noise
-    return -((y - levels) ** 2) * snr, 1 if size == 2 else 2
+    y = sent[:, None, None] + noise
+    return -((y - levels) ** 2) * snr
 
 
 def _outage_of_blocks(bits_per_use: float, snr: float, blocks: int) -> float:

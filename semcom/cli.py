@@ -39,6 +39,7 @@ from semcom.terminal import (
     print_summary,
     progress_bar,
     receiver_progress,
+    shown_instead,
     shown_sets,
     silence_stdout,
     training_progress,
@@ -71,13 +72,53 @@ ChannelOption = Annotated[
     str, typer.Option("--channel", help="Channel: a name from `semcom channels`, or package.module:NAME.")
 ]
 CodecOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--codec", help="Source codec that replaces the scheme's own: a name, or package.module:NAME."
+        "--codec",
+        help="Source codec that replaces the scheme's own: a name, or package.module:NAME.",
+        show_default="the scheme's",
+    ),
+]
+ReceiverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--receiver",
+        help="Generative receiver: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
+        "refiner (with a --prior that accepts an initial estimate); package.module:NAME.",
+        show_default="the scheme's",
+    ),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--steps", help="Number of noise levels of the receiver.", min=1, show_default="the method's"
+    ),
+]
+KnobOption = Annotated[
+    float | None,
+    typer.Option(
+        "--knob",
+        help="Receiver output between posterior mean (0) and posterior sample (1).",
+        min=0,
+        max=1,
+        show_default="1",
+    ),
+]
+SamplesOption = Annotated[
+    int | None,
+    typer.Option("--samples", help="Number of samples that the receiver averages.", min=1, show_default="1"),
+]
+PriorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        help="Diffusion prior of the receiver: a weights file, a folder or hub name of diffusers, a "
+        "checkpoint (.pt) of guided-diffusion, or package.module:NAME.",
+        show_default="prior of this package",
     ),
 ]
 MetricsOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--metrics",
         help="Metrics, separated by commas.",
@@ -85,7 +126,7 @@ MetricsOption = Annotated[
     ),
 ]
 ModalityOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--modality",
         help="Modality of the data: image, video, text, or package.module:NAME of your own.",
@@ -177,43 +218,20 @@ def send(
             show_default="1/12; for texts 20",
         ),
     ] = None,
-    codec: CodecOption = "",
-    receiver: Annotated[
-        str,
-        typer.Option(
-            help="Generative receiver: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
-            "refiner (with a --prior that accepts an initial estimate); "
-            "package.module:NAME.",
-            show_default="none",
-        ),
-    ] = "",
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Number of noise levels of the receiver.", min=1, show_default="the method's"),
-    ] = None,
-    knob: Annotated[
-        float,
-        typer.Option(
-            help="Receiver output between posterior mean (0) and posterior sample (1).", min=0, max=1
-        ),
-    ] = 1.0,
-    samples: Annotated[int, typer.Option(help="Number of samples that the receiver averages.", min=1)] = 1,
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="Diffusion prior of the receiver: a weights file, a folder or hub name of diffusers, a "
-            "checkpoint (.pt) of guided-diffusion, or package.module:NAME.",
-            show_default="prior of this package",
-        ),
-    ] = None,
+    codec: CodecOption = None,
+    receiver: ReceiverOption = None,
+    steps: StepsOption = None,
+    knob: KnobOption = None,
+    samples: SamplesOption = None,
+    prior: PriorOption = None,
     seed: Annotated[int, typer.Option(help="Seed of noise and fading.")] = 0,
-    metrics: MetricsOption = "",
+    metrics: MetricsOption = None,
     out: Annotated[Path | None, typer.Option(help="File for the received item.", show_default=False)] = None,
     strip: Annotated[
         Path | None,
         typer.Option(help="File for original, received images and errors side by side.", show_default=False),
     ] = None,
-    modality: ModalityOption = "",
+    modality: ModalityOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -225,9 +243,6 @@ def send(
     from semcom import names
     from semcom.data import load
     from semcom.modalities.modality import check_writable
-    from semcom.names.parser import IMPORTED
-    from semcom.names.receivers import spelled
-    from semcom.names.schemes import receiver_named
     from semcom.sending import send
 
     check_device(device)
@@ -239,15 +254,9 @@ def send(
     check_strip_name(strip, item.modality)
     check_outputs(*filter(None, (out, strip)), inputs=[source])
     name = names.DEFAULT_SCHEMES.get(item.modality.name, "") if scheme is None else scheme
-    chosen = names.scheme(names.with_codec(name, codec), item.modality, device)
-    if IMPORTED.fullmatch(receiver):
-        chosen = names.refined(chosen, receiver_named(receiver))
-    elif receiver:
-        denoiser = None if prior is None else names.prior(prior, device)
-        refining = names.receiver(spelled(receiver, steps, knob, samples), denoiser, device)
-        chosen = names.refined(chosen, refining)
-    elif steps is not None or knob != 1 or samples != 1 or prior is not None:
-        raise InvalidOption("--steps, --knob, --samples, --prior belong to --receiver; name one, like ddrm")
+    refining = (receiver, steps, knob, samples, prior)
+    spelled = names.with_receiver(names.with_codec(name, codec), *refining)
+    chosen = names.scheme(spelled, item.modality, device)
     measures = chosen_metrics(metrics, (item,), device)
     plain = names.plain(chosen)
     shown = (chosen,) if strip is None or plain.name == chosen.name else (plain, chosen)
@@ -274,8 +283,7 @@ def send(
         print_row(record.row())
     if record.outage:
         cause = record.cause or "the payload was lost"
-        instead = "a sample of the prior" if receiver else "the cover of lost items"
-        note(f"outage: {cause}; what is shown is {instead}")
+        note(f"outage: {cause}; what is shown is {shown_instead(chosen, item, sending.outcome)}")
 
 
 @app.command(
@@ -309,11 +317,16 @@ def sweep(
         Path | None,
         typer.Option(help="Folder of images, clips or texts.", show_default="photographs of scikit-image"),
     ] = None,
-    codec: CodecOption = "",
-    metrics: MetricsOption = "",
+    codec: CodecOption = None,
+    receiver: ReceiverOption = None,
+    steps: StepsOption = None,
+    knob: KnobOption = None,
+    samples: SamplesOption = None,
+    prior: PriorOption = None,
+    metrics: MetricsOption = None,
     seeds: Annotated[int, typer.Option(help="Number of noise realisations per item.")] = 1,
     workers: Annotated[int, typer.Option(help="Local processes.")] = 1,
-    modality: ModalityOption = "",
+    modality: ModalityOption = None,
     device: DeviceOption = "cpu",
     keep: Annotated[bool, typer.Option("--keep", help="Keep all received items as files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without running it.")] = False,
@@ -338,8 +351,10 @@ def sweep(
     engine = local_engine(workers)
     default = "avif+ldpc,softcast" if kind.name == "image" else names.DEFAULT_SCHEMES.get(kind.name, "")
     spelled = names_of("--schemes", default if schemes is None else schemes)
+    refining = (receiver, steps, knob, samples, prior)
+    spelled = [names.with_receiver(names.with_codec(name, codec), *refining) for name in spelled]
     design = Sweep(
-        tuple(names.scheme(names.with_codec(name, codec), kind, device) for name in spelled),
+        tuple(names.scheme(name, kind, device) for name in spelled),
         tuple(names.channel(name) for name in names_of("--channels", channels)),
         items,
         snr_grid(snr),

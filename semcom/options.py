@@ -93,11 +93,11 @@ def one_snr(text: str) -> float:
     return snrs_db[0]
 
 
-def modalities_of(name: str) -> "tuple[Modality[Any], ...]":
+def modalities_of(name: str | None) -> "tuple[Modality[Any], ...]":
     """Candidate modalities of a file: all of this package, or the one that `--modality` names.
 
     Args:
-        name: Value of `--modality`: a name, `package.module:NAME`, or empty for all.
+        name: Value of `--modality`: a name, `package.module:NAME`, or None for all.
 
     Returns:
         The candidates.
@@ -109,7 +109,7 @@ def modalities_of(name: str) -> "tuple[Modality[Any], ...]":
     from semcom.modalities import MODALITIES
     from semcom.names.parser import IMPORTED, imported
 
-    if not name:
+    if name is None:
         return MODALITIES
     if IMPORTED.fullmatch(name):
         members = ("name", "suffixes", "read", "write", "check", "dims", "shape", "cover", "digest")
@@ -140,12 +140,12 @@ def check_device(device: str) -> None:
 
 
 def chosen_metrics(
-    names: str, items: "Sequence[Item[Any]]", device: str = "cpu"
+    names: str | None, items: "Sequence[Item[Any]]", device: str = "cpu"
 ) -> "tuple[Metric[Any], ...]":
     """Metrics named by `--metrics`, or the available default ones; omissions are noted on stderr.
 
     Args:
-        names: Value of `--metrics`; empty for the defaults.
+        names: Value of `--metrics`; None for the defaults.
         items: Items to be measured, all of one modality.
         device: PyTorch device for the networks of metrics.
 
@@ -159,7 +159,7 @@ def chosen_metrics(
     from semcom import names as grammar
 
     kind = items[0].modality
-    if names:
+    if names is not None:
         metrics = tuple(grammar.metric(n, kind.name, device) for n in names_of("--metrics", names))
     else:
         available = grammar.default_metrics(kind.name, device)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from semcom.modalities import Item
     from semcom.names import Listed
-    from semcom.scheme import Scheme
+    from semcom.scheme import Outcome, Scheme
     from semcom.sweep import Progress, Sweep
 
 
@@ -114,6 +115,30 @@ def training_progress() -> Iterator[None]:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+def shown_instead(scheme: "Scheme", item: "Item", outcome: "Outcome") -> str:
+    """Describe what is shown in place of a lost item.
+
+    Args:
+        scheme: Scheme that sent the item.
+        item: The item that was lost.
+        outcome: Result of sending it.
+
+    Returns:
+        A noun phrase.
+    """
+    from semcom.provenance import canonical
+    from semcom.receivers.generative import Generative
+
+    receiver, modality = scheme.receiver, item.modality
+    if canonical(outcome.x_hat) == canonical(modality.cover(modality.shape(item.x))):
+        return "the cover of lost items"
+    if isinstance(receiver, Generative):
+        prior = f"the prior {receiver.prior}" if receiver.prior else "the prior"
+        drawn = receiver.knob == 1 and receiver.samples == 1
+        return f"a sample of {prior}" if drawn else f"what {prior} expects, knob {receiver.knob:g}"
+    return f"what the receiver {receiver.name} makes of it"
 
 
 def print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:

@@ -2,8 +2,8 @@
 
 import functools
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,11 +13,10 @@ from torch.nn import functional
 
 from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint, load_tensors, require_digest
 from semcom.errors import InvalidOption, InvalidSource, MissingWeights, reason_of
+from semcom.metrics.lpips_network import Backbone, LpipsNetwork
 from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
 from semcom.modalities.image import Image
-from semcom.surroundings import ignored_warnings, library_defaults
-
-Backbone = Literal["squeeze", "alex", "vgg"]
+from semcom.surroundings import library_defaults
 
 BACKBONE_FILES = {  # file names in torchvision
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
@@ -172,7 +171,7 @@ class LPIPS:
 
 
 def lpips_network(backbone: Backbone, device: torch.device) -> nn.Module:
-    """Load the LPIPS network of its authors, which compares two batches of images in [-1, 1].
+    """Load the LPIPS network with the weights of its authors; it compares two batches of images in [-1, 1].
 
     The network is loaded once per process and device; its weights have no gradients.
 
@@ -192,32 +191,32 @@ def lpips_network(backbone: Backbone, device: torch.device) -> nn.Module:
 @functools.cache
 @library_defaults()
 def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn.Module:
-    """Load a network; `folder` only distinguishes entries of the cache.
-
-    The modules are those of lpips, filled here: lpips and torchvision would unpickle, that is run, the file.
-    """
+    """Load a network; `folder` only distinguishes entries of the cache."""
     name = f"lpips_{backbone}"
     trunk = load_checkpoint(BACKBONE_FILES[backbone], name)
-    import lpips
-
-    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{backbone}.pth"
-    require_digest(path, (HEAD_DIGESTS[backbone],), name)
-    heads = load_tensors(path, name)
-    # lpips calls torchvision by arguments that it warns about; "meta" avoids initialising random weights
-    with ignored_warnings(), torch.device("meta"):
-        network: Any = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
-    network.scaling_layer = lpips.ScalingLayer()  # its constants are not in the files
+    heads = load_tensors(_heads_file(backbone, name), name)
+    with torch.device("meta"):  # avoids initialising random weights
+        network = LpipsNetwork(backbone)
     try:
-        # net.slice2.3.weight of lpips is features.3.weight of torchvision, lins.0 is lin0 of the heads' file
-        slices = {key: trunk[f"features.{key.split('.', 1)[1]}"].float() for key in network.net.state_dict()}
-        network.net.load_state_dict(slices, assign=True)
-        linear = {key.removeprefix("lin"): head.float() for key, head in heads.items()}
-        network.lins.load_state_dict(linear, assign=True)
+        weights = {key: trunk[f"features.{key}"].float() for key in network.features.state_dict()}
+        network.features.load_state_dict(weights, assign=True)
+        linear = {f"{i}.weight": heads[f"lin{i}.model.1.weight"].float() for i in range(len(network.heads))}
+        network.heads.load_state_dict(linear, assign=True)
     except DAMAGE:
         raise MissingWeights(
             f"{name}: {BACKBONE_FILES[backbone]} in {folder} is of another network; replace it"
         ) from None
     return network.eval().requires_grad_(False).to(device)
+
+
+def _heads_file(backbone: Backbone, name: str) -> Path:
+    """File of the learned weights of layers, in the package lpips, which is not imported."""
+    package = find_spec("lpips")
+    if package is None or package.origin is None:
+        raise MissingWeights(f"{name}: the package lpips, which has its heads, is not installed")
+    path = Path(package.origin).parent / "weights" / "v0.1" / f"{backbone}.pth"
+    require_digest(path, (HEAD_DIGESTS[backbone],), name)
+    return path
 
 
 PATCH = 7  # pixels; Karras et al. 2018, section 5

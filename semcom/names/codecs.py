@@ -10,8 +10,8 @@ from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.codecs.learned import LearnedCodec
 from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
-from semcom.errors import UnknownName
-from semcom.names.parser import IMPORTED, closest, imported
+from semcom.errors import UnknownName, closest
+from semcom.names.parser import IMPORTED, imported
 
 MEMBERS = ("name", "encode", "decode")
 

@@ -116,13 +116,17 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
     """
     if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
         return _checked(imported(name, "scheme", MEMBERS), name)
-    source, plus, last = name.rpartition("+")
-    if plus and IMPORTED.fullmatch(last) and last.split(":")[0] not in (*LINKS, *METHODS):
+    spelled, at, prior = name.partition("@")  # a prior may be a path, with any character in it
+    source, plus, last = spelled.rpartition("+")
+    head = last.split(":")[0]
+    if plus and IMPORTED.fullmatch(last) and head not in (*LINKS, *METHODS):
+        if at:
+            raise InvalidOption(f"scheme {name!r}: receiver {last} takes no prior; leave @{prior} out")
         return refined(scheme(source, modality, device), receiver_named(last))
-    if plus and last.split(":")[0] in METHODS:
-        if source.rpartition("+")[2].split(":")[0] in METHODS:
-            raise InvalidOption(f"scheme {name!r} has two receivers; name one, behind the last +")
-        return refined(scheme(source, modality, device), receiver(last, device=device))
+    if plus and head in METHODS:
+        return refined(scheme(source, modality, device), receiver(f"{last}{at}{prior}", device=device))
+    if at:
+        raise InvalidOption(f"scheme {name!r} has no receiver that takes a prior; leave @{prior} out")
     transmission = _transmission(ALIASES.get(name, name), modality, device)
     return Scheme(transmission.name, transmission, Direct(), modality)
 
@@ -144,15 +148,24 @@ def receiver_named(spec: str) -> Receiver[Any]:
 
 
 def refined(plain: Scheme[Any], receiver: Receiver[Any]) -> Scheme[Any]:
-    """Replace the receiver of a scheme; the transmission stays the same.
+    """Give a receiver to a scheme that shows what was decoded; the transmission stays the same.
 
     Args:
-        plain: Any scheme.
+        plain: A scheme with the receiver `Direct`.
         receiver: The new receiver.
 
     Returns:
         A scheme named "transmission+receiver".
+
+    Raises:
+        InvalidOption: The scheme has another receiver already; two cannot be chained, since the second would
+            need the statistics of the errors that the first one makes.
     """
+    if not isinstance(plain.receiver, Direct):
+        raise InvalidOption(
+            f"scheme {plain.name} has a receiver, {plain.receiver.name}; {receiver.name} cannot follow it, "
+            "name one"
+        )
     return replace(plain, name=f"{plain.transmission.name}+{receiver.name}", receiver=receiver)
 
 
@@ -168,21 +181,23 @@ def plain(refined: Scheme[Any]) -> Scheme[Any]:
     return replace(refined, name=refined.transmission.name, receiver=Direct())
 
 
-def with_codec(name: str, codec: str) -> str:
+def with_codec(name: str, codec: str | None) -> str:
     """Replace the codec in the name of a scheme.
 
     Args:
         name: Name of a scheme, such as "avif+ldpc".
-        codec: Name of the new codec; an empty string keeps the scheme unchanged.
+        codec: Name of the new codec; None keeps the scheme unchanged.
 
     Returns:
         The new name.
 
     Raises:
-        InvalidOption: The scheme has no codec.
+        InvalidOption: The scheme has no codec, or the name of the new one is empty.
     """
-    if not codec:
+    if codec is None:
         return name
+    if not codec:
+        raise InvalidOption("--codec '': an empty name; leave the option out, or name one like avif")
     _, _, link = name.partition("+")
     if not link.startswith(("ldpc", "ideal")):
         raise InvalidOption(

@@ -25,6 +25,7 @@ from channels.selfcheck import Check
 from semcom import names, quickstart, selfcheck, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
+from semcom.errors import InvalidOption
 from semcom.modalities import IMAGE, TEXT, VIDEO
 from semcom.names.schemes import DEEPJSCC_2019
 from semcom.receivers.generative import Generative
@@ -147,6 +148,7 @@ NAN, RAISES, RANGE, SHAPE, RANK = (
     Scheme(how, SCHEME.transmission, Spoiled(how)) for how in ("nan", "raise", "range", "shape", "rank")
 )
 SPENDS_USES, SPENDS_ENERGY = (Scheme("spends", Spender(*more), Direct()) for more in ((2, 1.0), (1, 1.5)))
+SPOILED = Spoiled("range")
 NAN_CODEC, BROKEN_CODEC = NanCodec(0), BrokenCodec(0)
 (CUT0, CUT1, CUT2, CUT3, CUT4, CUT5, CUT6, CUT7, CUT8, CUT9) = (
     Scheme("cut", Truncated(tenths), Direct()) for tenths in range(10)
@@ -280,6 +282,65 @@ ERRORS = {
     "codec without a link": ("send photo.png --snr 5 --scheme avif", r"did you mean avif\+ldpc"),
     # ready objects
     "unknown receiver": ("send photo.png --snr 5 --scheme deepjscc --receiver ddpm", "did you mean"),
+    "two receivers": ("send photo.png --snr 5 --scheme deepjscc+ddrm:2+diffpir:2", "has a receiver, ddrm:2"),
+    "three receivers": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2+diffpir:2+ddrm:1",
+        "has a receiver, ddrm:2; diffpir:2 cannot follow",
+    ),
+    "a receiver behind a receiver": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2 --receiver diffpir",
+        "has a receiver, ddrm:2; diffpir:8 cannot follow",
+    ),
+    "a receiver behind one's own": (
+        "send photo.png --snr 5 --scheme third_party:NAN --receiver ddrm",
+        "has a receiver, spoiled; ddrm:8 cannot follow",
+    ),
+    "one's own behind a receiver": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2 --receiver third_party:SPOILED",
+        "has a receiver, ddrm:2; spoiled cannot follow",
+    ),
+    "prior without a name": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior=",
+        "--prior '': an empty name",
+    ),
+    "prior without a name in a scheme": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2@",
+        "a prior without a name",
+    ),
+    "prior of no receiver": ("send photo.png --snr 5 --prior prior", "has no receiver that takes one"),
+    "prior in a scheme of no receiver": (
+        "send photo.png --snr 5 --scheme softcast@prior",
+        "leave @prior out",
+    ),
+    "prior of one's own receiver": (
+        "send photo.png --snr 5 --receiver third_party:SPOILED --prior prior --steps 2",
+        "--steps, --prior: receiver third_party:SPOILED takes none",
+    ),
+    "two priors": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2@prior --prior prior",
+        "has no receiver that takes one",
+    ),
+    "prior of another digest": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2@prior#00000000",
+        "prior prior is not the one of digest 00000000, but the one of this package",
+    ),
+    "receiver without a name": ("send photo.png --snr 5 --receiver=", "no receiver called ''"),
+    "codec without a name": ("send photo.png --snr 5 --codec=", "--codec '': an empty name"),
+    "metrics without a name": ("send photo.png --snr 5 --metrics=", "--metrics '': an empty name"),
+    "modality without a name": ("send photo.png --snr 5 --modality=", "no modality called ''"),
+    "channel without a name": ("send photo.png --snr 5 --channel=", "no channel called ''"),
+    "scheme in another case": ("send photo.png --snr 5 --scheme SoftCast", "did you mean softcast"),
+    "codec in another case": ("send photo.png --snr 5 --scheme AVIF+ldpc", "did you mean avif,"),
+    "channel in another case": ("send photo.png --snr 5 --channel Rayleigh:64", "did you mean rayleigh:64"),
+    "receiver in another case": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver DDRM",
+        "did you mean ddrm,",
+    ),
+    "metric in another case": ("send photo.png --snr 5 --metrics PSNR_dB", "did you mean psnr_db"),
+    "attribute in another case": (
+        "send photo.png --snr 5 --scheme third_party:scheme",
+        "did you mean SCHEME",
+    ),
     "steps of no receiver": ("send photo.png --snr 5 --steps 4", "belong to --receiver"),
     "knob out of range": (
         "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --knob 2",
@@ -756,12 +817,64 @@ def test_send_refines_what_arrived(place: Path, capsys: pytest.CaptureFixture[st
     plain = json.loads(capsys.readouterr().out)
     assert main(arguments(f"{command} {refine} --strip refined.png")) == 0
     refined = json.loads(capsys.readouterr().out)
-    assert (plain["scheme"], refined["scheme"]) == ("deepjscc", "deepjscc+diffpir:3:0.5:2")
+    assert plain["scheme"] == "deepjscc"
+    assert re.fullmatch("deepjscc[+]diffpir:3:0.5:2@third_party:PRIOR#[0-9a-f]{8}", refined["scheme"])
+    assert main([*arguments(command), "--scheme", refined["scheme"]]) == 0
+    assert json.loads(capsys.readouterr().out)["fingerprint"] == refined["fingerprint"]
     assert refined["nfe"] == 6
     assert "nfe" not in plain
     assert refined["channel_uses"] == plain["channel_uses"]
     assert abs(refined["psnr_db"] - plain["psnr_db"]) > 1e-3
     assert PillowImage.open("refined.png").width > PillowImage.open("plain.png").width
+
+
+def test_a_foreign_prior_is_in_the_name(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = zoo.find("prior")
+    (place / "same.safetensors").write_bytes(shipped.read_bytes())
+    for name, factor in (("mine", 0.9), ("yours", 0.8)):
+        network = zoo.read(shipped)
+        for weight in network.parameters():
+            weight.mul_(factor)
+        zoo.save(network, place / f"{name}.safetensors")
+    receiver = partial(names.receiver, device="cpu")
+    assert receiver("ddrm:2@same.safetensors").name == receiver("ddrm:2").name == "ddrm:2"
+    mine, yours = (receiver(f"ddrm:2@{place}/{name}.safetensors") for name in ("mine", "yours"))
+    assert re.fullmatch("ddrm:2@mine.safetensors#[0-9a-f]{8}", mine.name)
+    assert receiver(mine.name).name == mine.name
+    scheme = names.scheme(f"softcast+{mine.name}")
+    assert scheme.name == f"softcast+{mine.name}"
+    assert names.receiver("ddrm:2", names.prior("prior")).name == "ddrm:2"
+    assert names.receiver("ddrm:2", names.prior("mine.safetensors")).name == mine.name.replace(
+        "mine.safetensors", ""
+    )
+    digest = yours.name.rpartition("#")[2]
+    with pytest.raises(InvalidOption, match=f"not the one of digest {digest}, but {mine.name[-8:]}"):
+        receiver(f"ddrm@mine.safetensors#{digest}")
+    command = f"{SWEEP} r --schemes softcast,softcast+ddrm:1 --snr 5 --dry-run --prior mine.safetensors"
+    run = partial(main, arguments(command))
+    assert_one_line_error(run, "scheme softcast has no receiver that takes one", capsys)
+    assert main(arguments(command.replace("softcast,softcast+", "softcast+"))) == 0
+    assert f"softcast+ddrm:1{mine.name.removeprefix('ddrm:2')} " in capsys.readouterr().out
+    refine = "--receiver diffpir --steps 2 --knob 0.5 --prior yours.safetensors"
+    assert main(arguments(f"{SWEEP} r --schemes softcast --snr 5 --dry-run {refine}")) == 0
+    assert f"softcast+diffpir:2:0.5{yours.name.removeprefix('ddrm:2')} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scheme", "shown", "flat"),
+    [
+        ("softcast", "the cover of lost items", True),
+        ("softcast+ddrm:2", "a sample of the prior", False),
+        ("softcast+ddrm:2:0", "what the prior expects, knob 0", False),
+        ("softcast+ddrm:2@third_party:PRIOR", "a sample of the prior third_party:PRIOR#", False),
+    ],
+)
+def test_what_is_shown_after_an_outage_is_said(
+    scheme: str, shown: str, flat: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(f"send photo.png --snr 5 --scheme {scheme} --rho 1/1000 --out out.png")) == 0
+    assert f"what is shown is {shown}" in capsys.readouterr().err
+    assert (np.asarray(PillowImage.open("out.png")).std((0, 1)).max() == 0) == flat
 
 
 def test_sweep_plans_runs_and_resumes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
