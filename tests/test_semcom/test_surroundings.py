@@ -3,6 +3,7 @@
 import copy
 import locale
 import random
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from toys import picture
 from channels import AWGN, Channel, NamedStreams, transmit
 from semcom import names, send
 from semcom.budget import Budget
+from semcom.codecs import Jpeg, Memo, StreamCodec
 from semcom.metrics import metrics_of
 from semcom.modalities import MODALITIES, Item
 from semcom.modalities.video import Clip
@@ -110,7 +112,7 @@ SENT = (
     "deepjscc",
     "deepjscc-2019",
     "deepjscc+ddrm:2",
-    "deepjscc+dps:2",
+    "deepjscc+posterior:3",
     "jpeg+ldpc:mcs3+consistency:2",
     "hybrid:jpeg:mcs3:softcast-residual:0.6",
     "envelope",
@@ -288,3 +290,20 @@ def test_an_error_inside_restores_too() -> None:
         with pytest.raises(ZeroDivisionError):
             failing()
         assert state() == before
+
+
+def test_a_cache_serves_six_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take turns, and threads change places between looking at the last one and using its key."""
+    x = [picture(f"toy{i}", 16, 16, seed=i).x for i in range(6)]
+    codec = StreamCodec(Jpeg())
+    payloads = [codec.encode(each, codec.qualities[-30]) for each in x]
+    memo, equal = Memo(codec), torch.equal
+
+    def slowly(a: torch.Tensor, b: torch.Tensor) -> bool:
+        found = equal(a, b)
+        time.sleep(1e-3)
+        return found
+
+    monkeypatch.setattr(torch, "equal", slowly)
+    jobs = [i % 6 for i in range(120)]
+    assert in_threads(lambda i: memo.encode(x[i], codec.qualities[-30]), jobs) == [payloads[i] for i in jobs]
