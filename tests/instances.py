@@ -74,6 +74,7 @@ from semcom.reduced import Reduced
 from semcom.samplers import FromNoise, Matched
 from semcom.scheme import Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
+from semcom.surroundings import library_defaults
 from semcom.transmission import Transmission
 
 CHANNELS = (
@@ -151,6 +152,7 @@ class Shrinking(torch.nn.Module):
         return SimpleNamespace(sample=0.5 * x)
 
 
+@library_defaults()
 def an_adaptive_network() -> AdaptiveDeepJSCC:
     """Small, with corrections that are not zero."""
     torch.manual_seed(0)
@@ -162,16 +164,23 @@ def an_adaptive_network() -> AdaptiveDeepJSCC:
     return network
 
 
+@library_defaults()
 def a_conditional_prior() -> NaturalImagePrior:
     """Small, untrained."""
     torch.manual_seed(0)
     return NaturalImagePrior((8, 8), (1, 1), 4, conditional=True).eval().requires_grad_(False)
 
 
+@library_defaults()
+def networks_of_2019() -> tuple[DeepJSCC, ...]:
+    """Small, untrained; in single precision, whatever the default."""
+    pair = (Bourtsoulatze2019(8, widths=(4, 6, 6, 6)), Bourtsoulatze2019(2, widths=(4, 6, 6, 6)))
+    return Bourtsoulatze2019(2, (2, 2, 2, 1, 1), (4, 6, 6, 6)), Bank("bank", pair)
+
+
 NETWORKS = (
     an_adaptive_network(),
-    Bourtsoulatze2019(2, (2, 2, 2, 1, 1), (4, 6, 6, 6)),
-    Bank("bank", (Bourtsoulatze2019(8, widths=(4, 6, 6, 6)), Bourtsoulatze2019(2, widths=(4, 6, 6, 6)))),
+    *networks_of_2019(),
     *(network for name in zoo.names() if isinstance(network := zoo.load(name), DeepJSCC)),
 )
 
@@ -201,7 +210,7 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
 
 SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)
 
-SHRINKING = VariancePreserving(Shrinking(), torch.linspace(0.999, 0.01, 50), "sample")
+SHRINKING = VariancePreserving(Shrinking(), torch.linspace(0.999, 0.01, 50, dtype=torch.float32), "sample")
 METHODS: tuple[Method, ...] = (
     DDNM(SHRINKING, FromNoise(10)),
     DDRM(SHRINKING, Matched(3)),
