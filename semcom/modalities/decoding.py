@@ -180,7 +180,7 @@ def deep_samples(picture: "ImageFile", path: Path) -> Samples | None:
 
     Args:
         picture: Picture opened by Pillow; it is loaded if there are such samples.
-        path: Its file.
+        path: File of the picture.
 
     Returns:
         All bits of all samples; None for pictures of up to 8 bits.
@@ -278,7 +278,7 @@ def in_srgb(picture: "Picture", profile: bytes | None, path: Path) -> "Picture":
     Args:
         picture: Image in any 8-bit mode.
         profile: The embedded profile; None or empty if there is none.
-        path: Its file, for the message.
+        path: File of the picture, for the message.
 
     Returns:
         Image in mode "RGB".
