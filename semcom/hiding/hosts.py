@@ -10,7 +10,14 @@ from jaxtyping import UInt8
 
 from semcom.errors import InsufficientMemory, InvalidSource, reason_of
 from semcom.files import write_whole
-from semcom.modalities.decoding import check_size, count_of_pictures, netpbm_white, raw_mode, upright
+from semcom.modalities.decoding import (
+    ORIENTATION,
+    check_size,
+    count_of_pictures,
+    netpbm_white,
+    raw_mode,
+    upright,
+)
 from semcom.modalities.modality import existing_file
 
 if TYPE_CHECKING:
@@ -18,7 +25,6 @@ if TYPE_CHECKING:
 
 _PROFILED = ("PNG", "TIFF")  # formats that keep a colour profile, of those that are written
 _BITS_PER_SAMPLE = 258  # TIFF 6.0
-_ORIENTATION = 0x0112  # EXIF
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +61,7 @@ def read_host(path: Path) -> Host:
             check_size(picture.size)
             pictures, depth = count_of_pictures(picture), _depth(picture)
             picture.load()
-            shown = upright(picture, picture.getexif().get(_ORIENTATION))
+            shown = upright(picture, picture.getexif().get(ORIENTATION))
     except (InvalidSource, InsufficientMemory) as error:
         raise type(error)(f"{path}: {error}") from None
     except Exception as error:  # whatever a foreign decoder throws at damaged bytes

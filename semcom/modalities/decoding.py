@@ -24,7 +24,7 @@ MAX_SIDE = 16384  # pixels; a limit of memory, not of JPEG or AVIF
 READING_BYTES = 40  # per pixel: Pillow's 4, levels, and float32 twice, as long as they are scaled
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES = 258, 262, 284  # TIFF 6.0
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112  # tag of EXIF
 _SHORT_SAMPLES = {"L;2": 85, "L;4": 17}  # PNG: stored sample to 8 bits
 # ISO/IEC 23008-12 brands of pictures coded in HEVC: single ones, collections, sequences
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
@@ -84,7 +84,7 @@ def read_rgb(path: Path) -> np.ndarray:
         if "transparency" in picture.info and samples is not None:
             pixels.info.pop("transparency", None)
         rgb = in_srgb(pixels, picture.info.get("icc_profile"), path)
-        return np.asarray(upright(rgb, picture.getexif().get(_ORIENTATION)))
+        return np.asarray(upright(rgb, picture.getexif().get(ORIENTATION)))
 
 
 def check_size(size: tuple[int, int]) -> None:
@@ -180,7 +180,7 @@ def deep_samples(picture: "ImageFile", path: Path) -> Samples | None:
 
     Args:
         picture: Picture opened by Pillow; it is loaded if there are such samples.
-        path: Its file.
+        path: File of the picture.
 
     Returns:
         All bits of all samples; None for pictures of up to 8 bits.
@@ -278,7 +278,7 @@ def in_srgb(picture: "Picture", profile: bytes | None, path: Path) -> "Picture":
     Args:
         picture: Image in any 8-bit mode.
         profile: The embedded profile; None or empty if there is none.
-        path: Its file, for the message.
+        path: File of the picture, for the message.
 
     Returns:
         Image in mode "RGB".
@@ -292,11 +292,11 @@ def in_srgb(picture: "Picture", profile: bytes | None, path: Path) -> "Picture":
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = embedded.profile.xcolor_space.strip()  # pyright: ignore[reportAttributeAccessIssue]
-        if space == "CMYK" and picture.mode == "CMYK":
+        if (space, picture.mode) in (("CMYK", "CMYK"), ("Lab", "LAB")):
             source = picture
         elif space == "GRAY" and picture.mode in ("1", "L", "LA", "La"):
             source = rgb.getchannel(0)
-        elif space == "RGB" and picture.mode not in ("CMYK", "1", "L", "LA", "La"):
+        elif space == "RGB" and picture.mode not in ("CMYK", "LAB", "1", "L", "LA", "La"):
             source = rgb
         else:
             raise ValueError(f"{space} for pixels of {picture.mode}")
@@ -308,7 +308,7 @@ def in_srgb(picture: "Picture", profile: bytes | None, path: Path) -> "Picture":
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
-        if source.mode != "CMYK":
+        if source.mode in ("L", "RGB"):
             steps = np.arange(0, 256, 17, dtype=np.uint8)
             cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 16, 3)
             colours = PillowImage.fromarray(cube)

@@ -21,7 +21,7 @@ from semcom.colors import MEAN_COLOR
 from semcom.errors import InsufficientMemory, InvalidSource, reason_of
 from semcom.files import replacing
 from semcom.memory import require_memory
-from semcom.modalities.decoding import MAX_SIDE, on_white, prepare
+from semcom.modalities.decoding import MAX_SIDE, ORIENTATION, in_srgb, on_white, prepare, upright
 from semcom.modalities.image import animated, to_uint8
 from semcom.modalities.modality import Item, check_writable, existing_file, named
 
@@ -134,6 +134,8 @@ class VideoModality:
           direction.
         - Colours are converted by the matrix and range of the stream; without them BT.601 in limited range is
           assumed. More than 8 bits are rounded to 8; high dynamic range is not tone-mapped.
+        - Of animations, colour profile and orientation are applied as to pictures; 16 bits are cut to 8.
+        - Sound, subtitles and further video streams are left out.
         - Transparency is composed on white. Interlaced frames are kept woven.
         - With a variable frame rate all frames are kept at the mean rate, and a warning is logged.
         - If a part is damaged, the frames that decode are kept, and a warning is logged.
@@ -341,11 +343,12 @@ def _read_animation(path: Path) -> Clip:
         # animated PNG whose first image is only for programs without animation
         apart = bool(picture.info.get("default_image"))
         prepare(picture)
+        turned = picture.getexif().get(ORIENTATION)
         for number in range(int(apart), getattr(picture, "n_frames", 1)):
             picture.seek(number)
             picture.load()
             delays.append(Fraction(picture.info.get("duration") or 0).limit_denominator(1000) / 1000)
-            yield np.asarray(on_white(picture))
+            yield np.asarray(upright(in_srgb(picture, picture.info.get("icc_profile"), path), turned))
 
     try:
         with PillowImage.open(path, formats=_ANIMATIONS) as picture:

@@ -385,6 +385,35 @@ def test_colour_profiles(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert "damaged.png: its colour profile is left out" in line
 
 
+def test_lab_tiff(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """CIE L*a*b* relative to D50: XYZ of sRGB, adapted from D65 by Bradford's matrix; CIE 15:2004, 8.2.1."""
+    from skimage import color
+
+    colours = np.kron(drawn(3, 200), np.ones((8, 8, 1), int)) + 30
+    adapt = np.array([[1.0478, 0.0229, -0.0501], [0.0295, 0.9905, -0.0171], [-0.0092, 0.0150, 0.7521]])
+    relative = color.rgb2xyz(colours / 255.0) @ adapt.T / np.array([0.9642, 1.0, 0.8249])
+    f = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative * 841 / 108 + 4 / 29)
+    lab = np.stack((116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])), -1)
+    stored = (lab * [2.55, 1, 1] + [0, 128, 128]).round().astype(np.uint8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(stored, 2, 0)]
+    Image.merge("LAB", bands).save(tmp_path / "x.tif", icc_profile=profile)
+    error = abs(seen(tmp_path / "x.tif") - colours.astype(float))
+    assert error.mean() < 1.5  # a* and b* are stored in whole units
+    assert error.max() < 20  # half of which are many levels of a dark blue
+    assert not caplog.messages
+
+
+def test_animations_are_turned_and_in_srgb(tmp_path: Path) -> None:
+    colours = [np.kron(drawn(3, 255, seed), np.ones((16, 16, 1), int)).astype(np.uint8) for seed in (1, 2)]
+    frames = [Image.fromarray(frame) for frame in colours]
+    options = {"lossless": True, "exif": b"Exif\0\0" + exif(6), "icc_profile": profile(), "save_all": True}
+    frames[0].save(tmp_path / "x.webp", append_images=frames[1:], **options)
+    clip = VIDEO.read(tmp_path / "x.webp").x
+    for frame, stored in zip(clip.frames, colours, strict=True):
+        assert abs(frame.permute(1, 2, 0).numpy() - turned(srgb_of(stored, 2.2), 6)).max() < 2
+
+
 def test_jpeg_of_four_inks(tmp_path: Path) -> None:
     """Adobe's marker says that inks are stored as 255 - v; RGB = (255 - C)(255 - K) / 255."""
     inks = np.kron(drawn(4, 255), np.ones((16, 16, 1), int)).astype(np.uint8)
