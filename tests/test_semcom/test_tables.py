@@ -12,8 +12,9 @@ from channels.mcs import BlerTable, shipped_bler_counts
 from semcom import names
 from semcom.budget import Budget
 from semcom.calibration import ErrorTable, shipped_tables
+from semcom.codecs.packets import TextPackets
+from semcom.codecs.text import Zlib
 from semcom.envelope import Choice, Envelope, GenieEnvelope, plausible
-from semcom.modalities import TEXT
 from semcom.packetised import Packetised
 from semcom.provenance import fingerprint
 from semcom.separate import Adapted
@@ -36,7 +37,7 @@ PLANNERS: tuple[tuple[Any, Any], ...] = tuple(
         Adapted(),
         Envelope((JPEG,), ROWS),
         GenieEnvelope((JPEG,)),
-        Packetised(names.scheme("zlib+packets:512", TEXT).transmission.codec, 512),
+        Packetised(TextPackets(Zlib()), 512),
     )
 )
 
