@@ -18,7 +18,7 @@ from channels.fec.ldpc import MAX_ITERATIONS
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
 from channels.mcs import MCS_TABLE, SIZES, Mcs, announced_sizes, header_of, largest_message
-from channels.realisations import checked_hashable, snr_profiles
+from channels.realisations import check_hashable, snr_profiles
 
 FRAME_BITS = 8
 """Bits that `frame` adds to a payload."""
@@ -275,7 +275,7 @@ class IdealLink:
         """
         if not 0 <= outage < 1:
             raise ChannelError(f"outage of {outage:g} is outside [0, 1); give the share that may be lost")
-        checked_hashable(channel)
+        check_hashable(channel)
         values = _carried(self, channel, float(snr_db), data_uses)
         return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
 

@@ -19,7 +19,7 @@ from channels.constellation import Constellation
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader, uses_for_budget, uses_for_snr
-from channels.realisations import checked_hashable, snr_profiles
+from channels.realisations import check_hashable, snr_profiles
 from channels.theory import bicm_capacity
 
 
@@ -116,7 +116,11 @@ def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
     room = math.floor(mcs.code_rate * coded_bits)
     bits = (room - 16) // 8 * 8  # 16 bits: the shortest CRC of a message
     while bits > 0:
-        plan = TransportBlock(bits, coded_bits, mcs.bits_per_symbol)
+        try:
+            plan = TransportBlock(bits, coded_bits, mcs.bits_per_symbol)
+        except ChannelError:  # a few very short messages, which the coded bits do not determine
+            bits -= 8
+            continue
         excess = plan.blocks * plan.block.info_bits - room
         if excess <= 0:
             return bits
@@ -313,7 +317,7 @@ def predicted_failure(
         Brueninghaus et al., "Link performance models for system level simulations of broadband radio access
         systems", PIMRC 2005.
     """
-    checked_hashable(channel)
+    check_hashable(channel)
     table = shipped_bler_table() if table is None else table
     return _predicted_failure(mcs, channel, float(snr_db), info_bits, data_uses, adapted, table)
 

@@ -22,11 +22,12 @@ from channels.streams import NamedStreams
 COUNT = 200
 """Smallest number of realisations simulated for a fading channel."""
 
-_AT_ONCE = 2**21  # channel uses drawn in one call
+_AT_ONCE = 2**19  # channel uses drawn in one call
 _TO_JUDGE = 2**14  # channel uses needed to measure the noise variance to 1 %
 _BLOCKS = 2**21  # fading blocks drawn in all, while COUNT realisations do not need more
 _USES = 2**21  # channel uses simulated in all, the same
-_MOST = 8192  # realisations: an outage of 1 % to 0.11 %
+_MOST_BLOCKS = 8192  # realisations drawn at most: an outage of 1 % to 0.11 %
+_MOST_SIMULATED = 2048  # the same of those simulated, to 0.22 %
 _OF_EACH = 1024  # channel uses of each realisation on which the belief is checked, where gains suffice
 
 
@@ -51,16 +52,17 @@ def count(channel: Channel, data_uses: int) -> int:
         data_uses: Data symbols of each realisation, at least 0.
 
     Returns:
-        200 to 8192: the more, the fewer fading blocks (on other channels: the fewer channel uses) one takes.
+        Of a block-fading channel 200 to 8192, the more the fewer blocks it has; of any other 200 to 2048, the
+        more the fewer channel uses it has.
     """
     if isinstance(channel, BlockFading):
-        most = _BLOCKS // max(1, math.ceil(data_uses / channel.block_length))
+        fit = min(_MOST_BLOCKS, _BLOCKS // max(1, math.ceil(data_uses / channel.block_length)))
     else:
-        most = _USES // max(1, data_uses)
-    return min(_MOST, max(COUNT, most))
+        fit = min(_MOST_SIMULATED, _USES // max(1, data_uses + channel.overhead(data_uses)))
+    return max(COUNT, fit)
 
 
-def checked_hashable(channel: Channel) -> None:
+def check_hashable(channel: Channel) -> None:
     """Check that a channel can be the key of a cache, as predictions about it are.
 
     Args:
@@ -106,7 +108,7 @@ def snr_profiles(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Sn
     blocks = math.ceil(data_uses / channel.block_length)
     uses = np.full(blocks, channel.block_length)
     uses[-1] = data_uses - channel.block_length * (blocks - 1)
-    at_once = max(1, _AT_ONCE // blocks)
+    at_once = max(1, 4 * _AT_ONCE // blocks)
     for start in range(0, number, at_once):
         ids = tuple(f"realisation={i}" for i in range(start, min(start + at_once, number)))
         gains = channel.gains(blocks, NamedStreams(0, ids).fork("channel"))
@@ -142,7 +144,8 @@ def realisations(channel: Channel, snr_db: float, data_uses: int, number: int = 
     wrong: list[Tensor] = []
     snr: list[Tensor] = []
     first = min(number, max(2, _TO_JUDGE // max(data_uses, 1)))
-    starts = [0, *range(first, number, max(1, _AT_ONCE // max(data_uses, 1))), number]
+    at_once = max(1, _AT_ONCE // max(data_uses + channel.overhead(data_uses), 1))
+    starts = [0, *range(first, number, at_once), number]
     for start, end in itertools.pairwise(starts):
         rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
         x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))

@@ -11,7 +11,7 @@ from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, Phas
 from channels.interleave import Interleaved
 from channels.lossy import GilbertElliott, IndependentLoss, Lossy
 from channels.ofdm import OFDM, Pilots
-from channels.realisations import checked_hashable
+from channels.realisations import check_hashable
 from channels.tdl import PROFILES, TDL
 from channels.waveform import Numerology, Stage
 from semcom.names.parser import IMPORTED, Family, Listed, built, family, imported
@@ -216,10 +216,11 @@ def channel(spec: str) -> Channel:
     Raises:
         UnknownName: There is no such channel, wrapper, module or attribute.
         InvalidOption: A parameter is missing, not a number, or out of range.
+        ChannelError: The imported channel is not hashable.
     """
     if IMPORTED.fullmatch(spec) and spec.split(":")[0] not in CHANNELS:
         thing = imported(spec, "channel", MEMBERS)
-        checked_hashable(thing)
+        check_hashable(thing)
         return thing
     wrapper, slash, inner = spec.partition("/")
     return (

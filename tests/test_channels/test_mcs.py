@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from channels import AWGN, NamedStreams, PilotAided, RayleighBlockFading, theory, transmit
-from channels.channel import Channel
+from channels.channel import Channel, Received
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
+from channels.header import ControlHeader
 from channels.link import DigitalLink
 from channels.mcs import (
     MCS_TABLE,
@@ -221,6 +222,26 @@ def test_efficiency_is_measured_at_the_rows_and_goes_on_below_them() -> None:
         values = np.array([table.efficiency(bits_per_symbol, 2048, rate) for rate in rates])
         assert np.all((values > 0.5) & (values < 1))
         assert np.abs(np.diff(values)).max() < 0.03
+
+
+@pytest.mark.parametrize(("bits", "uses"), [(11, 34), (6, 16)])
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_header_errors_are_near_their_bound(bits: int, uses: int, blocks: int) -> None:
+    """On AWGN and over a few Rayleigh blocks, where the bits of a word share the energy unequally."""
+    header, trials = ControlHeader(bits, uses, uses), 20_000
+    generator = torch.Generator().manual_seed(1)
+    h = torch.ones(trials, uses, dtype=torch.complex64)
+    if blocks > 1:
+        gains = torch.randn(trials, blocks, dtype=torch.complex64, generator=generator)
+        h = gains.repeat_interleave(math.ceil(uses / blocks), 1)[:, :uses]
+    for energy in (12.0, 18.0):
+        noise_var = torch.full((trials, 1), uses / energy)
+        noise = torch.randn(trials, uses, dtype=torch.complex64, generator=generator)
+        y = h * header.encode(37) + noise * noise_var.sqrt()
+        wrong = (header.decode(Received(y, h, noise_var)) != 37).double().mean().item()
+        bound = header.error_bound((h.abs().square() / noise_var).sum(1).double().numpy()).mean()
+        error = math.sqrt(bound * (1 - bound) / trials)
+        assert 0.6 * bound - 4 * error < wrong < (1.0 if blocks == 1 else 1.2) * bound + 4 * error
 
 
 def test_longest_message_is_the_longest_that_keeps_to_the_code_rate() -> None:
