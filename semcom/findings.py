@@ -140,9 +140,14 @@ def findings(records: "pd.DataFrame", metrics: Sequence[str], columns: Columns =
     if len(points) > 1:
         for channel in sorted({point[0] for point in points}):
             here = [point for point in points if point[0] == channel]
+            told_together: dict[object, list[Column]] = {}
             for column in chosen:
-                of_metric = [s for s in found[column.name] if s.channel == channel]
-                headlines += scribe.headline(channel, column, of_metric, here)
+                winners = tuple(
+                    (s.rho, s.snr_db, s.best[0]) for s in found[column.name] if _compared(s, channel)
+                )
+                told_together.setdefault(winners, []).append(column)
+            for together in told_together.values():
+                headlines += scribe.headline(channel, together, found, here)
             headlines += scribe.lost(channel, {point: losses[point] for point in here})
     return Findings(tuple(headlines), tuple(scribe.caveats(found)), told)
 
@@ -192,7 +197,7 @@ class _Scribe:
         if standing.second is None:
             alone = "; no other scheme was measured there" if standing.schemes == 1 else ""
             return (best, f" has a {spoken(column)} of {mean}{alone}")
-        degree = "highest" if column.higher_is_better else "lowest"
+        degree = _degree(column)
         if len(standing.best) == standing.schemes:
             return (*_listed(map(Mention, standing.best)), f" have the same {spoken(column)} ({mean})")
         if len(standing.best) > 1:
@@ -235,7 +240,7 @@ class _Scribe:
         column = self.columns[standing.metric]
         if standing.all_lost or standing.second is None:
             return ()
-        degree = "highest" if column.higher_is_better else "lowest"
+        degree = _degree(column)
         mean, lead = self._amount(standing.metric, standing.mean), standing.rival or standing.second
         doubt = "" if lead.significant or standing.items == 1 else ", not significantly"
         if len(standing.best) == 1 and standing.best == first.best:
@@ -255,13 +260,18 @@ class _Scribe:
         return words
 
     def headline(
-        self, channel: str, column: Column, found: Sequence[Standing], points: Sequence[Point]
+        self,
+        channel: str,
+        together: Sequence[Column],
+        found: Mapping[str, Sequence[Standing]],
+        points: Sequence[Point],
     ) -> list[Headline]:
-        """A sentence about all operating points of one channel in one metric."""
-        compared = [s for s in found if not s.all_lost and s.second is not None]
+        """A sentence about all operating points of one channel, in metrics that have the same winners."""
+        by_metric = [[s for s in found[column.name] if _compared(s, channel)] for column in together]
+        compared = by_metric[0]
         if not compared:
             return []
-        degree = "highest" if column.higher_is_better else "lowest"
+        degrees = _and([f"{_degree(column)} {spoken(column)}" for column in together])
         there = {kind.family for kind in self.kinds.values() if kind.family != "bound"}
         families = len(there) > 1  # else the sentence is about schemes
         wins: dict[str, list[Standing]] = {}
@@ -274,7 +284,7 @@ class _Scribe:
             words.append("" if i == 0 else " and " if i == len(ranked) - 1 else ", ")
             plural = _plural(name)
             words.append((plural if i else plural[0].upper() + plural[1:]) if families else Mention(name))
-            words.append(f" {'have' if families else 'has'} the {degree} {spoken(column)}" if i == 0 else "")
+            words.append(f" {'have' if families else 'has'} the {degrees}" if i == 0 else "")
             words.append(_count(len(won), len(compared), len(points), first=i == 0) + _where(won, points))
         said = tuple(word for word in (*words, ".") if word)
         if not families:
@@ -285,10 +295,13 @@ class _Scribe:
             detail += [", " if detail else "", Mention(name), f" at {number}"]
         left = len(schemes) - OF_A_HEADLINE
         detail.append(f", {left} more" if left > 0 else "")
-        across = [s.rival for s in compared if s.rival is not None]
-        if across and max(s.items for s in compared) > 1:
+        doubts: list[str] = []
+        for column, standings_ in zip(together, by_metric, strict=True):
+            across = [s.rival for s in standings_ if s.rival is not None and s.items > 1]
             significant = sum(lead.significant for lead in across)
-            detail.append(f"; {significant} of {len(across)} leads over another family are significant")
+            of = f" in {spoken(column)}" if len(together) > 1 else ""
+            doubts += [f"{significant} of {len(across)}{of}"] if across else []
+        detail.append(f"; {_and(doubts)} leads over another family are significant" if doubts else "")
         return [Headline(channel, said, tuple(word for word in detail if word))]
 
     def lost(self, channel: str, losses: Mapping[Point, Mapping[str, float]]) -> list[Headline]:
@@ -343,6 +356,15 @@ class _Scribe:
 
     def _amount(self, metric: str, value: float) -> str:
         return amount(self.columns[metric], value, self.digits[metric])
+
+
+def _compared(standing: Standing, channel: str) -> bool:
+    """Whether several schemes were compared there, and not all lost everything."""
+    return standing.channel == channel and not standing.all_lost and standing.second is not None
+
+
+def _degree(column: Column) -> str:
+    return "highest" if column.higher_is_better else "lowest"
 
 
 def _plural(family: str) -> str:

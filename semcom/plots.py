@@ -768,6 +768,8 @@ def _keep_in_view(
 
     Returns a remark for readers, empty if all points are inside.
     """
+    from matplotlib.transforms import offset_copy
+
     seen = [
         (float(row[x]), row, float(row.get("outage", 0.0)) > MOSTLY_LOST, style)
         for curve, x, style in drawn
@@ -780,10 +782,10 @@ def _keep_in_view(
         for name in (ends if row.get("outage", 0.0) == 0 else ends[:1])
         if not lost and math.isfinite(row[name])
     ]
-    if not arrived:
+    if not arrived or min(arrived) == max(arrived):  # no scale of which a point could be far outside
         return ""
     low, high = min(arrived), max(arrived)
-    span = (high - low) or 0.1 * abs(high) or 1.0
+    span = high - low
     near, far = [low, high], []
     for place, row, lost, style in seen:
         outside = lost and not low - FAR * span <= row["mean"] <= high + FAR * span
@@ -793,7 +795,10 @@ def _keep_in_view(
         return ""
     low, high = min(near) - 0.05 * span, max(near) + 0.05 * span
     (axes.set_ylim if upright else axes.set_xlim)(low, high)
+    ranks: dict[float, int] = {}
     for place, mean, style in far:
+        rank = ranks[place] = ranks.get(place, -1) + 1  # side by side, not on top of each other
+        aside = offset_copy(axes.transData, axes.figure, x=8 * rank * upright, units="points")
         edge, marker = (low, "v" if upright else "<") if mean < low else (high, "^" if upright else ">")
         point = (place, edge) if upright else (edge, place)
         axes.plot(
@@ -806,6 +811,7 @@ def _keep_in_view(
             linewidth=0,
             clip_on=False,
             zorder=5,
+            transform=aside,
         )
     values = sorted({f"{mean:.3g}" for _, mean, _ in far}, key=float)
     shown = values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
@@ -842,11 +848,11 @@ def _finish(
         text += "; open markers: outages"
     text += f"\n{cut}" if cut else ""
     if cut:
-        axes.set_title(axes.get_title(loc="left"), pad=34)
+        axes.set_title(axes.get_title(loc="left"), pad=40)
     axes.annotate(
         text,
         (0, 1),
-        (0, 6),
+        (0, 12 if cut else 6),
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=8.5,

@@ -505,7 +505,8 @@ def _at_every_snr(
         for name in names
     }
     strip = across_snr(original, shown, captions, heading, colors)
-    first = next(iter(details))
+    arrived = (snr for snr in details if set(found[snr].captions.values()) - {"lost"})
+    first = next(arrived, next(iter(details)))
     about = "At {:g} dB" if strip is None else "At {:g} dB, in detail"
     folds = tuple(
         Fold(about.format(snr), exhibits, opened=strip is None and snr == first)

@@ -21,12 +21,12 @@ SAID = {
     ),
     "softcast+ddrm:8:0.5": (
         "SoftCast: scaled DCT coefficients as symbols, LMMSE estimation at the receiver; then refined by a "
-        "diffusion prior in 8 steps, knob 0.5 (0: as received, 1: a sample) (DDRM: restoration per singular "
-        "direction)"
+        "diffusion prior in 8 steps, knob 0.5 (0: as received, 1: a sample) (DDRM: restoration per "
+        "singular direction)"
     ),
     "softcast+mine": (
-        "SoftCast: scaled DCT coefficients as symbols, LMMSE estimation at the receiver; then mine, a receiver "
-        "of another package"
+        "SoftCast: scaled DCT coefficients as symbols, LMMSE estimation at the receiver; then mine, a "
+        "receiver of another package"
     ),
     "mine+ldpc:mcs0": (
         "codec mine of another package, sent by LDPC and QPSK at code rate 0.03 whatever the channel"

@@ -198,6 +198,18 @@ def test_headlines_count_and_locate_the_winners(winner, sentence) -> None:
     assert [point.rho for point in found.points] == [1 / 12] * 3 + [1 / 48] * 3
 
 
+def test_metrics_with_the_same_winners_share_a_headline() -> None:
+    records = plane(lambda snr, rho: OTHER if snr == 0 else FIXED)
+    records["swd"] = 100 - records["psnr_db"]
+    records["lpips_squeeze"] = records["psnr_db"]
+    found = findings(records, ["psnr_db", "swd", "lpips_squeeze"]).headlines
+    assert found[0].sentence.startswith("Digital schemes have the highest PSNR and lowest SWD at 4 of 6")
+    assert "".join(map(str, found[0].detail)).endswith(
+        "6 of 6 in PSNR and 6 of 6 in SWD leads over another family are significant"
+    )
+    assert len(found) == 2
+
+
 def test_headlines_of_one_family_are_about_schemes() -> None:
     records = together(
         frame({ANALOG: [20 + (snr > 0), 21.0, 22], OTHER: [20.5, 21.5, 22.5]}, snr_db=snr)

@@ -238,7 +238,7 @@ def test_outages_do_not_flatten_the_axis(records, psnr_db, marker):
 
 
 def test_lost_points_that_are_near_or_alone_are_drawn_to_scale(records):
-    near = metric_vs_snr(lost_at_zero(records, 29.5), "psnr_db", "1/48", "awgn").axes[0]
+    near = metric_vs_snr(lost_at_zero(records, 33.0), "psnr_db", "1/48", "awgn").axes[0]
     assert all(line.get_clip_on() for line in near.get_lines())
     everything = records.assign(outage=1, psnr_db=8.0)
     axes = saved(metric_vs_snr(everything, "psnr_db", "1/48", "awgn")).axes[0]
