@@ -35,8 +35,8 @@ _INFO_COLUMNS = {1: 22, 2: 10}
 _COLUMNS = {1: 68, 2: 52}
 _RV_START = {1: (0, 17, 33, 56), 2: (0, 13, 25, 43)}  # Table 5.4.2.1-2, in Z bits
 # Lowest code rate; steps per unit of LLR; knee of the boxplus correction, about 4 c(0) = 4 log 2 steps less
-# the rounding, and less where many checks add theirs up; largest channel value; largest message, chosen so
-# that the checks of a bit can overrule the channel, and a single contradicting check does not flip a saturated
+# the rounding, and one less where many checks meet; largest channel value; largest message, chosen so that
+# the checks of a bit can overrule the channel, and a single contradicting check does not flip a saturated
 # posterior (127). Chosen by block error rate over code rates 1/5 to 0.92 and blocks of 600 to 8448 bits.
 _QUANTISERS = (
     (0.33, (np.float32(5), 12, np.float32(44), 50)),
