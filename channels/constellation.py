@@ -10,6 +10,7 @@ from torch import Tensor
 
 from channels.channel import Received
 from channels.errors import ChannelError
+from channels.symbols import widen
 
 Combine = Callable[[Tensor, Tensor], Tensor]
 _USES_AT_ONCE = 2**13  # keeps the metrics of a demapper in cache
@@ -59,21 +60,25 @@ class Constellation:
 
     @property
     def levels(self) -> Float[Tensor, " levels"]:
-        """Amplitudes of one real dimension, indexed by the label whose first bit is the most significant."""
+        """Amplitudes of one real dimension, indexed by the label whose first bit is the most significant.
+
+        They are float32, whatever the default type of torch is.
+        """
         dimensions = 1 if self.size == 2 else 2
         bits = self.bits_per_symbol // dimensions
-        label = torch.arange(2**bits)
-        sign = [1.0 - 2.0 * (label >> (bits - 1 - j) & 1) for j in range(bits)]
+        label = torch.arange(2**bits, device="cpu")
+        sign = [1 - 2 * (label >> (bits - 1 - j) & 1) for j in range(bits)]
         level = sign[-1]
         for j in range(bits - 2, -1, -1):
-            level = sign[j] * (2.0 ** (bits - 1 - j) - level)  # 38.211, 5.1.4 to 5.1.6
+            level = sign[j] * (2 ** (bits - 1 - j) - level)  # 38.211, 5.1.4 to 5.1.6
+        level = level.float()
         return level / math.sqrt(dimensions * level.square().mean())
 
     @property
     def points(self) -> Complex[Tensor, " size"]:
         """All M symbols, complex [M], indexed by the label whose first bit is the most significant."""
-        shifts = torch.arange(self.bits_per_symbol - 1, -1, -1)
-        labels = torch.arange(self.size)[:, None] >> shifts & 1
+        shifts = torch.arange(self.bits_per_symbol - 1, -1, -1, device="cpu")
+        labels = torch.arange(self.size, device="cpu")[:, None] >> shifts & 1
         return self.modulate(labels.to(torch.uint8).reshape(1, -1))[0]
 
     def modulate(self, bits: UInt8[Tensor, "batch bits"]) -> Complex[Tensor, "batch uses"]:
@@ -113,7 +118,8 @@ class Constellation:
             received: Received symbols [batch, uses] with gain and noise variance.
 
         Returns:
-            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`.
+            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`; in double precision if
+            an input is, else in single precision.
         """
         return self._llr(received, _log_add)
 
@@ -127,7 +133,8 @@ class Constellation:
             received: Received symbols [batch, uses] with gain and noise variance.
 
         Returns:
-            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`.
+            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`; in double precision if
+            an input is, else in single precision.
         """
         return self._llr(received, torch.maximum)
 
@@ -144,14 +151,19 @@ class Constellation:
 
     def _llr(self, received: Received, combine: Combine) -> Float[Tensor, "batch bits"]:
         batch, uses = received.y.shape
-        precision = received.noise_var.reciprocal()
-        matched = received.h.conj() * received.y * precision
+        precision = widen(received.noise_var).reciprocal()
+        y, h = (
+            torch.view_as_real(widen(part).resolve_conj()).unbind(-1) for part in (received.y, received.h)
+        )
+        # Real arithmetic: complex products round differently at the end of a row.
+        real = (h[0] * y[0] + h[1] * y[1]) * precision
+        imaginary = (h[0] * y[1] - h[1] * y[0]) * precision
         if self.size == 2:  # only the direction of (1 + j) / sqrt(2) carries the bit
-            return 4.0 * self.levels[0] * 0.5**0.5 * (matched.real + matched.imag)
-        projected = torch.view_as_real(matched.resolve_conj())  # [batch, uses, 2]
+            return 4.0 * self.levels[0] * 0.5**0.5 * (real + imaginary)
+        projected = torch.stack((real, imaginary), dim=-1)  # [batch, uses, 2]
         if self.size == 4:  # two levels a and -a: both sums have one term
             return 4.0 * self.levels[0] * projected.flatten(1)
-        gain = torch.view_as_real(received.h.resolve_conj()).square().sum(-1) * precision
+        gain = (h[0] * h[0] + h[1] * h[1]) * precision
         bits = self.bits_per_symbol // 2
         projected, gain = projected.reshape(-1, 2), gain.reshape(-1, 1)  # the uses of the batch in one row
         llr = torch.empty(batch * uses, bits, 2, dtype=projected.dtype, device=projected.device)

@@ -44,11 +44,11 @@ class ControlHeader:
 
     def positions(self) -> Int[Tensor, " uses"]:
         """Channel uses of the header in ascending order, int64 [uses]."""
-        return torch.arange(self.uses) * self.data_uses // self.uses
+        return torch.arange(self.uses, device="cpu") * self.data_uses // self.uses
 
     def payload_positions(self) -> Int[Tensor, " payload_uses"]:
         """Channel uses of the payload, all but the header's, ascending, int64 [data_uses - uses]."""
-        free = torch.ones(self.data_uses, dtype=torch.bool)
+        free = torch.ones(self.data_uses, dtype=torch.bool, device="cpu")
         free[self.positions()] = False
         return free.nonzero()[:, 0]
 
@@ -61,7 +61,8 @@ class ControlHeader:
         Returns:
             Symbols, complex64 [1, uses].
         """
-        word = torch.tensor([[value >> j & 1 for j in range(self.bits - 1, -1, -1)]], dtype=torch.uint8)
+        digits = [[value >> j & 1 for j in range(self.bits - 1, -1, -1)]]
+        word = torch.tensor(digits, dtype=torch.uint8, device="cpu")
         return QPSK.modulate(SmallBlock().encode(word, 2 * self.uses))
 
     def decode(self, received: Received) -> Int[Tensor, " batch"]:
@@ -144,6 +145,7 @@ def _bound_curve(bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 @functools.cache
 def _weights(bits: int) -> tuple[tuple[int, int], ...]:
     """Hamming weights of the nonzero code words, each with the number of words that have it."""
-    messages = (torch.arange(1, 2**bits)[:, None] >> torch.arange(bits) & 1).to(torch.uint8)
+    numbers, shifts = torch.arange(1, 2**bits, device="cpu"), torch.arange(bits, device="cpu")
+    messages = (numbers[:, None] >> shifts & 1).to(torch.uint8)
     weights = SmallBlock().encode(messages, 32).sum(1, dtype=torch.int64)
     return tuple((w, count) for w, count in enumerate(torch.bincount(weights).tolist()) if count)

@@ -54,7 +54,8 @@ class TransportBlock:
         max_iterations: Iteration limit of the LDPC decoder, at least 1.
 
     Raises:
-        ChannelError: A length is outside its range, or the code rate exceeds 0.95, CRCs included.
+        ChannelError: A length is outside its range, the code rate exceeds 0.95, CRCs included, or the coded
+            bits do not determine the message.
 
     Reference:
         TS 38.212, 7.2.1 to 7.2.5, with 5.1, 5.2.2, 5.4.2, 5.5.
@@ -85,6 +86,12 @@ class TransportBlock:
             raise ChannelError(
                 f"{self.info_bits} information bits ({needed} with CRCs) in {self.coded_bits} coded bits: "
                 f"code rate must not exceed {MAX_CODE_RATE}; send fewer information bits"
+            )
+        if missing := max(self.block.missing_equations(e) for e in set(self.block_coded_bits)):
+            raise ChannelError(
+                f"{self.info_bits} information bits ({needed} with CRCs) in {self.coded_bits} coded bits: "
+                f"{missing} of them would have to be guessed, since the first {2 * self.block.lifting_size} "
+                "are never sent; send more coded bits"
             )
 
     @property
