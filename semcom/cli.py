@@ -5,8 +5,7 @@ import logging
 import math
 import os
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from io import StringIO, TextIOWrapper
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
+from semcom import __version__, completion
+from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName, reason_of
 from semcom.files import write_whole
 from semcom.options import (
     LOSSLESS,
@@ -39,7 +39,9 @@ from semcom.terminal import (
     print_row,
     print_summary,
     progress_bar,
-    receiver_progress,
+    quiet_libraries,
+    readable_width,
+    sending_progress,
     shown_instead,
     shown_sets,
     silence_stdout,
@@ -50,6 +52,24 @@ if TYPE_CHECKING:
     from semcom.data import Item
     from semcom.hiding.hosts import Host
     from semcom.theory.source_limit import GaussianModel
+
+
+def _one_of(*words: str) -> Callable[[str], list[str]]:
+    """Completions of an option with one name."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def _some_of(*words: str) -> Callable[[str], list[str]]:
+    """Completions of an option with names separated by commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        return completion.last_of_list(words, incomplete)
+
+    return complete
 
 
 def _examples(*commands: str) -> str:
@@ -67,10 +87,16 @@ app = typer.Typer(
     epilog=_examples("semcom quickstart", "semcom send photo.png --scheme avif+ldpc --snr 10"),
 )
 INTERRUPTED = 130  # exit code of typer after Ctrl-C
+SHELLS = ("bash", "zsh", "fish")
 MAX_BATCH = 2**16  # crops; catches typing errors
 
 ChannelOption = Annotated[
-    str, typer.Option("--channel", help="Channel: a name from `semcom channels`, or package.module:NAME.")
+    str,
+    typer.Option(
+        "--channel",
+        help="Channel: a name from `semcom channels`, or package.module:NAME.",
+        autocompletion=_one_of(*completion.CHANNELS),
+    ),
 ]
 CodecOption = Annotated[
     str | None,
@@ -78,6 +104,7 @@ CodecOption = Annotated[
         "--codec",
         help="Source codec that replaces the scheme's own: a name, or package.module:NAME.",
         show_default="the scheme's",
+        autocompletion=_one_of(*completion.CODECS),
     ),
 ]
 ReceiverOption = Annotated[
@@ -87,6 +114,7 @@ ReceiverOption = Annotated[
         help="Generative receiver: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
         "refiner (with a --prior that accepts an initial estimate); package.module:NAME.",
         show_default="the scheme's",
+        autocompletion=_one_of(*completion.METHODS),
     ),
 ]
 StepsOption = Annotated[
@@ -124,6 +152,7 @@ MetricsOption = Annotated[
         "--metrics",
         help="Metrics, separated by commas.",
         show_default="psnr_db,ms_ssim,swd,lpips_squeeze; for texts wer,cer,bleu",
+        autocompletion=_some_of(*completion.METRICS),
     ),
 ]
 ModalityOption = Annotated[
@@ -132,9 +161,13 @@ ModalityOption = Annotated[
         "--modality",
         help="Modality of the data: image, video, text, or package.module:NAME of your own.",
         show_default="from the file",
+        autocompletion=_one_of(*completion.MODALITIES),
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="Device for networks: cpu or cuda.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="Device for networks: cpu or cuda.", autocompletion=_one_of("cpu", "cuda")),
+]
 ResultsArgument = Annotated[Path, typer.Argument(help="Folder of results.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and all else on stderr.")]
 
@@ -156,11 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stderr = sys.stderr or StringIO()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show a character
-    # sizes are checked by us, in one line
-    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silences its warning about a read-only home
     try:
-        code = app(args=arguments, prog_name="semcom", standalone_mode=False)
+        with readable_width(), quiet_libraries():
+            code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
             return complain("interrupted", INTERRUPTED)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at interpreter exit
@@ -191,6 +223,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(str(error))
 
 
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        print(f"semcom {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command(
     epilog=_examples(
         "semcom send photo.png --scheme avif+ldpc --channel rayleigh:64 --snr 10 --rho 1/12 --out out.png",
@@ -210,6 +259,7 @@ def send(
             "--scheme",
             help="Scheme: a name from `semcom schemes`, or package.module:NAME.",
             show_default="avif+ldpc; for clips x265+ldpc, for texts zlib+ldpc",
+            autocompletion=_one_of(*completion.SCHEMES),
         ),
     ] = None,
     channel: ChannelOption = "awgn",
@@ -263,7 +313,7 @@ def send(
     measures = chosen_metrics(metrics, (item,), device)
     plain = names.plain(chosen)
     shown = (chosen,) if strip is None or plain.name == chosen.name else (plain, chosen)
-    with receiver_progress(shown) as schemes:
+    with sending_progress(shown) as schemes:
         sendings = {
             s.name: send(item, s, channel, snr_db, rho, seed, measures, known, device) for s in schemes
         }
@@ -305,9 +355,13 @@ def sweep(
         typer.Option(
             help="Schemes, separated by commas.",
             show_default="avif+ldpc,softcast; for clips x265+ldpc, for texts zlib+ldpc",
+            autocompletion=_some_of(*completion.SCHEMES),
         ),
     ] = None,
-    channels: Annotated[str, typer.Option(help="Channels, separated by commas.")] = "awgn",
+    channels: Annotated[
+        str,
+        typer.Option(help="Channels, separated by commas.", autocompletion=_some_of(*completion.CHANNELS)),
+    ] = "awgn",
     snr: Annotated[str, typer.Option("--snr", help="Es/N0 in dB: first:last:step, or a list.")] = "0:20:5",
     rho: Annotated[
         str | None,
@@ -387,7 +441,11 @@ def hide(
     payload: Annotated[Path, typer.Option(help="File to hide.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Lossless file for the stego image.", show_default=False)],
     method: Annotated[
-        str, typer.Option(help="Method: recursive, error-expansion or histogram-shifting.")
+        str,
+        typer.Option(
+            help="Method: recursive, error-expansion or histogram-shifting.",
+            autocompletion=_one_of("recursive", "error-expansion", "histogram-shifting"),
+        ),
     ] = "recursive",
     kl_weight: Annotated[
         float,
@@ -554,6 +612,7 @@ def score_realism(
         typer.Option(
             help="Metrics of sets, separated by commas: swd_set, kid_inception, fid_inception.",
             show_default="all available",
+            autocompletion=_some_of(*completion.SET_METRICS),
         ),
     ] = "",
     crop: Annotated[int, typer.Option(help="Side of the compared crops in pixels.")] = 128,
@@ -595,7 +654,14 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Output file.", show_default="RESULTS/records.FORMAT")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="File format: csv, parquet or json.")] = "csv",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="File format: csv, parquet or json.",
+            autocompletion=_one_of("csv", "parquet", "json"),
+        ),
+    ] = "csv",
 ) -> None:
     """Write the records for other programs, one row per transmitted item."""
     from semcom.results import ResultStore
@@ -649,6 +715,7 @@ def train(
         typer.Argument(
             help="Recipe: deepjscc, deepjscc-perceptual, deepjscc-2019, learned-codec, prior or refiner.",
             show_default=False,
+            autocompletion=_one_of(*completion.RECIPES),
         ),
     ],
     data: Annotated[
@@ -763,6 +830,19 @@ def selfcheck(
         Console().print(table)
         print(f"{len(checks)} checks, {failed} beyond 4 standard errors")
     return 1 if failed else 0
+
+
+@app.command(name="completion", epilog=_examples("semcom completion bash >> ~/.bashrc"))
+def print_completion(
+    shell: Annotated[
+        str,
+        typer.Argument(help="Shell: bash, zsh or fish.", autocompletion=_one_of(*SHELLS), show_default=False),
+    ],
+) -> None:
+    """Print a script for the start-up file of a shell, which then completes commands, options and names."""
+    if shell not in SHELLS:
+        raise InvalidOption(f"shell {shell!r}: choose {', '.join(SHELLS)}")
+    print(completion.script(shell))
 
 
 @app.command(name="schemes", epilog=_examples("semcom schemes | grep avif"))

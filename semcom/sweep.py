@@ -5,13 +5,13 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -29,6 +29,7 @@ from semcom.errors import (
     StoreError,
     SweepError,
 )
+from semcom.forecast import Forecast
 from semcom.kinds import Kind, kind_of
 from semcom.memory import is_out_of_memory
 from semcom.metrics.metric import Metric, column_of, measure
@@ -46,8 +47,20 @@ Rho = float | str
 
 _Named = Scheme[Any] | Channel | Metric
 
-Progress = Callable[[int, int], None]
-"""Callback with the number of finished and of planned records; called first with 0 finished records."""
+
+@runtime_checkable
+class Progress(Protocol):
+    """Callback that is told how far a sweep has got, first with 0 finished records."""
+
+    def __call__(self, done: int, total: int, seconds_left: float | None = None, /) -> None:
+        """Show the progress.
+
+        Args:
+            done: Number of finished records.
+            total: Number of planned records.
+            seconds_left: Forecast of the remaining time in seconds; None while it is unknown.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,11 +352,15 @@ def run(
         progress(done, total)
     things = {_scheme_key(schemes[scheme.name][0]): scheme for scheme in sweep.schemes}
     things |= {_item_key(item.id): item for item in sweep.items}
-    for records in engine.map(_jobs(batches, engine.workers), partial(_work, keep=keep), things):
+    forecast = Forecast(map(_amount, batches), engine.workers)
+    for batch, records, seconds in engine.map(
+        _jobs(batches, engine.workers), partial(_work, keep=keep), things
+    ):
         store.write(records)
         done += len(records)
+        forecast.finished(*batch, seconds, now=time.monotonic())
         if progress is not None:
-            progress(done, total)
+            progress(done, total, forecast.seconds_left(time.monotonic()))
         yield from records
 
 
@@ -359,7 +376,20 @@ Measured = dict[str, dict[str, float]]
 """Metrics of one item by digest of what is shown; digital schemes show few different reconstructions."""
 
 
-def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record, ...]]:
+Kind = tuple[str, str, float]
+"""What determines the cost of a batch beside its size: scheme, channel and rho."""
+
+
+def _amount(batch: Batch) -> tuple[Kind, float]:
+    """Kind of a batch, and its size: source values times SNRs."""
+    kind = (batch.fingerprint, batch.channel.name, batch.rho)
+    return kind, float(batch.budget.source_dims * len(batch.snr_db))
+
+
+def _work(
+    job: Job, things: Things, keep: Path | None
+) -> Iterator[tuple[tuple[Kind, float], tuple[Record, ...], float]]:
+    """Kind and size, records and seconds of every batch."""
     known: Measured = {}
     item: Item[Any] = things[job.passing[0]]
     for _, group in groupby(job.batches, lambda b: (b.scheme, b.channel.name, b.budget)):
@@ -367,6 +397,7 @@ def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record,
         scheme: Scheme[Any] = things[_scheme_key(batches[0].fingerprint)]
         preparations = Preparations()
         for batch in batches:
+            start = time.perf_counter()
             with named_batch(batch):
                 with library_defaults(), one_thread():  # not while the caller has the records
                     sent = send_batch(batch, scheme, item, preparations, known)
@@ -374,7 +405,8 @@ def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record,
                     for outcome, record in sent:
                         path = kept_path(keep, record.scheme, record.key, item.modality.saved_suffix)
                         _keep(item.modality, outcome.x_hat, path)
-                yield tuple(record for _, record in sent)
+                records = tuple(record for _, record in sent)
+                yield _amount(batch), records, time.perf_counter() - start
 
 
 def send_batch(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from semcom import zoo
 from semcom.denoisers import Denoiser, OnDevice
-from semcom.errors import InvalidOption, UnknownName
+from semcom.errors import InvalidOption, MissingWeights, UnknownName
 from semcom.foreign_priors import VariancePreserving, from_diffusers, from_guided_diffusion
 from semcom.names.parser import IMPORTED, imported, optional, unknown
 from semcom.prior import NaturalImagePrior
@@ -242,7 +243,10 @@ def _labelled(denoiser: Denoiser, name: str) -> str:
         digest = fingerprint(denoiser)
     except InvalidOption:
         return name or type(denoiser).__name__
-    return "" if digest == fingerprint(prior(PRIOR)) else f"{name}#{digest[:DIGITS]}"
+    with suppress(MissingWeights):
+        if digest == fingerprint(prior(PRIOR)):
+            return ""
+    return f"{name}#{digest[:DIGITS]}"
 
 
 def _placed(denoiser: Denoiser, device: str) -> Denoiser:

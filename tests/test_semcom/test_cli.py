@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import sqlite3
 import struct
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -21,17 +23,24 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+import channels.selfcheck
+import semcom as semcom_package
 from channels.selfcheck import Check
-from semcom import names, quickstart, selfcheck, zoo
+from semcom import __version__, completion, names, quickstart, selfcheck, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
 from semcom.errors import InvalidOption
-from semcom.modalities import IMAGE, TEXT, VIDEO
+from semcom.metrics.catalogue import METRICS
+from semcom.modalities import IMAGE, MODALITIES, TEXT, VIDEO
+from semcom.names.codecs import BY_MODALITY
+from semcom.names.receivers import METHODS
 from semcom.names.schemes import DEEPJSCC_2019
+from semcom.realism import SET_METRICS
 from semcom.receivers.generative import Generative
 from semcom.results import ResultStore
-from semcom.terminal import print_row, print_summary, receiver_progress
+from semcom.terminal import print_row, print_summary, progress_bar, sending_progress
 from semcom.training import shards
+from semcom.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -279,6 +288,7 @@ ERRORS = {
         "send photo.png --snr 5 --scheme deepjscc+ddrm:2 --codec jpeg",
         "'deepjscc.ddrm:2' has no codec to replace",
     ),
+    "unknown shell": ("completion tcsh", "shell 'tcsh': choose bash, zsh, fish"),
     "codec without a link": ("send photo.png --snr 5 --scheme avif", r"did you mean avif\+ldpc"),
     # ready objects
     "unknown receiver": ("send photo.png --snr 5 --scheme deepjscc --receiver ddpm", "did you mean"),
@@ -877,6 +887,106 @@ def test_what_is_shown_after_an_outage_is_said(
     assert (np.asarray(PillowImage.open("out.png")).std((0, 1)).max() == 0) == flat
 
 
+def test_the_version_is_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"semcom {__version__}\n"
+    assert set(semcom_package.__all__) <= set(dir(semcom_package))
+    assert set(channels.__all__) <= set(dir(channels))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("semcom se", {"send", "selfcheck"}),
+        ("semcom send --re", {"--receiver"}),
+        ("semcom send photo.png --scheme deepjscc+p", {"deepjscc+posterior:4"}),
+        ("semcom sweep --schemes softcast,deepjscc-2", {"softcast,deepjscc-2019"}),
+        ("semcom send photo.png --channel interleaved/", {"interleaved/rayleigh:64"}),
+        ("semcom completion ", {"bash", "zsh", "fish"}),
+    ],
+)
+def test_words_are_completed(
+    line: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = line.split(" ")
+    monkeypatch.setenv("_SEMCOM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert not stop.value.code
+    assert set(capsys.readouterr().out.split()) == expected
+
+
+def test_what_is_completed_is_what_is_listed() -> None:
+    assert set(completion.SCHEMES) == {listed.name for listed in names.schemes()}
+    assert set(completion.CHANNELS) == {listed.name for listed in names.channels()}
+    assert set(completion.CODECS) == set().union(*BY_MODALITY.values())
+    assert set(completion.METHODS) == set(METHODS)
+    assert set(completion.METRICS) == {metric.name for known in METRICS.values() for metric in known}
+    assert set(completion.SET_METRICS) == set(SET_METRICS)
+    assert set(completion.MODALITIES) == {modality.name for modality in MODALITIES}
+    assert set(completion.RECIPES) == set(RECIPES)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_takes_the_script(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    (place / "semcom").write_text(f"#!/bin/sh\nexec {sys.executable} -m semcom\n")
+    (place / "semcom").chmod(0o755)
+    program = (
+        f"{capsys.readouterr().out}\nPATH=.:$PATH COMP_WORDS=(semcom send --channel rician:) COMP_CWORD=3\n"
+        "_semcom_completion semcom; echo ${COMPREPLY[@]}"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.stderr) == ("rician:64:6\n", "")
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "10", "-5", "abc", ""])
+def test_any_width_shows_the_record(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(arguments(f"send photo.png --snr 20 {SEND}")) == 0
+    assert os.environ["COLUMNS"] == columns
+    shown = capsys.readouterr().out
+    assert re.search(r"scheme +jpeg\+ldpc:mcs5 ", shown)
+    assert re.search(r"psnr_db +\d+\.\d+ ", shown)
+
+
+def test_warnings_of_libraries_are_not_heard(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "warns.py").write_text(
+        "import warnings\nfrom third_party import SCHEME\n"
+        "warnings.warn_explicit('chatter', FutureWarning, warnings.__file__, 1)\n"
+        "warnings.warn('mind\\nthis')\n"
+    )
+    filters, show = list(warnings.filters), warnings.showwarning
+    assert main(arguments(f"send photo.png --snr 20 {SEND} --scheme warns:SCHEME")) == 0
+    assert capsys.readouterr().err == "semcom: UserWarning: mind this\n"
+    assert (warnings.filters, warnings.showwarning) == (filters, show)
+
+
+def test_the_time_left_is_the_one_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress_bar("here") as progress:
+        progress(0, 8)
+        progress(1, 8, 3725.0)
+    shown = capsys.readouterr().err
+    assert "1/8" in shown
+    assert re.search(r"1:02:0[45]", shown)
+
+
+def test_one_point_is_no_curve(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(f"{SWEEP} results --snr 5")) == 0
+    capsys.readouterr()
+    code = main(arguments("plot results"))
+    captured = capsys.readouterr()
+    assert (code == 0 and captured.out) or (code == 2 and "nothing to draw at one SNR" in captured.err)
+
+
 def test_sweep_plans_runs_and_resumes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = f"{SWEEP} results --snr -5:15:10 --channels awgn,rayleigh:64 --seeds 2 --keep"
     assert main(arguments(f"{command} --dry-run")) == 0
@@ -912,7 +1022,7 @@ def test_names_are_shown_whole_and_as_they_are(
     assert "rician:100:6, rho = 1/12" in table
     assert all(number in table for number in ("27.40", "98304", "13%"))
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with receiver_progress((names.scheme("deepjscc+ddnm:100"),)) as (scheme,):
+    with sending_progress((names.scheme("deepjscc+ddnm:100"),)) as (scheme,):
         assert isinstance(scheme.receiver, Generative)
         assert scheme.receiver.progress is not None
         scheme.receiver.progress(1, 2)

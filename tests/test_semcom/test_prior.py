@@ -1,6 +1,7 @@
 """The prior: its preconditioning, any size of picture, and that a few steps of its recipe denoise."""
 
 import itertools
+import re
 from functools import partial
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def test_a_refiner_needs_a_network_that_takes_guesses(tmp_path: Path) -> None:
         names.receiver("refiner")
     zoo.save(NaturalImagePrior((8, 8), (1, 1), conditional=True), tmp_path / "refiner.safetensors")
     named = names.receiver("refiner:4:0.5", names.prior(str(tmp_path / "refiner.safetensors")))
-    assert named.name == "refiner:4:0.5"
+    assert re.fullmatch("refiner:4:0.5@#[0-9a-f]{8}", named.name)
     assert named.nfe == 4
 
 

@@ -377,10 +377,14 @@ def test_names_of_files_change_only_where_they_are_too_long() -> None:
 
 
 def test_progress_counts_to_the_end(path: Path) -> None:
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[int, int, float | None]] = []
     with ResultStore(path) as store:
-        assert len(list(run(SWEEP, store, progress=lambda *call: calls.append(call)))) == 96
-    assert calls == [(4 * i, 96) for i in range(25)]
+        progress = lambda done, total, left=None: calls.append((done, total, left))  # noqa: E731
+        assert len(list(run(SWEEP, store, progress=progress))) == 96
+    assert [call[:2] for call in calls] == [(4 * i, 96) for i in range(25)]
+    assert calls[0][2] is None
+    assert calls[-1][2] == 0
+    assert all(left is not None and left > 0 for _, _, left in calls[1:-1])
 
 
 # What goes wrong
