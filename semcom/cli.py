@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semcom import __version__, completion
-from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName, reason_of
+from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
 from semcom.files import write_whole
 from semcom.options import (
     LOSSLESS,

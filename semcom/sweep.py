@@ -376,20 +376,20 @@ Measured = dict[str, dict[str, float]]
 """Metrics of one item by digest of what is shown; digital schemes show few different reconstructions."""
 
 
-Kind = tuple[str, str, float]
+Workload = tuple[str, str, float]
 """What determines the cost of a batch beside its size: scheme, channel and rho."""
 
 
-def _amount(batch: Batch) -> tuple[Kind, float]:
-    """Kind of a batch, and its size: source values times SNRs."""
-    kind = (batch.fingerprint, batch.channel.name, batch.rho)
-    return kind, float(batch.budget.source_dims * len(batch.snr_db))
+def _amount(batch: Batch) -> tuple[Workload, float]:
+    """Workload of a batch, and its size: source values times SNRs."""
+    workload = (batch.fingerprint, batch.channel.name, batch.rho)
+    return workload, float(batch.budget.source_dims * len(batch.snr_db))
 
 
 def _work(
     job: Job, things: Things, keep: Path | None
-) -> Iterator[tuple[tuple[Kind, float], tuple[Record, ...], float]]:
-    """Kind and size, records and seconds of every batch."""
+) -> Iterator[tuple[tuple[Workload, float], tuple[Record, ...], float]]:
+    """Workload and size, records and seconds of every batch."""
     known: Measured = {}
     item: Item[Any] = things[job.passing[0]]
     for _, group in groupby(job.batches, lambda b: (b.scheme, b.channel.name, b.budget)):
