@@ -426,6 +426,20 @@ def test_a_value_that_is_not_finite_is_an_error_not_a_record(path: Path, value: 
         assert len(store) == 0
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_of_a_transmitter_that_is_not_finite_is_an_error_too(path: Path, value: float) -> None:
+    @dataclass(frozen=True)
+    class Unbounded(Uncoded):
+        def send(self, x: Tensor, uses: int, known: ChannelKnowledge | None) -> Sent:
+            return replace(super().send(x, uses, known), info={"papr_db": value})
+
+    message = rf"^spy on toy00-\w+, .*: scheme spy reports papr_db = {value} at -?\d+ dB; make it a finite"
+    with ResultStore(path) as store:
+        with pytest.raises(FaultyTransmission, match=message):
+            list(run(replace(SWEEP, schemes=(scheme(Unbounded()),)), store))
+        assert len(store) == 0
+
+
 def test_interrupt_stops_cleanly_and_resumes(path: Path, tmp_path: Path) -> None:
     spy = Spy(fault=KeyboardInterrupt())
     sweep = replace(SWEEP, schemes=(scheme(spy),))
