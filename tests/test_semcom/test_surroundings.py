@@ -28,7 +28,7 @@ from semcom.modalities.video import Clip
 from semcom.provenance import fingerprint
 from semcom.results import TIMING
 from semcom.scheme import Scheme
-from semcom.surroundings import ignored_warnings, library_defaults, one_thread
+from semcom.surroundings import ignored_warnings, library_defaults, one_thread, own_random_numbers
 from semcom.sweep import noise_streams
 
 THREADS = 6
@@ -307,3 +307,15 @@ def test_a_cache_serves_six_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "equal", slowly)
     jobs = [i % 6 for i in range(120)]
     assert in_threads(lambda i: memo.encode(x[i], codec.qualities[-30]), jobs) == [payloads[i] for i in jobs]
+
+
+def test_overlapping_blocks_restore_the_random_generator() -> None:
+    before = torch.random.get_rng_state()
+    first, second = own_random_numbers(), own_random_numbers()
+    first.__enter__()
+    torch.rand(3)
+    second.__enter__()
+    first.__exit__(None, None, None)
+    torch.manual_seed(7)
+    second.__exit__(None, None, None)
+    assert torch.equal(torch.random.get_rng_state(), before)
