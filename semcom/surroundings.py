@@ -79,7 +79,7 @@ def ignored_warnings() -> Iterator[None]:
 
 @contextmanager
 def own_random_numbers() -> Iterator[None]:
-    """Context manager and decorator: torch's global generator may be used and seeded; it is restored afterwards.
+    """Context manager and decorator: torch's global generator may be seeded and used, and is restored.
 
     Several threads may overlap, unlike in `torch.random.fork_rng`. Generators of GPUs are not restored.
 
