@@ -77,6 +77,19 @@ def ignored_warnings() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def own_random_numbers() -> Iterator[None]:
+    """Context manager and decorator: torch's global generator may be seeded and used, and is restored.
+
+    Several threads may overlap, unlike in `torch.random.fork_rng`. Generators of GPUs are not restored.
+
+    Yields:
+        None.
+    """
+    with _RANDOM.held():
+        yield
+
+
 def _denormal_is_flushed() -> bool:
     """Whether this thread rounds denormal numbers to 0; torch has no function that tells."""
     return bool(torch.full((), 1e-310, dtype=torch.float64, device="cpu") * 1.0 == 0)
@@ -157,3 +170,4 @@ def _set_pillow_limits(limits: tuple[int | None, bool]) -> None:
 
 _PROCESS = _Shared(_process_defaults)
 _IGNORED = _Shared(_no_warnings)
+_RANDOM = _Shared(lambda: torch.random.fork_rng(devices=()))

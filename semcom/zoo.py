@@ -18,7 +18,7 @@ from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.prior import NaturalImagePrior
-from semcom.surroundings import library_defaults
+from semcom.surroundings import library_defaults, own_random_numbers
 
 FORMAT = "1"
 Network = TypeVar("Network", bound=nn.Module)
@@ -99,7 +99,7 @@ def read(path: Path) -> nn.Module:
             raise MissingWeights(
                 f"{path} has weight format {metadata.get('format')}, this version reads format {FORMAT}"
             )
-        with torch.random.fork_rng(devices=()):  # initial weights are drawn, and replaced
+        with own_random_numbers():  # initial weights are drawn, and replaced
             network = CLASSES[metadata["class"]](**json.loads(metadata["config"]))
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:

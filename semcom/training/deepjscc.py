@@ -20,7 +20,7 @@ from semcom.budget import parse_rho
 from semcom.errors import InvalidOption
 from semcom.jscc.adaptive import DESIGN_SNR_DB, LEAST_USES, AdaptiveDeepJSCC, hats
 from semcom.jscc.cosine import coefficients_of
-from semcom.surroundings import library_defaults
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -38,7 +38,7 @@ SCORED = ((0.0, 48), (5.0, 192), (10.0, 12), (10.0, 48), (20.0, 12), (20.0, 192)
 
 
 @library_defaults()
-@torch.random.fork_rng(devices=())
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

@@ -10,7 +10,7 @@ from channels.streams import SharedStreams
 from semcom import zoo
 from semcom.codecs.hyperprior import BLOCK, LOG2_STEPS, SETTINGS, MeanScaleHyperprior
 from semcom.errors import InvalidOption
-from semcom.surroundings import library_defaults
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -55,7 +55,7 @@ def weight(setting: Tensor) -> Tensor:
 
 
 @library_defaults()
-@torch.random.fork_rng(devices=())
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

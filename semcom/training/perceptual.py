@@ -13,7 +13,7 @@ from semcom import zoo
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.metrics.perceptual import lpips_network
-from semcom.surroundings import library_defaults
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -30,7 +30,7 @@ LPIPS_WEIGHT = 3.0
 
 
 @library_defaults()
-@torch.random.fork_rng(devices=())
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

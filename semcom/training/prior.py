@@ -11,7 +11,7 @@ from torch import Tensor
 from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
 from semcom.prior import DATA_STD, NaturalImagePrior
-from semcom.surroundings import library_defaults
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -29,7 +29,7 @@ SCORED = (0.1, 0.2, 0.4, 0.8)
 
 
 @library_defaults()
-@torch.random.fork_rng(devices=())
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

@@ -20,7 +20,7 @@ from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.modalities.image import from_pixels, to_pixels
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
-from semcom.surroundings import library_defaults
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training import prior
 from semcom.training.common import PHOTOS, VALIDATION, train_and_save, training_shard, validation_shard
 from semcom.training.crops import Crops
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 @library_defaults()
-@torch.random.fork_rng(devices=())
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,
