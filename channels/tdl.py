@@ -208,12 +208,6 @@ class TDL:
 
         return rayleigh, Paths((0.0,), (self.line_of_sight_power,), shift)
 
-    def distortion(
-        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
-    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
-        """None, since multipath is linear."""
-        return torch.zeros_like(correlation)
-
     def _gains(
         self, state: TDLState, symbols: int, knots: Tensor
     ) -> Complex[Tensor, "batch taps symbols knots"]:
