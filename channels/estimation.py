@@ -109,7 +109,7 @@ def interpolate_gains(
     """
     uses, segments = len(data), len(pilot) - 1
     data, pilot = data.cpu(), pilot.cpu()
-    variances, item = noise_var.cpu().double().unique(dim=0, return_inverse=True)
+    variances, item = _distinct(noise_var.cpu().double())
     window = min(WINDOW if interpolation == "wiener" else 2, len(pilot))
     first = (torch.arange(segments) - window // 2 + 1).clamp(0, len(pilot) - window)
     chosen = first[:, None] + torch.arange(window)  # [segments, window]
@@ -323,6 +323,12 @@ def linear_gains(
     gains = in_time @ seen.to(at_pilots) @ in_frequency.mT
     noise = noise_var.to(spread)[:, None, None] * spread
     return gains, (taps.power - 2 * joint + among + noise).clamp_min(0.0)
+
+
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct rows, and which of them each row is."""
+    distinct, which = rows.unique(dim=0, return_inverse=True)  # pyright: ignore
+    return distinct, which  # pyright: ignore
 
 
 def _square_roots(covariance: Tensor) -> Tensor:

@@ -235,10 +235,7 @@ class OFDM:
                 ((_, gain),) = stage.gains(own, samples.shape[1])
                 sent, passed = (self._demodulate(part.detach()).flatten(1) for part in (before, samples))
                 found = (_distortion(sent[:, part], passed[:, part], float(gain.real)) for part in places)
-                told = tuple(
-                    _Distortion(old.gain * new.gain, old.power + new.power)
-                    for old, new in zip(told, found, strict=True)
-                )
+                told = (told[0].then(next(found)), told[1].then(next(found)))
         return self._demodulate(samples + state.noise.to(samples)), data, told
 
     def _distorts(self, stage: Stage) -> bool:
@@ -426,6 +423,9 @@ class _Distortion:
     gain: Float[Tensor, "batch 1"]
     power: Float[Tensor, "batch 1"]
 
+    def then(self, other: "_Distortion") -> "_Distortion":
+        return _Distortion(self.gain * other.gain, self.power + other.power)
+
 
 def _distortion(sent: Tensor, passed: Tensor, usual: float) -> _Distortion:
     """Regression of what passes an amplifier on what was sent, over the subcarriers [batch, some]."""
@@ -439,5 +439,5 @@ def _distortion(sent: Tensor, passed: Tensor, usual: float) -> _Distortion:
 def _principal(columns: Tensor) -> Tensor:
     """Orthogonal columns A of the same A A^H; those below -160 dB of the strongest are left out."""
     directions, values, _ = torch.linalg.svd(columns, full_matrices=False)  # pyright: ignore
-    kept = values >= 1e-8 * values[:1]
+    kept = values >= 1e-8 * values[:1]  # pyright: ignore
     return (directions * values)[:, kept]  # pyright: ignore

@@ -338,8 +338,8 @@ def normal_approximation_error(bits: Values, channel_uses: Values, snr_db: Value
 def phase_tracking_error(linewidth: float, spacing: int, snr_db: float) -> NDArray[np.float64]:
     """Error of the rotation of Wiener phase noise, estimated from pilots by the Wiener filter on AWGN.
 
-    e^(j phi) has the autocorrelation e^(-pi linewidth s) of a Markov process. From the pilots on one side, its
-    error is M at the nearest, 1 - e^(-2 pi linewidth d) (1 - M) at a distance of d; both sides join by
+    e^(j phi) has the autocorrelation e^(-pi linewidth s) of a Markov process. From the pilots on one side,
+    its error is M at the nearest, 1 - e^(-2 pi linewidth d) (1 - M) at a distance of d; both sides join by
     1/V = 1/V_left + 1/V_right - 1. M = P N0 / (P + N0) with P = 1 - a^2 + a^2 M, a = e^(-pi linewidth D).
 
     Args:
@@ -382,10 +382,11 @@ def clipping_distortion(papr_db: float, correlation: NDArray[np.float64]) -> NDA
         Ochiai and Imai, Performance Analysis of Deliberately Clipped OFDM Signals, 2002.
     """
     ratio = max(10 ** (papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
-    limit = float((ratio + special.lambertw(-ratio * math.exp(-ratio))).real)  # A^2 = ratio (1 - exp(-A^2))
+    inner = special.lambertw(-ratio * math.exp(-ratio))  # pyright: ignore
+    limit = float((ratio + inner).real)  # A^2 = ratio (1 - exp(-A^2))
     left = -math.expm1(-limit)
     gain = left + 0.5 * math.sqrt(math.pi * limit) * math.erfc(math.sqrt(limit))
-    node, weight = np.polynomial.legendre.leggauss(200)
+    node, weight = _legendre(200)
     low, high = min(math.sqrt(limit), 13.0), 13.0  # e^(-13^2) is nothing
     w = low + (high - low) * (node + 1) / 2
     weight = weight * (high - low) * w * w * np.exp(-w * w)  # u = w^2
@@ -441,6 +442,11 @@ def _metrics(size: int, snr_db: Values) -> tuple[NDArray[np.float64], int]:
     noise = _hermite()[0][:, None] / np.sqrt(2 * snr)
     y = levels[:, None, None] + noise
     return -((y - levels) ** 2) * snr, 1 if size == 2 else 2
+
+
+def _legendre(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes on -1..1 and weights of Gauss-Legendre quadrature."""
+    return np.polynomial.legendre.leggauss(count)  # pyright: ignore
 
 
 def _outage_of_blocks(bits_per_use: float, snr: float, blocks: int) -> float:
