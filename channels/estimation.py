@@ -109,7 +109,7 @@ def interpolate_gains(
     """
     uses, segments = len(data), len(pilot) - 1
     data, pilot = data.cpu(), pilot.cpu()
-    variances, item = noise_var.cpu().double().unique(dim=0, return_inverse=True)
+    variances, item = _distinct(noise_var.cpu().double())
     window = min(WINDOW if interpolation == "wiener" else 2, len(pilot))
     first = (torch.arange(segments) - window // 2 + 1).clamp(0, len(pilot) - window)
     chosen = first[:, None] + torch.arange(window)  # [segments, window]
@@ -253,28 +253,27 @@ def wiener_gains(
     seen: Sequence[Complex[Tensor, "batch slots _ _"]],
     taps: Taps,
     combs: Sequence[Comb],
-    noise_var: float,
-) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "symbols subcarriers"]]:
+    noise_var: Float[Tensor, " batch"],
+) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "batch symbols subcarriers"]]:
     """Linear minimum mean square error estimate of the gains of a slot, and its error.
 
     With g = F z, z ~ CN(0, I), F F^H = C over taps and OFDM symbols, pilots = A g + noise and H = B g, the
     Wiener filter B C A^H (A C A^H + N0 I)^-1 equals B F (F^H A^H A F + N0 I)^-1 F^H A^H, and its error is N0
     B F (F^H A^H A F + N0 I)^-1 F^H B^H. This form does not cancel at high SNR, and its linear system has the
-    rank of F instead of the number of pilots.
+    rank of F instead of the number of pilots. Its eigenvectors serve for every N0.
 
     Args:
         seen: Least-squares gains at the pilots of each comb, complex [batch, slots, rows, pilots].
         taps: Second moments of the gain.
         combs: Combs of pilots in different OFDM symbols.
-        noise_var: N0 of the gain seen at a pilot; values below 1e-10 count as 1e-10.
+        noise_var: N0 of the gain seen at a pilot, [batch]; values below 1e-10 count as 1e-10.
 
     Returns:
-        Gains [batch, slots, symbols, subcarriers], and mean square error [symbols, subcarriers].
+        Gains [batch, slots, symbols, subcarriers], and mean square error [batch, symbols, subcarriers].
     """
     root = _square_roots(taps.in_time)
     count, ways = root.shape[0], root.shape[2]
-    noise_var = max(noise_var, SMALLEST_NOISE_VAR)
-    system = noise_var * torch.eye(count * ways, dtype=root.dtype, device=root.device)
+    system = torch.zeros(count * ways, count * ways, dtype=root.dtype, device=root.device)
     heard = torch.zeros(*seen[0].shape[:2], count, ways, dtype=root.dtype, device=root.device)
     for comb, pilots in zip(combs, seen, strict=True):
         at_pilots, at_rows = taps.steering[:: comb.every], root[:, list(comb.rows)]
@@ -282,30 +281,32 @@ def wiener_gains(
         part = torch.einsum("lm,ltr,mtq->lrmq", gram, at_rows.conj(), at_rows)
         system = system + part.reshape(count * ways, count * ways)
         heard = heard + torch.einsum("mtq,bntm->bnmq", at_rows.conj(), pilots.to(root) @ at_pilots.conj())
-    inverse = _inverse(system).reshape(count, ways, count, ways)
-    z = torch.einsum("lrmq,bnmq->bnlr", inverse, heard)
-    g = torch.einsum("lsr,bnlr->bnsl", root, z)
-    left = torch.einsum("lsr,lrmq,msq->slm", root, inverse, root.conj())
-    error = noise_var * torch.einsum("kl,slm,km->sk", taps.steering, left, taps.steering.conj()).real
-    return g @ taps.steering.mT, error.clamp_min(0.0)
+    power, modes = _eigen(system)
+    noise = noise_var.to(power).clamp_min(SMALLEST_NOISE_VAR)[:, None]
+    known = 1 / (power.clamp_min(0.0) + noise)  # [batch, modes]
+    z = (heard.flatten(2) @ modes.conj() * known[:, None]) @ modes.mT
+    g = torch.einsum("lsr,bnlr->bnsl", root, z.unflatten(2, (count, ways)))
+    shapes = torch.einsum("lsr,lrq->slq", root, modes.unflatten(0, (count, ways)))
+    shapes = torch.einsum("kl,slq->skq", taps.steering, shapes).abs().square()
+    return g @ taps.steering.mT, torch.einsum("skq,bq->bsk", shapes, noise * known)
 
 
 def linear_gains(
     seen: Complex[Tensor, "batch slots rows pilots"],
     taps: Taps,
     comb: Comb,
-    noise_var: float,
-) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "symbols subcarriers"]]:
+    noise_var: Float[Tensor, " batch"],
+) -> tuple[Complex[Tensor, "batch slots symbols subcarriers"], Float[Tensor, "batch symbols subcarriers"]]:
     """Linear interpolation of the gain of a slot in time and in frequency, and its mean square error.
 
     Args:
         seen: Least-squares gains at the pilots, complex [batch, slots, rows, pilots].
         taps: Second moments of the gain, for the error.
         comb: The pilots.
-        noise_var: N0 of the gain seen at a pilot.
+        noise_var: N0 of the gain seen at a pilot, [batch].
 
     Returns:
-        Gains [batch, slots, symbols, subcarriers], and mean square error [symbols, subcarriers].
+        Gains [batch, slots, symbols, subcarriers], and mean square error [batch, symbols, subcarriers].
     """
     device, at_pilots, rows, every = seen.device, taps.steering[:: comb.every], list(comb.rows), comb.every
     k = torch.arange(len(taps.steering), dtype=torch.float64, device=device)
@@ -320,15 +321,22 @@ def linear_gains(
     ).real
     spread = torch.outer(in_time.abs().square().sum(1), in_frequency.abs().square().sum(1))
     gains = in_time @ seen.to(at_pilots) @ in_frequency.mT
-    return gains, (taps.power - 2 * joint + among + noise_var * spread).clamp_min(0.0)
+    noise = noise_var.to(spread)[:, None, None] * spread
+    return gains, (taps.power - 2 * joint + among + noise).clamp_min(0.0)
+
+
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct rows, and which of them each row is."""
+    distinct, which = rows.unique(dim=0, return_inverse=True)  # pyright: ignore
+    return distinct, which  # pyright: ignore
 
 
 def _square_roots(covariance: Tensor) -> Tensor:
     """Factor F [taps, symbols, modes] with F F^H = C; modes without power in any tap are left out."""
-    power, ways = torch.linalg.eigh(covariance)  # pyright: ignore
+    power, ways = _eigen(covariance)
     kept = power.amax(0) > 1e-15 * power.max()  # pyright: ignore
     return (ways * power.clamp_min(0.0).sqrt()[:, None])[..., kept]  # pyright: ignore
 
 
-def _inverse(matrix: Tensor) -> Tensor:
-    return torch.linalg.inv(matrix)  # pyright: ignore
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.linalg.eigh(matrix)  # pyright: ignore

@@ -282,6 +282,9 @@ def sum_of_sinusoids(
         Gains, complex64 [*batch, samples], with E|h|^2 = 1.
     """
     count = angle.shape[-1]
+    if doppler == 0:
+        still = _cycles(phase.double()).sum(-1, keepdim=True) * count**-0.5
+        return still.to(torch.complex64).expand(*phase.shape[:-1], samples)
     alpha = 2 * math.pi * (torch.arange(count, device=angle.device) + angle.double()) / count
     frequency = doppler * alpha.cos()
     phase = phase + frequency * start

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Complex, Float, Int
-from scipy.special import eval_genlaguerre, lambertw  # pyright: ignore
+from scipy.special import lambertw  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from torch import Tensor
 
 from channels.channel import Received, SnrDb, check_state, spell
@@ -82,45 +81,10 @@ class ClippedAmplifier:
         """One path with the undistorted share of the power of a clipped Gaussian waveform."""
         return (Paths((0.0,), (self._useful(),), torch.ones_like),)
 
-    def distortion(
-        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
-    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
-        """Autocorrelation of the distortion of a Gaussian waveform, sum_(n>0) b_n abs(r)^(2n) r.
-
-        b_n is the power of the clipped waveform in the n-th complex Hermite polynomial x L_n^1(abs(x)^2); the
-        terms beyond the 31st are taken to have the shape of the 32nd.
-        """
-        shares = self._shares()
-        rest = 1 - self._useful() - sum(shares)
-        power = correlation.abs().square()
-        terms = (share * power**n for n, share in enumerate((*shares, rest), 1))
-        return sum(terms, torch.zeros_like(power)) * correlation
-
-    def _shares(self) -> list[float]:
-        """Power of a clipped Gaussian waveform in the complex Hermite polynomials 1 to 31.
-
-        (A / (2 n))^2 / (n + 1) times the square of the integral of sqrt(u) e^(-u) L_(n-1)^2(u) from A^2 on,
-        relative to the power that is left.
-        """
-        limit = self._gaussian_limit()
-        node, weight = np.polynomial.legendre.leggauss(200)
-        low, high = min(math.sqrt(limit), 13.0), 13.0  # e^(-13^2) is nothing
-        w = low + (high - low) * (node + 1) / 2
-        weight = weight * (high - low) * w * w * np.exp(-w * w)  # u = w^2, half of du being w dw
-        return [
-            limit / (4 * n * n * (n + 1)) * float(weight @ eval_genlaguerre(n - 1, 2, w * w)) ** 2
-            / (1 - math.exp(-limit))
-            for n in range(1, 32)
-        ]  # fmt: skip
-
-    def _gaussian_limit(self) -> float:
-        """Squared clipping amplitude A^2 of a Gaussian waveform of power 1: A^2 = papr (1 - exp(-A^2))."""
-        ratio = max(10 ** (self.papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
-        return float((ratio + lambertw(-ratio * math.exp(-ratio))).real)
-
     def _useful(self) -> float:
         """Share of the power of a clipped Gaussian waveform that is proportional to the input (Bussgang)."""
-        limit = self._gaussian_limit()
+        ratio = max(10 ** (self.papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
+        limit = float((ratio + lambertw(-ratio * math.exp(-ratio))).real)  # A^2 = ratio (1 - exp(-A^2))
         scale = 1 - math.exp(-limit) + 0.5 * math.sqrt(math.pi * limit) * math.erfc(math.sqrt(limit))
         return scale**2 / (1 - math.exp(-limit))
 
@@ -188,12 +152,6 @@ class PhaseNoise:
         decay = math.pi * self.linewidth_hz / numerology.sample_rate_hz
         return (Paths((0.0,), (1.0,), lambda lags: torch.exp(-decay * lags.abs().double())),)
 
-    def distortion(
-        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
-    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
-        """None, since a rotation is linear."""
-        return torch.zeros_like(correlation)
-
 
 @dataclass(frozen=True)
 class CarrierOffset:
@@ -251,12 +209,6 @@ class CarrierOffset:
         """One path of power 1 with a sinc autocorrelation, the mean of e^(2 pi j e s / N) over e."""
         rate = 2 * self.subcarrier_fraction / numerology.fft_size
         return (Paths((0.0,), (1.0,), lambda lags: torch.sinc(rate * lags.double())),)
-
-    def distortion(
-        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
-    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
-        """None, since a rotation is linear."""
-        return torch.zeros_like(correlation)
 
 
 def rotates(stages: Sequence[Stage]) -> bool:

@@ -155,7 +155,7 @@ class TDL:
         n = state.numerology
         symbols = x.shape[1] // n.symbol_samples
         blocks = x.reshape(x.shape[0], symbols, n.symbol_samples)
-        sent: Tensor = torch.fft.fft(blocks[..., n.prefix :])  # pyright: ignore
+        sent = _transform(blocks[..., n.prefix :])
         delays, _ = self.taps(n.sample_rate_hz)
         bins = torch.arange(n.fft_size, device=x.device, dtype=torch.float64)
         bins = torch.where(bins < n.fft_size / 2, bins, bins - n.fft_size)
@@ -166,15 +166,15 @@ class TDL:
         y = torch.zeros_like(blocks)
         for knot in range(len(knots)):
             response = gains[..., knot].movedim(1, 2) @ steering  # [batch, symbols or 1, bins]
-            period: Tensor = torch.fft.ifft(sent * response)  # pyright: ignore
+            period = _inverse_transform(sent * response)
             y = y + basis[knot] * torch.cat((period[..., n.fft_size - n.prefix :], period), -1)
-        for tap, late in enumerate(map(math.ceil, delays)):
+        for tap, late in enumerate([math.ceil(delay) for delay in delays]):
             if late > n.prefix:  # the first samples of the window belong to the symbol before
-                echo: Tensor = torch.fft.ifft(sent * steering[tap])  # pyright: ignore
+                echo = _inverse_transform(sent * steering[tap])
                 time = torch.arange(late, device=x.device)
                 before = torch.nn.functional.pad(echo, (0, 0, 1, 0))[:, :-1, time % n.fft_size]
                 own = echo[..., (time - n.prefix) % n.fft_size]
-                turned = (gains[:, tap] @ basis[:, :late]) * (before - own)
+                turned: Tensor = (gains[:, tap] @ basis[:, :late]) * (before - own)
                 y = y + torch.nn.functional.pad(turned, (0, n.symbol_samples - late))
         return y.flatten(1)
 
@@ -208,12 +208,6 @@ class TDL:
 
         return rayleigh, Paths((0.0,), (self.line_of_sight_power,), shift)
 
-    def distortion(
-        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
-    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
-        """None, since multipath is linear."""
-        return torch.zeros_like(correlation)
-
     def _gains(
         self, state: TDLState, symbols: int, knots: Tensor
     ) -> Complex[Tensor, "batch taps symbols knots"]:
@@ -222,7 +216,7 @@ class TDL:
         symbols = symbols if self.doppler_hz else 1
         doppler = self.doppler_hz / n.sample_rate_hz * n.symbol_samples  # cycles per OFDM symbol
         parts: list[Tensor] = []
-        for start in (knots / n.symbol_samples).tolist():
+        for start in (float(knot) / n.symbol_samples for knot in knots):
             h = sum_of_sinusoids(state.angle, state.phase, doppler, symbols, start)
             h = h * torch.tensor(self.taps(1.0)[1], device=h.device)[:, None].sqrt()
             if self._has_line_of_sight:
@@ -263,3 +257,11 @@ class TDL:
     def _powers(self) -> tuple[float, ...]:
         linear = [10 ** (power_db / 10) for _, power_db in PROFILES[self.profile]]
         return tuple(power / sum(linear) for power in linear)
+
+
+def _transform(x: Tensor) -> Tensor:
+    return torch.fft.fft(x)  # pyright: ignore
+
+
+def _inverse_transform(x: Tensor) -> Tensor:
+    return torch.fft.ifft(x)  # pyright: ignore

@@ -335,6 +335,69 @@ def normal_approximation_error(bits: Values, channel_uses: Values, snr_db: Value
     return q_function(margin / np.sqrt(k * dispersion(snr_db)))
 
 
+def phase_tracking_error(linewidth: float, spacing: int, snr_db: float) -> NDArray[np.float64]:
+    """Error of the rotation of Wiener phase noise, estimated from pilots by the Wiener filter on AWGN.
+
+    e^(j phi) has the autocorrelation e^(-pi linewidth s) of a Markov process. From the pilots on one side,
+    its error is M at the nearest, 1 - e^(-2 pi linewidth d) (1 - M) at a distance of d; both sides join by
+    1/V = 1/V_left + 1/V_right - 1. M = P N0 / (P + N0) with P = 1 - a^2 + a^2 M, a = e^(-pi linewidth D).
+
+    Args:
+        linewidth: Two-sided 3 dB linewidth times the duration of a symbol, above 0.
+        spacing: Data symbols between two pilots, D - 1, at least 1.
+        snr_db: Es/N0 in dB.
+
+    Returns:
+        E|estimate - e^(j phi)|^2 of each data symbol between two pilots of many, [spacing].
+
+    Reference:
+        Kay, Fundamentals of Statistical Signal Processing: Estimation Theory, chapters 12 and 13.
+    """
+    noise, decay = 10 ** (-snr_db / 10), 2 * math.pi * linewidth
+    changed = -math.expm1(-decay * (spacing + 1))
+    half = changed * (1 - noise) / 2
+    prior = half + math.sqrt(half * half + changed * noise)
+    filtered = prior * noise / (prior + noise)
+    ahead = np.arange(1, spacing + 1)
+    left, right = (1 - np.exp(-decay * d) * (1 - filtered) for d in (ahead, spacing + 1 - ahead))
+    return 1 / (1 / left + 1 / right - 1)
+
+
+def clipping_distortion(papr_db: float, correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Autocorrelation of what clipping adds to a Gaussian waveform of power 1.
+
+    c min(1, A / abs(x)) x is expanded in the complex Hermite polynomials x L_n^1(abs(x)^2); with the power
+    b_n in the n-th, the distortion has the autocorrelation sum_(n>0) b_n r^(2n+1), and r = 1 gives its power.
+    b_n (n+1) / c^2 is the square of (A / 2n) times the integral of sqrt(u) e^(-u) L_(n-1)^2(u) from A^2 on.
+    Terms beyond the 31st are taken to have the shape of the 32nd.
+
+    Args:
+        papr_db: Peak-to-average power ratio after clipping in dB, above 0.
+        correlation: r, autocorrelation of the waveform before clipping, real, -1 to 1, any shape.
+
+    Returns:
+        Autocorrelation of the distortion, same shape.
+
+    Reference:
+        Ochiai and Imai, Performance Analysis of Deliberately Clipped OFDM Signals, 2002.
+    """
+    ratio = max(10 ** (papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
+    inner = special.lambertw(-ratio * math.exp(-ratio))  # pyright: ignore
+    limit = float((ratio + inner).real)  # A^2 = ratio (1 - exp(-A^2))
+    left = -math.expm1(-limit)
+    gain = left + 0.5 * math.sqrt(math.pi * limit) * math.erfc(math.sqrt(limit))
+    node, weight = _legendre(200)
+    low, high = min(math.sqrt(limit), 13.0), 13.0  # e^(-13^2) is nothing
+    w = low + (high - low) * (node + 1) / 2
+    weight = weight * (high - low) * w * w * np.exp(-w * w)  # u = w^2
+    total, rest = np.zeros_like(correlation), 1 - gain**2 / left
+    for n in range(1, 32):
+        inner = float(weight @ special.eval_genlaguerre(n - 1, 2, w * w))
+        share = limit / (4 * n * n * (n + 1)) * inner**2 / left
+        total, rest = total + share * correlation ** (2 * n + 1), rest - share
+    return total + rest * correlation**65
+
+
 def _log_sum_exp(metric: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.logaddexp.reduce(metric, axis=-1)
 
@@ -385,6 +448,11 @@ def _metrics(sent: NDArray[np.float64], levels: NDArray[np.float64], snr_db: Val
     noise = _hermite()[0][:, None] / np.sqrt(2 * snr)
     y = sent[:, None, None] + noise
     return -((y - levels) ** 2) * snr
+
+
+def _legendre(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes on -1..1 and weights of Gauss-Legendre quadrature."""
+    return np.polynomial.legendre.leggauss(count)  # pyright: ignore
 
 
 def _outage_of_blocks(bits_per_use: float, snr: float, blocks: int) -> float:

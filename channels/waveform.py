@@ -139,20 +139,7 @@ class Stage(Protocol):
             numerology: Sample rate and FFT size to which times and frequencies refer.
 
         Returns:
-            Groups of paths; if their powers add up to less than 1, the rest is `distortion`.
-        """
-        ...
-
-    def distortion(
-        self, correlation: Float[Tensor, " lags"] | Complex[Tensor, " lags"]
-    ) -> Float[Tensor, " lags"] | Complex[Tensor, " lags"]:
-        """Autocorrelation of what the stage adds to a Gaussian waveform; 0 for linear stages.
-
-        Args:
-            correlation: Autocorrelation of the waveform in front of the stage, 1 at lag 0, [lags].
-
-        Returns:
-            Autocorrelation of the distortion at the same lags, uncorrelated with the waveform, [lags].
+            Groups of paths; if their powers add up to less than 1, the rest is distortion.
         """
         ...
 

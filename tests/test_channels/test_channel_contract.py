@@ -88,11 +88,18 @@ def test_an_empty_batch_stays_empty(channel, rng):
 
 @every_channel
 def test_average_received_power_is_that_of_the_gain_plus_noise(channel):
-    """E|h|^2, 1 where nothing is lost: five standard errors over items, at an SNR that hides the noise."""
+    """E|h|^2, 1 where nothing is lost: five standard errors over items, at an SNR that hides the noise.
+
+    Distortion of an amplifier is partly lost on guards: there, what is heard is the gain and the rest of it.
+    """
     uses = uses_of(channel)
-    y = transmit(channel, qpsk(ITEMS, uses), 80.0, streams()).y
-    mean, error = mean_and_error(y.abs().square().mean(1))
-    assert abs(mean - average_gain(channel)) < 5 * error + 1e-5
+    received = transmit(channel, qpsk(ITEMS, uses), 80.0, streams())
+    mean, error = mean_and_error(received.y.abs().square().mean(1))
+    expected = average_gain(channel)
+    if "clip" in channel.name and "grid" in channel.name:
+        expected = float((received.h.abs().square() + received.noise_var).mean())
+        assert expected < 1
+    assert abs(mean - expected) < 5 * error + 1e-5
 
 
 @pytest.mark.parametrize("channel", KNOWING, ids=lambda channel: channel.name)
