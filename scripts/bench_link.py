@@ -42,7 +42,7 @@ def receptions(k: int, index: int, snr_db: float, batch: int) -> tuple[DigitalLi
     uses = next(u for u in range(k // 8, 40 * k) if link.payload_bits(u) >= k)
     bits = torch.randint(0, 2, (k,), generator=torch.Generator().manual_seed(k), dtype=torch.uint8)
     x = link.send(bits, uses)
-    streams = NamedStreams(1, [str(i) for i in range(batch)])
+    streams = NamedStreams(1, tuple(map(str, range(batch))))
     return link, bits, transmit(AWGN(), x.expand(batch, -1), snr_db, streams)
 
 
@@ -88,8 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         speeds = [statistics.median(r[j][i]["mbit_per_cpu_s"] for r in rounds) for j in range(len(folders))]
         lost = [rounds[0][j][i]["lost"] for j in range(len(folders))]
         table.append(
-            {"k": k, "mcs": MCS_TABLE[index].name, "receptions": batch, "snr_db": snr_db}
-            | {"mbit_per_cpu_s": [round(speed, 3) for speed in speeds], "lost": [round(x, 4) for x in lost]}
+            {
+                **{"k": k, "mcs": MCS_TABLE[index].name, "receptions": batch, "snr_db": snr_db},
+                "mbit_per_cpu_s": [round(speed, 3) for speed in speeds],
+                "lost": [round(x, 4) for x in lost],
+            }
         )
         print(
             f"{k:5d} bits {MCS_TABLE[index].name:>14s} {batch:5d} receptions {snr_db:5.1f} dB  "
