@@ -167,18 +167,14 @@ class Constellation:
         bits = self.bits_per_symbol // 2
         projected, gain = projected.reshape(-1, 2), gain.reshape(-1, 1)  # the uses of the batch in one row
         llr = torch.empty(batch * uses, bits, 2, dtype=projected.dtype, device=projected.device)
+        levels = self.levels.to(projected.device)[:, None, None]
         for start in range(0, batch * uses, _USES_AT_ONCE):
             part = slice(start, start + _USES_AT_ONCE)
-            llr[part] = self._llr_per_dimension(projected[part], gain[part], combine)
+            metric = 2.0 * levels * projected[part] - levels.square() * gain[part]  # [levels, uses, 2]
+            of_bits = _marginals(metric.view(*(2,) * bits, *metric.shape[1:]), bits, combine)
+            for bit, of_bit in enumerate(of_bits):
+                llr[part, bit] = of_bit[0] - of_bit[1]
         return llr.view(batch, uses * self.bits_per_symbol)
-
-    def _llr_per_dimension(self, projected: Tensor, gain: Tensor, combine: Combine) -> Tensor:
-        levels = self.levels.to(projected.device)
-        bits = levels.numel().bit_length() - 1
-        column = (-1, *(1,) * projected.ndim)
-        metric = (2.0 * levels).reshape(column) * projected - levels.square().reshape(column) * gain
-        of_bits = _marginals(metric.reshape(*(2,) * bits, *projected.shape), bits, combine)
-        return torch.stack([of_bit[0] - of_bit[1] for of_bit in of_bits], dim=1)  # [uses, bits, 2]
 
 
 def _log_add(a: Tensor, b: Tensor) -> Tensor:

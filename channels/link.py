@@ -212,10 +212,10 @@ class DigitalLink:
             for group in here.split(max(1, _MAX_LLRS // plan.coded_bits)):
                 part = Received(payload.y[group], payload.h[group], payload.noise_var[group])
                 decoded = plan.decode(mcs.constellation.exact_llr(part).cpu() * signs)
-                message = decoded.bits ^ _whitening(size)
-                for row, item in enumerate(group.tolist()):
-                    bits[item], ok[item] = message[row], decoded.ok[row]
-                    block_ok[item], iterations[item] = decoded.block_ok[row], decoded.iterations[row]
+                ok[group.cpu()] = decoded.ok
+                rows = zip(decoded.bits ^ _whitening(size), decoded.block_ok, decoded.iterations, strict=True)
+                for item, row in zip(group.tolist(), rows, strict=True):
+                    bits[item], block_ok[item], iterations[item] = row
         return Delivery(tuple(bits), ok, tuple(block_ok), tuple(iterations))
 
     def _announced_mcs(self, value: int) -> Mcs | None:
