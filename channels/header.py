@@ -84,8 +84,8 @@ class ControlHeader:
         E[min(1, sum over nonzero words of Q((r - z) sqrt(w / (32 - w))))],  z ~ N(0, 1),  r^2 = 2 energy
 
         w is the Hamming weight of a word and z the noise along the transmitted one, as if all 32 bits got
-        equal energy. On AWGN the errors measured are 0.7 to 0.9 times as many; over a few fading blocks, which
-        the bits share unequally, 0.75 to 1.1 times. The union bound would be 2 to 4 times too large there.
+        equal energy. On AWGN the errors measured are 0.7 to 0.9 times as many; over a few fading blocks,
+        which the bits share unequally, 0.75 to 1.1 times. The union bound would be 2 to 4 times too large.
 
         Args:
             energy: Sum of |h|^2 / N0 over the header's channel uses, any shape.
@@ -116,8 +116,8 @@ def uses_for_snr(snr: float) -> int:
 def uses_for_budget(data_uses: int) -> int:
     """Header length when the SNR is unknown: 2 sqrt(data_uses), 0.6 % of 100 000 uses and 6 % of 1000 uses.
 
-    A number of 11 bits is decoded wrongly once in 100 where uses * snr = 23: at -7.4 dB in 4096 uses, at
-    -11.3 dB in 24 576.
+    A number of 11 bits is decoded wrongly once in 100 where uses * snr = 22: at -7.6 dB in 4096 uses, at
+    -11.5 dB in 24 576.
 
     Args:
         data_uses: Channel uses of header and payload together.

@@ -18,8 +18,8 @@ from channels.channel import Channel
 from channels.constellation import Constellation
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import ControlHeader, uses_for_budget, uses_for_snr
-from channels.realisations import check_hashable, snr_profiles
+from channels.header import QPSK, ControlHeader, uses_for_budget, uses_for_snr
+from channels.realisations import check_hashable, depends_on_symbols, snr_profiles
 from channels.theory import bicm_capacity
 
 
@@ -73,7 +73,7 @@ MCS_TABLE: tuple[Mcs, ...] = tuple(Mcs(i, m, r) for i, (m, r) in enumerate(_ROWS
 Rows 3 to 30 are rows 0 to 27 of TS 38.214, Table 5.1.3.1-2, which reaches 256-QAM. Rows 0 to 2 are from
 Table 5.1.3.1-3, in steps of about 2 dB; the index fits five bits. On AWGN the longest message of row 0 is
 lost once in 100 at -11.4 dB in 4096 channel uses and at -12.1 dB in 24 576. A link that adapts is limited
-by its header: to -7.4 dB in 4096 channel uses and -11.2 dB in 24 576.
+by its header: to -7.5 dB in 4096 channel uses and -11.4 dB in 24 576.
 """
 
 SIZES = 64
@@ -339,7 +339,8 @@ def _predicted_failure(
     size = min(size for size in announced_sizes(longest) if size >= info_bits)
     coded_bits = (data_uses - header.uses) * mcs.bits_per_symbol
     plan = TransportBlock(size, coded_bits, mcs.bits_per_symbol)
-    seen = _realisations(channel, snr_db, data_uses)
+    sent = mcs.bits_per_symbol if _depends_on_symbols(channel, snr_db) else QPSK.bits_per_symbol
+    seen = _realisations(channel, snr_db, data_uses, sent)
     # Mean information per bit of every code block; the header's uses count as if they were spread evenly.
     edges = np.cumsum([0, *plan.block_coded_bits]) / coded_bits * data_uses
     information, spread = seen.carried(mcs.bits_per_symbol, edges)
@@ -442,15 +443,20 @@ Measured for QPSK to 256-QAM at rates 0.3 to 0.8 over 5 and 20 Rayleigh blocks, 
 _PIECES = 2048  # largest number of pieces per realisation
 
 
+@functools.lru_cache(maxsize=8)
+def _depends_on_symbols(channel: Channel, snr_db: float) -> bool:
+    return depends_on_symbols(channel, snr_db)
+
+
 @functools.lru_cache(maxsize=2)  # of up to 150 MB each
-def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisations:
+def _realisations(channel: Channel, snr_db: float, data_uses: int, bits_per_symbol: int) -> _Realisations:
     sizes = sorted({mcs.bits_per_symbol for mcs in MCS_TABLE})
     snr: list[NDArray[np.float32]] = []
     heard: list[NDArray[np.float32]] = []
     information: dict[int, list[NDArray[np.float32]]] = {m: [] for m in sizes}
     squares: dict[int, list[NDArray[np.float32]]] = {m: [] for m in sizes}
     edges = np.zeros(0)
-    for profile in snr_profiles(channel, snr_db, data_uses):
+    for profile in snr_profiles(channel, snr_db, data_uses, Constellation(2**bits_per_symbol)):
         blocks = len(profile.uses)
         first = np.unique(np.arange(_PIECES) * blocks // _PIECES)  # block at which each piece begins
         edges = np.concatenate([[0.0], np.cumsum(np.add.reduceat(profile.uses, first))])

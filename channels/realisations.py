@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from channels.channel import Channel, Received, transmit
+from channels.constellation import Constellation
 from channels.errors import ChannelError
 from channels.fading import BlockFading, FlatChannel
 from channels.header import QPSK
@@ -80,7 +81,9 @@ def check_hashable(channel: Channel) -> None:
         ) from None
 
 
-def snr_profiles(channel: Channel, snr_db: float, data_uses: int) -> Iterator[SnrProfile]:
+def snr_profiles(
+    channel: Channel, snr_db: float, data_uses: int, constellation: Constellation = QPSK
+) -> Iterator[SnrProfile]:
     """SNRs in fixed realisations of a channel, from which a transmitter predicts what a link carries.
 
     Of a block-fading channel only the gains are drawn, one per block; every other channel is simulated (see
@@ -90,6 +93,7 @@ def snr_profiles(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Sn
         channel: Any channel.
         snr_db: Average received Es/N0 in dB.
         data_uses: Data symbols of each realisation, at least 0.
+        constellation: Constellation of the data symbols; what clipping does to them depends on it.
 
     Yields:
         Batches of realisations, `count(channel, data_uses)` in total, or fewer without fading.
@@ -99,7 +103,7 @@ def snr_profiles(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Sn
     """
     number = count(channel, data_uses)
     if not isinstance(channel, BlockFading) or data_uses == 0:
-        for received in realisations(channel, snr_db, data_uses, number):
+        for received in realisations(channel, snr_db, data_uses, constellation, number):
             snr = (received.h.abs().square() / received.noise_var).double().numpy()
             yield SnrProfile(snr, np.ones(data_uses, dtype=np.int64))
         return
@@ -115,8 +119,14 @@ def snr_profiles(channel: Channel, snr_db: float, data_uses: int) -> Iterator[Sn
         yield SnrProfile(gains.abs().double().square().numpy() * 10 ** (snr_db / 10), uses)
 
 
-def realisations(channel: Channel, snr_db: float, data_uses: int, number: int = COUNT) -> Iterator[Received]:
-    """Simulate receptions of known QPSK symbols: fixed realisations of the channel, in several batches.
+def realisations(
+    channel: Channel,
+    snr_db: float,
+    data_uses: int,
+    constellation: Constellation = QPSK,
+    number: int = COUNT,
+) -> Iterator[Received]:
+    """Simulate receptions of known symbols: fixed realisations of the channel, in several batches.
 
     For a flat channel without fading the first batch suffices. For every other channel all realisations
     are simulated, since a rare packet loss may be absent from one batch.
@@ -132,6 +142,7 @@ def realisations(channel: Channel, snr_db: float, data_uses: int, number: int = 
         channel: Any channel.
         snr_db: Average received Es/N0 in dB.
         data_uses: Data symbols of each reception, at least 0.
+        constellation: Constellation of the data symbols; what clipping does to them depends on it.
         number: Number of realisations, at least 1.
 
     Yields:
@@ -148,7 +159,7 @@ def realisations(channel: Channel, snr_db: float, data_uses: int, number: int = 
     starts = [0, *range(first, number, at_once), number]
     for start, end in itertools.pairwise(starts):
         rng = NamedStreams(0, tuple(f"realisation={i}" for i in range(start, end)))
-        x = QPSK.modulate(rng.bits("bits", (2 * data_uses,)))
+        x = constellation.modulate(rng.bits("bits", (constellation.bits_per_symbol * data_uses,)))
         received = transmit(channel, x, snr_db, rng.fork("channel"))
         noise_var = received.noise_var.double().mean(1)
         wrong.append((received.y - received.h * x).abs().square().double().mean(1) / noise_var - 1)
@@ -167,3 +178,23 @@ def realisations(channel: Channel, snr_db: float, data_uses: int, number: int = 
             f"variance that the receiver believes, at most {1 + allowed:.3g} is sound; what the link carries "
             "cannot be told: give the receiver the gain, or estimate it by PilotAided"
         )
+
+
+def depends_on_symbols(channel: Channel, snr_db: float) -> bool:
+    """Whether the noise of a channel depends on the symbols sent, as behind an amplifier that clips.
+
+    Args:
+        channel: Any channel.
+        snr_db: Average received Es/N0 in dB.
+
+    Returns:
+        True if N0 as stated to the receiver differs between QPSK and 256-QAM symbols.
+    """
+    rng = NamedStreams(0, ("realisation=0",))
+    uses = 256
+    state = channel.draw(uses, snr_db, rng.fork("channel"))
+    first, second = (
+        channel.apply(c.modulate(rng.bits("bits", (c.bits_per_symbol * uses,))), state).noise_var
+        for c in (QPSK, Constellation(256))
+    )
+    return not torch.allclose(first, second, rtol=1e-6, atol=0)

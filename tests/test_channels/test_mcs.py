@@ -288,7 +288,7 @@ def test_choice_keeps_its_promise() -> None:
         assert predicted(faster, channel, snr_db, data_uses) > 0.05
 
 
-@pytest.mark.parametrize(("data_uses", "lowest_db"), [(4096, -7.4), (24_576, -11.2)])
+@pytest.mark.parametrize(("data_uses", "lowest_db"), [(4096, -7.5), (24_576, -11.4)])
 def test_an_adapting_link_ends_where_its_header_does(data_uses: int, lowest_db: float) -> None:
     assert choose_mcs(AWGN(), lowest_db + 0.05, data_uses) is not None
     assert choose_mcs(AWGN(), lowest_db - 0.15, data_uses) is None
