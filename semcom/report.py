@@ -206,11 +206,11 @@ class Entry:
 
     Args:
         name: Name of the scheme.
-        color: Its colour in all figures, "#rrggbb".
-        dashes: Lengths of dashes and gaps of its lines; empty for a solid line.
-        about: What it is, in a line.
-        family: Its family.
-        knows: What its transmitter knows.
+        color: Colour of the scheme in all figures, "#rrggbb".
+        dashes: Lengths of dashes and gaps of the lines in figures; empty for a solid line.
+        about: What the scheme is, in a line.
+        family: Family of the scheme, one of `semcom.kinds.FAMILIES`.
+        knows: What the transmitter knows of the channel.
     """
 
     name: str
