@@ -306,6 +306,14 @@ class _Scribe:
             of = f" in {spoken(column)}" if len(together) > 1 else ""
             doubts += [f"{significant} of {len(across)}{of}"] if across else []
         detail.append(f"; {_and(doubts)} leads over another family are significant" if doubts else "")
+        unequal = sum(
+            (self.kinds[s.best[0]].csit, self.kinds[s.rival.over].csit) == ("average", "none")
+            for s in compared
+            if s.rival is not None
+        )
+        detail.append(
+            f"; {unequal} won by a transmitter told the SNR over one that is not" if unequal else ""
+        )
         return [Headline(channel, said, tuple(word for word in detail if word))]
 
     def lost(self, channel: str, losses: Mapping[Point, Mapping[str, float]]) -> list[Headline]:

@@ -470,6 +470,8 @@ def _picture(webp: bytes, size: tuple[int, int], alt: str) -> str:
 
 def _figure(figure: "Figure", caption: str) -> str:
     data = base64.b64encode(figure_bytes(figure, "svg")).decode()
+    titles = [axes.get_title(loc="left") for axes in figure.axes[:1]]
+    caption = next(filter(None, (figure.get_suptitle(), *titles)), caption)
     natural = f"{figure.get_size_inches()[0] * CSS_DPI:.0f}px"
     return f'<img alt="{_text(caption)}" style="--natural: {natural}" src="data:image/svg+xml;base64,{data}">'
 
