@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from semcom.budget import shown_rho
 from semcom.columns import Column, Columns
@@ -162,9 +164,11 @@ def _losses(records: "pd.DataFrame") -> dict[Point, dict[str, float]]:
     """Outage rate by point and scheme."""
     losses: dict[Point, dict[str, float]] = {}
     rows = records if "outage" in records else records.assign(outage=0)
-    for key, rate in rows.groupby(["channel", "rho", "snr_db", "scheme"])["outage"].mean().items():
-        channel, rho, snr_db, scheme = key  # pyright: ignore
-        losses.setdefault((str(channel), float(rho), float(snr_db)), {})[str(scheme)] = float(rate)
+    key: Any
+    for key, group in rows.groupby(["channel", "rho", "snr_db", "scheme"]):
+        channel, rho, snr_db, scheme = key
+        rate = float(np.mean(group["outage"].to_numpy()))
+        losses.setdefault((str(channel), float(rho), float(snr_db)), {})[str(scheme)] = rate
     return losses
 
 
@@ -302,6 +306,14 @@ class _Scribe:
             of = f" in {spoken(column)}" if len(together) > 1 else ""
             doubts += [f"{significant} of {len(across)}{of}"] if across else []
         detail.append(f"; {_and(doubts)} leads over another family are significant" if doubts else "")
+        unequal = sum(
+            (self.kinds[s.best[0]].csit, self.kinds[s.rival.over].csit) == ("average", "none")
+            for s in compared
+            if s.rival is not None
+        )
+        detail.append(
+            f"; {unequal} won by a transmitter told the SNR over one that is not" if unequal else ""
+        )
         return [Headline(channel, said, tuple(word for word in detail if word))]
 
     def lost(self, channel: str, losses: Mapping[Point, Mapping[str, float]]) -> list[Headline]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from semcom.budget import shown_rho
 from semcom.columns import Column, Columns
 from semcom.errors import InvalidOption
-from semcom.kinds import KNOWLEDGE, kinds_of
+from semcom.kinds import KNOWLEDGE, Family, kinds_of
 from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.plots import FIGURE_STYLE, INK, LABELS, SchemeStyle, scheme_styles
 from semcom.winners import Standing, facets, standings
@@ -95,7 +95,7 @@ def _draw_panel(
     rhos: Sequence[float],
     column: Column,
     styles: dict[str, SchemeStyle],
-    families: dict[str, Any],
+    families: dict[str, Family],
     width: float,
 ) -> None:
     from matplotlib.colors import to_rgba
@@ -138,7 +138,7 @@ def _cell(
     standing: Standing | None,
     column: Column,
     styles: dict[str, SchemeStyle],
-    families: dict[str, Any],
+    families: dict[str, Family],
     digits: int,
 ) -> tuple[str, str, str]:
     """Words, colour and hatch of a cell."""
@@ -147,7 +147,8 @@ def _cell(
     if standing.all_lost:
         return "all lost", LOST, ""
     color = styles[standing.best[0]].color
-    family = SHORT.get(families[standing.best[0]], families[standing.best[0]])
+    family: str = families[standing.best[0]]
+    family = SHORT.get(family, family)
     if standing.rival is None:
         return family, color, ""
     across = {families[name] for name in standing.best}

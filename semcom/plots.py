@@ -798,7 +798,7 @@ def _keep_in_view(
     ranks: dict[float, int] = {}
     for place, mean, style in far:
         rank = ranks[place] = ranks.get(place, -1) + 1  # side by side, not on top of each other
-        aside = offset_copy(axes.transData, axes.figure, x=8 * rank * upright, units="points")
+        aside = offset_copy(axes.transData, axes.get_figure(root=True), x=8 * rank * upright, units="points")
         edge, marker = (low, "v" if upright else "<") if mean < low else (high, "^" if upright else ">")
         point = (place, edge) if upright else (edge, place)
         axes.plot(

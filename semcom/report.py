@@ -206,11 +206,11 @@ class Entry:
 
     Args:
         name: Name of the scheme.
-        color: Its colour in all figures, "#rrggbb".
-        dashes: Lengths of dashes and gaps of its lines; empty for a solid line.
-        about: What it is, in a line.
-        family: Its family.
-        knows: What its transmitter knows.
+        color: Colour of the scheme in all figures, "#rrggbb".
+        dashes: Lengths of dashes and gaps of the lines in figures; empty for a solid line.
+        about: What the scheme is, in a line.
+        family: Family of the scheme, one of `semcom.kinds.FAMILIES`.
+        knows: What the transmitter knows of the channel.
     """
 
     name: str
@@ -470,6 +470,8 @@ def _picture(webp: bytes, size: tuple[int, int], alt: str) -> str:
 
 def _figure(figure: "Figure", caption: str) -> str:
     data = base64.b64encode(figure_bytes(figure, "svg")).decode()
+    titles = [axes.get_title(loc="left") for axes in figure.axes[:1]]
+    caption = next(filter(None, (figure.get_suptitle(), *titles)), caption)
     natural = f"{figure.get_size_inches()[0] * CSS_DPI:.0f}px"
     return f'<img alt="{_text(caption)}" style="--natural: {natural}" src="data:image/svg+xml;base64,{data}">'
 

@@ -188,7 +188,7 @@ def _tabulated(
         row |= {heading: text for heading, (text, _) in found.items()}
         spent, share = f"{group['channel_uses'].mean():.0f}", f" ({group['rho_used'].mean() / rho:.0%})"
         row |= {"uses" if brief else "channel uses": spent if brief else spent + share}
-        row |= {"outage": _rate(float(group["outage"].mean()))}
+        row |= {"outage": _rate(float(np.mean(group["outage"].to_numpy())))}
         rows.append(row)
         best.append({heading: found[heading][1] if heading in found else False for heading in row})
     return pd.DataFrame(rows), pd.DataFrame(best)
@@ -690,7 +690,7 @@ def _report_table(records: "pd.DataFrame", columns: Columns) -> "tuple[str, pd.D
         "95 % bootstrap intervals; bold: best of a point; where intervals overlap with its own: Δ paired "
         "difference from it, ≈ if not significant."
     )
-    return caption, means[order], best[order]
+    return caption, means.reindex(columns=order), best.reindex(columns=order)
 
 
 def _cells(

@@ -9,7 +9,7 @@ import numpy as np
 
 from semcom.columns import Column
 from semcom.kinds import Kind, kinds_of
-from semcom.statistics import Interval, paired_difference, require_columns
+from semcom.statistics import Interval, bootstrap_mean, paired_difference, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ class Lead:
 
     Args:
         over: Name of the other scheme.
-        mean: Its mean in the metric.
+        mean: Mean of the other scheme in the metric.
         interval: Paired difference in the unit of the metric, with its 95 % interval over items.
     """
 
@@ -123,19 +123,20 @@ def _standing(
     point: tuple[str, float, float], rows: "pd.DataFrame", column: Column, kinds: Mapping[str, Kind]
 ) -> Standing:
     names = _comparable(rows)
-    values = rows.pivot_table(index=["item", "seed"], columns="scheme", values=column.name)[names].dropna()
-    items = values.index.get_level_values("item").to_numpy()
+    table = rows.pivot_table(index=["item", "seed"], columns="scheme", values=column.name)[names].dropna()
+    items = table.index.get_level_values("item").to_numpy()
     sign = 1.0 if column.higher_is_better else -1.0
-    means = values.groupby(level="item").mean().mean()
+    values = {name: np.asarray(table[name], dtype=float) for name in names}
+    means = {name: bootstrap_mean(values[name], items, resamples=1).mean for name in names}
     order = sorted(names, key=lambda name: (-sign * means[name], name))
-    top = float(means[order[0]])
+    top = means[order[0]]
     best = [name for name in order if math.isclose(means[name], top, rel_tol=ROUNDING, abs_tol=1e-12)]
 
     def lead(others: Sequence[str]) -> Lead | None:
         if not others:
             return None
-        ours, theirs = (sign * values[name].to_numpy() for name in (best[0], others[0]))
-        return Lead(others[0], float(means[others[0]]), paired_difference(ours, theirs, items))
+        ours, theirs = (sign * values[name] for name in (best[0], others[0]))
+        return Lead(others[0], means[others[0]], paired_difference(ours, theirs, items))
 
     families = {name: kinds[name].family for name in names}
     rivals = [name for name in order if families[name] != families[best[0]]]

@@ -192,3 +192,32 @@ def test_a_search_of_hybrids_names_the_best(tmp_path: Path, monkeypatch: pytest.
     table = (out / "table.md").read_text().splitlines()
     assert table[0].endswith("| jpeg+ldpc:mcs3 | softcast |")
     assert table[2].startswith("| 1/4 | 10 | hybrid:jpeg:mcs3:softcast-residual:0.")
+
+
+def test_winners_are_measured_drawn_and_estimated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = script("winners")
+    monkeypatch.setattr(module, "SNR_DB", (0.0, 10.0))
+    monkeypatch.setattr(module, "METRICS", ("psnr_db", "swd"))
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for item in pictures(3, side=64):
+        to_picture(item.x).save(data / f"{item.id}.png")
+    common = ["--data", str(data), "--out", str(out), "--rho", "1/12,1/6"]
+    common += ["--schemes", "softcast,jpeg+ldpc:mcs8,softcast:csit-average"]
+    module.main([*common, "--photos", "2"])
+    assert "48 records" in capsys.readouterr().out  # schemes, channels, items, SNRs, rho
+    maps = {
+        f"winners-{metric}-{channel}.svg"
+        for metric in ("psnr_db", "swd")
+        for channel in ("awgn", "rayleigh_64")
+    }
+    assert maps <= {path.name for path in out.iterdir()}
+    table = (out / "table.md").read_text()
+    assert table.count("## psnr_db, awgn, transmitter ") == 2
+    assert " on softcast |" in table or " on jpeg+ldpc:mcs8 |" in table
+    module.main([*common, "--estimate"])
+    said = capsys.readouterr().out
+    assert "softcast: 8 records of" in said
+    assert "together:" in said

@@ -1044,8 +1044,8 @@ def test_results_are_drawn_reported_and_exported(place: Path, capsys: pytest.Cap
     assert main(arguments("report results --title <b>Toys</b>")) == 0
     page = Path(capsys.readouterr().out.strip()).read_text()
     assert "&lt;b&gt;Toys&lt;/b&gt;" in page
-    assert page.count("data:image/webp;base64") == 4  # a strip per rho and SNR
-    assert page.count("data:image/svg+xml;base64") == 8
+    assert page.count("data:image/webp;base64") == 2 * (1 + 2)  # per rho one of all SNRs, and one for each
+    assert page.count("data:image/svg+xml;base64") == 8 + 2  # with a map of winners per metric
     for form in ("csv", "json", "parquet"):
         assert main(arguments(f"export results --format {form} --out out/records.{form}")) == 0
     assert len(json.loads(Path("out/records.json").read_text())) == 8
@@ -1098,7 +1098,7 @@ def test_quickstart_prints_a_table_and_writes_a_report(
     ):
         assert expected in table
     page = Path("quickstart/report.html").read_text()
-    assert page.count("data:image/webp;base64") == len(quickstart.CHANNELS) * len(quickstart.SNR_DB)
+    assert page.count("data:image/webp;base64") == len(quickstart.CHANNELS) * (1 + len(quickstart.SNR_DB))
     assert not re.search(r"""(src|href)=["']https?:""", page)
 
 

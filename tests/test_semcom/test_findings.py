@@ -210,6 +210,17 @@ def test_metrics_with_the_same_winners_share_a_headline() -> None:
     assert len(found) == 2
 
 
+def test_headlines_say_where_transmitters_know_different_things() -> None:
+    records = together(
+        frame({ADAPTED: [30.0, 31 + snr, 32], FIXED: [29.0, 30, 31], OTHER: [28.0, 29, 30]}, snr_db=snr)
+        for snr in (0.0, 5.0)
+    )
+    (headline,) = findings(records, ["psnr_db"]).headlines
+    assert "".join(map(str, headline.detail)).endswith(
+        "; 2 won by a transmitter told the SNR over one that is not"
+    )
+
+
 def test_headlines_of_one_family_are_about_schemes() -> None:
     records = together(
         frame({ANALOG: [20 + (snr > 0), 21.0, 22], OTHER: [20.5, 21.5, 22.5]}, snr_db=snr)

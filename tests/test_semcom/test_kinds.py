@@ -10,11 +10,11 @@ from toys import UNCODED, pictures
 from channels import AWGN
 from semcom import names
 from semcom.experiment import item_means
-from semcom.kinds import FAMILIES, Kind, kind_named, kind_of, kinds_of
+from semcom.kinds import FAMILIES, Family, Kind, kind_named, kind_of, kinds_of
 from semcom.results import ResultStore
 from semcom.sweep import Sweep, run
 
-NAMED = {
+NAMED: dict[str, tuple[Family, str]] = {
     "avif+ldpc:csit-average": ("digital", "average"),
     "jpeg+ldpc:mcs4": ("digital", "none"),
     "envelope:csit-average": ("digital", "average"),
