@@ -12,6 +12,7 @@ from channels.channel import Channel, Received, SnrDb
 from channels.errors import ChannelError
 from channels.estimation import estimation_error, linear_weights, wiener_weights
 from channels.fading import FlatChannel
+from channels.impairments import Distortion, Impaired, undistorted
 from channels.streams import Streams
 
 # Number of pilots used by the Wiener filter, half of them on each side; more would hardly lower the error.
@@ -47,7 +48,13 @@ class PilotAided:
     by the Wiener filter over the 8 nearest pilots ("wiener", linear minimum mean square error) or linearly
     between two pilots ("linear", which fails across independent fading blocks). `noise_var` is N0 plus the
     mean square error of the estimate, in closed form from the autocorrelation of the fading. The receiver
-    knows this autocorrelation and N0.
+    knows this autocorrelation and N0. Behind an amplifier that clips (`Impaired`), pilots and data have
+    different gains; their ratio and the distortion of the data are known as well:
+
+        y = h (c x + d) + n,  y_p = h c_p + n_p,  h_hat = c interpolation(y_p / c_p)
+        noise_var = N0 + c^2 error + (|interpolation|^2 + error) E|d|^2
+
+    with an average of 1 in place of the last bracket for linear interpolation.
 
     The estimate of a symbol also uses later pilots, so the estimates of the last symbols depend on the length
     of the transmission; gains and noise of the channel do not.
@@ -86,18 +93,23 @@ class PilotAided:
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
         """Insert pilots, send all symbols through the wrapped channel, and estimate the gains."""
-        received, data, pilot = self._send(x, state)
+        received, told, data, pilot = self._send(x, state)
         if not x.shape[1]:
             return received[0:0]
-        h, error = self._interpolate(received.y[:, pilot], data, pilot, received.noise_var[:, :1])
+        seen = received.y[:, pilot] / told.pilot_gain
+        h, error = self._interpolate(seen, data, pilot, received.noise_var[:, :1] / told.pilot_gain.square())
         noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
-        return Received(received.y[:, data], h, noise_var + error)
+        fade = torch.view_as_real(h).square().sum(-1) + error if self.interpolation == "wiener" else 1.0
+        noise_var = noise_var + told.gain.square() * error + told.power * fade
+        return Received(received.y[:, data], told.gain * h, noise_var)
 
     def apply_genie(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
         """Send data and pilots as `apply` does, but report the wrapped channel's own gain and N0."""
-        received, data, _ = self._send(x, state)
+        received, told, data, _ = self._send(x, state)
         noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
-        return Received(received.y[:, data], received.h[:, data], noise_var)
+        h = received.h[:, data]
+        fade = torch.view_as_real(h).square().sum(-1)
+        return Received(received.y[:, data], told.gain * h, noise_var + told.power * fade)
 
     def overhead(self, uses: int) -> int:
         """Channel uses added to `uses` data symbols: pilots, and overhead of the wrapped channel."""
@@ -112,8 +124,8 @@ class PilotAided:
     def _pilots(self, uses: int) -> int:
         return math.ceil(uses / self.spacing) + 1 if uses else 0
 
-    def _send(self, x: Tensor, state: Any) -> tuple[Received, Tensor, Tensor]:
-        """What arrives, and which of it are data and pilots."""
+    def _send(self, x: Tensor, state: Any) -> tuple[Received, Distortion, Tensor, Tensor]:
+        """What arrives, the amplifier's effect, and which symbols are data and pilots."""
         uses = x.shape[1]
         index = torch.arange(uses, device=x.device)
         data = index + index // self.spacing + 1
@@ -122,7 +134,12 @@ class PilotAided:
         if uses and uses % self.spacing:
             pilot = torch.cat((pilot, pilot.new_tensor([total - 1])))
         symbols = torch.ones(x.shape[0], total, dtype=x.dtype, device=x.device).index_copy(1, data, x)
-        return self.channel.apply(symbols, state), data, pilot
+        if isinstance(self.channel, Impaired):
+            received, told = self.channel.apply_distorting(symbols, state, data)
+        else:
+            received = self.channel.apply(symbols, state)
+            told = undistorted(received.noise_var)
+        return received, told, data, pilot
 
     def _interpolate(
         self, seen: Tensor, data: Tensor, pilot: Tensor, noise_var: Tensor

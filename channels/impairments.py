@@ -218,15 +218,35 @@ class ImpairedState:
     medium: Any
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Distortion:
+    """Gain and distortion of an amplifier for the symbols of every item, by linear regression (Bussgang).
+
+        data      gain x + d,  d uncorrelated with x,  E|d|^2 = power
+        pilots    pilot_gain p: they have one amplitude, and are therefore scaled only
+
+    Args:
+        gain: Gain of the data, real [batch, 1].
+        power: Variance of the distortion of the data, [batch, 1].
+        pilot_gain: Gain of the pilots, real [batch, 1]; 1 without pilots.
+    """
+
+    gain: Float[Tensor, "batch 1"]
+    power: Float[Tensor, "batch 1"]
+    pilot_gain: Float[Tensor, "batch 1"]
+
+
 @dataclass(frozen=True)
 class Impaired:
     """A single carrier with impairments: the stages act on the symbols, then the flat channel does.
 
-    y = h g c x + distortion + n;  g the rotation, and c the gain of clipped Gaussian symbols.
+    y = h g (c x + d) + n;  g the rotation, c the gain of the amplifier, d its distortion.
 
-    The receiver is given the true gain h g c, so that rotations cost nothing; wrap the channel in
-    `PilotAided` or `NoCSI` to change that. Clipping is described by its effect on Gaussian symbols, its
-    distortion by the average over fading.
+    The receiver is given the true gain h g c and N0 + |h g|^2 E|d|^2, so that rotations cost nothing; wrap the
+    channel in `PilotAided` or `NoCSI` to change that. What clipping does depends on the symbols: QPSK passes
+    unchanged, whatever is clipped of Gaussian symbols. c and E|d|^2 are therefore measured on the symbols of
+    the item, as error vector magnitudes are: two numbers that a receiver would know from the amplifier and
+    the constellation, and which count as part of the gain and N0 that every receiver knows.
 
     Args:
         channel: The flat channel behind the stages.
@@ -261,19 +281,51 @@ class Impaired:
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: ImpairedState) -> Received:
         """Apply stages and flat channel; the receiver is told the true gain, and N0 plus distortion."""
-        received = self.channel.apply(apply_stages(self.stages, x, state.stages), state.medium)
-        ((_, gain),) = gains_of_stages(self.stages, state.stages, x.shape[1], x.device)
-        useful = sum(sum(paths.powers) for paths in compose(self.stages, SINGLE_CARRIER))
-        distortion = max(0.0, 1.0 - useful)
-        return Received(received.y, received.h * gain.to(x), received.noise_var + distortion)
+        received, told = self.apply_distorting(x, state, torch.arange(x.shape[1], device=x.device))
+        if not self._clips:
+            return received
+        fade = torch.view_as_real(received.h).square().sum(-1)
+        return Received(received.y, told.gain * received.h, received.noise_var + told.power * fade)
+
+    def apply_distorting(
+        self, x: Complex[Tensor, "batch uses"], state: ImpairedState, data: Int[Tensor, " data"]
+    ) -> tuple[Received, Distortion]:
+        """Apply stages and flat channel, and keep the amplifier apart from the other gains.
+
+        Args:
+            x: Data symbols and pilots, complex [batch, uses].
+            state: State from `draw` for as many items and uses.
+            data: Positions of the data symbols; all others are pilots of one amplitude.
+
+        Returns:
+            The received symbols, with the gain h g of everything but the amplifiers and the N0 of the flat
+            channel, and the effect of the amplifiers on data and pilots.
+        """
+        sent = apply_stages(self.stages, x, state.stages)
+        received = self.channel.apply(sent, state.medium)
+        linear = [(stage, own) for stage, own in zip(self.stages, state.stages, strict=True) if not _clips(stage)]
+        ((_, gain),) = gains_of_stages(
+            [stage for stage, _ in linear], [own for _, own in linear], x.shape[1], x.device
+        )
+        told = (
+            _distortion(x.detach(), gain.to(torch.complex128), sent.detach(), data)
+            if self._clips
+            else undistorted(received.noise_var)
+        )
+        return Received(received.y, received.h * gain.to(x), received.noise_var), told
 
     def correlation(
         self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]
     ) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
-        """Autocorrelation of the gain: that of the flat channel times those of all stages."""
+        """Autocorrelation of the gain h g without amplifiers: that of the flat channel times the stages'."""
         lag = (first - second).double()
-        parts = (p.correlation(lag) * sum(p.powers) for p in compose(self.stages, SINGLE_CARRIER))
+        linear = [stage for stage in self.stages if not _clips(stage)]
+        parts = (p.correlation(lag) * sum(p.powers) for p in compose(linear, SINGLE_CARRIER))
         return self.channel.correlation(first, second) * sum(parts, torch.zeros_like(lag))
+
+    @property
+    def _clips(self) -> bool:
+        return any(_clips(stage) for stage in self.stages)
 
     def overhead(self, uses: int) -> int:
         """Channel uses added to `uses` data symbols by the flat channel; stages add none."""
@@ -282,3 +334,41 @@ class Impaired:
     def data_uses(self, total: int) -> int:
         """Data symbols that fit `total` channel uses of the flat channel; stages cost none."""
         return self.channel.data_uses(total)
+
+
+def _clips(stage: Stage) -> bool:
+    return isinstance(stage, ClippedAmplifier)
+
+
+def undistorted(like: Float[Tensor, "batch _"]) -> Distortion:
+    """Effect of a linear amplifier: gain 1, no distortion.
+
+    Args:
+        like: Any real tensor [batch, ...] of the device and precision wanted.
+
+    Returns:
+        Gains 1 and power 0, [batch, 1].
+    """
+    one = torch.ones_like(like[:, :1])
+    return Distortion(one, 0 * one, one)
+
+
+def _distortion(x: Tensor, turn: Tensor, sent: Tensor, data: Tensor) -> Distortion:
+    """Regression of what is sent on the symbols x, which everything but the amplifiers turns."""
+    turn = turn.expand(x.shape)
+    x = turn * x
+    pilots = torch.ones(x.shape[1], dtype=torch.bool, device=x.device).index_fill(0, data, False)
+    gain, pilot_gain = (_slope(x[:, part], sent[:, part]) for part in (data, pilots))
+    left, turned = (
+        torch.view_as_real(part).square().sum((1, 2))[:, None]
+        for part in (sent[:, data] - gain * x[:, data], turn[:, data])
+    )
+    power = left / turned.clamp_min(TINY_POWER)
+    return Distortion(*(part.float() for part in (gain, power, pilot_gain)))
+
+
+def _slope(x: Tensor, y: Tensor) -> Tensor:
+    """Real factor a of least |y - a x|^2 for every item, [batch, 1]; 1 where x is 0 or empty."""
+    energy = torch.view_as_real(x).square().sum((1, 2))[:, None]
+    common = (x.conj() * y).real.sum(1, keepdim=True)
+    return torch.where(energy > 0, common / energy.clamp_min(TINY_POWER), 1.0)
