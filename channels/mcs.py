@@ -17,8 +17,8 @@ from channels.channel import Channel
 from channels.constellation import Constellation
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import ControlHeader, uses_for_budget, uses_for_snr
-from channels.realisations import realisations
+from channels.header import QPSK, ControlHeader, uses_for_budget, uses_for_snr
+from channels.realisations import depends_on_symbols, realisations
 from channels.theory import bicm_capacity, inverse_q_function, q_function
 
 
@@ -286,7 +286,8 @@ def predicted_failure(
     size = min(size for size in announced_sizes(longest) if size >= info_bits)
     coded_bits = (data_uses - header.uses) * mcs.bits_per_symbol
     plan = TransportBlock(size, coded_bits, mcs.bits_per_symbol)
-    seen = _realisations(channel, snr_db, data_uses)
+    sent = mcs.bits_per_symbol if _depends_on_symbols(channel, snr_db) else QPSK.bits_per_symbol
+    seen = _realisations(channel, snr_db, data_uses, sent)
     pieces = seen.snr.shape[1]
     # Mean information per bit of every code block; the header's uses count as if they were spread evenly.
     edges = np.cumsum([0, *plan.block_coded_bits]) / coded_bits * pieces
@@ -350,13 +351,18 @@ _PIECES = 2048  # largest number of pieces per realisation
 
 
 @functools.lru_cache(maxsize=8)
-def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisations:
+def _depends_on_symbols(channel: Channel, snr_db: float) -> bool:
+    return depends_on_symbols(channel, snr_db)
+
+
+@functools.lru_cache(maxsize=8)
+def _realisations(channel: Channel, snr_db: float, data_uses: int, bits_per_symbol: int) -> _Realisations:
     edges = np.unique(np.arange(_PIECES) * data_uses // _PIECES)
     length = np.diff(np.append(edges, data_uses))
     sizes = sorted({mcs.bits_per_symbol for mcs in MCS_TABLE})
     snr: list[NDArray[np.float64]] = []
     information: dict[int, list[NDArray[np.float64]]] = {m: [] for m in sizes}
-    for received in realisations(channel, snr_db, data_uses):
+    for received in realisations(channel, snr_db, data_uses, Constellation(2**bits_per_symbol)):
         per_use = (received.h.abs().square() / received.noise_var).double().numpy()
         snr.append(np.add.reduceat(per_use, edges, axis=1) / length)
         with np.errstate(divide="ignore"):
