@@ -8,7 +8,6 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from channels.channel import Received
-from channels.interleave import permutation
 from channels.streams import NamedStreams
 
 GROUPS_PER_OCTAVE = 4  # of the index of a symbol; the symbols of a group are taken to have one power
@@ -93,8 +92,10 @@ class _Transform:
 
     @classmethod
     def of(cls, x: Tensor) -> "_Transform":
-        bits = NamedStreams(0, ("spreading",)).bits("signs", (x.shape[1],))[0]
-        return cls((1.0 - 2.0 * bits.double()).to(x.device), permutation(x.shape[1]).to(x.device))
+        rng, shape = NamedStreams(0, ("spreading",)), (x.shape[1],)
+        signs = 1.0 - 2.0 * rng.bits("signs", shape)[0].double()
+        # Not the permutation of `Interleaved`, which would undo it.
+        return cls(signs.to(x.device), rng.uniform("places", shape)[0].argsort(stable=True).to(x.device))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.fft.fft(x * self.signs, norm="ortho")[:, self.place]
