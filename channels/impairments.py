@@ -242,11 +242,11 @@ class Impaired:
 
     y = h g (c x + d) + n;  g the rotation, c the gain of the amplifier, d its distortion.
 
-    The receiver is given the true gain h g c and N0 + |h g|^2 E|d|^2, so that rotations cost nothing; wrap the
-    channel in `PilotAided` or `NoCSI` to change that. What clipping does depends on the symbols: QPSK passes
-    unchanged, whatever is clipped of Gaussian symbols. c and E|d|^2 are therefore measured on the symbols of
-    the item, as error vector magnitudes are: two numbers that a receiver would know from the amplifier and
-    the constellation, and which count as part of the gain and N0 that every receiver knows.
+    The receiver is given the true gain h g c and N0 + |h g|^2 E|d|^2, so that rotations cost nothing; wrap
+    the channel in `PilotAided` or `NoCSI` to change that. What clipping does depends on the symbols: QPSK
+    passes unchanged, Gaussian symbols do not. c and E|d|^2 are therefore measured on the symbols of the item,
+    like an error vector magnitude. A receiver knows these two numbers from the amplifier and the
+    constellation; they are part of the gain and the noise variance that every receiver knows for free.
 
     Args:
         channel: The flat channel behind the stages.
@@ -303,7 +303,9 @@ class Impaired:
         """
         sent = apply_stages(self.stages, x, state.stages)
         received = self.channel.apply(sent, state.medium)
-        linear = [(stage, own) for stage, own in zip(self.stages, state.stages, strict=True) if not _clips(stage)]
+        linear = [
+            (stage, own) for stage, own in zip(self.stages, state.stages, strict=True) if not _clips(stage)
+        ]
         ((_, gain),) = gains_of_stages(
             [stage for stage, _ in linear], [own for _, own in linear], x.shape[1], x.device
         )

@@ -49,12 +49,12 @@ def despread(received: Received) -> Received:
         y = h U x + n   becomes   y' = g x + n',  n' of variance N0', equal for all symbols
 
     If |h|^2 / N0 is constant, y' = U^H conj(h) y / |h|, g = |h| and N0' = N0 exactly. Otherwise y' follows
-    from the linear minimum mean square error estimate of x: every symbol is a mixture of all, so that
-    estimation exchanges messages between the spread symbols, whose gains and noise are known, and the symbols,
-    whose powers are known, with noise of one precision in each direction (vector approximate message passing).
-    y' / g is the estimate without its bias towards 0. Its noise is white in the limit of many symbols. The
-    powers are estimated as well, as averages over groups of neighbouring symbols, a quarter of an octave of
-    the index each: encoders send strong symbols first.
+    from the linear minimum mean square error estimate of x, found by vector approximate message passing: two
+    estimators, one that knows gain and noise of every spread symbol and one that knows the power of every
+    symbol, take turns, and each treats what the other says as symbols in white noise. y' / g is the estimate
+    without its bias towards 0, whose noise is white in the limit of many symbols. The powers are estimated as
+    well, as averages over groups of neighbouring symbols, a quarter of an octave of the index each, since
+    encoders send strong symbols first.
 
     Args:
         received: Receptions of spread symbols, y [batch, uses], with h and N0.
@@ -64,7 +64,8 @@ def despread(received: Received) -> Received:
         an item, and N0' [batch, 1], the mean of N0. g is 0 if nothing was received.
 
     Reference:
-        Rangan, Schniter and Fletcher, Vector Approximate Message Passing, IEEE Trans. Inf. Theory 65(10), 2019.
+        Rangan, Schniter and Fletcher, Vector Approximate Message Passing, IEEE Trans. Inf. Theory 65(10),
+        2019.
     """
     if not received.y.shape[1] or not len(received.y):
         return received

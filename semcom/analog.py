@@ -27,8 +27,8 @@ class Analog:
 
     The network's symbols are whitened by a unitary transform U over all of them (`channels.spreading`). Those
     of networks that send the strongest coefficients first have a peak-to-average power ratio of 20 to 38 dB,
-    those of the network of 2019 one of 13 to 15 dB: an amplifier that clips at 6 dB would cost the former 5 to
-    14 dB of PSNR. On a channel of constant gain U changes nothing else. Under fading and packet loss the
+    those of the network of 2019 one of 13 to 15 dB: an amplifier that clips at 6 dB would cost the former 5
+    to 14 dB of PSNR. On a channel of constant gain U changes nothing else. Under fading and packet loss the
     decoder gets all symbols with the same noise, as in its training on AWGN.
 
     Args:
