@@ -89,7 +89,7 @@ def test_an_item_does_not_depend_on_its_batch() -> None:
 @pytest.mark.parametrize("snr_db", [0.0, 15.0, 40.0])
 @pytest.mark.parametrize("channel", FADING, ids=lambda channel: channel.name)
 def test_the_equivalent_channel_has_white_noise_of_the_stated_variance(channel, snr_db: float) -> None:
-    """E|y - g x|^2 = N0 of all symbols and of the strongest: 4 standard errors, and 1.5 % of large systems."""
+    """E|y - g x|^2 = N0 of all symbols and of the strongest, within 4 standard errors + 1.5 %."""
     x = falling()
     heard = despread(transmit(channel, spread(x), snr_db, streams()))
     assert bool((heard.h == heard.h[:, :1]).all())
