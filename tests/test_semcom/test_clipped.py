@@ -24,6 +24,7 @@ from semcom.data import sample_photos
 from semcom.modalities import IMAGE
 from semcom.observation import Decoded, Symbols
 from semcom.scheme import Scheme
+from semcom.selfcheck_analog import analog_rows
 from semcom.transmission import Sent, Transmission
 
 ANALOG = ("softcast", "deepjscc", "deepjscc-2019", "hybrid:jpeg:mcs6:softcast-residual:0.5")
@@ -141,3 +142,9 @@ def test_symbols_of_a_network_are_evidence_of_the_picture_under_fading(photo: to
     with torch.no_grad():
         misfit = evidence.symbols.y - evidence.symbols.measurement(photo)
     assert float(misfit.square().mean()) == pytest.approx(1, abs=4 * math.sqrt(2 / misfit.numel()))
+
+
+def test_selfcheck_finds_the_noise_that_is_told() -> None:
+    rows = list(analog_rows())
+    assert len({row.name for row in rows}) == len(rows) == 6
+    assert [row for row in rows if not row.ok] == []
