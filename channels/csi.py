@@ -11,7 +11,7 @@ from channels.channel import Channel, Received, SnrDb
 from channels.errors import ChannelError
 from channels.estimation import PilotLayout, insert_pilots, interpolate_gains
 from channels.fading import FlatChannel
-from channels.impairments import Impaired
+from channels.impairments import Distortion, Impaired, undistorted
 from channels.streams import Streams
 
 
@@ -44,7 +44,13 @@ class PilotAided:
     by the Wiener filter over the 8 nearest pilots ("wiener", linear minimum mean square error) or linearly
     between two pilots ("linear", which fails across independent fading blocks). `noise_var` is N0 plus the
     mean square error of the estimate, in closed form from the autocorrelation of the fading. The receiver
-    knows this autocorrelation and N0.
+    knows this autocorrelation and N0. Behind an amplifier that clips (`Impaired`), pilots and data have
+    different gains; their ratio and the distortion of the data are known as well:
+
+        y = h (c x + d) + n,  y_p = h c_p + n_p,  h_hat = c interpolation(y_p / c_p)
+        noise_var = N0 + c^2 error + (|interpolation|^2 + error) E|d|^2
+
+    with an average of 1 in place of the last bracket for linear interpolation.
 
     Phase noise and carrier offsets of `Impaired` are part of the gain that is estimated; it then sends no
     tracking pilots of its own.
@@ -86,19 +92,24 @@ class PilotAided:
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
         """Insert pilots, send all symbols through the wrapped channel, and estimate the gains."""
-        received, data, pilot = self._send(x, state)
+        received, told, data, pilot = self._send(x, state)
         if not x.shape[1]:
             return received[0:0]
-        seen, noise = received.y[:, pilot], received.noise_var[:, :1].expand(-1, len(pilot))
+        seen = received.y[:, pilot] / told.pilot_gain
+        noise = (received.noise_var[:, :1] / told.pilot_gain.square()).expand(-1, len(pilot))
         h, error = interpolate_gains(seen, noise, data, pilot, self.channel.correlation, self.interpolation)
         noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
-        return Received(received.y[:, data], h, noise_var + error)
+        fade = torch.view_as_real(h).square().sum(-1) + error if self.interpolation == "wiener" else 1.0
+        noise_var = noise_var + told.gain.square() * error + told.power * fade
+        return Received(received.y[:, data], told.gain * h, noise_var)
 
     def apply_genie(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
         """Send data and pilots as `apply` does, but report the wrapped channel's own gain and N0."""
-        received, data, _ = self._send(x, state)
+        received, told, data, _ = self._send(x, state)
         noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
-        return Received(received.y[:, data], received.h[:, data], noise_var)
+        h = received.h[:, data]
+        fade = torch.view_as_real(h).square().sum(-1)
+        return Received(received.y[:, data], told.gain * h, noise_var + told.power * fade)
 
     def overhead(self, uses: int) -> int:
         """Channel uses added to `uses` data symbols: pilots, and overhead of the wrapped channel."""
@@ -118,13 +129,17 @@ class PilotAided:
         """The wrapped channel without tracking pilots of its own."""
         return replace(self.channel, tracking=0) if isinstance(self.channel, Impaired) else self.channel
 
-    def _send(self, x: Tensor, state: Any) -> tuple[Received, Tensor, Tensor]:
-        """What arrives, with the true gain, and which of it are data and pilots."""
+    def _send(self, x: Tensor, state: Any) -> tuple[Received, Distortion, Tensor, Tensor]:
+        """What arrives, the amplifier's effect, and which symbols are data and pilots."""
         data, pilot = self._layout.places(x.shape[1], x.device)
         symbols = insert_pilots(x, data, len(pilot))
         medium = self._medium
-        told = medium.apply_genie if isinstance(medium, Impaired) else medium.apply
-        return told(symbols, state), data, pilot
+        if isinstance(medium, Impaired):
+            received, told = medium.apply_distorting(symbols, state, data)
+        else:
+            received = medium.apply(symbols, state)
+            told = undistorted(received.noise_var)
+        return received, told, data, pilot
 
 
 @dataclass(frozen=True)

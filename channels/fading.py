@@ -31,8 +31,7 @@ class FlatChannel(Channel, Protocol):
             second: Indices of channel uses, of a shape that broadcasts with `first`.
 
         Returns:
-            Autocorrelation, float64 or complex128, of the broadcast shape; 1 where both indices are equal, or
-            the useful share of the power if the transmitter distorts.
+            Autocorrelation, float64 or complex128, of the broadcast shape; 1 where both indices are equal.
         """
         ...
 

@@ -249,20 +249,41 @@ class ImpairedState:
     medium: Any
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Distortion:
+    """Gain and distortion of an amplifier for the symbols of every item, by linear regression (Bussgang).
+
+        data      gain x + d,  d uncorrelated with x,  E|d|^2 = power
+        pilots    pilot_gain p: they have one amplitude, and are therefore scaled only
+
+    Args:
+        gain: Gain of the data, real [batch, 1].
+        power: Variance of the distortion of the data, [batch, 1].
+        pilot_gain: Gain of the pilots, real [batch, 1]; 1 without pilots.
+    """
+
+    gain: Float[Tensor, "batch 1"]
+    power: Float[Tensor, "batch 1"]
+    pilot_gain: Float[Tensor, "batch 1"]
+
+
 @dataclass(frozen=True)
 class Impaired:
     """A single carrier with impairments: the stages act on the symbols, then the flat channel does.
 
-    y = h g c x + distortion + n;  g the rotation, and c the gain of clipped Gaussian symbols.
+    y = h g (c x + d) + n;  g the rotation, c the gain of the amplifier, d its distortion.
 
-    The receiver is told h and c, as by the flat channel alone, but not g. It tracks the phase by pilots: one
+    The receiver is told h, as by the flat channel alone, and c, but not g. It tracks the phase by pilots: one
     of power 1 precedes every `tracking` data symbols, one follows the last. The rotation seen at a pilot is
-    g + noise of variance N0 / |h c|^2; between pilots it is interpolated by the Wiener filter over the 8
-    nearest, which knows the autocorrelation of g. `noise_var` is N0 plus distortion plus |h c|^2 times the
-    mean square error of that estimate, in closed form. `GenieCSI` tells the receiver g, `PilotAided`
-    estimates h g c as a whole from its own pilots, `NoCSI` takes it for 1.
+    g + noise of variance N0 / |h c_p|^2, where c_p is the gain of the pilots; between pilots it is
+    interpolated by the Wiener filter over the 8 nearest, which knows the autocorrelation of g. `noise_var` is
+    N0 + |h|^2 E|d|^2 plus |h c|^2 times the mean square error of that estimate, in closed form. `GenieCSI`
+    tells the receiver g, `PilotAided` estimates h g as a whole from its own pilots, `NoCSI` takes it for 1.
 
-    Clipping is described by its effect on Gaussian symbols, its distortion by the average over fading.
+    What clipping does depends on the symbols: QPSK passes unchanged, Gaussian symbols do not. c and E|d|^2
+    are therefore measured on the symbols of the item, like an error vector magnitude. A receiver knows these
+    two numbers from the amplifier and the constellation; they are part of the gain and the noise variance
+    that every receiver knows for free.
 
     Args:
         channel: The flat channel behind the stages.
@@ -311,36 +332,57 @@ class Impaired:
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: ImpairedState) -> Received:
         """Apply stages and flat channel; the receiver is told gain and noise, and tracks the rotation."""
-        received, data, pilot = self._send(x, state, rotated=False)
+        data, pilot = self._places(x)
+        received, told = self._cross(insert_pilots(x, data, len(pilot)), state, data, rotated=False)
+        heard = _with_distortion(received, told, data)
+        if not rotates(self.stages):
+            return heard
         power = torch.view_as_real(received.h.resolve_conj()).square().sum(-1)
-        first = torch.zeros_like(data)
         if len(pilot):
             seen_power = power[:, pilot].clamp_min(SMALLEST_GAIN_POWER)
-            seen = received.y[:, pilot] * received.h[:, pilot].conj() / seen_power
-            noise = received.noise_var.expand_as(power)[:, pilot] / seen_power
+            seen = received.y[:, pilot] * received.h[:, pilot].conj() / seen_power / told.pilot_gain
+            noise = received.noise_var.expand_as(power)[:, pilot] / seen_power / told.pilot_gain.square()
             rotation, error = interpolate_gains(seen, noise, data, pilot, self._coherence)
         else:
-            expected = self._coherence(data, first)
+            expected = self._coherence(data, torch.zeros_like(data))
             rotation, error = expected.to(x), 1 - expected.abs().square()
-        noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
-        h = received.h[:, data]
-        if rotates(self.stages):
-            h, noise_var = h * rotation, noise_var + power[:, data] * error.to(power)
-        return Received(received.y[:, data], h, noise_var)
+        missed = told.gain.square() * power[:, data] * error.to(power)
+        return Received(heard.y, heard.h * rotation, heard.noise_var + missed)
 
     def apply_genie(self, x: Complex[Tensor, "batch uses"], state: ImpairedState) -> Received:
         """Send data and pilots as `apply` does, but report the true gain h g c, rotation included."""
-        received, data, _ = self._send(x, state, rotated=True)
-        noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
-        return Received(received.y[:, data], received.h[:, data], noise_var)
+        data, pilot = self._places(x)
+        received, told = self._cross(insert_pilots(x, data, len(pilot)), state, data, rotated=True)
+        return _with_distortion(received, told, data)
+
+    def apply_distorting(
+        self, x: Complex[Tensor, "batch uses"], state: ImpairedState, data: Int[Tensor, " data"]
+    ) -> tuple[Received, Distortion]:
+        """Apply stages and flat channel, and keep the amplifier apart from the other gains.
+
+        Args:
+            x: Data symbols and pilots, complex [batch, uses].
+            state: State from `draw` for as many items and uses.
+            data: Positions of the data symbols; all others are pilots of one amplitude.
+
+        Returns:
+            The received symbols, with the gain h g of everything but the amplifiers and the N0 of the flat
+            channel, and the effect of the amplifiers on data and pilots.
+        """
+        return self._cross(x, state, data, rotated=True)
 
     def correlation(
         self, first: Int[Tensor, "..."], second: Int[Tensor, "..."]
     ) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
-        """Autocorrelation of the gain h g c: that of the flat channel times those of all stages."""
+        """Autocorrelation of the gain h g without amplifiers: that of the flat channel times the stages'."""
         lag = (first - second).double()
-        parts = (p.correlation(lag) * sum(p.powers) for p in compose(self.stages, SINGLE_CARRIER))
+        linear = [stage for stage in self.stages if not isinstance(stage, ClippedAmplifier)]
+        parts = (p.correlation(lag) * sum(p.powers) for p in compose(linear, SINGLE_CARRIER))
         return self.channel.correlation(first, second) * sum(parts, torch.zeros_like(lag))
+
+    @property
+    def _clips(self) -> bool:
+        return any(isinstance(stage, ClippedAmplifier) for stage in self.stages)
 
     def overhead(self, uses: int) -> int:
         """Channel uses added to `uses` data symbols: tracking pilots, and overhead of the flat channel."""
@@ -362,26 +404,31 @@ class Impaired:
     def _pilots(self, uses: int) -> int:
         return PilotLayout(self._spacing).pilots(uses) if self._spacing else 0
 
-    def _send(self, x: Tensor, state: ImpairedState, rotated: bool) -> tuple[Received, Tensor, Tensor]:
-        """What arrives, with the gain with or without rotation, and which of it are data and pilots."""
+    def _places(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Places of data and tracking pilots in what is sent."""
         if self._spacing:
-            data, pilot = PilotLayout(self._spacing).places(x.shape[1], x.device)
-        else:
-            data = torch.arange(x.shape[1], device=x.device)
-            pilot = data[:0]
-        symbols = insert_pilots(x, data, len(pilot))
-        received = self.channel.apply(apply_stages(self.stages, symbols, state.stages), state.medium)
-        told = [
+            return PilotLayout(self._spacing).places(x.shape[1], x.device)
+        data = torch.arange(x.shape[1], device=x.device)
+        return data, data[:0]
+
+    def _cross(
+        self, symbols: Tensor, state: ImpairedState, data: Tensor, rotated: bool
+    ) -> tuple[Received, Distortion]:
+        """What arrives, with the gain of linear stages and flat channel, and the amplifier's effect."""
+        sent = apply_stages(self.stages, symbols, state.stages)
+        received = self.channel.apply(sent, state.medium)
+        linear = [
             (stage, part)
             for stage, part in zip(self.stages, state.stages, strict=True)
-            if rotated or not rotates((stage,))
+            if not isinstance(stage, ClippedAmplifier)
         ]
-        gain = torch.ones(1, 1, dtype=x.dtype, device=x.device)
-        for stage, part in told:
-            gain = gain * sum(g.to(x) for _, g in stage.gains(part, symbols.shape[1]))
-        useful = sum(sum(paths.powers) for paths in compose(self.stages, SINGLE_CARRIER))
-        distortion = max(0.0, 1.0 - useful)
-        return Received(received.y, received.h * gain, received.noise_var + distortion), data, pilot
+        gain = _gain(linear, symbols)
+        told = undistorted(received.noise_var)
+        if self._clips:
+            told = _distortion(symbols.detach(), gain.to(torch.complex128), sent.detach(), data)
+        if not rotated:
+            gain = _gain([(stage, part) for stage, part in linear if not rotates((stage,))], symbols)
+        return Received(received.y, received.h * gain, received.noise_var), told
 
     def _coherence(self, first: Tensor, second: Tensor) -> Tensor:
         """Autocorrelation of the rotation alone."""
@@ -389,3 +436,54 @@ class Impaired:
         turned = [stage for stage in self.stages if rotates((stage,))]
         parts = (p.correlation(lag) for p in compose(turned, SINGLE_CARRIER))
         return sum(parts, torch.zeros_like(lag))
+
+
+def _gain(linear: list[tuple[Stage, Any]], like: Tensor) -> Tensor:
+    """Product of the gains of stages, [1 or batch, 1 or uses]."""
+    gain = torch.ones(1, 1, dtype=like.dtype, device=like.device)
+    for stage, part in linear:
+        gain = gain * sum(g.to(like) for _, g in stage.gains(part, like.shape[1]))
+    return gain
+
+
+def _with_distortion(received: Received, told: Distortion, data: Tensor) -> Received:
+    """Reception of the data, of gain h c and noise N0 + |h|^2 E|d|^2."""
+    noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
+    h = received.h[:, data]
+    if bool((told.power > 0).any()):
+        noise_var = noise_var + told.power * torch.view_as_real(h.resolve_conj()).square().sum(-1)
+    return Received(received.y[:, data], told.gain * h, noise_var)
+
+
+def undistorted(like: Float[Tensor, "batch _"]) -> Distortion:
+    """Effect of a linear amplifier: gain 1, no distortion.
+
+    Args:
+        like: Any real tensor [batch, ...] of the device and precision wanted.
+
+    Returns:
+        Gains 1 and power 0, [batch, 1].
+    """
+    one = torch.ones_like(like[:, :1])
+    return Distortion(one, 0 * one, one)
+
+
+def _distortion(x: Tensor, turn: Tensor, sent: Tensor, data: Tensor) -> Distortion:
+    """Regression of what is sent on the symbols x, which everything but the amplifiers turns."""
+    turn = turn.expand(x.shape)
+    x = turn * x
+    pilots = torch.ones(x.shape[1], dtype=torch.bool, device=x.device).index_fill(0, data, False)
+    gain, pilot_gain = (_slope(x[:, part], sent[:, part]) for part in (data, pilots))
+    left, turned = (
+        torch.view_as_real(part).square().sum((1, 2))[:, None]
+        for part in (sent[:, data] - gain * x[:, data], turn[:, data])
+    )
+    power = left / turned.clamp_min(TINY_POWER)
+    return Distortion(*(part.float() for part in (gain, power, pilot_gain)))
+
+
+def _slope(x: Tensor, y: Tensor) -> Tensor:
+    """Real factor a of least |y - a x|^2 for every item, [batch, 1]; 1 where x is 0 or empty."""
+    energy = torch.view_as_real(x).square().sum((1, 2))[:, None]
+    common = (x.conj() * y).real.sum(1, keepdim=True)
+    return torch.where(energy > 0, common / energy.clamp_min(TINY_POWER), 1.0)

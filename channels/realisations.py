@@ -135,8 +135,8 @@ def realisations(
 
         E|y - h x|^2 <= E noise_var + min(E noise_var, E|h|^2).
 
-    Pilot-based estimates satisfy this, and so does the average gain of a clipping amplifier, which is not
-    exact for each item. The comparison allows five standard errors of the mean over the realisations.
+    Pilot-based estimates satisfy this. The comparison allows five standard errors of the mean over the
+    realisations.
 
     Args:
         channel: Any channel.

@@ -16,7 +16,7 @@ from channels import theory
 from channels.awgn import AWGN
 from channels.channel import Channel, Received, transmit
 from channels.constellation import Constellation
-from channels.csi import GenieCSI
+from channels.csi import GenieCSI, PilotAided
 from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading, clarke_correlation
 from channels.fec.ldpc import NRLDPC, lifted_edges
 from channels.fec.transport import TransportBlock
@@ -26,6 +26,7 @@ from channels.lossy import GilbertElliott, IndependentLoss, Lossy
 from channels.mcs import MCS_TABLE, shipped_bler_counts
 from channels.ofdm import OFDM, Pilots
 from channels.streams import NamedStreams
+from channels.symbols import normalize_power
 from channels.tdl import PROFILES, TDL, TDLState
 from channels.units import linear_to_db
 from channels.waveform import Numerology
@@ -86,6 +87,7 @@ def selfcheck(seed: int = 0) -> Iterator[Check]:
     yield from _ofdm(seed)
     yield from _phase_tracking(seed)
     yield from _clipped_ofdm(seed)
+    yield from _clipping(seed)
     yield from _packet_loss(rng)
     yield from _codes(seed)
 
@@ -336,6 +338,39 @@ def _ofdm(seed: int) -> Iterator[Check]:
     x = qpsk.modulate(rng.bits("bits", (2 * 200,)))
     faded = transmit(medium, x, 100.0, rng)
     yield _row(f"{medium.name}: received power of a subcarrier", _power(faded.y).mean(1), 1.0)
+
+
+def _clipping(seed: int) -> Iterator[Check]:
+    """Noise and distortion over what the receiver is told of them, for symbols of several laws."""
+    items, uses, snr_db = 60, 4000, 30.0
+    media: tuple[Channel, ...] = (
+        Impaired(AWGN(), (ClippedAmplifier(2.0),)),
+        PilotAided(Impaired(RayleighBlockFading(64), (ClippedAmplifier(2.0),)), 15),
+    )
+    for channel in media:
+        rng = _items(seed, items, channel.name)
+        for constellation in (None, Constellation(4), Constellation(16), Constellation(256)):
+            if constellation is None:
+                x, law = normalize_power(rng.complex_normal("analog", (uses,))), "Gaussian symbols"
+            else:
+                bits = rng.bits(constellation.name, (uses * constellation.bits_per_symbol,))
+                x, law = constellation.modulate(bits), constellation.name
+            yield belief(f"{law} on {channel.name} at {snr_db:g} dB", x, transmit(channel, x, snr_db, rng))
+
+
+def belief(name: str, x: Tensor, received: Received) -> Check:
+    """Check on E|y - h x|^2 / N0, which is 1 if the receiver is told the right gain and noise variance.
+
+    Args:
+        name: Symbols, channel and SNR.
+        x: Symbols sent, [1 or batch, uses].
+        received: Receptions with independent noise, [batch, uses].
+
+    Returns:
+        The mean over the receptions, with its standard error.
+    """
+    ratio = _power(received.y - received.h * x) / received.noise_var
+    return _row(f"{name}: noise over noise as told", ratio.mean(1), 1.0)
 
 
 def _packet_loss(rng: NamedStreams) -> Iterator[Check]:

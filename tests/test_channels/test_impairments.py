@@ -12,6 +12,7 @@ from channels import (
     TDL,
     CarrierOffset,
     ClippedAmplifier,
+    Constellation,
     GenieCSI,
     Impaired,
     NamedStreams,
@@ -51,6 +52,85 @@ def test_clipping_a_gaussian_waveform_is_bussgang(papr_db):
 def test_what_is_clipped_to_its_phase_keeps_pi_over_4(papr_db):
     (paths,) = ClippedAmplifier(papr_db).paths(GRID)
     assert paths.powers[0] == pytest.approx(math.pi / 4, rel=1e-4)
+
+
+def symbols_of(law, items, uses):
+    if law == "gaussian":
+        return gaussian(items, uses)
+    constellation = Constellation(int(law))
+    return constellation.modulate(streams(items).bits("bits", (uses * constellation.bits_per_symbol,)))
+
+
+def of_16_qam(papr):
+    """A^2 = papr E min(|x|^2, A^2) for powers 1/5, 1 and 9/5 of probability 1/4, 1/2 and 1/4."""
+    limit = papr * 0.55 / (1 - papr / 4)
+    assert 1 < limit < 1.8
+    scale = (0.55 + limit / 4) ** -0.5
+    gain = scale * (0.55 + 0.25 * math.sqrt(1.8 * limit))
+    return gain, 1 - gain**2
+
+
+@pytest.mark.parametrize("papr_db", [2.0, 2.4, 6.0])
+@pytest.mark.parametrize("law", ["gaussian", "4", "16"])
+def test_the_receiver_is_told_gain_and_distortion_of_the_symbols_sent(law, papr_db):
+    """Closed forms: Bussgang for Gaussian symbols, three levels of 16-QAM, and none for QPSK."""
+    items, uses, n0 = 100, 4000, 1e-3
+    x = symbols_of(law, items, uses)
+    amplifier = ClippedAmplifier(papr_db)
+    received = transmit(Impaired(AWGN(), (amplifier,)), x, 30.0, streams(items))
+    if law == "gaussian":
+        gain = math.sqrt(amplifier.paths(GRID)[0].powers[0])
+        told = gain, 1 - gain**2
+    else:
+        told = (1.0, 0.0) if law == "4" or papr_db > 2.6 else of_16_qam(10 ** (papr_db / 10))
+    power = x.abs().square().mean(1)
+    for measured, expected in zip(
+        (received.h[:, 0].real, (received.noise_var[:, 0] - n0) / power), told, strict=True
+    ):
+        # A law of finite peaks: the bias of what is measured on one item is of the order of 1 / uses.
+        error = 4 * float(measured.std()) / math.sqrt(items) + 2 * expected / uses + 1e-6
+        assert abs(float(measured.mean()) - expected) < error
+    assert_believed(received, x)
+
+
+def assert_believed(received, x):
+    """E|y - h x|^2 / N0 = 1 within four standard errors."""
+    ratio = ((received.y - received.h * x).abs().square() / received.noise_var).mean(1)
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / math.sqrt(len(ratio))
+
+
+@pytest.mark.parametrize("interpolation", ["wiener", "linear"])
+@pytest.mark.parametrize("law", ["gaussian", "4", "16", "256"])
+@pytest.mark.parametrize("snr_db", [10.0, 30.0])
+@pytest.mark.parametrize("medium", [AWGN(), RayleighBlockFading(16)], ids=lambda channel: channel.name)
+def test_estimates_behind_a_clipping_amplifier_are_believed_as_they_are(medium, snr_db, law, interpolation):
+    items = 80
+    x = symbols_of(law, items, 960)
+    channel = PilotAided(Impaired(medium, (ClippedAmplifier(2.0),)), 15, interpolation)
+    assert_believed(transmit(channel, x, snr_db, streams(items)), x)
+
+
+@pytest.mark.parametrize("papr_db", [0.5, 2.0])
+def test_pilots_are_clipped_by_an_amplifier_that_clips_them(papr_db):
+    """Symbols that are silent but for one in ten: A < 1, so that pilots of amplitude 1 lose power as well."""
+    x = torch.zeros(20, 500, dtype=torch.complex64)
+    x[:, ::10] = 10**0.5
+    channel = PilotAided(Impaired(AWGN(), (ClippedAmplifier(papr_db),)), 1)
+    received = transmit(channel, x, 60.0, streams(20))
+    loud = received.y[:, ::10] / x[:, ::10]
+    assert torch.allclose(received.h, loud.mean().expand_as(received.h), atol=1e-2)
+
+
+def test_distortion_fades_with_the_signal():
+    items = 200
+    x = gaussian(items, 256)
+    channel = Impaired(RayleighBlockFading(256), (ClippedAmplifier(1.0),))
+    received = transmit(channel, x, 40.0, streams(items))
+    weak = received.h[:, 0].abs() < 0.5
+    error = (received.y - received.h * x).abs().square() / received.noise_var
+    for part in (error[weak], error[~weak]):
+        mean = part.mean(1)
+        assert abs(mean.mean() - 1) < 4 * mean.std() / math.sqrt(len(mean))
 
 
 def test_low_peaks_pass_unchanged():
