@@ -20,8 +20,10 @@ from semcom.options import (
     LOSSLESS,
     MAX_GRID,
     check_device,
+    check_input,
     check_outputs,
     check_picture_name,
+    check_results,
     check_strip_name,
     chosen_metrics,
     make_folder,
@@ -185,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 after success, 1 if `selfcheck` finds a deviation, 2 after an error, 130 after Ctrl-C.
     """
+    if completion.VARIABLE in os.environ:
+        completion.prepare()
     if "" not in sys.path:  # package.module:NAME may lie in the current folder
         sys.path.append("")
     sys.stdout = sys.stdout or StringIO()  # None if the caller closed it
@@ -293,13 +297,15 @@ def send(
     A lost item is an outage, not an error: the record has outage=1, and a cover is shown, such as the mean
     colour of images.
     """
+    check_input(source)
+    snr_db = one_snr(snr)
+
     from semcom import names
     from semcom.data import load
     from semcom.modalities.modality import check_writable
     from semcom.sending import send
 
     check_device(device)
-    snr_db = one_snr(snr)
     known = modalities_of(modality)
     item = load(source, known)
     if out is not None:
@@ -389,6 +395,9 @@ def sweep(
 
     After an interruption, the same command resumes the sweep.
     """
+    if data is not None:
+        check_input(data)
+
     from semcom import names
     from semcom.data import load_folder, sample_photos
     from semcom.engine import local_engine
@@ -534,6 +543,8 @@ def plot_results(
     ] = None,
 ) -> None:
     """Draw results as PNG and SVG: metrics against SNR and rho, perception against distortion."""
+    check_results(results)
+
     from semcom.plots import figure_bytes
     from semcom.results import ResultStore
     from semcom.summary import RECORDS, figures
@@ -580,6 +591,8 @@ def report_results(
     title: Annotated[str, typer.Option(help="Heading.", show_default="name of the folder")] = "",
 ) -> None:
     """Write one self-contained HTML page: table, images (after `sweep --keep`), figures and versions."""
+    check_results(results)
+
     from semcom.summary import report
 
     path = out if out is not None else results / "report.html"
@@ -611,6 +624,8 @@ def score_realism(
 
     The sweep must have been run with --keep.
     """
+    check_results(results)
+
     from semcom.metrics import unavailable_set_metrics
     from semcom.realism import SET_METRICS, realism
 
@@ -653,6 +668,8 @@ def export(
     ] = "csv",
 ) -> None:
     """Write the records for other programs, one row per transmitted item."""
+    check_results(results)
+
     from semcom.results import ResultStore
     from semcom.summary import RECORDS
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semcom.errors import InvalidOption, UnknownName
+from semcom.errors import InvalidOption, InvalidSource, StoreError, UnknownName
 from semcom.terminal import note
 
 if TYPE_CHECKING:
@@ -36,6 +36,32 @@ def names_of(option: str, text: str) -> list[str]:
     return names
 
 
+def check_input(path: Path) -> None:
+    """Check that a file or folder exists, before anything is imported to read it.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        InvalidSource: There is nothing of this name.
+    """
+    if not os.path.lexists(path):
+        raise InvalidSource(f"{path}: no such file or folder")
+
+
+def check_results(folder: Path) -> None:
+    """Check that a folder of results exists, before anything is imported to read it.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        StoreError: There is no such folder.
+    """
+    if not os.path.lexists(folder):
+        raise StoreError(f"{folder}: no such folder of results; run a sweep first")
+
+
 def snr_grid(text: str) -> tuple[float, ...]:
     """Parse SNRs in dB from "10", "0,5,10" or "0:20:5" (every 5 dB from 0 to 20).
 
@@ -49,8 +75,6 @@ def snr_grid(text: str) -> tuple[float, ...]:
         InvalidOption: The text has another form, or the grid has no or too many values.
         ChannelError: An SNR is outside the range of channels.
     """
-    from channels.channel import noise_var_column
-
     try:
         if ":" in text:
             first, last, step = map(float, text.split(":"))
@@ -69,6 +93,8 @@ def snr_grid(text: str) -> tuple[float, ...]:
         raise InvalidOption(
             f"--snr {text!r} is not a number; write 10, or 0,5,10, or 0:20:5, in dB"
         ) from None
+    from channels.channel import noise_var_column
+
     for snr_db in snrs_db:
         noise_var_column(snr_db, 1)  # raises if the SNR is outside the range of channels
     return snrs_db

@@ -492,7 +492,7 @@ ERRORS = {
     "results below a file": (f"{SWEEP} photo.png/r", "photo.png"),
     "results in a read-only folder": (f"{SWEEP} /proc/r", "/proc/r"),
     # results
-    "nothing to plot": ("plot nowhere", "nowhere/records.sqlite: no such result store"),
+    "nothing to plot": ("plot nowhere", "nowhere: no such folder of results; run a sweep first"),
     "nothing to report": ("report empty_folder", "no such result store"),
     "nothing to export": ("export empty_folder", "no such result store"),
     "picture as results": ("report photo.png", "no such result store"),
@@ -689,7 +689,7 @@ def test_corrupted_inception_is_one_line(
     monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
     folder.mkdir(parents=True)
     (folder / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"damaged")
-    run = partial(main, arguments(f"realism results --metrics {name} --out realism.csv"))
+    run = partial(main, arguments(f"realism empty_folder --metrics {name} --out realism.csv"))
     assert_one_line_error(run, f"{name}: .* is damaged", capsys)
 
 
