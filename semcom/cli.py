@@ -20,7 +20,9 @@ from semcom.options import (
     LOSSLESS,
     MAX_GRID,
     check_device,
+    check_folder_name,
     check_input,
+    check_none_empty,
     check_outputs,
     check_picture_name,
     check_results,
@@ -197,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show a character
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silences its warning about a read-only home
     try:
+        check_none_empty(sys.argv[1:] if arguments is None else arguments)
         with readable_width(), quiet_libraries():
             code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
@@ -395,6 +398,7 @@ def sweep(
 
     After an interruption, the same command resumes the sweep.
     """
+    check_folder_name(out)
     if data is not None:
         check_input(data)
 
@@ -689,8 +693,10 @@ def quickstart(
 ) -> None:
     """Compare digital schemes and joint coding on two channels; print a table and write a report.
 
-    It takes about a minute and needs neither network access nor data.
+    It takes one to two minutes on two idle cores and needs neither network access nor data.
     """
+    check_folder_name(out)
+
     from semcom.quickstart import quickstart
     from semcom.results import ResultStore
     from semcom.summary import RECORDS, table

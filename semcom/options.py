@@ -3,10 +3,11 @@
 import math
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semcom.errors import InvalidOption, InvalidSource, StoreError, UnknownName
+from semcom.errors import InvalidOption, InvalidSource, StoreError, UnknownName, closest
 from semcom.terminal import note
 
 if TYPE_CHECKING:
@@ -34,6 +35,39 @@ def names_of(option: str, text: str) -> list[str]:
     if not all(names):
         raise InvalidOption(f"{option} {text!r}: an empty name; separate names by single commas")
     return names
+
+
+def check_none_empty(arguments: Sequence[str]) -> None:
+    """Check that no argument of the command line is empty, such as an unset variable of a shell.
+
+    An empty path would be the current folder, and an empty name the default. A title may be empty.
+
+    Args:
+        arguments: Arguments after the name of the program.
+
+    Raises:
+        InvalidOption: An argument or the value of an option is empty.
+    """
+    for before, argument in pairwise(("", *arguments)):
+        option = argument.removesuffix("=") if argument.startswith("--") else before
+        if argument == "" or (argument.startswith("--") and argument.endswith("=")):
+            where = option if option.startswith("--") else "an argument"
+            if where != "--title":
+                raise InvalidOption(f"{where} '': an empty name; leave it out, or give one")
+
+
+def check_folder_name(path: Path) -> None:
+    """Check, before any computation, that a folder for results can be one.
+
+    Args:
+        path: The folder; it need not exist.
+
+    Raises:
+        InvalidOption: The path, or a part of it, is a file.
+    """
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise InvalidOption(f"{part}: a file; name a folder")
 
 
 def check_input(path: Path) -> None:
@@ -143,7 +177,8 @@ def modalities_of(name: str | None) -> "tuple[Modality[Any], ...]":
     chosen = tuple(modality for modality in MODALITIES if modality.name == name)
     if not chosen:
         known = ", ".join(modality.name for modality in MODALITIES)
-        raise UnknownName(f"no modality called {name!r}; there are {known}, and package.module:NAME")
+        near = closest(name, [modality.name for modality in MODALITIES])
+        raise UnknownName(f"no modality called {name!r}{near}; there are {known}, and package.module:NAME")
     return chosen
 
 
