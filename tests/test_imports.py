@@ -74,7 +74,7 @@ def test_send_loads_what_it_needs(tmp_path: Path) -> None:
     code, names = loaded_by(learned, tmp_path)
     assert code == 0
     assert LATER & names == {"numba"}
-    assert {name for name in names if name.startswith("compressai")} == {"compressai.ans", "compressai._CXX"}
+    assert not {name for name in names if name.startswith("compressai.")}
 
 
 @pytest.mark.parametrize(
