@@ -20,8 +20,12 @@ from semcom.options import (
     LOSSLESS,
     MAX_GRID,
     check_device,
+    check_folder_name,
+    check_input,
+    check_none_empty,
     check_outputs,
     check_picture_name,
+    check_results,
     check_strip_name,
     chosen_metrics,
     make_folder,
@@ -183,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 after success, 1 if `selfcheck` finds a deviation, 2 after an error, 130 after Ctrl-C.
     """
+    if completion.VARIABLE in os.environ:
+        completion.prepare()
     if "" not in sys.path:  # package.module:NAME may lie in the current folder
         sys.path.append("")
     sys.stdout = sys.stdout or StringIO()  # None if the caller closed it
@@ -191,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show a character
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silences its warning about a read-only home
     try:
+        check_none_empty(sys.argv[1:] if arguments is None else arguments)
         with readable_width(), quiet_libraries():
             code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
@@ -293,13 +300,15 @@ def send(
     A lost item is an outage, not an error: the record has outage=1, and a cover is shown, such as the mean
     colour of images.
     """
+    check_input(source)
+    snr_db = one_snr(snr)
+
     from semcom import names
     from semcom.data import load
     from semcom.modalities.modality import check_writable
     from semcom.sending import send
 
     check_device(device)
-    snr_db = one_snr(snr)
     known = modalities_of(modality)
     item = load(source, known)
     if out is not None:
@@ -392,6 +401,10 @@ def sweep(
 
     After an interruption, the same command resumes the sweep.
     """
+    check_folder_name(out)
+    if data is not None:
+        check_input(data)
+
     from semcom import names
     from semcom.data import load_folder, sample_photos
     from semcom.engine import local_engine
@@ -542,6 +555,8 @@ def plot_results(
     ] = False,
 ) -> None:
     """Draw results as PNG and SVG: metrics against SNR and rho, perception against distortion."""
+    check_results(results)
+
     from semcom.plots import figure_bytes
     from semcom.results import ResultStore
     from semcom.summary import RECORDS, figures, winner_maps
@@ -591,6 +606,8 @@ def report_results(
     title: Annotated[str, typer.Option(help="Heading.", show_default="name of the folder")] = "",
 ) -> None:
     """Write one self-contained HTML page: findings, maps, curves, items (after `sweep --keep`), table."""
+    check_results(results)
+
     from semcom.summary import report
 
     path = out if out is not None else results / "report.html"
@@ -622,6 +639,8 @@ def score_realism(
 
     The sweep must have been run with --keep.
     """
+    check_results(results)
+
     from semcom.metrics import unavailable_set_metrics
     from semcom.realism import SET_METRICS, realism
 
@@ -664,6 +683,8 @@ def export(
     ] = "csv",
 ) -> None:
     """Write the records for other programs, one row per transmitted item."""
+    check_results(results)
+
     from semcom.results import ResultStore
     from semcom.summary import RECORDS
 
@@ -683,8 +704,10 @@ def quickstart(
 ) -> None:
     """Compare digital schemes and joint coding on two channels; print a table and write a report.
 
-    It takes about a minute and needs neither network access nor data.
+    It takes one to two minutes on two idle cores and needs neither network access nor data.
     """
+    check_folder_name(out)
+
     from semcom.quickstart import quickstart
     from semcom.results import ResultStore
     from semcom.summary import RECORDS, table

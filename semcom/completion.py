@@ -1,5 +1,8 @@
 """Words for the completion of command lines in a shell, known without importing PyTorch."""
 
+VARIABLE = "_SEMCOM_COMPLETE"
+"""Environment variable by which a shell asks for completions."""
+
 STILL = tuple(
     form + kind for kind in ("", "-file") for form in ("jpeg", "jpeg2000", "webp", "avif", "hevc-intra")
 )
@@ -48,6 +51,13 @@ RECIPES = ("deepjscc", "deepjscc-perceptual", "deepjscc-2019", "learned-codec", 
 """Names of training recipes."""
 
 
+def prepare() -> None:
+    """Make typer answer the requests of the scripts, which come in the environment variable of `VARIABLE`."""
+    from typer.completion import completion_init  # pyright: ignore[reportPrivateImportUsage]
+
+    completion_init()
+
+
 def script(shell: str) -> str:
     """Script that makes a shell complete the command line of `semcom`.
 
@@ -59,7 +69,7 @@ def script(shell: str) -> str:
     """
     from typer.completion import get_completion_script  # pyright: ignore[reportPrivateImportUsage]
 
-    text = get_completion_script(prog_name="semcom", complete_var="_SEMCOM_COMPLETE", shell=shell)
+    text = get_completion_script(prog_name="semcom", complete_var=VARIABLE, shell=shell)
     # bash takes colons for ends of words, and names of schemes and channels have many
     return f"COMP_WORDBREAKS=${{COMP_WORDBREAKS//:/}}\n{text}" if shell == "bash" else text
 

@@ -96,8 +96,12 @@ def sending_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, .
 
     from semcom.receivers.generative import Generative
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield schemes
+        return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("sending", total=None)
 
         def told(scheme: "Scheme") -> "Scheme":

@@ -227,6 +227,7 @@ def range_coder() -> ModuleType:
     return _compiled("compressai.ans")
 
 
+@cache
 def _compiled(name: str) -> ModuleType:
     """A compiled module inside a package, which is not imported; the one in use if it is loaded already."""
     if name in sys.modules:
@@ -238,7 +239,8 @@ def _compiled(name: str) -> ModuleType:
         return import_module(name)  # raises what is wrong
     module = module_from_spec(found)
     found.loader.exec_module(module)
-    return sys.modules.setdefault(name, module)
+    sys.modules.pop(name, None)  # the package, if it is ever imported, is to find it by itself
+    return module
 
 
 def levels_of(log2_scale: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
 from semcom.names.receivers import METHODS, NEEDS, UNSHIPPED, receiver
 from semcom.packetised import Packetised
 from semcom.receivers import Direct
+from semcom.receivers.generative import Generative
 from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
@@ -159,12 +160,17 @@ def refined(plain: Scheme[Any], receiver: Receiver[Any]) -> Scheme[Any]:
 
     Raises:
         InvalidOption: The scheme has another receiver already; two cannot be chained, since the second would
-            need the statistics of the errors that the first one makes.
+            need the statistics of the errors that the first one makes. Or the scheme sends clips or texts,
+            and the receiver has a prior of images.
     """
     if not isinstance(plain.receiver, Direct):
         raise InvalidOption(
             f"scheme {plain.name} has a receiver, {plain.receiver.name}; {receiver.name} cannot follow it, "
             "name one"
+        )
+    if isinstance(receiver, Generative) and plain.modality.name != IMAGE.name:
+        raise InvalidOption(
+            f"scheme {plain.name} sends {plain.modality.name} items; {receiver.name} refines image items only"
         )
     return replace(plain, name=f"{plain.transmission.name}+{receiver.name}", receiver=receiver)
 

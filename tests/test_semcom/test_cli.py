@@ -179,6 +179,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     photo().save("photo.png")
     photo().save("photo.jpg", quality=90)
     photo().save("caf\udce9.png")
+    (tmp_path / "letter.txt").write_text("Some words.\n")
     (tmp_path / "text.png").write_text("I am not a picture\n")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "empty_folder").mkdir()
@@ -265,7 +266,7 @@ ERRORS = {
     "unknown codec": ("send photo.png --snr 5 --scheme bpg+ldpc", "no codec called 'bpg'"),
     "unknown link": ("send photo.png --snr 5 --scheme jpeg+polar", "no link called 'polar'"),
     "MCS out of table": ("send photo.png --snr 5 --scheme jpeg+ldpc:mcs99", "MCS 99 is not in the table"),
-    "empty scheme": ("send photo.png --snr 5 --scheme=", "no scheme called ''"),
+    "empty scheme": ("send photo.png --snr 5 --scheme=", "--scheme '': an empty name"),
     "unknown channel": (f"send photo.png --snr 5 {SEND} --channel raleigh:64", "did you mean rayleigh:64"),
     "block length zero": (f"send photo.png --snr 5 {SEND} --channel rayleigh:0", "at least 1"),
     "block length a word": (f"send photo.png --snr 5 {SEND} --channel rayleigh:x", "spelled rayleigh:"),
@@ -334,11 +335,19 @@ ERRORS = {
         "send photo.png --snr 5 --scheme deepjscc+ddrm:2@prior#00000000",
         "prior prior is not the one of digest 00000000, but the one of this package",
     ),
-    "receiver without a name": ("send photo.png --snr 5 --receiver=", "no receiver called ''"),
+    "receiver without a name": ("send photo.png --snr 5 --receiver=", "--receiver '': an empty name"),
     "codec without a name": ("send photo.png --snr 5 --codec=", "--codec '': an empty name"),
     "metrics without a name": ("send photo.png --snr 5 --metrics=", "--metrics '': an empty name"),
-    "modality without a name": ("send photo.png --snr 5 --modality=", "no modality called ''"),
-    "channel without a name": ("send photo.png --snr 5 --channel=", "no channel called ''"),
+    "modality without a name": ("send photo.png --snr 5 --modality=", "--modality '': an empty name"),
+    "channel without a name": ("send photo.png --snr 5 --channel=", "--channel '': an empty name"),
+    "results without a name": (f"{SWEEP}=", "--out '': an empty name"),
+    "results in a file": (f"{SWEEP} photo.png", "photo.png: a file; name a folder"),
+    "demonstration in a file": ("quickstart --out photo.png", "photo.png: a file; name a folder"),
+    "receiver of images for texts": (
+        "send letter.txt --snr 5 --receiver ddrm",
+        "sends text items; ddrm:8 refines image items only",
+    ),
+    "modality in another case": ("send photo.png --snr 5 --modality Image", "did you mean image"),
     "scheme in another case": ("send photo.png --snr 5 --scheme SoftCast", "did you mean softcast"),
     "codec in another case": ("send photo.png --snr 5 --scheme AVIF+ldpc", "did you mean avif,"),
     "channel in another case": ("send photo.png --snr 5 --channel Rayleigh:64", "did you mean rayleigh:64"),
@@ -492,7 +501,7 @@ ERRORS = {
     "results below a file": (f"{SWEEP} photo.png/r", "photo.png"),
     "results in a read-only folder": (f"{SWEEP} /proc/r", "/proc/r"),
     # results
-    "nothing to plot": ("plot nowhere", "nowhere/records.sqlite: no such result store"),
+    "nothing to plot": ("plot nowhere", "nowhere: no such folder of results; run a sweep first"),
     "nothing to report": ("report empty_folder", "no such result store"),
     "nothing to export": ("export empty_folder", "no such result store"),
     "picture as results": ("report photo.png", "no such result store"),
@@ -582,6 +591,21 @@ def assert_one_line_error(run: Callable[[], int], message: str, capsys: pytest.C
     assert captured.err.splitlines()[-1] == errors[0]
     assert re.search(message, errors[0]), errors[0]
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["send", "", "--snr", "5"], "an argument '': an empty name"),
+        (["send", "photo.png", "--snr", "5", "--out", ""], "--out '': an empty name"),
+        (["sweep", "--out", ""], "--out '': an empty name"),
+        (["plot", ""], "an argument '': an empty name"),
+    ],
+)
+def test_empty_arguments_are_one_line(
+    command: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_one_line_error(partial(main, command), message, capsys)
 
 
 @pytest.mark.parametrize("command", [f"send photo.png --snr 5 {SEND}", f"{SWEEP} r"])
@@ -689,7 +713,7 @@ def test_corrupted_inception_is_one_line(
     monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
     folder.mkdir(parents=True)
     (folder / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"damaged")
-    run = partial(main, arguments(f"realism results --metrics {name} --out realism.csv"))
+    run = partial(main, arguments(f"realism empty_folder --metrics {name} --out realism.csv"))
     assert_one_line_error(run, f"{name}: .* is damaged", capsys)
 
 
