@@ -227,7 +227,7 @@ class OFDM:
         samples = self._modulate(grid)
         check_state(samples, state.noise)
         places = (data, pilot.flatten().nonzero().flatten())
-        one = torch.ones_like(samples.real[:, :1])
+        one = torch.ones_like(state.noise_var).to(samples.real)
         told = (_Distortion(one, 0 * one), _Distortion(one, 0 * one))
         for stage, own in zip(self.waveform, state.stages, strict=True):
             before, samples = samples, stage.apply(samples, own)

@@ -112,7 +112,7 @@ CHANNELS = (
     OFDM((TDL("E", 100.0),), Numerology(128, 72, 9, 15e3)),
     GenieCSI(OFDM((TDL("B", 300.0, 1000.0),))),
     OFDM((ClippedAmplifier(6.0), TDL("A", 100.0, 10.0), PhaseNoise(50.0), CarrierOffset(0.01))),
-    OFDM((ClippedAmplifier(4.0),), Numerology(64, 48, 16)),
+    OFDM((ClippedAmplifier(4.0), TDL("A", 100.0)), Numerology(64, 48, 16)),
     OFDM((ClippedAmplifier(5.0), TDL("C", 100.0, 300.0)), Numerology(128, 72, 9, 15e3)),
     OFDM((PhaseNoise(300.0), CarrierOffset(0.02)), Numerology(64, 48, 16), tracking=8),
     OFDM((TDL("B", 300.0), PhaseNoise(500.0)), tracking=0),
