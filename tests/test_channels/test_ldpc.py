@@ -145,7 +145,7 @@ LAYERED = json.loads((GOLDEN / "ldpc_bler_layered.json").read_text())
 @pytest.mark.parametrize(
     "point",
     [
-        pytest.param(p, marks=pytest.mark.slow if p["blocks"] * p["n"] > 2e6 else (), id=f"{p['k']}-{p['n']}")
+        pytest.param(p, marks=pytest.mark.slow if p["blocks"] * p["n"] > 4e6 else (), id=f"{p['k']}-{p['n']}")
         for p in LAYERED
     ],
 )
