@@ -498,7 +498,7 @@ def _information_curve(bits_per_symbol: int) -> tuple[NDArray[np.float64], NDArr
 
 _LEVELS = np.arange(9.0, -40.0, -0.125)  # logit of BLER 0.9999 down to 4e-18
 _TILT = 1e-9 * np.arange(len(_LEVELS))  # keeps levels of equal SNR apart
-_SMOOTHNESS = 100.0  # of the spline; points of 10 to 50 errors stay within 3 standard errors
+_SMOOTHNESS = 30.0  # of the spline; every point stays within 3 standard errors, and tails follow their counts
 _TRUSTED = 10  # errors beyond an SNR up to which the slope of a curve counts as measured
 
 
