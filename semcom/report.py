@@ -112,7 +112,8 @@ table {
   border-collapse: separate; border-spacing: 0; width: 100%; font-size: 0.88rem;
   font-variant-numeric: tabular-nums; line-height: 1.35;
 }
-caption { text-align: left; color: var(--soft); padding-bottom: 8px; max-width: 100ch; }
+caption { text-align: left; color: var(--soft); padding-bottom: 8px; }
+caption span { display: block; position: sticky; left: 0; max-width: min(110ch, calc(100vw - 50px)); }
 th, td { padding: 5px 10px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 td { white-space: nowrap; }
 td.words-cell { white-space: normal; overflow-wrap: anywhere; }
@@ -501,7 +502,7 @@ def _table(
         cells = "".join(f"<td{_css(numeric)}>{_small(cells[i])}</td>" for cells, numeric in columns[1:])
         rows.append(f'<tr{start}><th scope="row">{mark}{BREAKS.sub("<wbr>", first)}</th>{cells}</tr>')
     return (
-        f"<table><caption>{_text(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<table><caption><span>{_text(caption)}</span></caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 

@@ -732,6 +732,8 @@ def _differences(
             if joined["item"].nunique() < 2:
                 continue
             gap = paired_difference(joined["value"], joined["value_best"], joined["item"])
+            if gap.low == gap.high == 0:  # equal in every item, for instance all lost
+                continue
             mean, low, high = (f"{v:+.{digits}f}".replace("-", MINUS) for v in (gap.mean, gap.low, gap.high))
             zero = gap.low <= 0 <= gap.high
             mark = "≈" if zero else "Δ"

@@ -371,7 +371,7 @@ def test_tables_have_paired_differences_where_bands_overlap(tmp_path):
     )
     assert "<small>Δ" not in told(far)[0]
     assert text.count('scope="row"') == 8
-    assert "<caption>All rows: awgn. " in text
+    assert "<caption><span>All rows: awgn. " in text
 
 
 @pytest.mark.parametrize(
