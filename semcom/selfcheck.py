@@ -15,6 +15,7 @@ from channels.realisations import count
 from channels.selfcheck import Check
 from semcom.budget import Budget
 from semcom.envelope import Envelope, shipped_choices
+from semcom.selfcheck_analog import analog_rows
 from semcom.separate import Adapted, message_bits
 from semcom.transmission import ChannelKnowledge
 
@@ -88,6 +89,7 @@ def selfcheck(seed: int = 0, full: bool = False) -> Iterator[Check]:
         Checks, each as soon as it is measured.
     """
     yield from channel_rows.selfcheck(seed)
+    yield from analog_rows(seed)
     yield from outage_rows(seed, full)
 
 
