@@ -223,6 +223,28 @@ class BlerTable:
         between = at_levels[i - 1] + share * (at_levels[i] - at_levels[i - 1])
         return np.maximum.accumulate(between) + _TILT
 
+    def bler_at(
+        self,
+        bits_per_symbol: int,
+        block_bits: int,
+        code_rate: float,
+        information: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Block error rate at any code rate, where channel uses carry a given mutual information.
+
+        Args:
+            bits_per_symbol: log2 M of the constellation: 2, 4, 6 or 8.
+            block_bits: Block length K' in bits, CRC included.
+            code_rate: Information bits per coded bit, in (0, 1).
+            information: Mean mutual information per coded bit in 0..1, any shape.
+
+        Returns:
+            Block error rates in 0..1, same shape.
+        """
+        needed = code_rate / self._efficiency(bits_per_symbol, block_bits, code_rate)
+        logit = np.interp(information, np.maximum.accumulate(needed) + _TILT / 1e3, _LEVELS)
+        return np.asarray(1 / (1 + np.exp(-logit)))
+
     def efficiency(self, bits_per_symbol: int, block_bits: int, code_rate: float) -> float:
         """Code rate over the mutual information per coded bit at which half of the blocks are lost.
 
@@ -238,15 +260,24 @@ class BlerTable:
         Returns:
             Ratio of code rate and mutual information; 1 would be an ideal code.
         """
+        at_levels = self._efficiency(bits_per_symbol, block_bits, code_rate)
+        return float(at_levels[np.argmin(np.abs(_LEVELS))])
+
+    def _efficiency(self, bits_per_symbol: int, block_bits: int, code_rate: float) -> NDArray[np.float64]:
+        """The same at the block error rate of each of `_LEVELS`, [levels]."""
         rows = [mcs for mcs in MCS_TABLE if mcs.bits_per_symbol == bits_per_symbol]
         lowest = rows[0].code_rate
         if code_rate < lowest and bits_per_symbol > 2:
-            smaller = [self.efficiency(bits_per_symbol - 2, block_bits, rate) for rate in (code_rate, lowest)]
-            return self.efficiency(bits_per_symbol, block_bits, lowest) * smaller[0] / smaller[1]
-        center_db = [self.snr_db(mcs, block_bits, 0.5) for mcs in rows]
+            here, there = (self._efficiency(bits_per_symbol - 2, block_bits, r) for r in (code_rate, lowest))
+            return self._efficiency(bits_per_symbol, block_bits, lowest) * here / there
         rates = np.array([mcs.code_rate for mcs in rows])
-        at_rows = rates / np.interp(center_db, *_information_curve(bits_per_symbol))
-        return float(np.interp(math.log(code_rate), np.log(rates), at_rows))
+        i = int(np.clip(np.searchsorted(rates, code_rate), 1, len(rates) - 1))
+        share = np.clip(math.log(code_rate / rates[i - 1]) / math.log(rates[i] / rates[i - 1]), 0, 1)
+        below, above = (
+            row.code_rate / np.interp(self._snr_db(row, block_bits), *_information_curve(bits_per_symbol))
+            for row in rows[i - 1 : i + 1]
+        )
+        return below + share * (above - below)
 
 
 @functools.cache
@@ -288,8 +319,8 @@ def predicted_failure(
     is the one at which AWGN carries the mutual information per bit that the channel uses of the block carry
     on average (MIESM), less up to 2 % where they carry different amounts. The message is padded to the next
     size that the header can announce, as `DigitalLink.send` does. A message shorter than the longest has a
-    lower code rate; the mutual information it needs is interpolated between the measured rows. Errors that
-    `h` and `noise_var` do not show are not included.
+    lower code rate; the mutual information it needs for each error rate is interpolated between the rows.
+    Errors that `h` and `noise_var` do not show are not included.
 
     Packets that `Lossy` loses enter as gains of 0. A whole packet missing from a code block costs more than
     its mutual information, so the prediction may be too optimistic under packet loss. With 10 % of packets of
@@ -345,14 +376,9 @@ def _predicted_failure(
     edges = np.cumsum([0, *plan.block_coded_bits]) / coded_bits * data_uses
     information, spread = seen.carried(mcs.bits_per_symbol, edges)
     block_bits = plan.block.info_bits
-    row, own = (
-        rate / table.efficiency(mcs.bits_per_symbol, block_bits, rate)
-        for rate in (mcs.code_rate, plan.blocks * block_bits / coded_bits)
-    )
-    snr_grid_db, information_grid = _information_curve(mcs.bits_per_symbol)
-    needed = own / row * np.exp(_SPREAD_COST * spread)
-    effective_db = np.interp(information / needed, information_grid, snr_grid_db)
-    bler = table.bler(mcs, block_bits, effective_db)
+    code_rate = plan.blocks * block_bits / coded_bits
+    useful = information / np.exp(_SPREAD_COST * spread)
+    bler = table.bler_at(mcs.bits_per_symbol, block_bits, code_rate, useful)
     return float(1 - ((1 - seen.header_lost(header)) * np.prod(1 - bler, axis=1)).mean())
 
 
