@@ -3,7 +3,7 @@
 Run:     python tests/golden/make_sionna_ldpc.py vectors      (an environment with sionna-no-rt >= 2.2)
          python tests/golden/make_sionna_ldpc.py bler --k 4224 --n 8448 --snr-db 1.0 1.1 --blocks 10000
          python tests/golden/make_sionna_ldpc.py layered
-Cost:    vectors one minute; bler about 0.06 Mbit/s on one core; layered ten minutes
+Cost:    vectors one minute; bler about 0.06 Mbit/s on one core; layered half an hour
 Expect:  tests/golden/ldpc.npz below 300 kB; one entry per SNR in tests/golden/ldpc_bler.json; one entry per
          length and code rate in tests/golden/ldpc_bler_layered.json
 
