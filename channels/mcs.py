@@ -72,7 +72,7 @@ MCS_TABLE: tuple[Mcs, ...] = tuple(Mcs(i, m, r) for i, (m, r) in enumerate(_ROWS
 
 Rows 3 to 30 are rows 0 to 27 of TS 38.214, Table 5.1.3.1-2, which reaches 256-QAM. Rows 0 to 2 are from
 Table 5.1.3.1-3, in steps of about 2 dB; the index fits five bits. On AWGN the longest message of row 0 is
-lost once in 100 at -11.4 dB in 4096 channel uses and at -12.1 dB in 24 576. A link that adapts is limited
+lost once in 100 at -11.6 dB in 4096 channel uses and at -12.3 dB in 24 576. A link that adapts is limited
 by its header: to -7.5 dB in 4096 channel uses and -11.4 dB in 24 576.
 """
 
