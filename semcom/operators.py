@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,6 +17,7 @@ from semcom.surroundings import ignored_warnings
 
 ALIASED = 1e-12  # share of the largest gain below which a frequency counts as lost
 LUMA = (0.299, 0.587, 0.114)  # BT.601, 2.5.1
+_FORWARD = Lock()  # torch's forward differentiation serves one thread at a time
 
 
 @runtime_checkable
@@ -450,7 +452,8 @@ class Linearised:
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
         """Jacobian-vector product J v, by forward differentiation."""
         with torch.no_grad(), ignored_warnings():  # torch's own, of its first forward derivative
-            return torch.func.jvp(self.measurement, (self.at,), (x,))[1]
+            with _FORWARD:
+                return torch.func.jvp(self.measurement, (self.at,), (x,))[1]
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Vector-Jacobian product J* u, by backward differentiation."""

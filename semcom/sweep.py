@@ -53,7 +53,7 @@ class Progress(Protocol):
     """Callback that is told how far a sweep has got, first with 0 finished records."""
 
     def __call__(self, done: int, total: int, seconds_left: float | None = None, /) -> None:
-        """Show the progress.
+        """Show how many of the planned records are finished, and the time left.
 
         Args:
             done: Number of finished records.

@@ -24,7 +24,7 @@ from semcom.sourcecode import source_digest
 
 CODEC = '''
 from dataclasses import dataclass
-from guests.levels import STEP
+from strangers.levels import STEP
 from semcom.codecs import Quality
 from semcom.errors import CorruptPayload
 import torch
@@ -89,8 +89,8 @@ PLAIN = Plain()
 
 
 @pytest.fixture
-def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    package = tmp_path / "guests"
+def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    package = tmp_path / "strangers"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "codec.py").write_text(CODEC)
@@ -111,7 +111,7 @@ def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def forget() -> None:
     """As a new process: nothing of the package is imported."""
     for name in list(sys.modules):
-        if name.partition(".")[0] in ("guests", "mine", "helper"):
+        if name.partition(".")[0] in ("strangers", "mine", "helper"):
             del sys.modules[name]
 
 
@@ -124,7 +124,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def sweep(*arguments: str) -> int:
-    schemes = ["--schemes", "guests.codec:MEAN+ldpc:mcs3,softcast", "--data", "photos", "--out", "out"]
+    schemes = ["--schemes", "strangers.codec:MEAN+ldpc:mcs3,softcast", "--data", "photos", "--out", "out"]
     return main(["sweep", *schemes, "--snr", "20", "--rho", "1/4", "--metrics", "psnr_db", *arguments])
 
 
@@ -140,7 +140,7 @@ def values(folder: Path, superseded: bool = False) -> dict[str, list[float]]:
     ("file", "old", "new"), [("codec.py", "* STEP / 255", "* STEP / 510"), ("deeper.py", "32", "64")]
 )
 def test_an_edited_codec_is_measured_again(
-    guests: Path,
+    strangers: Path,
     file: str,
     old: str,
     new: str,
@@ -153,10 +153,10 @@ def test_an_edited_codec_is_measured_again(
     before = values(Path("out"))
     assert sweep() == 0
     assert "0 new records" in capsys.readouterr().out
-    edit(guests / "unused.py", "1", "2")
+    edit(strangers / "unused.py", "1", "2")
     assert sweep() == 0
     assert "0 new records" in capsys.readouterr().out
-    edit(guests / file, old, new)
+    edit(strangers / file, old, new)
     assert sweep() == 0
     assert "1 new records" in capsys.readouterr().out, "those of the shipped scheme are still good"
     after = values(Path("out"))
@@ -173,16 +173,16 @@ def test_an_edited_codec_is_measured_again(
 @pytest.mark.parametrize(
     ("option", "guest", "file", "old"),
     [
-        ("--metrics", "guests.metric:LARGEST", "metric.py", "max()"),
-        ("--channels", "guests.channel:PLAIN", "channel.py", "return 0"),
+        ("--metrics", "strangers.metric:LARGEST", "metric.py", "max()"),
+        ("--channels", "strangers.channel:PLAIN", "channel.py", "return 0"),
     ],
 )
 def test_an_edited_metric_or_channel_is_refused(
-    guests: Path, option: str, guest: str, file: str, old: str, capsys: pytest.CaptureFixture[str]
+    strangers: Path, option: str, guest: str, file: str, old: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Records name their metrics and channels, so two definitions cannot lie in one folder."""
     assert sweep(option, guest) == 0
-    edit(guests / file, old, f"{old} + 0")
+    edit(strangers / file, old, f"{old} + 0")
     assert sweep(option, guest) == 2
     told = capsys.readouterr().err
     assert "or its code was edited; give it another name, or use another folder" in told
@@ -190,20 +190,20 @@ def test_an_edited_metric_or_channel_is_refused(
 
 
 def test_the_digest_is_that_of_every_folder(
-    guests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strangers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = fingerprint(import_module("guests.codec").MEAN)
-    assert "guests.codec.Mean@" in canonical(import_module("guests.codec").MEAN)
-    shutil.copytree(guests, tmp_path / "elsewhere" / "guests")
-    shutil.rmtree(guests)
+    first = fingerprint(import_module("strangers.codec").MEAN)
+    assert "strangers.codec.Mean@" in canonical(import_module("strangers.codec").MEAN)
+    shutil.copytree(strangers, tmp_path / "elsewhere" / "strangers")
+    shutil.rmtree(strangers)
     forget()
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
-    again = import_module("guests.codec")
+    again = import_module("strangers.codec")
     assert "elsewhere" in str(again.__file__)
     assert fingerprint(again.MEAN) == first
 
 
-def test_a_single_module_is_covered_with_its_folder(guests: Path, tmp_path: Path) -> None:
+def test_a_single_module_is_covered_with_its_folder(strangers: Path, tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("def half(x):\n    return x / 2\n")
     (tmp_path / "mine.py").write_text(
         "class A:\n    def f(self, x):\n        from helper import half\n        return half(x)\n"
@@ -213,10 +213,10 @@ def test_a_single_module_is_covered_with_its_folder(guests: Path, tmp_path: Path
     assert source_digest(import_module("mine").A) != before
 
 
-def test_a_class_is_covered_with_those_it_inherits_from(guests: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("from guests.codec import Mean\n\nclass Own(Mean):\n    pass\n")
+def test_a_class_is_covered_with_those_it_inherits_from(strangers: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from strangers.codec import Mean\n\nclass Own(Mean):\n    pass\n")
     before = source_digest(import_module("mine").Own)
-    edit(guests / "deeper.py", "32", "33")
+    edit(strangers / "deeper.py", "32", "33")
     assert source_digest(import_module("mine").Own) != before
 
 
@@ -245,7 +245,7 @@ def test_libraries_and_this_package_are_known_by_version(monkeypatch: pytest.Mon
 
 
 def test_records_of_another_version_are_refused_in_one_line(
-    guests: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    strangers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep() == 0
     made_with = provenance.package_version()
