@@ -190,7 +190,14 @@ class OFDM:
         noise_var = self._noise_var(state.noise_var).to(y.real)
         if not x.shape[1]:
             return Received(y.flatten(1), y.flatten(1), noise_var)
-        gains, error = self._estimate(y / pilots.gain[..., None], noise_var + pilots.power)
+        seen = y / pilots.gain[..., None]
+        noise = noise_var / pilots.gain.square()
+        places = self._pilot_mask(y.shape[1], y.device).flatten()
+        # distortion fades as the pilots do: by the power with which they arrive in this item
+        heard = torch.view_as_real(seen.flatten(1)[:, places]).square().sum(-1).mean(1, keepdim=True)
+        fade = (heard - noise).clamp_min(0) / (1 + pilots.power)
+        distortion = self._behind_fading(pilots.power / pilots.gain.square(), fade)
+        gains, error = self._estimate(seen, noise + distortion)
         h, error = clipped.gain * gains[:, data], error[:, data]
         distortion = self._behind_fading(clipped.power, torch.view_as_real(h).square().sum(-1) + error)
         return Received(y.flatten(1)[:, data], h, noise_var + error + distortion)
