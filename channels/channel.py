@@ -9,6 +9,7 @@ from torch import Tensor
 
 from channels.errors import ChannelError
 from channels.streams import Streams
+from channels.symbols import as_symbols
 
 SnrDb = float | Float[Tensor, " batch"]
 
@@ -129,7 +130,7 @@ def transmit(channel: Channel, x: Complex[Tensor, "batch uses"], snr_db: SnrDb, 
 
     Args:
         channel: The channel.
-        x: Data symbols, complex [batch, uses], average power 1 per item.
+        x: Data symbols, complex [batch, uses], average power 1 per item; half precision becomes complex64.
         snr_db: Average received Es/N0 in dB, -100 to 200; one number, or a tensor [batch].
         rng: Random streams, one per item.
 
@@ -137,8 +138,10 @@ def transmit(channel: Channel, x: Complex[Tensor, "batch uses"], snr_db: SnrDb, 
         Received data symbols with the gain and noise variance that the receiver believes.
 
     Raises:
-        ChannelError: x and `rng` have different numbers of items, or an SNR is invalid.
+        ChannelError: x is not a batch of complex symbols, x and `rng` have different numbers of items, or an
+            SNR is invalid.
     """
+    x = as_symbols(x)
     if x.shape[0] != rng.batch:
         raise ChannelError(
             f"{x.shape[0]} items of symbols, but streams of {rng.batch}; name each, for noise of its own"

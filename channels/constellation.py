@@ -10,9 +10,10 @@ from torch import Tensor
 
 from channels.channel import Received
 from channels.errors import ChannelError
+from channels.symbols import widen
 
 Combine = Callable[[Tensor, Tensor], Tensor]
-_USES_AT_ONCE = 2**14  # keeps the metrics of a demapper in cache
+_USES_AT_ONCE = 2**13  # keeps the metrics of a demapper in cache
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,25 @@ class Constellation:
 
     @property
     def levels(self) -> Float[Tensor, " levels"]:
-        """Amplitudes of one real dimension, indexed by the label whose first bit is the most significant."""
+        """Amplitudes of one real dimension, indexed by the label whose first bit is the most significant.
+
+        They are float32, whatever the default type of torch is.
+        """
         dimensions = 1 if self.size == 2 else 2
         bits = self.bits_per_symbol // dimensions
-        label = torch.arange(2**bits)
-        sign = [1.0 - 2.0 * (label >> (bits - 1 - j) & 1) for j in range(bits)]
+        label = torch.arange(2**bits, device="cpu")
+        sign = [1 - 2 * (label >> (bits - 1 - j) & 1) for j in range(bits)]
         level = sign[-1]
         for j in range(bits - 2, -1, -1):
-            level = sign[j] * (2.0 ** (bits - 1 - j) - level)  # 38.211, 5.1.4 to 5.1.6
+            level = sign[j] * (2 ** (bits - 1 - j) - level)  # 38.211, 5.1.4 to 5.1.6
+        level = level.float()
         return level / math.sqrt(dimensions * level.square().mean())
 
     @property
     def points(self) -> Complex[Tensor, " size"]:
         """All M symbols, complex [M], indexed by the label whose first bit is the most significant."""
-        shifts = torch.arange(self.bits_per_symbol - 1, -1, -1)
-        labels = torch.arange(self.size)[:, None] >> shifts & 1
+        shifts = torch.arange(self.bits_per_symbol - 1, -1, -1, device="cpu")
+        labels = torch.arange(self.size, device="cpu")[:, None] >> shifts & 1
         return self.modulate(labels.to(torch.uint8).reshape(1, -1))[0]
 
     def modulate(self, bits: UInt8[Tensor, "batch bits"]) -> Complex[Tensor, "batch uses"]:
@@ -113,7 +118,8 @@ class Constellation:
             received: Received symbols [batch, uses] with gain and noise variance.
 
         Returns:
-            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`.
+            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`; in double precision if
+            an input is, else in single precision.
         """
         return self._llr(received, _log_add)
 
@@ -127,7 +133,8 @@ class Constellation:
             received: Received symbols [batch, uses] with gain and noise variance.
 
         Returns:
-            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`.
+            LLRs, [batch, uses * log2 M], in the order of the bits given to `modulate`; in double precision if
+            an input is, else in single precision.
         """
         return self._llr(received, torch.maximum)
 
@@ -144,36 +151,39 @@ class Constellation:
 
     def _llr(self, received: Received, combine: Combine) -> Float[Tensor, "batch bits"]:
         batch, uses = received.y.shape
-        precision = received.noise_var.reciprocal()
-        matched = received.h.conj() * received.y * precision
+        precision = widen(received.noise_var).reciprocal()
+        y, h = (
+            torch.view_as_real(widen(part).resolve_conj()).unbind(-1) for part in (received.y, received.h)
+        )
+        # Real arithmetic: complex products round differently at the end of a row.
+        real = (h[0] * y[0] + h[1] * y[1]) * precision
+        imaginary = (h[0] * y[1] - h[1] * y[0]) * precision
         if self.size == 2:  # only the direction of (1 + j) / sqrt(2) carries the bit
-            return 4.0 * self.levels[0] * 0.5**0.5 * (matched.real + matched.imag)
-        projected = torch.view_as_real(matched.resolve_conj())  # [batch, uses, 2]
+            return 4.0 * self.levels[0] * 0.5**0.5 * (real + imaginary)
+        projected = torch.stack((real, imaginary), dim=-1)  # [batch, uses, 2]
         if self.size == 4:  # two levels a and -a: both sums have one term
             return 4.0 * self.levels[0] * projected.flatten(1)
-        gain = (torch.view_as_real(received.h.resolve_conj()).square().sum(-1) * precision)[..., None].expand(
-            -1, -1, 2
-        )
+        gain = (h[0] * h[0] + h[1] * h[1]) * precision
         bits = self.bits_per_symbol // 2
-        llr = torch.empty(batch, uses, bits, 2, dtype=projected.dtype, device=projected.device)
-        for item in range(batch):
-            for start in range(0, uses, _USES_AT_ONCE):
-                part = (item, slice(start, start + _USES_AT_ONCE))
-                llr[part] = self._llr_per_dimension(projected[part], gain[part], combine)
-        return llr.flatten(1)
-
-    def _llr_per_dimension(self, projected: Tensor, gain: Tensor, combine: Combine) -> Tensor:
-        levels = self.levels.to(projected.device)
-        bits = levels.numel().bit_length() - 1
-        column = (-1, *(1,) * projected.ndim)
-        metric = (2.0 * levels).reshape(column) * projected - levels.square().reshape(column) * gain
-        of_bits = _marginals(metric.reshape(*(2,) * bits, *projected.shape), bits, combine)
-        return torch.stack([of_bit[0] - of_bit[1] for of_bit in of_bits], dim=1)  # [uses, bits, 2]
+        projected, gain = projected.reshape(-1, 2), gain.reshape(-1, 1)  # the uses of the batch in one row
+        llr = torch.empty(batch * uses, bits, 2, dtype=projected.dtype, device=projected.device)
+        levels = self.levels.to(projected.device)[:, None, None]
+        for start in range(0, batch * uses, _USES_AT_ONCE):
+            part = slice(start, start + _USES_AT_ONCE)
+            metric = 2.0 * levels * projected[part] - levels.square() * gain[part]  # [levels, uses, 2]
+            of_bits = _marginals(metric.view(*(2,) * bits, *metric.shape[1:]), bits, combine)
+            for bit, of_bit in enumerate(of_bits):
+                llr[part, bit] = of_bit[0] - of_bit[1]
+        return llr.view(batch, uses * self.bits_per_symbol)
 
 
 def _log_add(a: Tensor, b: Tensor) -> Tensor:
-    """log(e^a + e^b); without log1p, which is six times slower and gains nothing beside |a| of order 1."""
-    return torch.maximum(a, b) + torch.log(1.0 + torch.exp(-(a - b).abs()))
+    """log(e^a + e^b); without log1p, which is six times slower and gains nothing beside |a| of order 1.
+
+    The clamp changes nothing, since 1 + e^-80 = 1 in double precision, but exponentials that underflow cost
+    twenty times as much as others.
+    """
+    return torch.maximum(a, b) + torch.log(1.0 + torch.exp(-(a - b).abs().clamp_max(80.0)))
 
 
 def _marginals(metric: Tensor, bits: int, combine: Combine) -> list[Tensor]:

@@ -1,7 +1,6 @@
 """Channel state information at the receiver: estimated from pilots, known exactly, or absent."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -10,12 +9,10 @@ from torch import Tensor
 
 from channels.channel import Channel, Received, SnrDb
 from channels.errors import ChannelError
-from channels.estimation import estimation_error, linear_weights, wiener_weights
+from channels.estimation import PilotLayout, insert_pilots, interpolate_gains
 from channels.fading import FlatChannel
+from channels.impairments import Distortion, Impaired, undistorted
 from channels.streams import Streams
-
-# Number of pilots used by the Wiener filter, half of them on each side; more would hardly lower the error.
-WINDOW = 8
 
 
 class EstimatedChannel(Channel, Protocol):
@@ -47,7 +44,16 @@ class PilotAided:
     by the Wiener filter over the 8 nearest pilots ("wiener", linear minimum mean square error) or linearly
     between two pilots ("linear", which fails across independent fading blocks). `noise_var` is N0 plus the
     mean square error of the estimate, in closed form from the autocorrelation of the fading. The receiver
-    knows this autocorrelation and N0.
+    knows this autocorrelation and N0. Behind an amplifier that clips (`Impaired`), pilots and data have
+    different gains; their ratio and the distortion of the data are known as well:
+
+        y = h (c x + d) + n,  y_p = h c_p + n_p,  h_hat = c interpolation(y_p / c_p)
+        noise_var = N0 + c^2 error + (|interpolation|^2 + error) E|d|^2
+
+    with an average of 1 in place of the last bracket for linear interpolation.
+
+    Phase noise and carrier offsets of `Impaired` are part of the gain that is estimated; it then sends no
+    tracking pilots of its own.
 
     The estimate of a symbol also uses later pilots, so the estimates of the last symbols depend on the length
     of the transmission; gains and noise of the channel do not.
@@ -82,76 +88,58 @@ class PilotAided:
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
         """Draw the wrapped channel's fades and noise for data symbols and pilots together."""
-        return self.channel.draw(uses + self._pilots(uses), snr_db, rng)
+        return self._medium.draw(uses + self._layout.pilots(uses), snr_db, rng)
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
         """Insert pilots, send all symbols through the wrapped channel, and estimate the gains."""
-        received, data, pilot = self._send(x, state)
+        received, told, data, pilot = self._send(x, state)
         if not x.shape[1]:
             return received[0:0]
-        h, error = self._interpolate(received.y[:, pilot], data, pilot, received.noise_var[:, :1])
+        seen = received.y[:, pilot] / told.pilot_gain
+        noise = (received.noise_var[:, :1] / told.pilot_gain.square()).expand(-1, len(pilot))
+        h, error = interpolate_gains(seen, noise, data, pilot, self.channel.correlation, self.interpolation)
         noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
-        return Received(received.y[:, data], h, noise_var + error)
+        fade = torch.view_as_real(h).square().sum(-1) + error if self.interpolation == "wiener" else 1.0
+        noise_var = noise_var + told.gain.square() * error + told.power * fade
+        return Received(received.y[:, data], told.gain * h, noise_var)
 
     def apply_genie(self, x: Complex[Tensor, "batch uses"], state: Any) -> Received:
         """Send data and pilots as `apply` does, but report the wrapped channel's own gain and N0."""
-        received, data, _ = self._send(x, state)
+        received, told, data, _ = self._send(x, state)
         noise_var = received.noise_var if received.noise_var.shape[1] == 1 else received.noise_var[:, data]
-        return Received(received.y[:, data], received.h[:, data], noise_var)
+        h = received.h[:, data]
+        fade = torch.view_as_real(h).square().sum(-1)
+        return Received(received.y[:, data], told.gain * h, noise_var + told.power * fade)
 
     def overhead(self, uses: int) -> int:
         """Channel uses added to `uses` data symbols: pilots, and overhead of the wrapped channel."""
-        total = uses + self._pilots(uses)
-        return total - uses + self.channel.overhead(total)
+        pilots = self._layout.pilots(uses)
+        return pilots + self._medium.overhead(uses + pilots)
 
     def data_uses(self, total: int) -> int:
         """Data symbols that fit `total` channel uses beside pilots and the wrapped channel's overhead."""
-        whole, rest = divmod(max(self.channel.data_uses(total) - 1, 0), self.spacing + 1)
-        return whole * self.spacing + max(rest - 1, 0)
+        return self._layout.data_uses(self._medium.data_uses(total))
 
-    def _pilots(self, uses: int) -> int:
-        return math.ceil(uses / self.spacing) + 1 if uses else 0
+    @property
+    def _layout(self) -> PilotLayout:
+        return PilotLayout(self.spacing)
 
-    def _send(self, x: Tensor, state: Any) -> tuple[Received, Tensor, Tensor]:
-        """What arrives, and which of it are data and pilots."""
-        uses = x.shape[1]
-        index = torch.arange(uses, device=x.device)
-        data = index + index // self.spacing + 1
-        total = uses + self._pilots(uses)
-        pilot = torch.arange(0, total, self.spacing + 1, device=x.device)
-        if uses and uses % self.spacing:
-            pilot = torch.cat((pilot, pilot.new_tensor([total - 1])))
-        symbols = torch.ones(x.shape[0], total, dtype=x.dtype, device=x.device).index_copy(1, data, x)
-        return self.channel.apply(symbols, state), data, pilot
+    @property
+    def _medium(self) -> FlatChannel:
+        """The wrapped channel without tracking pilots of its own."""
+        return replace(self.channel, tracking=0) if isinstance(self.channel, Impaired) else self.channel
 
-    def _interpolate(
-        self, seen: Tensor, data: Tensor, pilot: Tensor, noise_var: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Gain and mean square error at the data, from the gains seen at the pilots [batch, pilots]."""
-        uses, segments = len(data), len(pilot) - 1
-        data, pilot, per_item = data.cpu(), pilot.cpu(), noise_var.flatten().cpu().double()
-        window = min(WINDOW if self.interpolation == "wiener" else 2, len(pilot))
-        first = (torch.arange(segments) - window // 2 + 1).clamp(0, len(pilot) - window)
-        chosen = first[:, None] + torch.arange(window)  # [segments, window]
-        places = torch.nn.functional.pad(data, (0, segments * self.spacing - uses), value=int(data[-1]))
-        places = places.reshape(segments, self.spacing)
-        near = pilot[chosen]
-        cross = self.channel.correlation(places[:, :, None], near[:, None, :])
-        covariance = self.channel.correlation(near[:, :, None], near[:, None, :])
-        power = float(self.channel.correlation(data[:1], data[:1]).real)
-        h = torch.empty(seen.shape[0], uses, dtype=seen.dtype, device=seen.device)
-        error = torch.empty_like(h.real)
-        for variance in sorted(set(map(float, per_item))):
-            if self.interpolation == "wiener":
-                weights = wiener_weights(cross, covariance, variance)
-            else:
-                weights = linear_weights(places.double(), near.double()).to(cross)
-            items = (per_item == variance).nonzero().flatten().to(seen.device)
-            around = seen[items][:, chosen.to(seen.device)]  # [items, segments, window]
-            h[items] = torch.einsum("bsw,sdw->bsd", around, weights.to(seen)).flatten(1)[:, :uses]
-            missed = estimation_error(weights, cross, covariance, variance, power)
-            error[items] = missed.flatten()[:uses].to(error)
-        return h, error
+    def _send(self, x: Tensor, state: Any) -> tuple[Received, Distortion, Tensor, Tensor]:
+        """What arrives, the amplifier's effect, and which symbols are data and pilots."""
+        data, pilot = self._layout.places(x.shape[1], x.device)
+        symbols = insert_pilots(x, data, len(pilot))
+        medium = self._medium
+        if isinstance(medium, Impaired):
+            received, told = medium.apply_distorting(symbols, state, data)
+        else:
+            received = medium.apply(symbols, state)
+            told = undistorted(received.noise_var)
+        return received, told, data, pilot
 
 
 @dataclass(frozen=True)
@@ -162,7 +150,7 @@ class GenieCSI:
     need no wrapper.
 
     Args:
-        channel: A channel that estimates its gain: `PilotAided` or `OFDM`.
+        channel: A channel that estimates its gain or its phase: `PilotAided`, `OFDM` or `Impaired`.
     """
 
     channel: EstimatedChannel

@@ -31,8 +31,32 @@ class FlatChannel(Channel, Protocol):
             second: Indices of channel uses, of a shape that broadcasts with `first`.
 
         Returns:
-            Autocorrelation, float64 or complex128, of the broadcast shape; 1 where both indices are equal, or
-            the useful share of the power if the transmitter distorts.
+            Autocorrelation, float64 or complex128, of the broadcast shape; 1 where both indices are equal.
+        """
+        ...
+
+
+@runtime_checkable
+class BlockFading(Channel, Protocol):
+    """A flat channel of independent gains, each constant over a block and known to the receiver.
+
+    N0 follows from the average SNR, so that what such a channel carries follows from its gains alone.
+    """
+
+    @property
+    def block_length(self) -> int:
+        """Coherence length in channel uses, at least 1."""
+        ...
+
+    def gains(self, blocks: int, rng: Streams) -> Complex[Tensor, "batch blocks"]:
+        """Draw the gains of one transmission of each item, as `draw` does.
+
+        Args:
+            blocks: Number of fading blocks, at least 0.
+            rng: Random streams, one per item of the batch.
+
+        Returns:
+            Independent gains, complex64 [batch, blocks], E|h|^2 = 1.
         """
         ...
 
@@ -84,8 +108,12 @@ class RayleighBlockFading:
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
         """Draw one gain h ~ CN(0, 1) per block, and the noise of every channel use."""
-        gains = rng.complex_normal("gain", (math.ceil(uses / self.block_length),))
+        gains = self.gains(math.ceil(uses / self.block_length), rng)
         return _state(_per_use(gains, self.block_length, uses), snr_db, rng)
+
+    def gains(self, blocks: int, rng: Streams) -> Complex[Tensor, "batch blocks"]:
+        """Draw one gain h ~ CN(0, 1) per block."""
+        return rng.complex_normal("gain", (blocks,))
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
         """Multiply by the gain and add the noise; the receiver is told the true gain and N0."""
@@ -143,12 +171,16 @@ class RicianBlockFading:
 
     def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> FlatFadingState:
         """Draw line of sight and scattered part of one gain per block, and the noise of every channel use."""
-        blocks = math.ceil(uses / self.block_length)
+        gains = self.gains(math.ceil(uses / self.block_length), rng)
+        return _state(_per_use(gains, self.block_length, uses), snr_db, rng)
+
+    def gains(self, blocks: int, rng: Streams) -> Complex[Tensor, "batch blocks"]:
+        """Draw line of sight and scattered part of one gain per block."""
         k_factor = 10.0 ** (self.k_factor_db / 10.0)
         phase = 2 * math.pi * rng.uniform("line of sight", (blocks,))
         line_of_sight = torch.polar(torch.ones_like(phase), phase) * math.sqrt(k_factor / (k_factor + 1))
         scattered = rng.complex_normal("gain", (blocks,)) * math.sqrt(1 / (k_factor + 1))
-        return _state(_per_use(line_of_sight + scattered, self.block_length, uses), snr_db, rng)
+        return line_of_sight + scattered
 
     def apply(self, x: Complex[Tensor, "batch uses"], state: FlatFadingState) -> Received:
         """Multiply by the gain and add the noise; the receiver is told the true gain and N0."""
@@ -233,8 +265,9 @@ def sum_of_sinusoids(
     phase: Float[Tensor, "*batch sinusoids"],
     doppler: float,
     samples: int,
+    start: float = 0.0,
 ) -> Complex[Tensor, "*batch samples"]:
-    """Rayleigh gains h_t = M^(-1/2) sum_m exp(2 pi j (f t cos(alpha_m) + phase_m)), t = 0, 1, ...
+    """Rayleigh gains h_t = M^(-1/2) sum_m exp(2 pi j (f t cos(alpha_m) + phase_m)), t = start, start + 1, ...
 
     Args:
         angle: Position of each arrival within its sector, uniform on [0, 1), [*batch, M]: alpha_m = 2 pi (m +
@@ -242,13 +275,18 @@ def sum_of_sinusoids(
         phase: Phases in cycles, uniform on [0, 1), [*batch, M].
         doppler: f, maximum Doppler shift in cycles per sample, 0 to 0.5.
         samples: Number of gains.
+        start: Time of the first gain in samples.
 
     Returns:
         Gains, complex64 [*batch, samples], with E|h|^2 = 1.
     """
     count = angle.shape[-1]
+    if doppler == 0:
+        still = _cycles(phase.double()).sum(-1, keepdim=True) * count**-0.5
+        return still.to(torch.complex64).expand(*phase.shape[:-1], samples)
     alpha = 2 * math.pi * (torch.arange(count, device=angle.device) + angle.double()) / count
     frequency = doppler * alpha.cos()
+    phase = phase + frequency * start
     # exp(f (a + b)) = exp(f a) exp(f b) turns the sum into one matrix product, with few exponentials
     stride = max(1, min(64, samples))
     fine = torch.arange(stride, device=angle.device)

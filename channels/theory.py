@@ -200,12 +200,12 @@ def constellation_capacity(constellation_size: int, snr_db: Values) -> Values:
     Reference:
         Ungerboeck, IEEE Trans. Inf. Theory 28(1), 1982, eq. (5).
     """
-    metric, dimensions = _metrics(constellation_size, snr_db)
-    count = metric.shape[-1]
+    levels, dimensions = _levels(constellation_size)
+    metric = _metrics(levels, levels, snr_db)
     own = np.diagonal(metric, axis1=-3, axis2=-1)  # [..., nodes, levels]
     total = _log_sum_exp(metric)  # [..., levels, nodes]
     loss = (total - np.moveaxis(own, -1, -2)) / math.log(2)
-    return dimensions * (math.log2(count) - (loss.mean(-2) * _hermite()[1]).sum(-1))
+    return dimensions * (math.log2(len(levels)) - (loss.mean(-2) * _hermite()[1]).sum(-1))
 
 
 def bicm_capacity(constellation_size: int, snr_db: Values) -> Values:
@@ -227,16 +227,16 @@ def bicm_capacity(constellation_size: int, snr_db: Values) -> Values:
     Reference:
         Caire, Taricco and Biglieri, IEEE Trans. Inf. Theory 44(3), 1998, eq. (15).
     """
-    metric, dimensions = _metrics(constellation_size, snr_db)
-    count = metric.shape[-1]
-    label = np.arange(count)
-    total: Values = 0.0
-    for j in range(count.bit_length() - 1):
-        bit = (label >> j & 1).astype(bool)
-        llr = _log_sum_exp(metric[..., ~bit]) - _log_sum_exp(metric[..., bit])
-        loss = np.logaddexp(0, np.where(bit[:, None], llr, -llr)) / math.log(2)  # [..., levels, nodes]
-        total = total + 1 - (loss.mean(-2) * _hermite()[1]).sum(-1)
-    return dimensions * total
+    levels, dimensions = _levels(constellation_size)
+    sent = np.flatnonzero(levels > 0)  # Gray labels are symmetric, and so is the noise
+    metric = _metrics(levels[sent], levels, snr_db)
+    label = np.arange(len(levels))[:, None] >> np.arange(len(levels).bit_length() - 1) & 1  # [levels, bits]
+    # One exponential for all bits; the bound of 1e-300 is reached by noise of weight 0 only.
+    likelihood = np.exp(metric - metric.max(-1, keepdims=True))
+    zero, one = (np.log(np.maximum(likelihood @ which, 1e-300)) for which in (1.0 - label, 1.0 * label))
+    wrong = np.where(label[sent][:, None], zero - one, one - zero)  # [..., levels, nodes, bits]
+    loss = np.logaddexp(0, wrong) / math.log(2)
+    return dimensions * (1 - (loss.mean(-3) * _hermite()[1][:, None]).sum(-2)).sum(-1)
 
 
 def outage_rayleigh(bits_per_use: float, snr_db: Values, fading_blocks: int = 1) -> Values:
@@ -335,6 +335,69 @@ def normal_approximation_error(bits: Values, channel_uses: Values, snr_db: Value
     return q_function(margin / np.sqrt(k * dispersion(snr_db)))
 
 
+def phase_tracking_error(linewidth: float, spacing: int, snr_db: float) -> NDArray[np.float64]:
+    """Error of the rotation of Wiener phase noise, estimated from pilots by the Wiener filter on AWGN.
+
+    e^(j phi) has the autocorrelation e^(-pi linewidth s) of a Markov process. From the pilots on one side,
+    its error is M at the nearest, 1 - e^(-2 pi linewidth d) (1 - M) at a distance of d; both sides join by
+    1/V = 1/V_left + 1/V_right - 1. M = P N0 / (P + N0) with P = 1 - a^2 + a^2 M, a = e^(-pi linewidth D).
+
+    Args:
+        linewidth: Two-sided 3 dB linewidth times the duration of a symbol, above 0.
+        spacing: Data symbols between two pilots, D - 1, at least 1.
+        snr_db: Es/N0 in dB.
+
+    Returns:
+        E|estimate - e^(j phi)|^2 of each data symbol between two pilots of many, [spacing].
+
+    Reference:
+        Kay, Fundamentals of Statistical Signal Processing: Estimation Theory, chapters 12 and 13.
+    """
+    noise, decay = 10 ** (-snr_db / 10), 2 * math.pi * linewidth
+    changed = -math.expm1(-decay * (spacing + 1))
+    half = changed * (1 - noise) / 2
+    prior = half + math.sqrt(half * half + changed * noise)
+    filtered = prior * noise / (prior + noise)
+    ahead = np.arange(1, spacing + 1)
+    left, right = (1 - np.exp(-decay * d) * (1 - filtered) for d in (ahead, spacing + 1 - ahead))
+    return 1 / (1 / left + 1 / right - 1)
+
+
+def clipping_distortion(papr_db: float, correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Autocorrelation of what clipping adds to a Gaussian waveform of power 1.
+
+    c min(1, A / abs(x)) x is expanded in the complex Hermite polynomials x L_n^1(abs(x)^2); with the power
+    b_n in the n-th, the distortion has the autocorrelation sum_(n>0) b_n r^(2n+1), and r = 1 gives its power.
+    b_n (n+1) / c^2 is the square of (A / 2n) times the integral of sqrt(u) e^(-u) L_(n-1)^2(u) from A^2 on.
+    Terms beyond the 31st are taken to have the shape of the 32nd.
+
+    Args:
+        papr_db: Peak-to-average power ratio after clipping in dB, above 0.
+        correlation: r, autocorrelation of the waveform before clipping, real, -1 to 1, any shape.
+
+    Returns:
+        Autocorrelation of the distortion, same shape.
+
+    Reference:
+        Ochiai and Imai, Performance Analysis of Deliberately Clipped OFDM Signals, 2002.
+    """
+    ratio = max(10 ** (papr_db / 10), 1 + 1e-7)  # nearer to 1 rounding passes the end of Lambert's W
+    inner = special.lambertw(-ratio * math.exp(-ratio))  # pyright: ignore
+    limit = float((ratio + inner).real)  # A^2 = ratio (1 - exp(-A^2))
+    left = -math.expm1(-limit)
+    gain = left + 0.5 * math.sqrt(math.pi * limit) * math.erfc(math.sqrt(limit))
+    node, weight = _legendre(200)
+    low, high = min(math.sqrt(limit), 13.0), 13.0  # e^(-13^2) is nothing
+    w = low + (high - low) * (node + 1) / 2
+    weight = weight * (high - low) * w * w * np.exp(-w * w)  # u = w^2
+    total, rest = np.zeros_like(correlation), 1 - gain**2 / left
+    for n in range(1, 32):
+        inner = float(weight @ special.eval_genlaguerre(n - 1, 2, w * w))
+        share = limit / (4 * n * n * (n + 1)) * inner**2 / left
+        total, rest = total + share * correlation ** (2 * n + 1), rest - share
+    return total + rest * correlation**65
+
+
 def _log_sum_exp(metric: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.logaddexp.reduce(metric, axis=-1)
 
@@ -368,17 +431,28 @@ def _sum_q_terms(size: int, q_of: Callable[[float], Values]) -> Values:
 def _hermite() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Nodes and weights for E f(n), n ~ N(0, 1)."""
     rule: Any = special.roots_hermitenorm(128)  # pyright: ignore
-    return rule[0], rule[1] / math.sqrt(2 * math.pi)
+    weights = rule[1] / math.sqrt(2 * math.pi)
+    kept = weights > 1e-20  # a third of the nodes weigh less
+    return rule[0][kept], weights[kept]
 
 
-def _metrics(size: int, snr_db: Values) -> tuple[NDArray[np.float64], int]:
-    """-|y - a'|^2 / N0 in one real dimension: [..., sent level, noise node, level a'], and dimensions."""
-    constellation = Constellation(size)
-    levels: NDArray[np.float64] = constellation.levels.double().numpy()  # pyright: ignore
+def _levels(size: int) -> tuple[NDArray[np.float64], int]:
+    """Levels of one real dimension by label, and the number of dimensions."""
+    levels: NDArray[np.float64] = Constellation(size).levels.double().numpy()  # pyright: ignore
+    return levels, 1 if size == 2 else 2
+
+
+def _metrics(sent: NDArray[np.float64], levels: NDArray[np.float64], snr_db: Values) -> NDArray[np.float64]:
+    """-|y - a'|^2 / N0 in one real dimension: [..., sent level, noise node, level a']."""
     snr = np.asarray(_linear(snr_db))[..., None, None, None]
     noise = _hermite()[0][:, None] / np.sqrt(2 * snr)
-    y = levels[:, None, None] + noise
-    return -((y - levels) ** 2) * snr, 1 if size == 2 else 2
+    y = sent[:, None, None] + noise
+    return -((y - levels) ** 2) * snr
+
+
+def _legendre(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes on -1..1 and weights of Gauss-Legendre quadrature."""
+    return np.polynomial.legendre.leggauss(count)  # pyright: ignore
 
 
 def _outage_of_blocks(bits_per_use: float, snr: float, blocks: int) -> float:

@@ -67,13 +67,13 @@ class Paths:
     """Propagation paths with a common autocorrelation in time, fading independently of each other.
 
     Args:
-        delays: Delay of each path in samples, at least 0.
+        delays: Delay of each path in samples, at least 0, in general not a whole number.
         powers: Average power of each path.
         correlation: Normalised autocorrelation E[g(t+s) conj(g(t))] / power as a function of the lag s in
             samples, [lags] to [lags].
     """
 
-    delays: tuple[int, ...]
+    delays: tuple[float, ...]
     powers: tuple[float, ...]
     correlation: Callable[[Float[Tensor, " lags"]], Float[Tensor, " lags"] | Complex[Tensor, " lags"]]
 
@@ -82,7 +82,8 @@ class Paths:
 class Stage(Protocol):
     """One stage between transmitter and receiver of a waveform, such as an amplifier or multipath.
 
-    The average power is 1 in front of the stage and behind it.
+    The average power is 1 in front of the stage and behind it. Between samples, an OFDM symbol is the sum of
+    its complex exponentials, periodic over the cyclic prefix; delays of a fraction of a sample refer to that.
     """
 
     @property
@@ -118,7 +119,7 @@ class Stage(Protocol):
         """
         ...
 
-    def gains(self, state: Any, samples: int) -> Iterator[tuple[int, Complex[Tensor, "#batch #samples"]]]:
+    def gains(self, state: Any, samples: int) -> Iterator[tuple[float, Complex[Tensor, "#batch #samples"]]]:
         """True impulse response of the stage over time: y(t) = sum_d g_d(t) x(t - d), plus distortion.
 
         Args:
@@ -138,7 +139,7 @@ class Stage(Protocol):
             numerology: Sample rate and FFT size to which times and frequencies refer.
 
         Returns:
-            Groups of paths; if their powers add up to less than 1, the rest is self-interference.
+            Groups of paths; if their powers add up to less than 1, the rest is distortion.
         """
         ...
 
@@ -187,8 +188,10 @@ def apply_stages(
 
 def gains_of_stages(
     stages: Sequence[Stage], states: Sequence[Any], samples: int, device: torch.device
-) -> Iterator[tuple[int, Complex[Tensor, "#batch #samples"]]]:
+) -> Iterator[tuple[float, Complex[Tensor, "#batch #samples"]]]:
     """True impulse response of several stages in a row, by multiplying gains and adding delays.
+
+    Gains of stages in front of multipath are taken to be constant, as `OFDM` demands.
 
     Args:
         stages: Stages in the order in which the samples pass them.
@@ -200,26 +203,11 @@ def gains_of_stages(
         A delay in samples and its gain, complex [batch or 1, samples or 1], for every combination of paths.
     """
     if not stages:
-        yield 0, torch.ones(1, 1, dtype=torch.complex64, device=device)
+        yield 0.0, torch.ones(1, 1, dtype=torch.complex64, device=device)
         return
     for before, early in gains_of_stages(stages[:-1], states[:-1], samples, device):
         for delay, gain in stages[-1].gains(states[-1], samples):
-            yield before + delay, gain.to(device) * delayed(early, delay)
-
-
-def delayed(x: Complex[Tensor, "batch samples"], delay: int) -> Complex[Tensor, "batch samples"]:
-    """Delay samples in time, x(t - delay), with zeros before the beginning.
-
-    Args:
-        x: Samples, complex [batch, samples]; a single column stands for a constant and stays.
-        delay: Delay in samples, at least 0.
-
-    Returns:
-        Delayed samples of the same shape.
-    """
-    if delay == 0 or x.shape[1] == 1:
-        return x
-    return torch.nn.functional.pad(x, (delay, 0))[:, : x.shape[1]]
+            yield before + delay, gain.to(device) * early
 
 
 def compose(stages: Sequence[Stage], numerology: Numerology) -> tuple[Paths, ...]:
@@ -237,7 +225,7 @@ def compose(stages: Sequence[Stage], numerology: Numerology) -> tuple[Paths, ...
 
 
 def _chain(route: tuple[Paths, ...]) -> Paths:
-    delays, powers = [0], [1.0]
+    delays, powers = [0.0], [1.0]
     for paths in route:
         delays = [a + b for a in delays for b in paths.delays]
         powers = [a * b for a in powers for b in paths.powers]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from semcom.sending import Sending, send
     from semcom.sweep import Sweep, run
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "Budget": "semcom.budget",
     "Item": "semcom.modalities",
@@ -44,6 +46,7 @@ __all__ = [
     "Scheme",
     "Sending",
     "Sweep",
+    "__version__",
     "load",
     "load_folder",
     "load_image",
@@ -57,3 +60,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from channels import Received
+from channels.spreading import despread, spread
 from channels.symbols import average_power, unpack
 from semcom.errors import BudgetTooSmall
 from semcom.jscc.jscc import DeepJSCC
@@ -21,6 +22,14 @@ LEAST_NOISE_VAR = 1e-12  # lower bound of the noise variance per real value
 @dataclass(frozen=True)
 class Analog:
     """Transmission by DeepJSCC: an encoder network maps pixels to channel symbols, a decoder maps them back.
+
+        x -> E(x) -> U E(x) -> channel -> y -> `despread` -> D
+
+    The network's symbols are whitened by a unitary transform U over all of them (`channels.spreading`). Those
+    of networks that send the strongest coefficients first have a peak-to-average power ratio of 20 to 38 dB,
+    those of the network of 2019 one of 13 to 15 dB: an amplifier that clips at 6 dB would cost the former 5
+    to 14 dB of PSNR. On a channel of constant gain U changes nothing else. Under fading and packet loss the
+    decoder gets all symbols with the same noise, as in its training on AWGN.
 
     Args:
         network: Encoder and decoder.
@@ -42,21 +51,20 @@ class Analog:
         snr_db = None if known is None else known.snr_db
         try:
             with torch.no_grad():
-                symbols = self.network.encode(x.to(self.device), uses, snr_db).cpu()
+                symbols = spread(self.network.encode(x.to(self.device), uses, snr_db).cpu())
         except BudgetTooSmall as error:
             return nothing_sent(str(error))
         return Sent(symbols, info={"papr_db": papr_db(symbols)})
 
     def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
         """Decode the receptions by the network one at a time, so that results do not depend on the batch."""
-        effective_db = effective_snr_db(received).tolist()
-        return [self._observed(received.item(i), shape, effective_db[i]) for i in range(received.y.shape[0])]
+        return [self._observed(received.item(i), shape) for i in range(received.y.shape[0])]
 
-    def _observed(
-        self, received: Received, shape: tuple[int, ...], effective_db: float
-    ) -> Observation[Image]:
+    def _observed(self, received: Received, shape: tuple[int, ...]) -> Observation[Image]:
+        heard = despread(received)
+        effective_db = effective_snr_db(heard).item()
         with torch.no_grad():
-            picture = self.network.decode(_on(received, self.device), shape).cpu()
+            picture = self.network.decode(_on(heard, self.device), shape).cpu()
         uses = received.y.shape[1]
         origin = Origin(self.network.name, (math.log2(uses / math.prod(shape)), effective_db))
         # With CSIT the encoder depends on an SNR that the receiver does not know, so that M is unknown to it.
@@ -65,12 +73,12 @@ class Analog:
         return Observation(picture.clamp(0, 1), (evidence,), {"effective_snr_db": effective_db})
 
     def _explained(self, received: Received, uses: int) -> Nonlinear:
-        """Received symbols as nonlinear evidence of the picture: M(x) = h E(x) / (noise deviation)."""
+        """Received symbols as nonlinear evidence of the picture: M(x) = h U E(x) / (noise deviation)."""
         scale = (received.noise_var / 2).clamp_min(LEAST_NOISE_VAR).rsqrt()
 
         def measurement(x: Tensor) -> Tensor:
             encoded = self.network.encode(x.to(self.device), uses, None).to(received.h.device)
-            return unpack(received.h * encoded * scale)
+            return unpack(received.h * spread(encoded) * scale)
 
         return Nonlinear(unpack(received.y * scale), measurement)
 

@@ -356,7 +356,7 @@ def bands_of(x: Float[Tensor, "1 3 height width"]) -> Int[Tensor, "height width"
     Returns:
         Band numbers 0 to BANDS - 1, [height, width]; the last band ends at the corner of the spectrum.
     """
-    down, across = (torch.arange(side, device=x.device) / side for side in x.shape[2:])
+    down, across = (torch.arange(side, device=x.device, dtype=torch.float32) / side for side in x.shape[2:])
     frequency = (down[:, None].square() + across.square()).sqrt() / math.sqrt(2)
     octaves = frequency.clamp_min(1e-9).log2()
     return ((2 * octaves).floor().long() + BANDS).clamp(0, BANDS - 1)

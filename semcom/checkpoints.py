@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import re
-import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from semcom.errors import MissingWeights, reason_of
+from semcom.surroundings import ignored_warnings
 
 DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, UnpicklingError)
 """Exceptions raised when a file is not a checkpoint, or holds the weights of another network."""
@@ -134,8 +134,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Any:
             code.
     """
     try:
-        with warnings.catch_warnings():  # warnings about pickles that torch would not write
-            warnings.simplefilter("ignore")
+        with ignored_warnings():  # about pickles that torch would not write
             return torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise

@@ -5,22 +5,27 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from io import BytesIO, StringIO, TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName, reason_of
+from semcom import __version__, completion
+from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
 from semcom.files import write_whole
 from semcom.options import (
     LOSSLESS,
     MAX_GRID,
     check_device,
+    check_folder_name,
+    check_input,
+    check_none_empty,
     check_outputs,
     check_picture_name,
+    check_results,
     check_strip_name,
     chosen_metrics,
     make_folder,
@@ -38,18 +43,37 @@ from semcom.terminal import (
     print_row,
     print_summary,
     progress_bar,
-    receiver_progress,
+    quiet_libraries,
+    readable_width,
+    sending_progress,
+    shown_instead,
     shown_sets,
     silence_stdout,
     training_progress,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image as Picture
-
     from semcom.data import Item
+    from semcom.hiding.hosts import Host
     from semcom.theory.source_limit import GaussianModel
+
+
+def _one_of(*words: str) -> Callable[[str], list[str]]:
+    """Completions of an option with one name."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def _some_of(*words: str) -> Callable[[str], list[str]]:
+    """Completions of an option with names separated by commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        return completion.last_of_list(words, incomplete)
+
+    return complete
 
 
 def _examples(*commands: str) -> str:
@@ -67,34 +91,87 @@ app = typer.Typer(
     epilog=_examples("semcom quickstart", "semcom send photo.png --scheme avif+ldpc --snr 10"),
 )
 INTERRUPTED = 130  # exit code of typer after Ctrl-C
+SHELLS = ("bash", "zsh", "fish")
 MAX_BATCH = 2**16  # crops; catches typing errors
 
 ChannelOption = Annotated[
-    str, typer.Option("--channel", help="Channel: a name from `semcom channels`, or package.module:NAME.")
-]
-CodecOption = Annotated[
     str,
     typer.Option(
-        "--codec", help="Source codec that replaces the scheme's own: a name, or package.module:NAME."
+        "--channel",
+        help="Channel: a name from `semcom channels`, or package.module:NAME.",
+        autocompletion=_one_of(*completion.CHANNELS),
+    ),
+]
+CodecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        help="Source codec that replaces the scheme's own: a name, or package.module:NAME.",
+        show_default="the scheme's",
+        autocompletion=_one_of(*completion.CODECS),
+    ),
+]
+ReceiverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--receiver",
+        help="Generative receiver: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
+        "refine (one call, no prior); package.module:NAME.",
+        show_default="the scheme's",
+        autocompletion=_one_of(*completion.METHODS),
+    ),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--steps", help="Number of noise levels of the receiver.", min=1, show_default="the method's"
+    ),
+]
+KnobOption = Annotated[
+    float | None,
+    typer.Option(
+        "--knob",
+        help="Receiver output between posterior mean (0) and posterior sample (1).",
+        min=0,
+        max=1,
+        show_default="1",
+    ),
+]
+SamplesOption = Annotated[
+    int | None,
+    typer.Option("--samples", help="Number of samples that the receiver averages.", min=1, show_default="1"),
+]
+PriorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        help="Diffusion prior of the receiver: a weights file, a folder or hub name of diffusers, a "
+        "checkpoint (.pt) of guided-diffusion, or package.module:NAME.",
+        show_default="prior of this package",
     ),
 ]
 MetricsOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--metrics",
         help="Metrics, separated by commas.",
         show_default="psnr_db,ms_ssim,swd,lpips_squeeze; for texts wer,cer,bleu",
+        autocompletion=_some_of(*completion.METRICS),
     ),
 ]
 ModalityOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--modality",
         help="Modality of the data: image, video, text, or package.module:NAME of your own.",
         show_default="from the file",
+        autocompletion=_one_of(*completion.MODALITIES),
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="Device for networks: cpu or cuda.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="Device for networks: cpu or cuda.", autocompletion=_one_of("cpu", "cuda")),
+]
 ResultsArgument = Annotated[Path, typer.Argument(help="Folder of results.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and all else on stderr.")]
 
@@ -110,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 after success, 1 if `selfcheck` finds a deviation, 2 after an error, 130 after Ctrl-C.
     """
+    if completion.VARIABLE in os.environ:
+        completion.prepare()
     if "" not in sys.path:  # package.module:NAME may lie in the current folder
         sys.path.append("")
     sys.stdout = sys.stdout or StringIO()  # None if the caller closed it
@@ -118,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # for terminals that cannot show a character
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silences its warning about a read-only home
     try:
-        code = app(args=arguments, prog_name="semcom", standalone_mode=False)
+        check_none_empty(sys.argv[1:] if arguments is None else arguments)
+        with readable_width(), quiet_libraries():
+            code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
             return complain("interrupted", INTERRUPTED)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at interpreter exit
@@ -135,6 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except SemcomError as error:
         return complain(str(error))
+    except MemoryError:
+        return complain("out of memory; send smaller items, lower rho, or use fewer workers")
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         silence_stdout()
@@ -145,6 +228,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, ChannelError):
             raise
         return complain(str(error))
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        print(f"semcom {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command(
@@ -166,6 +266,7 @@ def send(
             "--scheme",
             help="Scheme: a name from `semcom schemes`, or package.module:NAME.",
             show_default="avif+ldpc; for clips x265+ldpc, for texts zlib+ldpc",
+            autocompletion=_one_of(*completion.SCHEMES),
         ),
     ] = None,
     channel: ChannelOption = "awgn",
@@ -177,43 +278,20 @@ def send(
             show_default="1/12; for texts 20",
         ),
     ] = None,
-    codec: CodecOption = "",
-    receiver: Annotated[
-        str,
-        typer.Option(
-            help="Generative receiver: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
-            "refiner (with a --prior that accepts an initial estimate); "
-            "package.module:NAME.",
-            show_default="none",
-        ),
-    ] = "",
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Number of noise levels of the receiver.", min=1, show_default="the method's"),
-    ] = None,
-    knob: Annotated[
-        float,
-        typer.Option(
-            help="Receiver output between posterior mean (0) and posterior sample (1).", min=0, max=1
-        ),
-    ] = 1.0,
-    samples: Annotated[int, typer.Option(help="Number of samples that the receiver averages.", min=1)] = 1,
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="Diffusion prior of the receiver: a weights file, a folder or hub name of diffusers, a "
-            "checkpoint (.pt) of guided-diffusion, or package.module:NAME.",
-            show_default="prior of this package",
-        ),
-    ] = None,
+    codec: CodecOption = None,
+    receiver: ReceiverOption = None,
+    steps: StepsOption = None,
+    knob: KnobOption = None,
+    samples: SamplesOption = None,
+    prior: PriorOption = None,
     seed: Annotated[int, typer.Option(help="Seed of noise and fading.")] = 0,
-    metrics: MetricsOption = "",
+    metrics: MetricsOption = None,
     out: Annotated[Path | None, typer.Option(help="File for the received item.", show_default=False)] = None,
     strip: Annotated[
         Path | None,
         typer.Option(help="File for original, received images and errors side by side.", show_default=False),
     ] = None,
-    modality: ModalityOption = "",
+    modality: ModalityOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -222,16 +300,15 @@ def send(
     A lost item is an outage, not an error: the record has outage=1, and a cover is shown, such as the mean
     colour of images.
     """
+    check_input(source)
+    snr_db = one_snr(snr)
+
     from semcom import names
     from semcom.data import load
     from semcom.modalities.modality import check_writable
-    from semcom.names.parser import IMPORTED
-    from semcom.names.receivers import spelled
-    from semcom.names.schemes import receiver_named
     from semcom.sending import send
 
     check_device(device)
-    snr_db = one_snr(snr)
     known = modalities_of(modality)
     item = load(source, known)
     if out is not None:
@@ -239,19 +316,13 @@ def send(
     check_strip_name(strip, item.modality)
     check_outputs(*filter(None, (out, strip)), inputs=[source])
     name = names.DEFAULT_SCHEMES.get(item.modality.name, "") if scheme is None else scheme
-    chosen = names.scheme(names.with_codec(name, codec), item.modality, device)
-    if IMPORTED.fullmatch(receiver):
-        chosen = names.refined(chosen, receiver_named(receiver))
-    elif receiver:
-        denoiser = None if prior is None else names.prior(prior, device)
-        refining = names.receiver(spelled(receiver, steps, knob, samples), denoiser, device)
-        chosen = names.refined(chosen, refining)
-    elif steps is not None or knob != 1 or samples != 1 or prior is not None:
-        raise InvalidOption("--steps, --knob, --samples, --prior belong to --receiver; name one, like ddrm")
+    refining = (receiver, steps, knob, samples, prior)
+    spelled = names.with_receiver(names.with_codec(name, codec), *refining)
+    chosen = names.scheme(spelled, item.modality, device)
     measures = chosen_metrics(metrics, (item,), device)
     plain = names.plain(chosen)
     shown = (chosen,) if strip is None or plain.name == chosen.name else (plain, chosen)
-    with receiver_progress(shown) as schemes:
+    with sending_progress(shown) as schemes:
         sendings = {
             s.name: send(item, s, channel, snr_db, rho, seed, measures, known, device) for s in schemes
         }
@@ -260,19 +331,21 @@ def send(
     if out is not None:
         item.modality.write(sending.outcome.x_hat, out)
     if strip is not None:
+        from semcom.budget import shown_rho
         from semcom.strips import write_strip
         from semcom.summary import caption_of
 
         captions = {name: caption_of(s.record.row()) for name, s in sendings.items()}
-        write_strip(strip, item, {name: s.outcome.x_hat for name, s in sendings.items()}, captions)
+        shown_of = {name: s.outcome.x_hat for name, s in sendings.items()}
+        heading = f"{record.channel}, ρ = {shown_rho(record.rho)}, SNR {snr_db:g} dB: {item.id}"
+        write_strip(strip, item, shown_of, captions, heading)
     if as_json:
         print(json.dumps(finite(record.row()), indent=1))
     else:
         print_row(record.row())
     if record.outage:
         cause = record.cause or "the payload was lost"
-        instead = "a sample of the prior" if receiver else "the cover of lost items"
-        note(f"outage: {cause}; what is shown is {instead}")
+        note(f"outage: {cause}; what is shown is {shown_instead(chosen, item, sending.outcome)}")
 
 
 @app.command(
@@ -291,9 +364,13 @@ def sweep(
         typer.Option(
             help="Schemes, separated by commas.",
             show_default="avif+ldpc,softcast; for clips x265+ldpc, for texts zlib+ldpc",
+            autocompletion=_some_of(*completion.SCHEMES),
         ),
     ] = None,
-    channels: Annotated[str, typer.Option(help="Channels, separated by commas.")] = "awgn",
+    channels: Annotated[
+        str,
+        typer.Option(help="Channels, separated by commas.", autocompletion=_some_of(*completion.CHANNELS)),
+    ] = "awgn",
     snr: Annotated[str, typer.Option("--snr", help="Es/N0 in dB: first:last:step, or a list.")] = "0:20:5",
     rho: Annotated[
         str | None,
@@ -306,11 +383,16 @@ def sweep(
         Path | None,
         typer.Option(help="Folder of images, clips or texts.", show_default="photographs of scikit-image"),
     ] = None,
-    codec: CodecOption = "",
-    metrics: MetricsOption = "",
+    codec: CodecOption = None,
+    receiver: ReceiverOption = None,
+    steps: StepsOption = None,
+    knob: KnobOption = None,
+    samples: SamplesOption = None,
+    prior: PriorOption = None,
+    metrics: MetricsOption = None,
     seeds: Annotated[int, typer.Option(help="Number of noise realisations per item.")] = 1,
     workers: Annotated[int, typer.Option(help="Local processes.")] = 1,
-    modality: ModalityOption = "",
+    modality: ModalityOption = None,
     device: DeviceOption = "cpu",
     keep: Annotated[bool, typer.Option("--keep", help="Keep all received items as files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without running it.")] = False,
@@ -319,6 +401,10 @@ def sweep(
 
     After an interruption, the same command resumes the sweep.
     """
+    check_folder_name(out)
+    if data is not None:
+        check_input(data)
+
     from semcom import names
     from semcom.data import load_folder, sample_photos
     from semcom.engine import local_engine
@@ -335,8 +421,10 @@ def sweep(
     engine = local_engine(workers)
     default = "avif+ldpc,softcast" if kind.name == "image" else names.DEFAULT_SCHEMES.get(kind.name, "")
     spelled = names_of("--schemes", default if schemes is None else schemes)
+    refining = (receiver, steps, knob, samples, prior)
+    spelled = [names.with_receiver(names.with_codec(name, codec), *refining) for name in spelled]
     design = Sweep(
-        tuple(names.scheme(names.with_codec(name, codec), kind, device) for name in spelled),
+        tuple(names.scheme(name, kind, device) for name in spelled),
         tuple(names.channel(name) for name in names_of("--channels", channels)),
         items,
         snr_grid(snr),
@@ -366,7 +454,11 @@ def hide(
     payload: Annotated[Path, typer.Option(help="File to hide.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Lossless file for the stego image.", show_default=False)],
     method: Annotated[
-        str, typer.Option(help="Method: recursive, error-expansion or histogram-shifting.")
+        str,
+        typer.Option(
+            help="Method: recursive, error-expansion or histogram-shifting.",
+            autocompletion=_one_of("recursive", "error-expansion", "histogram-shifting"),
+        ),
     ] = "recursive",
     kl_weight: Annotated[
         float,
@@ -378,9 +470,9 @@ def hide(
 ) -> None:
     """Hide a file in an image; `semcom reveal` recovers file and image bit for bit."""
     import numpy as np
-    from PIL import Image as PillowImage
 
     from semcom.hiding.expansion import ErrorExpansion
+    from semcom.hiding.hosts import Host, read_host
     from semcom.hiding.picture import embedding
     from semcom.hiding.recursive import Recursive
     from semcom.hiding.shifting import HistogramShifting
@@ -393,12 +485,12 @@ def hide(
         raise InvalidOption(f"--kl-weight belongs to --method recursive, not to {method}")
     check_picture_name(out)
     check_outputs(out, inputs=[host, payload])
-    pixels, content = _lossless_pixels(host), payload.read_bytes()
+    picture, content = read_host(host), payload.read_bytes()
     if not content:
         raise InvalidSource(f"{payload}: an empty file; there is nothing to hide")
-    done = embedding(pixels, content, chosen)
-    _write_picture(out, PillowImage.fromarray(done.stego))
-    mse = float(np.square(pixels.astype(float) - done.stego).mean())
+    done = embedding(picture.pixels, content, chosen)
+    _write_picture(out, Host(done.stego, picture.profile))
+    mse = float(np.square(picture.pixels.astype(float) - done.stego).mean())
     row = {
         "payload_bytes": done.payload_bits // 8,
         "bpp": done.bpp,
@@ -420,16 +512,16 @@ def reveal(
     ] = None,
 ) -> None:
     """Extract the file hidden in an image, and restore the original image."""
-    from PIL import Image as PillowImage
-
+    from semcom.hiding.hosts import Host, read_host
     from semcom.hiding.picture import extract
 
     check_picture_name(host)
     check_outputs(*filter(None, (payload, host)), inputs=[stego])
-    content, pixels = extract(_lossless_pixels(stego))
+    picture = read_host(stego)
+    content, pixels = extract(picture.pixels)
     write_whole(payload, content)
     if host is not None:
-        _write_picture(host, PillowImage.fromarray(pixels))
+        _write_picture(host, Host(pixels, picture.profile))
     print(f"{len(content)} bytes in {payload}" + (f", the picture before in {host}" if host else ""))
 
 
@@ -439,6 +531,7 @@ def reveal(
         "semcom plot results/first",
         "semcom plot results/first --metrics psnr_db --snr 0,10",
         "semcom plot results/first --limit photos/",
+        "semcom plot results/first --winners --metrics psnr_db",
     ),
 )
 def plot_results(
@@ -456,11 +549,20 @@ def plot_results(
         Path | None,
         typer.Option(help="Folder of the images that were sent; adds the limit of a Gaussian source model."),
     ] = None,
+    winners: Annotated[
+        bool,
+        typer.Option("--winners", help="Draw maps instead: the best scheme over SNR and rho, and its lead."),
+    ] = False,
 ) -> None:
     """Draw results as PNG and SVG: metrics against SNR and rho, perception against distortion."""
+    check_results(results)
+
     from semcom.plots import figure_bytes
     from semcom.results import ResultStore
-    from semcom.summary import RECORDS, figures
+    from semcom.summary import RECORDS, figures, winner_maps
+
+    if winners and (snr or limit is not None):
+        raise InvalidOption("--winners draws all SNRs and no limit; leave --snr and --limit out")
 
     with ResultStore(results / RECORDS, read_only=True) as store:
         records, columns = store.frame(), store.columns()
@@ -468,7 +570,13 @@ def plot_results(
     make_folder(folder)
     names = names_of("--metrics", metrics) if metrics else ()
     models = _models(limit) if limit is not None else ()
-    for name, figure in figures(records, names, snr_grid(snr) if snr else (), models, columns).items():
+    if winners:
+        drawn = winner_maps(records, names, columns)
+    else:
+        drawn = figures(records, names, snr_grid(snr) if snr else (), models, columns)
+    if not drawn:
+        raise InvalidOption(f"{results}: no metric in its records, so nothing to draw; sweep with --metrics")
+    for name, figure in drawn.items():
         for kind in ("png", "svg"):
             path = folder / f"{name}.{kind}"
             write_whole(path, figure_bytes(figure, kind))
@@ -497,7 +605,9 @@ def report_results(
     out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="RESULTS/report.html")] = None,
     title: Annotated[str, typer.Option(help="Heading.", show_default="name of the folder")] = "",
 ) -> None:
-    """Write one self-contained HTML page: table, images (after `sweep --keep`), figures and versions."""
+    """Write one self-contained HTML page: findings, maps, curves, items (after `sweep --keep`), table."""
+    check_results(results)
+
     from semcom.summary import report
 
     path = out if out is not None else results / "report.html"
@@ -519,6 +629,7 @@ def score_realism(
         typer.Option(
             help="Metrics of sets, separated by commas: swd_set, kid_inception, fid_inception.",
             show_default="all available",
+            autocompletion=_some_of(*completion.SET_METRICS),
         ),
     ] = "",
     crop: Annotated[int, typer.Option(help="Side of the compared crops in pixels.")] = 128,
@@ -528,6 +639,8 @@ def score_realism(
 
     The sweep must have been run with --keep.
     """
+    check_results(results)
+
     from semcom.metrics import unavailable_set_metrics
     from semcom.realism import SET_METRICS, realism
 
@@ -560,9 +673,18 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Output file.", show_default="RESULTS/records.FORMAT")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="File format: csv, parquet or json.")] = "csv",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="File format: csv, parquet or json.",
+            autocompletion=_one_of("csv", "parquet", "json"),
+        ),
+    ] = "csv",
 ) -> None:
     """Write the records for other programs, one row per transmitted item."""
+    check_results(results)
+
     from semcom.results import ResultStore
     from semcom.summary import RECORDS
 
@@ -582,8 +704,10 @@ def quickstart(
 ) -> None:
     """Compare digital schemes and joint coding on two channels; print a table and write a report.
 
-    It takes about a minute and needs neither network access nor data.
+    It takes one to two minutes on two idle cores and needs neither network access nor data.
     """
+    check_folder_name(out)
+
     from semcom.quickstart import quickstart
     from semcom.results import ResultStore
     from semcom.summary import RECORDS, table
@@ -614,6 +738,7 @@ def train(
         typer.Argument(
             help="Recipe: deepjscc, deepjscc-perceptual, deepjscc-2019, learned-codec, prior or refiner.",
             show_default=False,
+            autocompletion=_one_of(*completion.RECIPES),
         ),
     ],
     data: Annotated[
@@ -655,7 +780,7 @@ def train(
     Ctrl-C stops after the current step; the same command resumes.
     """
     from semcom import zoo
-    from semcom.data import picture_files
+    from semcom.data import left_out, picture_files
     from semcom.training.crops import SHARDS
     from semcom.training.processes import is_main
     from semcom.training.recipes import recipe
@@ -676,6 +801,8 @@ def train(
     for pictures in (data, validation):
         if pictures.suffix not in SHARDS:
             picture_files(pictures)
+            if omitted := left_out(pictures):
+                note(omitted)
     make_folder(out)
     with training_progress():
         score_db = trained(seconds=float(seconds), out=out, photos=data, validation=validation, device=device)
@@ -683,12 +810,19 @@ def train(
         print(f"validation score {score_db:.2f} dB; weights in {out / 'weights.safetensors'}")
 
 
-@app.command(epilog=_examples("semcom selfcheck", "semcom selfcheck --json > selfcheck.json"))
+@app.command(
+    epilog=_examples(
+        "semcom selfcheck", "semcom selfcheck --full", "semcom selfcheck --json > selfcheck.json"
+    )
+)
 def selfcheck(
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every operating point with high counts; takes some minutes.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Compare measured channels, constellations and codes with theory.
+    """Compare measured channels, constellations and codes with theory, and losses with predictions.
 
     The exit code is 1 if a value deviates by more than 4 standard errors; by chance, this happens once in 200
     runs.
@@ -697,13 +831,13 @@ def selfcheck(
     from rich.console import Console
     from rich.table import Table
 
-    from channels.selfcheck import selfcheck
+    from semcom.selfcheck import selfcheck
 
     checks = []
     with Console(stderr=True).status("measuring") as status:
-        for check in selfcheck(seed):
+        for check in selfcheck(seed, full):
             checks.append(check)
-            status.update(check.name)
+            status.update(f"{len(checks)} checks; {check.name}")
     failed = sum(not check.ok for check in checks)
     if as_json:
         rows = [{**asdict(check), "z": check.z, "ok": check.ok} for check in checks]
@@ -719,6 +853,19 @@ def selfcheck(
         Console().print(table)
         print(f"{len(checks)} checks, {failed} beyond 4 standard errors")
     return 1 if failed else 0
+
+
+@app.command(name="completion", epilog=_examples("semcom completion bash >> ~/.bashrc"))
+def print_completion(
+    shell: Annotated[
+        str,
+        typer.Argument(help="Shell: bash, zsh or fish.", autocompletion=_one_of(*SHELLS), show_default=False),
+    ],
+) -> None:
+    """Print a script for the start-up file of a shell, which then completes commands, options and names."""
+    if shell not in SHELLS:
+        raise InvalidOption(f"shell {shell!r}: choose {', '.join(SHELLS)}")
+    print(completion.script(shell))
 
 
 @app.command(name="schemes", epilog=_examples("semcom schemes | grep avif"))
@@ -741,30 +888,8 @@ def list_channels() -> None:
     print_listing(names.channels())
 
 
-def _lossless_pixels(path: Path) -> "np.ndarray":
-    """Pixels as stored in the file, 8-bit grey or RGB, without any conversion."""
-    import numpy as np
-    from PIL import Image as PillowImage
+def _write_picture(path: Path, host: "Host") -> None:
+    from semcom.hiding.hosts import write_host
 
-    if not path.is_file():
-        raise InvalidSource(f"{path}: no such file")
-    deep = False
-    try:
-        with PillowImage.open(path) as picture:
-            deep = any("16" in str(part) for tile in picture.tile for part in tile[3:])
-            picture.load()
-    except Exception as error:  # whatever a foreign decoder throws at damaged bytes
-        raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
-    if deep or picture.mode not in ("L", "RGB") or "transparency" in picture.info:
-        kind = "16 bits" if deep else f"type {picture.mode}"
-        raise InvalidSource(
-            f"{path}: pixels of {kind}; bits are hidden in 8-bit grey or RGB without transparency, "
-            "convert it first"
-        )
-    return np.asarray(picture)
-
-
-def _write_picture(path: Path, picture: "Picture") -> None:
-    buffer = BytesIO()
-    picture.save(buffer, LOSSLESS[path.suffix.lower()])
-    write_whole(path, buffer.getvalue())
+    if not write_host(path, host, LOSSLESS[path.suffix.lower()]):
+        note(f"{path}: this format holds no colour profile, it is left out; name it .png to keep it")

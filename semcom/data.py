@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = [
     "Item",
     "centre",
     "centres",
+    "left_out",
     "load",
     "load_folder",
     "load_image",
@@ -31,6 +32,8 @@ __all__ = [
 
 SUFFIXES = IMAGE.suffixes
 """File extensions of images."""
+
+MAX_ENDINGS = 6  # of files that are left out, in a message
 
 
 def load(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITIES) -> Item[Any]:
@@ -52,13 +55,14 @@ def load(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITIES) -> 
 
 
 def load_image(path: Path | str) -> Item[Tensor]:
-    """Read one image as 8-bit RGB; transparency is composed on white, and EXIF rotation applied.
+    """Read one image as 8-bit RGB: upright, on white, in sRGB.
 
-    Grey is repeated in all colours. Integers of 16 and 32 bits are taken as 0..65535, floating-point values
-    as [0, 1]. Of several frames the first is read.
+    Samples v of 0..V become floor(255 v / V + 1/2), after transparency is composed on white; V is 65535 for
+    integers of 16 and 32 bits, 1 for floating-point values. Grey is repeated in all colours. An embedded
+    colour profile and the orientation are applied. Of several frames or pages the first is read.
 
     Args:
-        path: An image in any format that Pillow reads.
+        path: An image in any format that Pillow reads, or HEIC.
 
     Returns:
         The item; its values are multiples of 1/255.
@@ -73,7 +77,8 @@ def load_image(path: Path | str) -> Item[Tensor]:
 def load_folder(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITIES) -> tuple[Item[Any], ...]:
     """Read all files of a folder, which must be of one modality.
 
-    Texts beside images or clips are taken as notes and left out, with a warning in the log.
+    Texts beside images or clips are taken as notes and left out. A warning in the log counts all that is left
+    out, with reasons.
 
     Args:
         path: The folder, or a single file.
@@ -98,14 +103,43 @@ def load_folder(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITI
         raise InvalidSource(f"{path}: no pictures, clips or texts ({known}) in this folder")
     kinds = {file: modality_of(file, modalities) for file in files}
     counts = Counter(kind.name for kind in kinds.values())
-    if len(counts) > 1 and TEXT.name in counts:
-        logging.getLogger(__name__).warning(
-            "%s: texts beside other files (%d) are taken for notes and left out", path, counts.pop(TEXT.name)
-        )
+    notes = counts.pop(TEXT.name) if len(counts) > 1 and TEXT.name in counts else 0
+    omitted = left_out(path, endings, notes)
+    if omitted:
+        logging.getLogger(__name__).warning(omitted)
     if len(counts) > 1:
         found = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
         raise InvalidSource(f"{path}: files of several modalities ({found}); use a folder for each")
     return tuple(kind.read(file) for file, kind in kinds.items() if kind.name in counts)
+
+
+def left_out(path: Path, endings: Collection[str] = SUFFIXES, notes: int = 0) -> str:
+    """Say what in a folder is not read, and why.
+
+    Args:
+        path: The folder.
+        endings: File extensions that are read, in lower case.
+        notes: Number of texts that are taken for notes beside images or clips.
+
+    Returns:
+        One line with counts and reasons; empty if all is read.
+    """
+    other: Counter[str] = Counter()
+    folders = 0
+    for entry in path.iterdir():
+        if entry.is_dir():
+            folders += 1
+        elif entry.suffix.lower() not in endings or not entry.is_file():
+            other[repr(entry.suffix.lower())[1:-1] or "none"] += 1
+    usual = other.most_common(MAX_ENDINGS)
+    shown = [f"{ending} {number}" for ending, number in usual] + ["..."] * (len(other) > len(usual))
+    parts = (
+        f"{notes} taken for notes (texts beside other files)" if notes else "",
+        f"{other.total()} with other endings ({', '.join(shown)})" if other else "",
+        f"{folders} as folders of their own" if folders else "",
+    )
+    told = "; ".join(filter(None, parts))
+    return f"{path}: left out: {told}" if told else ""
 
 
 def picture_files(path: Path | str) -> tuple[Path, ...]:
@@ -125,7 +159,7 @@ def picture_files(path: Path | str) -> tuple[Path, ...]:
         raise InvalidSource(f"{path}: a file; name the folder of pictures")
     if not path.is_dir():
         raise InvalidSource(f"{path}: no such file or folder")
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file())
     if not files:
         raise InvalidSource(f"{path}: no pictures ({', '.join(sorted(SUFFIXES))}) in this folder")
     return tuple(files)

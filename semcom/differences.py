@@ -23,7 +23,10 @@ LEGEND = (
 
 
 def text_difference(
-    original: str, shown: Mapping[str, str], captions: Mapping[str, str] | None = None
+    original: str,
+    shown: Mapping[str, str],
+    captions: Mapping[str, str] | None = None,
+    colors: Mapping[str, str] | None = None,
 ) -> str:
     """A text as it was sent, and as schemes show it with marks at the words that differ.
 
@@ -37,6 +40,7 @@ def text_difference(
         shown: Name to a text, in this order.
         captions: Name to words beside the name, for instance its word error rate; "original" may have some
             too.
+        colors: Name to the colour of its mark, "#rrggbb"; names without have none.
 
     Returns:
         HTML, all names, captions and texts escaped: a legend if there are marks, a card for the original and
@@ -48,7 +52,7 @@ def text_difference(
     for name, text in shown.items():
         body, start = _received(original, text)
         starts += [] if start is None else [start]
-        cards.append(_card(name, captions.get(name, ""), body))
+        cards.append(_card(name, captions.get(name, ""), body, (colors or {}).get(name, "")))
     start = min(starts, default=0)
     excerpt = original[start : start + (SHOWN if starts else BEFORE)]
     body = _body(html.escape(excerpt), start, excerpt, original)
@@ -130,6 +134,7 @@ def _note(sentence: str) -> str:
     return f'<p class="note">{html.escape(sentence)}</p>'
 
 
-def _card(name: str, caption: str, body: str) -> str:
+def _card(name: str, caption: str, body: str, color: str = "") -> str:
     beside = f" <small>{html.escape(caption)}</small>" if caption else ""
-    return f'<article class="text"><h4>{html.escape(name)}{beside}</h4>{body}</article>'
+    style = f' style="border-color: {html.escape(color)}"' if color else ""
+    return f'<article class="text"{style}><h4>{html.escape(name)}{beside}</h4>{body}</article>'

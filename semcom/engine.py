@@ -1,16 +1,19 @@
 """Engines run the jobs of a sweep, in this process or in others, and yield results as they are finished."""
 
+import ast
 import os
 import pickle
 import signal
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -19,6 +22,9 @@ import torch
 from semcom.errors import InvalidOption, SweepError
 
 MAX_WORKERS = 1024  # more than any machine has cores; catches typing errors
+WORKER = "semcom worker"
+NO_GUARD = 87  # exit code of a worker whose script would start workers in turn
+GUARD = 'put what the script does under `if __name__ == "__main__":`, or take 1 worker'
 
 
 R = TypeVar("R")
@@ -133,7 +139,9 @@ class InProcess:
 class LocalProcesses:
     """Engine that runs jobs in parallel processes on this machine, with one torch thread each.
 
-    Worker processes are started by "spawn" and end with this process, even if it is killed.
+    Worker processes are started by "spawn" and end with this process, even if it is killed. They import the
+    script that is running, which must therefore do its work under `if __name__ == "__main__":`. Ctrl-C is
+    left to this process, which ends them.
 
     Args:
         workers: Number of processes, 1..1024.
@@ -159,7 +167,8 @@ class LocalProcesses:
             Iterator over the results as they are finished, in any order. Closing it ends all workers.
 
         Raises:
-            SweepError: A worker died, or a job, `work` or an object cannot be pickled.
+            SweepError: A worker died, a job, `work` or an object cannot be pickled, or the script that is
+                running has no `if __name__ == "__main__":`.
             Exception: Any exception raised by `work`, with the traceback of the worker as a note.
         """
         team = _Team(things)
@@ -209,11 +218,18 @@ class _Team:
 
     def start(self, size: int, work: Callable[..., Any]) -> None:
         context = get_context("spawn")
+        _check_guard(size)
+        resource_tracker.ensure_running()  # its start, else part of the first worker's, unblocks Ctrl-C
         for _ in range(size):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs,), daemon=True)
-            with _interrupts_blocked():
-                process.start()
+            process = context.Process(target=_serve, args=(theirs,), name=WORKER, daemon=True)
+            try:
+                with _interrupts_blocked():
+                    process.start()
+            except RuntimeError:  # a script without a guard has been imported up to here
+                if current_process().name == WORKER:
+                    os._exit(NO_GUARD)
+                raise
             theirs.close()  # so that the pipe closes when the worker ends
             self.members[ours], self.having[ours] = process, set()
         for pipe in self.members:
@@ -282,12 +298,15 @@ class _Team:
         how = (
             f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with code {code}"
         )
+        if code == NO_GUARD:
+            return f"every worker runs the whole script again, which starts workers; {GUARD}"
         cure = "fewer workers need less memory" if code == -signal.SIGKILL else "what it wrote is above"
         return f"{label}: the worker {how} ({cure}); the records so far are safe, run the same command again"
 
 
 def _serve(pipe: Connection) -> None:
     """Body of a worker process: receive jobs and send results until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C this process is ended by its parent
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -308,6 +327,25 @@ def _serve(pipe: Connection) -> None:
                 pipe.send_bytes(pickle.dumps(("done", None)))
     except (EOFError, ConnectionError):
         return
+
+
+def _check_guard(workers: int) -> None:
+    """Refuse a script that the workers would run as a whole: one that never compares `__name__`."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if not workers or parent_process() is not None or path is None or not path.endswith(".py"):
+        return
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return
+    compared = (part for node in ast.walk(tree) if isinstance(node, ast.Compare) for part in ast.walk(node))
+    guards = ("__name__", "parent_process", "current_process")
+    if not any(isinstance(part, ast.Name | ast.Attribute) and _last(part) in guards for part in compared):
+        raise SweepError(f"{path}: every worker imports this script, and would run it as a whole; {GUARD}")
+
+
+def _last(node: ast.Name | ast.Attribute) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr
 
 
 def _end_with_parent() -> None:

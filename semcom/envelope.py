@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from channels import Channel, Received
 from channels.link import FRAME_BITS, SIZES, DigitalLink
-from channels.mcs import MCS_TABLE, Mcs, predicted_failure
+from channels.mcs import MCS_TABLE, BlerTable, Mcs, predicted_failure, shipped_bler_table
 from semcom.budget import Budget, parse_rho
 from semcom.codecs.codec import SourceCodec, fit
 from semcom.data import Item
@@ -24,7 +24,13 @@ from semcom.separate import message_bits, receive_coded, send_coded
 from semcom.transmission import ChannelKnowledge, Csit, Sent, Whispered, nothing_sent
 
 SAFE = 0.01
-"""Largest predicted payload failure that is accepted on channels that the table does not contain."""
+"""Predicted failure that is always accepted: 1 % lost costs less PSNR than the next lower code rate."""
+
+PLAUSIBLE = 0.7
+"""Predicted failure above which nothing is sent."""
+
+
+_ROUNDING = 5e-6  # of the outages of a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +75,22 @@ class Envelope:
     """Digital transmission whose codec, MCS and message size follow a fixed table over channel, SNR and rho.
 
     The transmitter knows the average SNR. Between the points of the table it uses the nearest rho (by ratio)
-    and the nearest lower SNR. The receiver reads MCS and message size from the control header, and the codec
-    from the last byte of the frame (see `channels.link.frame`).
+    and the nearest lower SNR. The table was made on pictures of one size, and fewer channel uses fail more
+    often at the same code rate. So the transmitter predicts the failure at the channel uses it has, and steps
+    down to the next lower code rate until that is accepted (`choose`).
+
+    The receiver reads MCS and message size from the control header, and the codec from the last byte of the
+    frame (see `channels.link.frame`).
 
     Args:
         codecs: Source codecs of the table; the frame holds an index into them.
         choices: Rows of the table.
+        table: Block error rates on AWGN, from which failures are predicted.
     """
 
     codecs: tuple[SourceCodec, ...]
     choices: tuple[Choice, ...]
+    table: BlerTable = field(default_factory=shipped_bler_table, repr=False)
 
     @property
     def name(self) -> str:
@@ -90,11 +102,17 @@ class Envelope:
         """Always "average": the table is indexed by the channel and its average SNR."""
         return "average"
 
-    def choose(self, channel: Channel, csit_snr_db: float, rho: float, uses: int) -> Choice | None:
+    def choose(self, channel: Channel, csit_snr_db: float, rho: float, uses: int) -> tuple[Choice, ...]:
         """Choose codec, MCS and message size for an operating point.
 
-        On a channel that the table does not contain, the codec is that of AWGN at the same SNR, and the
-        message is the longest whose predicted failure is at most `SAFE`.
+        The first choice is the highest code rate, not above that of the table, whose predicted failure at
+        these channel uses is at most the outage that the table accepts there, or `SAFE` if that is more. If
+        no code rate is that good, it is the highest within `SAFE` of the most reliable one. The higher code
+        rates that were passed over follow, lowest first, for pictures that do not fit the message of the
+        first choice.
+
+        On a channel that the table does not contain, the codec is that of AWGN at the same SNR, and every
+        code rate is a candidate.
 
         Args:
             channel: The channel.
@@ -103,26 +121,40 @@ class Envelope:
             uses: Number of data symbols allowed.
 
         Returns:
-            The choice; None if there is none, for instance below the lowest SNR of the table.
+            Choices in order of preference, each with its predicted failure as `outage`, and with the
+            `psnr_db` of the row of the table; none below the lowest SNR of the table, or if every code rate
+            fails more often than `PLAUSIBLE`.
 
         Raises:
             InvalidOption: The table contains neither the channel nor AWGN.
         """
         known = {row.channel for row in self.choices}
-        if channel.name in known:
-            return self._nearest(channel.name, csit_snr_db, rho)
-        if "awgn" not in known:
+        if channel.name not in known and "awgn" not in known:
             raise InvalidOption(
                 f"the frozen envelope knows {', '.join(sorted(known))}, not {channel.name}; "
                 "use a scheme that ends in csit-average, or freeze an envelope"
             )
-        row = self._nearest("awgn", csit_snr_db, rho)
-        rates = plausible(channel, csit_snr_db, uses, worst=SAFE)
-        if row is None or not rates:
-            return None
-        fastest = rates[0]
-        choice = replace(row, channel=channel.name, mcs=fastest.mcs.index, size=fastest.size)
-        return replace(choice, outage=fastest.failure)
+        frozen = channel.name in known
+        row = self._nearest(channel.name if frozen else "awgn", csit_snr_db, rho)
+        if row is None:
+            return ()
+        accepted = max(row.outage + _ROUNDING, SAFE) if frozen else SAFE
+        start = (MCS_TABLE[row.mcs], row.size) if frozen else None
+        rates: list[Candidate] = []
+        for rate in _candidates(channel, csit_snr_db, uses, self.table, start):
+            rates.append(rate)
+            if rate.failure <= accepted:
+                break
+        least = min((rate.failure for rate in rates), default=1.0)
+        if least > PLAUSIBLE:
+            return ()
+        limit = accepted if least <= accepted else least + SAFE
+        first = next(i for i, rate in enumerate(rates) if rate.failure <= limit)
+        ordered = [rate for rate in rates[first::-1] if rate.failure <= PLAUSIBLE]
+        return tuple(
+            replace(row, channel=channel.name, mcs=rate.mcs.index, size=rate.size, outage=rate.failure)
+            for rate in ordered
+        )
 
     def _nearest(self, channel: str, csit_snr_db: float, rho: float) -> Choice | None:
         """Row of the nearest rho (by ratio) and the nearest lower SNR; None below the lowest SNR."""
@@ -136,18 +168,29 @@ class Envelope:
         return max(below, key=lambda row: row.snr_db, default=None)
 
     def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Choose codec, MCS and message size from the table, fit the codec, encode, and map to symbols."""
+        """Choose codec, MCS and message size, fit the codec, encode, and map to symbols.
+
+        If the picture does not fit the message, the other codecs are tried, then the next choices.
+        """
         if known is None:
             raise InvalidOption("the envelope needs the average SNR at the transmitter")
         rho = (uses + known.law.overhead(uses)) / x.numel()
-        choice = self.choose(known.law, known.snr_db, rho, uses) if uses else None
-        if choice is None:
+        choices = self.choose(known.law, known.snr_db, rho, uses) if uses else ()
+        if not choices:
             return nothing_sent(
                 f"{known.snr_db:g} dB and {uses} data symbols have no safe choice; raise them"
             )
-        number = next(i for i, codec in enumerate(self.codecs) if codec.name == choice.codec)
-        link = DigitalLink(MCS_TABLE[choice.mcs], adapted=True)
-        return send_coded(self.codecs[number], link, x, uses, choice.size, tag=number).sent
+        own = next(i for i, codec in enumerate(self.codecs) if codec.name == choices[0].codec)
+        tags = sorted(range(len(self.codecs)), key=lambda tag: tag != own)
+        causes: list[str] = []
+        for choice in choices:
+            link = DigitalLink(MCS_TABLE[choice.mcs], adapted=True)
+            for tag in tags:
+                coded = send_coded(self.codecs[tag], link, x, uses, choice.size, tag)
+                if coded.fitted:
+                    return coded.sent
+                causes.append(coded.sent.cause)
+        return nothing_sent(causes[0])
 
     def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
         """Demap and decode every reception; the payload is decoded by the codec that its frame names."""
@@ -163,9 +206,11 @@ class GenieEnvelope:
 
     Args:
         codecs: Source codecs to choose from.
+        table: Block error rates on AWGN, from which failures are predicted.
     """
 
     codecs: tuple[SourceCodec, ...]
+    table: BlerTable = field(default_factory=shipped_bler_table, repr=False)
 
     @property
     def name(self) -> str:
@@ -181,8 +226,8 @@ class GenieEnvelope:
         """Encode the image at every plausible code rate, each with the codec of least distortion."""
         if known is None:
             raise InvalidOption("the genie envelope needs the average SNR")
-        rates = plausible(known.law, known.snr_db, uses)
-        if not rates and plausible(known.law, known.snr_db, uses, worst=1.0):
+        rates = plausible(known.law, known.snr_db, uses, table=self.table)
+        if not rates and plausible(known.law, known.snr_db, uses, worst=1.0, table=self.table):
             cause = f"no code rate is plausible at {known.snr_db:g} dB; raise the SNR"
             return (Whispered(nothing_sent(cause), None),)
         candidates: list[Whispered] = []
@@ -242,7 +287,12 @@ class Candidate:
 
 
 def plausible(
-    channel: Channel, snr_db: float, uses: int, worst: float = 0.7, best: float = 1e-3
+    channel: Channel,
+    snr_db: float,
+    uses: int,
+    worst: float = PLAUSIBLE,
+    best: float = 1e-3,
+    table: BlerTable | None = None,
 ) -> list[Candidate]:
     """List the code rates that may be useful at an operating point, from high to low.
 
@@ -255,24 +305,40 @@ def plausible(
         uses: Number of data symbols.
         worst: Largest predicted failure of a candidate, 0 to 1.
         best: Predicted failure below which lower code rates have no further benefit, 0 to 1.
+        table: Block error rates on AWGN; None takes the shipped table.
 
     Returns:
         Candidates by falling number of bits per channel use; empty if none is plausible.
     """
     candidates: list[Candidate] = []
     safe = 0
-    for mcs, size in _code_rates():
-        bits = message_bits(DigitalLink(mcs, adapted=True), uses, size)
-        if bits <= FRAME_BITS:
+    for candidate in _candidates(channel, snr_db, uses, table):
+        if candidate.failure > worst:
             continue
-        failure = predicted_failure(mcs, channel, snr_db, bits, uses, adapted=True)
-        if failure > worst:
-            continue
-        candidates.append(Candidate(mcs, size, bits, failure))
-        safe += failure < best
+        candidates.append(candidate)
+        safe += candidate.failure < best
         if safe == 2:
             break
     return candidates
+
+
+def _candidates(
+    channel: Channel, snr_db: float, uses: int, table: BlerTable | None, start: tuple[Mcs, int] | None = None
+) -> Iterator[Candidate]:
+    """Code rates with room for a payload by falling bits per use, from `start` on (by default all)."""
+    rates = _code_rates()
+    if start is not None:
+        top = _bits_per_use(*start)
+        rates = (start, *(rate for rate in rates if _bits_per_use(*rate) < top))
+    for mcs, size in rates:
+        bits = message_bits(DigitalLink(mcs, adapted=True), uses, size)
+        if bits > FRAME_BITS:
+            failure = predicted_failure(mcs, channel, snr_db, bits, uses, True, table)
+            yield Candidate(mcs, size, bits, failure)
+
+
+def _bits_per_use(mcs: Mcs, size: int) -> float:
+    return mcs.bits_per_use * (SIZES - size) / SIZES
 
 
 @cache

@@ -1,5 +1,8 @@
 """Errors that a user can cause. Each message is one line that names the value, the limit and the remedy."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class SemcomError(Exception):
     """Base class of all typed errors of this package."""
@@ -11,6 +14,10 @@ class InvalidSource(SemcomError, ValueError):
 
 class InvalidOption(SemcomError, ValueError):
     """An argument or option outside its valid range."""
+
+
+class InsufficientMemory(SemcomError, MemoryError):
+    """Work that needs more memory than this process may still use."""
 
 
 class UnknownName(SemcomError, KeyError):
@@ -109,3 +116,24 @@ def reason_of(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Known names similar to a misspelt one in any case, as the end of an error message.
+
+    Args:
+        name: The unknown name.
+        known: All known names.
+
+    Returns:
+        End of a sentence; empty if no name is similar.
+
+    Example:
+        >>> closest("softcats", ["SoftCast", "deepjscc"])
+        '; did you mean SoftCast?'
+    """
+    spelled: dict[str, str] = {}
+    for other in known:
+        spelled.setdefault(other.casefold(), other)
+    near = [spelled[key] for key in get_close_matches(name.casefold(), list(spelled), n=3, cutoff=0.5)]
+    return f"; did you mean {', '.join(near)}?" if near else ""

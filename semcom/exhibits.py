@@ -12,7 +12,8 @@ from torch import Tensor
 
 from semcom.differences import text_difference
 from semcom.modalities import IMAGE, TEXT, VIDEO, Clip, Item
-from semcom.strips import clip_frames, clip_strip, image_strip
+from semcom.modalities.image import to_pixels
+from semcom.strips import clip_frames, clip_strip, frame_picture, image_strip, snr_strip
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -67,12 +68,31 @@ class Page:
     html: str
 
 
-Exhibit: TypeAlias = Strip | Loop | Page
+@dataclass(frozen=True, eq=False, slots=True)
+class Fold:
+    """Exhibits behind a line that a reader opens.
+
+    Args:
+        line: What is behind it.
+        exhibits: What is behind it.
+        opened: Whether it is open at first.
+    """
+
+    line: str
+    exhibits: "tuple[Strip | Loop | Page, ...]"
+    opened: bool = False
+
+
+Exhibit: TypeAlias = Strip | Loop | Page | Fold
 
 
 def exhibits_of(
-    item: Item[X], shown: Mapping[str, X], captions: Mapping[str, str] | None = None
-) -> Iterator[Exhibit]:
+    item: Item[X],
+    shown: Mapping[str, X],
+    captions: Mapping[str, str] | None = None,
+    heading: str = "",
+    colors: Mapping[str, str] | None = None,
+) -> Iterator[Strip | Loop | Page]:
     """Draw what was sent beside what schemes show of it.
 
     A picture is a strip. A clip is a strip of frames, and a loop if it has several. A text is a page of
@@ -82,6 +102,8 @@ def exhibits_of(
         item: What was sent.
         shown: Name of a scheme to what it shows, of the shape of the item, in this order.
         captions: Name to a line that stands beside it, for instance its PSNR; "original" may have one too.
+        heading: Line above pictures and clips, for instance the operating point; empty for none.
+        colors: Name to the colour of its mark, "#rrggbb"; names without have none.
 
     Yields:
         The exhibits, each drawn when it is asked for, and the first complete without the others. There are
@@ -92,36 +114,101 @@ def exhibits_of(
     """
     drawing = _DRAWINGS.get(item.modality.name)
     if drawing is not None:
-        yield from drawing(item.x, shown, captions or {})
+        yield from drawing(item.x, shown, captions or {}, heading, colors or {})
+
+
+def across_snr(
+    item: Item[X],
+    shown: Mapping[str, Mapping[float, X]],
+    captions: Mapping[str, Mapping[float, str]] | None = None,
+    heading: str = "",
+    colors: Mapping[str, str] | None = None,
+) -> Strip | None:
+    """Draw one item as each scheme shows it at every SNR: pictures, and the middle frames of clips.
+
+    Args:
+        item: What was sent.
+        shown: Name of a scheme to what it shows, by SNR in dB.
+        captions: Name to a line below it, by SNR in dB.
+        heading: Line above everything; empty for none.
+        colors: Name to the colour of its mark, "#rrggbb"; names without have none.
+
+    Returns:
+        The strip; None of texts and of modalities that are not of this package, and if nothing is shown.
+
+    Raises:
+        InvalidSource: Something shown is of another shape than the item.
+    """
+    picture = _STILLS.get(item.modality.name)
+    rows = {name: row for name, row in shown.items() if row}
+    if picture is None or not rows:
+        return None
+    drawn = {name: {snr: picture(x) for snr, x in row.items()} for name, row in rows.items()}
+    columns = len({snr for row in rows.values() for snr in row})
+    tile = min(max(PAGE_WIDTH // columns, 160), 240)
+    return Strip(snr_strip(picture(item.x), drawn, captions, tile=tile, heading=heading, colors=colors))
 
 
 def _of_image(
-    original: Tensor, shown: Mapping[str, Tensor], captions: Mapping[str, str]
-) -> Iterator[Exhibit]:
+    original: Tensor,
+    shown: Mapping[str, Tensor],
+    captions: Mapping[str, str],
+    heading: str,
+    colors: Mapping[str, str],
+) -> Iterator[Strip | Loop | Page]:
     tile = min(max(PAGE_WIDTH // (1 + len(shown)), 256), 320)
-    yield Strip(image_strip(original, shown, captions, tile=tile))
+    yield Strip(image_strip(original, shown, captions, tile=tile, heading=heading, colors=colors))
 
 
-def _of_clip(original: Clip, shown: Mapping[str, Clip], captions: Mapping[str, str]) -> Iterator[Exhibit]:
-    yield Strip(clip_strip(original, shown, captions))
+def _of_clip(
+    original: Clip,
+    shown: Mapping[str, Clip],
+    captions: Mapping[str, str],
+    heading: str,
+    colors: Mapping[str, str],
+) -> Iterator[Strip | Loop | Page]:
+    yield Strip(clip_strip(original, shown, captions, heading=heading, colors=colors))
     if len(original.frames) > 1:
-        yield _loop(original, shown, captions)
+        yield _loop(original, shown, captions, colors)
 
 
-def _of_text(original: str, shown: Mapping[str, str], captions: Mapping[str, str]) -> Iterator[Exhibit]:
-    yield Page(text_difference(original, shown, captions))
+def _of_text(
+    original: str,
+    shown: Mapping[str, str],
+    captions: Mapping[str, str],
+    heading: str,
+    colors: Mapping[str, str],
+) -> Iterator[Strip | Loop | Page]:
+    yield Page(text_difference(original, shown, captions, colors))
 
 
-_DRAWINGS: Mapping[str, Callable[[Any, Mapping[str, Any], Mapping[str, str]], Iterator[Exhibit]]] = (
-    MappingProxyType({IMAGE.name: _of_image, VIDEO.name: _of_clip, TEXT.name: _of_text})
+_DRAWINGS: Mapping[str, Callable[..., Iterator[Strip | Loop | Page]]] = MappingProxyType(
+    {IMAGE.name: _of_image, VIDEO.name: _of_clip, TEXT.name: _of_text}
 )
 
 
-def _loop(original: Clip, shown: Mapping[str, Clip], captions: Mapping[str, str]) -> Loop:
+def _still_of_image(x: Tensor) -> "Picture":
+    from PIL import Image as PillowImage
+
+    return PillowImage.fromarray(to_pixels(x))
+
+
+def _still_of_clip(x: Clip) -> "Picture":
+    return frame_picture(x, len(x.frames) // 2)
+
+
+_STILLS: Mapping[str, Callable[[Any], "Picture"]] = MappingProxyType(
+    {IMAGE.name: _still_of_image, VIDEO.name: _still_of_clip}
+)
+
+
+def _loop(
+    original: Clip, shown: Mapping[str, Clip], captions: Mapping[str, str], colors: Mapping[str, str]
+) -> Loop:
     """The largest of `LOOPS` that is small enough, or the smallest."""
     loop = None
     for tile, quality in LOOPS:
-        frames = clip_frames(original, shown, captions, tile=tile)
+        frames = clip_frames(original, shown, captions, tile=tile, colors=colors)
         webp = _animated(frames, original.frame_rate, quality)
         cut = f"Frames 1 to {len(frames)} of {len(original.frames)}"
         note = f"{cut}, each clip {tile} pixels wide, compressed with loss"

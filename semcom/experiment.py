@@ -178,9 +178,8 @@ def item_means(frame: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     keys = ["scheme", "channel", "rho", "snr_db", "item"]
-    varying = [
-        name for name in frame.columns if name not in (*keys, "fingerprint", "seed", "cause", "modality")
-    ]
+    numbers = frame.select_dtypes("number").columns
+    varying = [name for name in numbers if name not in (*keys, "seed")]
     return pd.DataFrame(frame.groupby(keys, as_index=False)[varying].mean())
 
 

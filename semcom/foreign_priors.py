@@ -2,7 +2,6 @@
 
 import json
 import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from semcom import checkpoints
 from semcom.errors import MissingWeights, reason_of
 from semcom.guided_diffusion import Checkpoint
+from semcom.surroundings import ignored_warnings, library_defaults
 from semcom.tiles import Tiled
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
@@ -165,6 +165,7 @@ def from_guided_diffusion(path: Path) -> Tiled:
     return Tiled(denoiser, GUIDED_SIZE, GUIDED_SIZE // 4)
 
 
+@library_defaults()
 def _loaded(source: str) -> tuple[Any, Any, str]:
     """Network, training scheduler, and the reason why it is not a model of pixels (empty if it is).
 
@@ -173,8 +174,7 @@ def _loaded(source: str) -> tuple[Any, Any, str]:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with ignored_warnings():
         network = _network(source, "unet" if _settings(source, "unet/config.json") else "")
         name = "scheduler_config.json"
         schedule = _settings(source, f"scheduler/{name}") or _settings(source, name)

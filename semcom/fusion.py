@@ -78,8 +78,8 @@ def merged(
     Returns:
         Merged gains g and values w, of the same shape.
     """
-    gains = sum((g.square() for g, _ in pieces), torch.zeros(())).sqrt()
-    weighed = sum((g * w for g, w in pieces), torch.zeros(()))
+    gains = sum((g.square() for g, _ in pieces), torch.zeros((), dtype=torch.float32)).sqrt()
+    weighed = sum((g * w for g, w in pieces), torch.zeros((), dtype=torch.float32))
     return gains, torch.where(gains > 0, weighed / gains.clamp_min(1e-20), 0.0)
 
 
@@ -88,8 +88,11 @@ def _agreed(
 ) -> Float[Tensor, "*shape"]:
     """Mean of the variances V_i, weighted by what is observed; the largest V_i where nothing is."""
     heard = [variance * gains**2 / (1 + variance * gains**2) for variance, gains in pieces]
-    total = sum(heard, torch.zeros(()))
-    weighed = sum((h * variance for h, (variance, _) in zip(heard, pieces, strict=True)), torch.zeros(()))
+    total = sum(heard, torch.zeros((), dtype=torch.float32))
+    weighed = sum(
+        (h * variance for h, (variance, _) in zip(heard, pieces, strict=True)),
+        torch.zeros((), dtype=torch.float32),
+    )
     largest = torch.stack([variance for variance, _ in pieces]).amax(0)
     return torch.where(total > LEAST_HEARD, weighed / total.clamp_min(LEAST_HEARD), largest)
 

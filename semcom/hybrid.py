@@ -1,14 +1,15 @@
 """Hybrid digital-analog transmission: a coarse picture as bits, and analog symbols that refine it."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
 from channels import NamedStreams, Received
 from semcom.analog import Analog
-from semcom.calibration import CosineGain, error_model, shipped_tables
+from semcom.calibration import CosineGain, ErrorTable, error_model, shipped_tables
 from semcom.errors import InvalidOption
 from semcom.fusion import fused
 from semcom.jscc.cosine import mean_color
@@ -50,6 +51,7 @@ class Hybrid:
         power_db: Power of a digital symbol relative to an analog one in dB, -20 to 20.
         noise: Standard deviation of the transmit noise, in units of pictures in [0, 1], 0 to 10.
         target: Content of the analog symbols, "picture" or "residual".
+        tables: Errors of decoders by code, which weigh the parts when they are fused.
 
     Raises:
         InvalidOption: A number out of range, a residual through a network, or transmit noise through a
@@ -68,6 +70,7 @@ class Hybrid:
     power_db: float = 0.0
     noise: float = 0.0
     target: Target = "picture"
+    tables: Mapping[str, ErrorTable] = field(default_factory=shipped_tables, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
@@ -79,7 +82,7 @@ class Hybrid:
         if not 0 <= self.noise <= 10:
             raise InvalidOption(f"transmit noise of {self.noise:g}: from 0 to 10")
         if self.noise > 0 and isinstance(self.analog, Analog):
-            _check_measured(self.analog.network.name, self.noise)
+            _check_measured(self.tables, self.analog.network.name, self.noise)
         if self.target == "residual" and not isinstance(self.analog, SoftCast):
             raise InvalidOption(f"{self.analog.name} knows pictures, not residuals; send those by softcast")
 
@@ -145,7 +148,7 @@ class Hybrid:
         if not pieces:
             return Observation(None, info=info)
         first, *others = pieces
-        shown = fused(pieces, shipped_tables()).estimate if others else _picture(first)
+        shown = fused(pieces, self.tables).estimate if others else _picture(first)
         return Observation(shown.clamp(0, 1), pieces, info)
 
     def _of_picture(self, fine: Observation[Image], coarse: Observation[Image]) -> tuple[Evidence, ...]:
@@ -173,7 +176,7 @@ class Hybrid:
             return replace(evidence, error_std=error_std, linear=noisier(evidence.linear, self.noise))
         assert isinstance(evidence, Decoded)
         assert evidence.origin is not None
-        tables, alone = shipped_tables(), evidence.origin
+        tables, alone = self.tables, evidence.origin
         origin = Origin(_noised(alone.code), (*alone.point, self.noise))
         if tables[origin.code].covers(origin.point):
             return Decoded(evidence.y, origin=origin)
@@ -215,8 +218,8 @@ def _noised(code: str) -> str:
     return f"{code}-noised"
 
 
-def _check_measured(code: str, noise: float) -> None:
-    table = shipped_tables().get(_noised(code))
+def _check_measured(tables: Mapping[str, ErrorTable], code: str, noise: float) -> None:
+    table = tables.get(_noised(code))
     if table is None:
         raise InvalidOption(
             f"transmit noise of {noise:g} through {code}, whose errors with it nobody has measured; "

@@ -1,10 +1,10 @@
 """Linear operators A of observations y = A x + noise, with adjoint and pseudo-inverse."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.surroundings import ignored_warnings
 
 ALIASED = 1e-12  # share of the largest gain below which a frequency counts as lost
 LUMA = (0.299, 0.587, 0.114)  # BT.601, 2.5.1
+_FORWARD = Lock()  # torch's forward differentiation serves one thread at a time
 
 
 @runtime_checkable
@@ -449,8 +451,7 @@ class Linearised:
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
         """Jacobian-vector product J v, by forward differentiation."""
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its first forward derivative
+        with torch.no_grad(), ignored_warnings(), _FORWARD:  # torch warns of its first forward derivative
             return torch.func.jvp(self.measurement, (self.at,), (x,))[1]
 
     def adjoint(self, y: Tensor) -> Tensor:

@@ -3,10 +3,11 @@
 import math
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semcom.errors import InvalidOption, UnknownName
+from semcom.errors import InvalidOption, InvalidSource, StoreError, UnknownName, closest
 from semcom.terminal import note
 
 if TYPE_CHECKING:
@@ -36,6 +37,65 @@ def names_of(option: str, text: str) -> list[str]:
     return names
 
 
+def check_none_empty(arguments: Sequence[str]) -> None:
+    """Check that no argument of the command line is empty, such as an unset variable of a shell.
+
+    An empty path would be the current folder, and an empty name the default. A title may be empty.
+
+    Args:
+        arguments: Arguments after the name of the program.
+
+    Raises:
+        InvalidOption: An argument or the value of an option is empty.
+    """
+    for before, argument in pairwise(("", *arguments)):
+        option = argument.removesuffix("=") if argument.startswith("--") else before
+        if argument == "" or (argument.startswith("--") and argument.endswith("=")):
+            where = option if option.startswith("--") else "an argument"
+            if where != "--title":
+                raise InvalidOption(f"{where} '': an empty name; leave it out, or give one")
+
+
+def check_folder_name(path: Path) -> None:
+    """Check, before any computation, that a folder for results can be one.
+
+    Args:
+        path: The folder; it need not exist.
+
+    Raises:
+        InvalidOption: The path, or a part of it, is a file.
+    """
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise InvalidOption(f"{part}: a file; name a folder")
+
+
+def check_input(path: Path) -> None:
+    """Check that a file or folder exists, before anything is imported to read it.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        InvalidSource: There is nothing of this name.
+    """
+    if not os.path.lexists(path):
+        raise InvalidSource(f"{path}: no such file or folder")
+
+
+def check_results(folder: Path) -> None:
+    """Check that a folder of results exists, before anything is imported to read it.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        StoreError: There is no such folder.
+    """
+    if not os.path.lexists(folder):
+        raise StoreError(f"{folder}: no such folder of results; run a sweep first")
+
+
 def snr_grid(text: str) -> tuple[float, ...]:
     """Parse SNRs in dB from "10", "0,5,10" or "0:20:5" (every 5 dB from 0 to 20).
 
@@ -49,8 +109,6 @@ def snr_grid(text: str) -> tuple[float, ...]:
         InvalidOption: The text has another form, or the grid has no or too many values.
         ChannelError: An SNR is outside the range of channels.
     """
-    from channels.channel import noise_var_column
-
     try:
         if ":" in text:
             first, last, step = map(float, text.split(":"))
@@ -69,6 +127,8 @@ def snr_grid(text: str) -> tuple[float, ...]:
         raise InvalidOption(
             f"--snr {text!r} is not a number; write 10, or 0,5,10, or 0:20:5, in dB"
         ) from None
+    from channels.channel import noise_var_column
+
     for snr_db in snrs_db:
         noise_var_column(snr_db, 1)  # raises if the SNR is outside the range of channels
     return snrs_db
@@ -93,11 +153,11 @@ def one_snr(text: str) -> float:
     return snrs_db[0]
 
 
-def modalities_of(name: str) -> "tuple[Modality[Any], ...]":
+def modalities_of(name: str | None) -> "tuple[Modality[Any], ...]":
     """Candidate modalities of a file: all of this package, or the one that `--modality` names.
 
     Args:
-        name: Value of `--modality`: a name, `package.module:NAME`, or empty for all.
+        name: Value of `--modality`: a name, `package.module:NAME`, or None for all.
 
     Returns:
         The candidates.
@@ -109,7 +169,7 @@ def modalities_of(name: str) -> "tuple[Modality[Any], ...]":
     from semcom.modalities import MODALITIES
     from semcom.names.parser import IMPORTED, imported
 
-    if not name:
+    if name is None:
         return MODALITIES
     if IMPORTED.fullmatch(name):
         members = ("name", "suffixes", "read", "write", "check", "dims", "shape", "cover", "digest")
@@ -117,7 +177,8 @@ def modalities_of(name: str) -> "tuple[Modality[Any], ...]":
     chosen = tuple(modality for modality in MODALITIES if modality.name == name)
     if not chosen:
         known = ", ".join(modality.name for modality in MODALITIES)
-        raise UnknownName(f"no modality called {name!r}; there are {known}, and package.module:NAME")
+        near = closest(name, [modality.name for modality in MODALITIES])
+        raise UnknownName(f"no modality called {name!r}{near}; there are {known}, and package.module:NAME")
     return chosen
 
 
@@ -140,12 +201,12 @@ def check_device(device: str) -> None:
 
 
 def chosen_metrics(
-    names: str, items: "Sequence[Item[Any]]", device: str = "cpu"
+    names: str | None, items: "Sequence[Item[Any]]", device: str = "cpu"
 ) -> "tuple[Metric[Any], ...]":
     """Metrics named by `--metrics`, or the available default ones; omissions are noted on stderr.
 
     Args:
-        names: Value of `--metrics`; empty for the defaults.
+        names: Value of `--metrics`; None for the defaults.
         items: Items to be measured, all of one modality.
         device: PyTorch device for the networks of metrics.
 
@@ -159,7 +220,7 @@ def chosen_metrics(
     from semcom import names as grammar
 
     kind = items[0].modality
-    if names:
+    if names is not None:
         metrics = tuple(grammar.metric(n, kind.name, device) for n in names_of("--metrics", names))
     else:
         available = grammar.default_metrics(kind.name, device)

@@ -1,11 +1,19 @@
 """Digital transmission in packets: a lost packet loses one part of the item, and the rest is shown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from channels import Received
-from channels.mcs import MCS_TABLE, Mcs, header_of, largest_message, predicted_failure
+from channels.mcs import (
+    MCS_TABLE,
+    BlerTable,
+    Mcs,
+    header_of,
+    largest_message,
+    predicted_failure,
+    shipped_bler_table,
+)
 from channels.packets import PacketLink
 from semcom.errors import BudgetTooSmall, InvalidOption
 from semcom.observation import Gaps, Observation
@@ -68,6 +76,7 @@ class Packetised(Generic[X]):
         codec: Packet codec, item to packets.
         packet_uses: Data symbols per packet, at least 1.
         rows: Rows of `channels.mcs.MCS_TABLE` by place; empty to choose by the average SNR.
+        table: Block error rates on AWGN, from which packet losses are predicted.
 
     Raises:
         InvalidOption: The table has no such row, or `packet_uses` is smaller than 1.
@@ -76,6 +85,7 @@ class Packetised(Generic[X]):
     codec: PacketCodec[X]
     packet_uses: int
     rows: tuple[int, ...] = ()
+    table: BlerTable = field(default_factory=shipped_bler_table, repr=False)
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -149,7 +159,9 @@ class Packetised(Generic[X]):
 
         def failure(mcs: Mcs) -> float:
             bits = largest_message(mcs, header_of(mcs, True, uses), uses)
-            return predicted_failure(mcs, known.law, known.snr_db, bits, uses, True) if bits else 1.0
+            if not bits:
+                return 1.0
+            return predicted_failure(mcs, known.law, known.snr_db, bits, uses, True, self.table)
 
         failures = {mcs: failure(mcs) for mcs in MCS_TABLE}
         least = min(failures.values())

@@ -14,6 +14,7 @@ import numpy as np
 from semcom.budget import parse_rho, shown_rho
 from semcom.columns import Column, Columns
 from semcom.errors import InvalidOption
+from semcom.kinds import Family, kinds_of
 from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.statistics import require_columns, summarise
 from semcom.theory.perception_distortion import interpolated_frontier
@@ -46,6 +47,14 @@ COLORS = (
     *("#7A4FBF", "#8C564B", "#7F7F7F"),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+DASHES: dict[Family, tuple[float, ...]] = {
+    "digital": (),
+    "analog": (6.0, 2.0),
+    "hybrid": (6.0, 2.0, 1.5, 2.0),
+    "generative receiver": (1.5, 1.5),
+    "bound": (12.0, 3.0),
+    "other": (4.0, 1.5, 1.0, 1.5, 1.0, 1.5),
+}
 GRID, INK = "#D9DDE3", "#22262B"
 FIGURE_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -172,17 +181,17 @@ class SchemeStyle:
 def scheme_styles(records: "pd.DataFrame") -> dict[str, SchemeStyle]:
     """Assign a style to each scheme, from all names in the records, so that figures of subsets agree.
 
+    Colour and marker go by scheme, dashes by family: digital schemes have solid lines.
+
     Args:
         records: Records, one per row.
 
     Returns:
         Styles by name of the scheme.
     """
-    names = sorted(map(str, records["scheme"].unique()))
-    dashes = ((), (5.0, 2.0), (1.5, 1.5), (6.0, 2.0, 1.5, 2.0))
     return {
-        name: SchemeStyle(COLORS[i % 10], MARKERS[i % 10], dashes[i // 10 % len(dashes)])
-        for i, name in enumerate(names)
+        name: SchemeStyle(COLORS[i % 10], MARKERS[(i + i // 10) % 10], DASHES[kind.family])
+        for i, (name, kind) in enumerate(kinds_of(records).items())
     }
 
 
@@ -197,8 +206,9 @@ def metric_vs_snr(
     """Draw a metric against SNR at one bandwidth ratio: means over items with 95 % bootstrap bands.
 
     Open markers mean that items were lost; a second panel then shows the outage rate with its Wilson
-    interval. If a scheme spends less than 99 % of the allowed channel uses, the legend says so. A scheme
-    without the metric is left out.
+    interval. Where most items were lost and the mean is far from all others, the axis leaves it out, and a
+    triangle at its edge stands for it. If a scheme spends less than 99 % of the allowed channel uses, the
+    legend says so. A scheme without the metric is left out.
 
     Args:
         records: Records, one per row; see `semcom.results.Record`.
@@ -219,20 +229,24 @@ def metric_vs_snr(
     chosen = _with_metrics(_select(records, metric, channel=channel, rho=float(ratio)), metric)
     with _style():
         figure, axes, lower = _panels(chosen)
+        drawn: list[tuple[pd.DataFrame, str, SchemeStyle]] = []
         for name, style in _present(records, chosen):
             curve = summarise(chosen.loc[chosen["scheme"] == name], metric).sort_values("snr_db")
+            drawn.append((curve, "snr_db", style))
             share = float(np.mean(curve["rho_used"])) / float(ratio) if "rho_used" in curve else 1.0
             label = (
                 name if share > 0.99 else f"{name}  ({share:.0%} of k)"
             )  # rounding down to whole symbols is not worth mentioning
-            _draw_curve(axes, lower, curve, "snr_db", label, style)
+            _draw_curve(axes, lower, curve, "snr_db", label, style, _alpha(chosen))
         _draw_references(axes, references)
+        cut = _keep_in_view(axes, drawn)
         bottom = lower or axes
         measured = sorted(set(chosen["snr_db"]))
         if len(measured) <= 15:
             bottom.set_xticks(measured, [f"{snr:g}" for snr in measured])
         bottom.set_xlabel("SNR, average received Es/N0 (dB)")
-        _finish(figure, axes, chosen, column_named(metric, columns), f"{channel}, ρ = {shown_rho(ratio)}")
+        where = f"{channel}, ρ = {shown_rho(ratio)}"
+        _finish(figure, axes, chosen, column_named(metric, columns), where, cut=cut)
         return figure
 
 
@@ -267,19 +281,98 @@ def metric_vs_rho(
     chosen = _with_metrics(_select(records, metric, channel=channel, snr_db=snr_db), metric)
     with _style():
         figure, axes, lower = _panels(chosen)
+        drawn: list[tuple[pd.DataFrame, str, SchemeStyle]] = []
         for name, style in _present(records, chosen):
             rows = chosen.loc[chosen["scheme"] == name]
             curve = summarise(rows, metric).sort_values("rho")
-            _draw_curve(axes, lower, curve.assign(x=_rho_sent(rows, metric, curve)), "x", name, style)
+            drawn.append((curve.assign(x=_rho_sent(rows, metric, curve)), "x", style))
+            _draw_curve(axes, lower, drawn[-1][0], "x", name, style, _alpha(chosen))
         _draw_references(axes, references)
+        cut = _keep_in_view(axes, drawn)
         bottom = lower or axes
         bottom.set_xscale("log")
         allowed = sorted(set(chosen["rho"]))
         bottom.set_xticks(allowed, [shown_rho(r) for r in allowed])
         bottom.set_xticks([], minor=True)
         bottom.set_xlabel("ρ used, complex channel uses per source value; ticks: allowed")
-        _finish(figure, axes, chosen, column_named(metric, columns), f"{channel}, SNR {snr_db:g} dB")
+        where = f"{channel}, SNR {snr_db:g} dB"
+        _finish(figure, axes, chosen, column_named(metric, columns), where, cut=cut)
         return figure
+
+
+def metric_of_schemes(
+    records: "pd.DataFrame",
+    metric: str,
+    rho: float | str | Fraction,
+    snr_db: float,
+    channel: str,
+    columns: Columns = SHIPPED_COLUMNS,
+) -> "Figure":
+    """Draw a metric at a single operating point: one row per scheme, best first, with 95 % intervals.
+
+    Rows of schemes that lost items are open and say how many. Where most items were lost and the mean is far
+    from all others, the axis leaves it out, and a triangle at its edge stands for it. A scheme without the
+    metric is left out.
+
+    Args:
+        records: Records, one per row; see `semcom.results.Record`.
+        metric: Column of the metric.
+        rho: Allowed bandwidth ratio in channel uses per source dimension.
+        snr_db: Average received Es/N0 in dB.
+        channel: Canonical name of the channel.
+        columns: Unit and direction of metrics, such as `ResultStore.columns()`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UnknownName: There is no such column.
+        InvalidOption: There are no records at that point, or none with the metric.
+    """
+    from matplotlib.figure import Figure
+
+    ratio, column = parse_rho(rho), column_named(metric, columns)
+    chosen = _select(records, metric, channel=channel, rho=float(ratio), snr_db=snr_db)
+    chosen = _with_metrics(chosen, metric)
+    means = summarise(chosen, metric).sort_values("mean", ascending=column.higher_is_better is False)
+    styles = scheme_styles(records)
+    with _style():
+        figure = Figure(figsize=(WIDTH, 1.7 + 0.42 * len(means)), layout="constrained")
+        axes = figure.subplots()
+        for height, row in enumerate(means.to_dict("records")):
+            style, lost = styles[row["scheme"]], float(row.get("outage", 0.0))
+            axes.errorbar(
+                row["mean"],
+                height,
+                xerr=_arms(row),
+                color=style.color,
+                marker=style.marker,
+                markerfacecolor="white" if lost else style.color,
+                markersize=8,
+                markeredgewidth=1.6,
+                elinewidth=2,
+            )
+        names = [
+            f"{row['scheme']}{_lost_of(float(row.get('outage', 0.0)))}" for row in means.to_dict("records")
+        ]
+        drawn = [
+            (means.iloc[[height]].assign(x=height), "x", styles[name])
+            for height, name in enumerate(means["scheme"])
+        ]
+        cut = _keep_in_view(axes, drawn, upright=False)
+        axes.set_yticks(range(len(means)), names)
+        axes.set_ylim(len(means) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        _finish(
+            figure, axes, chosen, column, f"{channel}, ρ = {shown_rho(ratio)}, SNR {snr_db:g} dB", cut=cut
+        )
+        axes.set_xlabel(axes.get_ylabel())
+        axes.set_ylabel("")
+        return figure
+
+
+def _lost_of(outage: float) -> str:
+    return f"  ({outage:.0%} lost)" if outage else ""
 
 
 def perception_distortion(
@@ -618,18 +711,29 @@ def _panels(chosen: "pd.DataFrame") -> "tuple[Figure, Axes, Axes | None]":
     return figure, axes, lower
 
 
+def _alpha(chosen: "pd.DataFrame") -> float:
+    """Opacity of bands: many of them would hide the lines."""
+    return 0.14 if chosen["scheme"].nunique() <= 4 else 0.07
+
+
 def _had_outages(chosen: "pd.DataFrame") -> bool:
     return "outage" in chosen and bool(np.any(chosen["outage"].to_numpy()))
 
 
 def _draw_curve(
-    axes: "Axes", lower: "Axes | None", curve: "pd.DataFrame", x: str, label: str, style: SchemeStyle
+    axes: "Axes",
+    lower: "Axes | None",
+    curve: "pd.DataFrame",
+    x: str,
+    label: str,
+    style: SchemeStyle,
+    alpha: float,
 ) -> None:
     line: dict[str, Any] = (
         {"color": style.color, "dashes": style.dashes} if style.dashes else {"color": style.color}
     )
     axes.plot(curve[x], curve["mean"], label=label, marker=style.marker, **line)
-    axes.fill_between(curve[x], curve["low"], curve["high"], color=style.color, alpha=0.14, linewidth=0)
+    axes.fill_between(curve[x], curve["low"], curve["high"], color=style.color, alpha=alpha, linewidth=0)
     if "outage" not in curve:
         return
     lost = curve.loc[curve["outage"] > 0]
@@ -652,6 +756,68 @@ def _draw_curve(
         )
 
 
+MOSTLY_LOST = 0.5
+FAR = 0.1
+"""Share of the axis beyond which the mean of a point that lost most of its items is not drawn to scale."""
+
+
+def _keep_in_view(
+    axes: "Axes", drawn: "Sequence[tuple[pd.DataFrame, str, SchemeStyle]]", *, upright: bool = True
+) -> str:
+    """Limit the axis of the metric to points that arrived; those far outside become triangles at its edge.
+
+    Returns a remark for readers, empty if all points are inside.
+    """
+    from matplotlib.transforms import offset_copy
+
+    seen = [
+        (float(row[x]), row, float(row.get("outage", 0.0)) > MOSTLY_LOST, style)
+        for curve, x, style in drawn
+        for row in curve.to_dict("records")
+    ]
+    ends = ("mean", "low", "high")
+    arrived = [
+        row[name]
+        for _, row, lost, _ in seen
+        for name in (ends if row.get("outage", 0.0) == 0 else ends[:1])
+        if not lost and math.isfinite(row[name])
+    ]
+    if not arrived or min(arrived) == max(arrived):  # no scale of which a point could be far outside
+        return ""
+    low, high = min(arrived), max(arrived)
+    span = high - low
+    near, far = [low, high], []
+    for place, row, lost, style in seen:
+        outside = lost and not low - FAR * span <= row["mean"] <= high + FAR * span
+        far += [(place, row["mean"], style)] if outside else []
+        near += [] if outside else [row["mean"]]
+    if not far:
+        return ""
+    low, high = min(near) - 0.05 * span, max(near) + 0.05 * span
+    (axes.set_ylim if upright else axes.set_xlim)(low, high)
+    ranks: dict[float, int] = {}
+    for place, mean, style in far:
+        rank = ranks[place] = ranks.get(place, -1) + 1  # side by side, not on top of each other
+        aside = offset_copy(axes.transData, axes.get_figure(root=True), x=8 * rank * upright, units="points")
+        edge, marker = (low, "v" if upright else "<") if mean < low else (high, "^" if upright else ">")
+        point = (place, edge) if upright else (edge, place)
+        axes.plot(
+            *([value] for value in point),
+            marker=marker,
+            color=style.color,
+            markerfacecolor="white",
+            markeredgewidth=1.6,
+            markersize=9,
+            linewidth=0,
+            clip_on=False,
+            zorder=5,
+            transform=aside,
+        )
+    values = sorted({f"{mean:.3g}" for _, mean, _ in far}, key=float)
+    shown = values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
+    return f"triangles at the edge: mostly lost, mean off the axis ({shown})"
+
+
 def _draw_references(axes: "Axes", references: Sequence[ReferenceLine]) -> None:
     for i, reference in enumerate(references):
         dashes = ((4, 3), (1.5, 2), (7, 2, 1.5, 2))[i % 3]
@@ -668,6 +834,7 @@ def _finish(
     title: str,
     *,
     whole_title: bool = False,
+    cut: str = "",
 ) -> None:
     axes.set_ylabel(column_label(column) + DIRECTIONS[column.higher_is_better])
     name = LABELS.get(column.name, column.name).split(" (")[0]
@@ -679,16 +846,21 @@ def _finish(
     text += ", 95 % bootstrap interval over items" if items > 1 else ""
     if _had_outages(chosen):
         text += "; open markers: outages"
+    text += f"\n{cut}" if cut else ""
+    if cut:
+        axes.set_title(axes.get_title(loc="left"), pad=40)
     axes.annotate(
         text,
         (0, 1),
-        (0, 6),
+        (0, 12 if cut else 6),
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=8.5,
         color="#5B626B",
     )
     handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return
     letters = max(map(len, labels)) + 9  # width of one column with its line; about 110 letters fit
     columns = max(1, min(4, len(labels), 110 // letters))
     figure.legend(handles, labels, loc="outside lower left", ncols=columns, handlelength=2.4, fontsize=9)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from semcom.denoisers import OnDevice
 from semcom.errors import InvalidOption
+from semcom.sourcecode import source_digest
 
 LIBRARIES = (
     "torch",
@@ -38,10 +39,11 @@ PILLOW_CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "webp", "avif")
 
 
 def fingerprint(thing: object) -> str:
-    """Fingerprint of a scheme (or any object): SHA-256 over `canonical(thing)`, first 16 hexadecimal digits.
+    """Fingerprint of a scheme (or any object): SHA-256 over version and definition, first 16 digits.
 
-    It changes if and only if the definition changes, and is equal in every process and on every machine with
-    the same codec versions.
+    The definition is `canonical(thing)`, the version that of this package. The fingerprint changes with
+    either of them, and is equal in every process and on every machine with the same versions of the codecs,
+    wherever packages are installed.
 
     Args:
         thing: A scheme, channel, metric or other object with a canonical form.
@@ -52,11 +54,15 @@ def fingerprint(thing: object) -> str:
     Raises:
         InvalidOption: The object contains another object without a canonical form.
     """
-    return hashlib.sha256(canonical(thing).encode()).hexdigest()[:16]
+    return hashlib.sha256(f"semcom {package_version()}\n{canonical(thing)}".encode()).hexdigest()[:16]
 
 
 def canonical(thing: object) -> str:
     """Canonical text of an object, including SHA-256 of network weights and versions of codec libraries.
+
+    Names of classes and functions that do not belong to this package are followed by a digest of their source
+    code, as in "mine.Codec@0123456789abcdef" (see `semcom.sourcecode`), since a record is worth nothing when
+    the code that made it has changed.
 
     Fields that are excluded from comparison (`field(compare=False)`), such as caches, are left out.
 
@@ -87,12 +93,23 @@ def environment() -> dict[str, str]:
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
+        "semcom": package_version(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "device": _device(),
         **{name: _version(name) for name in LIBRARIES},
         **codec_versions(),
     }
+
+
+@cache
+def package_version() -> str:
+    """Version of this package as installed; it covers `channels` too.
+
+    Returns:
+        The version; empty if the package is used without being installed.
+    """
+    return _version("semcom")
 
 
 @cache
@@ -139,8 +156,9 @@ def _canonical(thing: object) -> Iterator[str]:
     elif isinstance(thing, type) or (isinstance(thing, FunctionType) and "<" not in thing.__qualname__):
         yield _name(thing)
     else:
+        kind = type(thing)
         raise InvalidOption(
-            f"{_name(type(thing))} object has no canonical form; "
+            f"{kind.__module__}.{kind.__qualname__} object has no canonical form; "
             "make it a frozen dataclass, an nn.Module or a function of a module"
         )
 
@@ -185,7 +203,8 @@ def _array(kind: str, raw: np.ndarray, thing: Tensor | np.ndarray) -> str:
 
 
 def _name(thing: type | FunctionType) -> str:
-    return f"{thing.__module__}.{thing.__qualname__}"
+    digest = source_digest(thing)
+    return f"{thing.__module__}.{thing.__qualname__}" + (f"@{digest}" if digest else "")
 
 
 def _version(package: str) -> str:

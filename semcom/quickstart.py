@@ -1,4 +1,4 @@
-"""Demonstration of about a minute: digital schemes and joint coding at equal channel uses on two channels."""
+"""Demonstration: digital schemes and joint coding at equal channel uses on two channels."""
 
 from pathlib import Path
 

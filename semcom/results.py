@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from semcom.columns import Column
 from semcom.errors import StoreError
 from semcom.files import replacing, write_whole
@@ -59,6 +61,8 @@ class Record:
         seconds_deliver: Time in seconds from channel to received item, this record's share of its batch.
         cause: Reason why nothing was sent; empty if something was sent.
         modality: Modality of the item, such as "image", "video" or "text".
+        family: Family of the scheme, one of `semcom.kinds.FAMILIES`; empty in records of earlier versions.
+        csit: Channel knowledge of the transmitter, "none" or "average"; empty in records of earlier versions.
         numbers: Metrics and additional values reported by the scheme, by column name.
     """
 
@@ -79,6 +83,8 @@ class Record:
     seconds_deliver: float
     cause: str = ""
     modality: str = "image"
+    family: str = ""
+    csit: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -99,6 +105,7 @@ class Record:
 FIXED = tuple(f.name for f in fields(Record) if f.name != "numbers")
 KEY = ("fingerprint", "channel", "item", "budget_uses", "snr_db", "seed")
 TIMING = ("seconds_prepare", "seconds_deliver")
+LATER = {"modality": "image", "family": "", "csit": ""}  # columns that old stores lack, and what they mean
 ORDER = "scheme, channel, rho, item, seed, snr_db, fingerprint"
 DEFINED = ("schemes", "channels", "metrics")  # tables of definitions by name; old stores have only the first
 DEFINING = "CREATE TABLE IF NOT EXISTS {} (name TEXT PRIMARY KEY, fingerprint TEXT, definition TEXT)"
@@ -229,9 +236,9 @@ class ResultStore:
     ) -> None:
         """Log the start of a run and store the definitions of its schemes, channels and metrics.
 
-        Records of a scheme with the same name but another fingerprint are superseded from now on. If the
-        environment (library versions, commit, device) differs from that of the previous run, a warning is
-        logged.
+        Records of a scheme with the same name but another fingerprint are superseded from now on: they stay
+        in the store, apart from the others, and a warning is logged. If the environment (library versions,
+        commit, device) differs from that of the previous run, a warning is logged, too.
 
         Args:
             environment: Command, commit, versions and device, by name.
@@ -255,6 +262,7 @@ class ResultStore:
                         value or "unknown",
                         before or "unknown",
                     )
+        self._tell_superseded(schemes)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._typed(), self._transaction():
             self._db.execute(
@@ -274,6 +282,21 @@ class ResultStore:
                 "SET unit = excluded.unit, higher_is_better = excluded.higher_is_better",
                 [(column.name, column.unit, column.higher_is_better) for column in columns],
             )
+
+    def _tell_superseded(self, schemes: Definitions) -> None:
+        for name, held in self.schemes().items():
+            if name in schemes and schemes[name][0] != held["fingerprint"]:
+                count = "SELECT count(*) FROM records WHERE fingerprint = ?"
+                with self._typed():
+                    (records,) = self._db.execute(count, (held["fingerprint"],)).fetchone()
+                if records:
+                    logger.warning(
+                        "%s: %s has another definition, code or version than before; it is measured again, "
+                        "and its %d earlier records are kept apart",
+                        self.path,
+                        name,
+                        records,
+                    )
 
     def runs(self) -> list[dict[str, str]]:
         """Log of all runs, oldest first.
@@ -369,6 +392,9 @@ class ResultStore:
     def frame(self, superseded: bool = False) -> "pd.DataFrame":
         """All records as a pandas data frame, sorted by scheme, channel, rho, item, seed and SNR.
 
+        Infinite numbers, which stores of earlier versions may hold, are taken as missing; a warning in the
+        log names metric and item.
+
         Args:
             superseded: Whether to include records of earlier definitions of a scheme.
 
@@ -384,7 +410,29 @@ class ResultStore:
         with self._typed():
             rows = self._db.execute(self._query(names, "" if superseded else VALID)).fetchall()
         frame = pd.DataFrame(rows, columns=names)
-        return frame.astype(dict.fromkeys(self._numbers(), float))
+        return self._without_infinities(frame.astype(dict.fromkeys(self._numbers(), float)))
+
+    def _without_infinities(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Infinite numbers replaced by NaN, with one warning that names the first of them."""
+        numbers = frame[self._numbers()]
+        infinite = numbers.abs() == math.inf
+        count = int(infinite.to_numpy().sum())
+        if count == 0:
+            return frame
+        row, column = np.argwhere(infinite.to_numpy())[0]
+        name, first = numbers.columns[column], frame.iloc[row]
+        logger.warning(
+            "%s: %s of %s (%s, %g dB) is %g%s: taken as missing; give the metric a finite value there, such "
+            "as a cap, and measure into a new folder",
+            self.path,
+            name,
+            first["item"],
+            first["scheme"],
+            first["snr_db"],
+            first[name],
+            f", and {count - 1} other numbers are infinite" if count > 1 else "",
+        )
+        return frame.assign(**numbers.mask(infinite))
 
     def export(self, path: Path | str) -> Path:
         """Write all valid records as .csv, .parquet or .json, depending on the extension.
@@ -461,8 +509,11 @@ class ResultStore:
         if not tables:
             with self._transaction():
                 self._create()
-        elif "modality" not in self._columns():  # a store from the time when all items were images
-            self._db.execute("ALTER TABLE records ADD COLUMN modality TEXT NOT NULL DEFAULT 'image'")
+        else:
+            for name in sorted(set(LATER) - self._columns()):
+                self._db.execute(
+                    f"ALTER TABLE records ADD COLUMN {name} TEXT NOT NULL DEFAULT '{LATER[name]}'"
+                )
 
     def _text_for_a_number(self) -> str:
         """First column of numbers that contains text, which SQLite allows; "ok" if there is none."""
@@ -508,7 +559,8 @@ class ResultStore:
     def _query(self, names: Iterable[str], where: str) -> str:
         there = self._columns()
         columns = ", ".join(
-            "'image'" if name == "modality" and name not in there else f'records."{name}"' for name in names
+            f"'{LATER[name]}'" if name in LATER and name not in there else f'records."{name}"'
+            for name in names
         )
         return f"SELECT {columns} FROM records {where} ORDER BY {ORDER}"
 

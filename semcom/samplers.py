@@ -69,9 +69,11 @@ def karras_sigmas(
     """
     if steps < 1 or not 0 < smallest <= largest:
         raise InvalidOption(f"{steps} steps from sigma {largest} to {smallest}: at least 1, falling, above 0")
-    ramp = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
+    ramp = (
+        torch.linspace(0, 1, steps, dtype=torch.float32) if steps > 1 else torch.zeros(1, dtype=torch.float32)
+    )
     ends = largest ** (1 / power), smallest ** (1 / power)
-    return torch.cat(((ends[0] + ramp * (ends[1] - ends[0])) ** power, torch.zeros(1)))
+    return torch.cat(((ends[0] + ramp * (ends[1] - ends[0])) ** power, ramp.new_zeros(1)))
 
 
 @runtime_checkable
@@ -284,7 +286,7 @@ def sample_dpm_solver(denoiser: Denoiser, x: Tensor, sigmas: Float[Tensor, " lev
         Lu, Zhou, Bao, Chen, Li and Zhu, DPM-Solver++, 2022, algorithm 2, in sigma = exp(-lambda).
     """
     before: Tensor | None = None
-    step_before = torch.tensor(0.0)
+    step_before = torch.tensor(0.0, dtype=torch.float32)
     for sigma, following in pairwise(sigmas):
         x0 = denoiser(x, sigma.expand(len(x)))
         if following == 0:

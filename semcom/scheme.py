@@ -13,9 +13,11 @@ from torch import Tensor
 from channels import Channel, Received, SnrDb, Streams, transmit
 from semcom.budget import Budget
 from semcom.errors import FaultyReceiver, FaultyTransmission, InvalidOption, InvalidSource
+from semcom.memory import require_memory, sending_bytes
 from semcom.meter import Metered, metered
 from semcom.modalities import IMAGE, Modality
 from semcom.observation import Observation
+from semcom.surroundings import library_defaults
 from semcom.transmission import ChannelKnowledge, Genie, Sent, Transmission, Whispered
 
 X = TypeVar("X")
@@ -147,6 +149,7 @@ class Scheme(Generic[X]):
     receiver: Receiver[X]
     modality: Modality[Any] = IMAGE
 
+    @library_defaults()
     def transmit(
         self,
         x: X,
@@ -180,6 +183,7 @@ class Scheme(Generic[X]):
                 `Genie`.
             FaultyReceiver: The receiver returned something other than an item of this shape.
             InvalidSource: `x` is not one item of this modality.
+            InsufficientMemory: Item, budget and number of realisations need more memory than there is.
             InvalidOption: An SNR is NaN, or the number of SNRs is neither 1 nor the number of elements of
                 `rng`.
         """
@@ -191,6 +195,7 @@ class Scheme(Generic[X]):
             raise InvalidOption(f"{snrs.numel()} SNRs for {rng.batch} items; give one, or one per item")
         if snrs.isnan().any():
             raise InvalidOption("SNR of nan dB; give a number")
+        self._require_memory(x, budget, rng.batch)
         made = Preparations() if preparations is None else preparations
         outcomes: dict[int, Outcome[X]] = {}
         informed = self.transmission.csit == "average"
@@ -200,6 +205,15 @@ class Scheme(Generic[X]):
             known = None if snr is None else ChannelKnowledge(channel, snr)
             outcomes |= zip(index, self._send(x, crossing, known, made), strict=True)
         return [outcomes[i] for i in range(rng.batch)]
+
+    def _require_memory(self, x: X, budget: Budget, realisations: int) -> None:
+        users, kind = (self.transmission, self.receiver), self.modality.name
+        values, uses = budget.source_dims, budget.channel_uses
+        require_memory(
+            sending_bytes(users, kind, values, uses, realisations),
+            f"{self.name}: an item of {values:,} values in {uses:,} channel uses, {realisations} at once,",
+            "crop or scale the item, lower rho, or take fewer SNRs at once",
+        )
 
     def _send(
         self, x: X, crossing: "_Crossing", known: ChannelKnowledge | None, made: Preparations

@@ -13,6 +13,7 @@ from semcom.modalities import MODALITIES, Item, Modality
 from semcom.provenance import fingerprint
 from semcom.results import Record
 from semcom.scheme import Outcome, Preparations, Scheme
+from semcom.surroundings import library_defaults, one_thread
 from semcom.sweep import Batch, Rho, budget_of, check_once, check_point, named_batch, send_batch
 
 X = TypeVar("X")
@@ -103,7 +104,7 @@ def send(
         (float(snr_db),),
         tuple(metric for metric in measures if metric.fits(shape)),
     )
-    with named_batch(batch):
+    with named_batch(batch), library_defaults(), one_thread():
         ((outcome, record),) = send_batch(batch, chosen, item, Preparations(), {})
     measured = {metric.name: record.numbers[metric.name] for metric in batch.metrics}
     return Sending(item, outcome, measured, record)

@@ -1,12 +1,13 @@
 """Separate source and channel coding: source codec, LDPC code, QAM, and fixed or adapted code rate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from channels import Constellation, NamedStreams, Received
+from channels.fec.ldpc import MAX_ITERATIONS
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame
-from channels.mcs import MCS_TABLE, Mcs, choose_mcs
+from channels.mcs import MCS_TABLE, BlerTable, Mcs, choose_mcs, shipped_bler_table
 from semcom.codecs.codec import Fitted, SourceCodec, fit
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.observation import Decoded, Observation, Payload
@@ -90,9 +91,11 @@ class Adapted:
 
     Args:
         target_failure: Largest predicted probability that a payload is lost, between 0 and 1.
+        table: Block error rates on AWGN, from which failures are predicted.
     """
 
     target_failure: float = 0.01
+    table: BlerTable = field(default_factory=shipped_bler_table, repr=False)
 
     @property
     def name(self) -> str:
@@ -112,7 +115,7 @@ class Adapted:
         """
         if known is None:
             raise InvalidOption("link adaptation needs the average SNR at the transmitter")
-        return choose_mcs(known.law, known.snr_db, uses, self.target_failure)
+        return choose_mcs(known.law, known.snr_db, uses, self.target_failure, self.table)
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Separate(Generic[X]):
 
     codec: SourceCodec
     policy: LinkPolicy
-    max_iterations: int = 20
+    max_iterations: int = MAX_ITERATIONS
 
     @property
     def name(self) -> str:
@@ -275,7 +278,8 @@ class GenieSeparate(Generic[X]):
     """Source codec over an error-free link at channel capacity, an upper bound for every channel code.
 
     The transmitter knows the average SNR and the fading law, and sends as many bits as 99 % of channel
-    realisations can carry. The payload arrives if the actual realisation can carry it:
+    realisations can carry, judged by those that it draws in advance (`IdealLink.payload_bits`). The payload
+    arrives if the actual realisation can carry it:
 
         sum over uses of log2(1 + |h|^2 / N0) >= number of payload bits
 

@@ -28,7 +28,11 @@ PAGES = (".html", ".htm")
 
 
 def write_strip(
-    path: Path, item: Item[X], shown: Mapping[str, X], captions: Mapping[str, str] | None = None
+    path: Path,
+    item: Item[X],
+    shown: Mapping[str, X],
+    captions: Mapping[str, str] | None = None,
+    heading: str = "",
 ) -> None:
     """Write what was sent beside what is shown of it: pictures and clips as a picture, texts as a page.
 
@@ -40,6 +44,7 @@ def write_strip(
         item: What was sent.
         shown: Name of a scheme to what it shows.
         captions: Name to a line that stands beside it, for instance its PSNR; "original" may have one too.
+        heading: Line above everything, for instance the operating point; empty for none.
 
     Raises:
         InvalidOption: Another ending, or a modality that nothing is drawn of.
@@ -49,11 +54,11 @@ def write_strip(
     from semcom.exhibits import Page, Strip, exhibits_of  # which draw with what follows here
     from semcom.report import whole_page
 
-    exhibit = next(exhibits_of(item, shown, captions), None)
+    exhibit = next(exhibits_of(item, shown, captions, heading), None)
     suffix = path.suffix.lower()
     match exhibit:
         case Page() if suffix in PAGES:
-            data = whole_page(item.id, exhibit.html).encode()
+            data = whole_page(heading or item.id, exhibit.html).encode()
         case Page():
             raise InvalidOption(f"{path}: differences of texts are shown as a page; name it .html")
         case Strip() if suffix in LOSSLESS:
@@ -75,6 +80,8 @@ def image_strip(
     *,
     gain: float = 4.0,
     tile: int = 320,
+    heading: str = "",
+    colors: Mapping[str, str] | None = None,
 ) -> "Picture":
     """Draw original and received images side by side, each with a magnified detail and its error.
 
@@ -88,6 +95,8 @@ def image_strip(
         captions: Text below a name, such as the PSNR; the key "original" is also allowed.
         gain: Amplification of the error, above 0.
         tile: Width of a column in pixels, at least 64.
+        heading: Line above everything, for instance the operating point; empty for none.
+        colors: Name to the colour of a square before it, in a notation of Pillow; names without have none.
 
     Returns:
         RGB Pillow image.
@@ -126,7 +135,8 @@ def image_strip(
         if name != "original":
             column.append(_resize(_error_picture(x, original, gain), size))
         columns.append(column)
-    return _lay_out(columns, list(pictures), captions or {}, gain, tile)
+    sheet = _lay_out(columns, list(pictures), captions or {}, gain, tile, colors or {})
+    return _headed(sheet, heading)
 
 
 def clip_strip(
@@ -136,6 +146,8 @@ def clip_strip(
     *,
     columns: int = 5,
     tile: int = 200,
+    heading: str = "",
+    colors: Mapping[str, str] | None = None,
 ) -> "Picture":
     """Frames of a clip as it was sent and as schemes show it, evenly spread in time.
 
@@ -147,6 +159,8 @@ def clip_strip(
         captions: Name to words beside the name, for instance its PSNR; "original" may have some too.
         columns: Frames of each clip, at least 1; shorter clips are shown whole.
         tile: Width of a column in pixels, at least 64.
+        heading: Line above everything, for instance the operating point; empty for none.
+        colors: Name to the colour of a square before it, in a notation of Pillow; names without have none.
 
     Returns:
         A PIL image, RGB.
@@ -173,17 +187,91 @@ def clip_strip(
         draw.text((left, MARGIN), _shorten(draw, seconds, _font(13), tile), SOFT, _font(13))
     top = MARGIN + LINE
     for name, clip in clips.items():
-        label = _shorten(draw, name, _font(14, bold=True), width - 2 * MARGIN)
-        draw.text((MARGIN, top), label, INK, _font(14, bold=True))
+        start = _label(draw, (MARGIN, top), name, width - 2 * MARGIN, (colors or {}).get(name))
         if captions and captions.get(name):
-            left = MARGIN + math.ceil(draw.textlength(label, _font(14, bold=True))) + LINE
+            left = start + LINE
             caption = _shorten(draw, captions[name], _font(13), width - MARGIN - left)
             draw.text((left, top + 1), caption, SOFT, _font(13))
         top += LINE
         for left, t in zip(lefts, times, strict=True):
-            sheet.paste(_resize(_frame_picture(clip, t), size), (left, top))
+            sheet.paste(_resize(frame_picture(clip, t), size), (left, top))
         top += size[1] + GAP
-    return sheet
+    return _headed(sheet, heading)
+
+
+def snr_strip(
+    original: "Picture",
+    shown: "Mapping[str, Mapping[float, Picture]]",
+    captions: Mapping[str, Mapping[float, str]] | None = None,
+    *,
+    tile: int = 200,
+    heading: str = "",
+    colors: Mapping[str, str] | None = None,
+) -> "Picture":
+    """Draw one picture as it was sent, and as each scheme shows it at every SNR.
+
+    A row is one scheme, below its name; a column is one SNR, with captions below the pictures.
+
+    Args:
+        original: What was sent.
+        shown: Name of a scheme to what it shows, by SNR in dB; rows in this order.
+        captions: Name to a line below each picture, by SNR in dB, such as the PSNR.
+        tile: Width of a column in pixels, at least 64.
+        heading: Line above everything, for instance the operating point; empty for none.
+        colors: Name to the colour of a square before it, in a notation of Pillow; names without have none.
+
+    Returns:
+        RGB Pillow image.
+
+    Raises:
+        InvalidOption: `tile` is out of range, or nothing is shown.
+    """
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw
+
+    snrs = sorted({snr for row in shown.values() for snr in row})
+    if tile < 64 or not snrs:
+        raise InvalidOption(f"strip of {len(snrs)} SNRs in columns of {tile} pixels: 1 or more, 64 or more")
+    scale = min(tile / original.width, 1.4 * tile / original.height)
+    size = (max(1, round(original.width * scale)), max(1, round(original.height * scale)))
+    below = LINE if captions else 0
+    width = 2 * MARGIN + len(snrs) * (tile + GAP) - GAP
+    row_height = LINE + size[1] + below + GAP
+    height = 2 * MARGIN + LINE + size[1] + GAP + LINE + len(shown) * row_height
+    sheet = PillowImage.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    _label(draw, (MARGIN, MARGIN), "original", width - 2 * MARGIN, None)
+    sheet.paste(_resize(original, size), (MARGIN, MARGIN + LINE))
+    top = MARGIN + LINE + size[1] + GAP
+    lefts = {snr: MARGIN + i * (tile + GAP) for i, snr in enumerate(snrs)}
+    for snr, left in lefts.items():
+        draw.text((left, top), f"{snr:g} dB", INK, _font(15, bold=True))
+    top += LINE
+    for name, row in shown.items():
+        _label(draw, (MARGIN, top), name, width - 2 * MARGIN, (colors or {}).get(name))
+        for snr, picture in row.items():
+            sheet.paste(_resize(picture, size), (lefts[snr], top + LINE))
+            caption = (captions or {}).get(name, {}).get(snr, "")
+            draw.text(
+                (lefts[snr], top + LINE + size[1]), _shorten(draw, caption, _font(13), tile), SOFT, _font(13)
+            )
+        top += row_height
+    return _headed(sheet, heading)
+
+
+def frame_picture(clip: Clip, number: int) -> "Picture":
+    """One frame of a clip as a Pillow image.
+
+    Args:
+        clip: The clip.
+        number: Number of the frame, from 0.
+
+    Returns:
+        RGB Pillow image.
+    """
+    from PIL import Image as PillowImage
+
+    return PillowImage.fromarray(clip.frames[number].detach().cpu().permute(1, 2, 0).contiguous().numpy())
 
 
 def clip_frames(
@@ -193,6 +281,7 @@ def clip_frames(
     *,
     tile: int = 320,
     at_most: int = 48,
+    colors: Mapping[str, str] | None = None,
 ) -> "list[Picture]":
     """A clip as it was sent and as schemes show it, side by side, frame by frame.
 
@@ -202,6 +291,7 @@ def clip_frames(
         captions: Name to a line below the name, for instance its PSNR; "original" may have one too.
         tile: Width of each in pixels, at least 64.
         at_most: Frames, from the first.
+        colors: Name to the colour of a square before it, in a notation of Pillow; names without have none.
 
     Returns:
         PIL images of one size, RGB.
@@ -226,7 +316,7 @@ def clip_frames(
     places: list[tuple[int, int]] = []
     for i, name in enumerate(clips):
         left, top = GAP + i % ACROSS * (tile + GAP), GAP + i // ACROSS * (header + size[1] + GAP)
-        draw.text((left, top), _shorten(draw, name, _font(14, bold=True), tile), INK, _font(14, bold=True))
+        _label(draw, (left, top), name, tile, (colors or {}).get(name))
         caption = _shorten(draw, (captions or {}).get(name, ""), _font(13), tile)
         draw.text((left, top + LINE), caption, SOFT, _font(13))
         places.append((left, top + header))
@@ -234,7 +324,7 @@ def clip_frames(
     for t in range(min(at_most, len(original.frames))):
         frame = sheet.copy()
         for clip, place in zip(clips.values(), places, strict=True):
-            frame.paste(_resize(_frame_picture(clip, t), size), place)
+            frame.paste(_resize(frame_picture(clip, t), size), place)
         drawn.append(frame)
     return drawn
 
@@ -256,14 +346,13 @@ def _tile_size(clip: Clip, tile: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _frame_picture(clip: Clip, number: int) -> "Picture":
-    from PIL import Image as PillowImage
-
-    return PillowImage.fromarray(clip.frames[number].detach().cpu().permute(1, 2, 0).contiguous().numpy())
-
-
 def _lay_out(
-    columns: "list[list[Picture]]", names: list[str], captions: Mapping[str, str], gain: float, tile: int
+    columns: "list[list[Picture]]",
+    names: list[str],
+    captions: Mapping[str, str],
+    gain: float,
+    tile: int,
+    colors: Mapping[str, str],
 ) -> "Picture":
     from PIL import Image as PillowImage
     from PIL import ImageDraw
@@ -281,7 +370,7 @@ def _lay_out(
     draw = ImageDraw.Draw(sheet)
     for i, (column, name) in enumerate(zip(columns, names, strict=True)):
         left, top = MARGIN + i * (tile + GAP), MARGIN
-        draw.text((left, top), _shorten(draw, name, _font(14, bold=True), tile), INK, _font(14, bold=True))
+        _label(draw, (left, top), name, tile, colors.get(name))
         caption = _shorten(draw, captions.get(name, ""), _font(13), tile)
         draw.text((left, top + LINE), caption, SOFT, _font(13))
         top += header
@@ -292,6 +381,31 @@ def _lay_out(
             text = f"|error| × {gain:g}, mean over colours\nblack: 0    yellow: {1 / gain:.3g} or more"
             draw.text((left, top), text, SOFT, _font(13), spacing=6)
     return sheet
+
+
+def _label(draw: Any, place: tuple[int, int], name: str, width: int, color: str | None) -> int:
+    """Draw a name, after a square of its colour if it has one; returns where it ends."""
+    left, top = place
+    if color is not None:
+        draw.rectangle((left, top + 3, left + 11, top + 14), fill=color)
+        left, width = left + 17, width - 17
+    label = _shorten(draw, name, _font(14, bold=True), width)
+    draw.text((left, top), label, INK, _font(14, bold=True))
+    return left + math.ceil(draw.textlength(label, _font(14, bold=True)))
+
+
+def _headed(sheet: "Picture", heading: str) -> "Picture":
+    """The sheet below a line of text, or as it is."""
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw
+
+    if not heading:
+        return sheet
+    whole = PillowImage.new("RGB", (sheet.width, sheet.height + LINE + GAP), "white")
+    whole.paste(sheet, (0, LINE + GAP))
+    draw = ImageDraw.Draw(whole)
+    draw.text((MARGIN, MARGIN), _shorten(draw, heading, _font(14), sheet.width - 2 * MARGIN), SOFT, _font(14))
+    return whole
 
 
 def _detail_window(original: Tensor, side: int) -> tuple[int, int, int, int]:

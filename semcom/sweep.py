@@ -5,13 +5,13 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -20,12 +20,24 @@ from channels.errors import ChannelError
 from semcom.budget import Budget, parse_rho
 from semcom.data import Item
 from semcom.engine import Engine, InProcess, Things
-from semcom.errors import FaultyMetric, InvalidOption, SemcomError, StoreError, SweepError
+from semcom.errors import (
+    FaultyMetric,
+    FaultyTransmission,
+    InsufficientMemory,
+    InvalidOption,
+    SemcomError,
+    StoreError,
+    SweepError,
+)
+from semcom.forecast import Forecast
+from semcom.kinds import Kind, kind_of
+from semcom.memory import is_out_of_memory
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
-from semcom.provenance import canonical, environment, fingerprint
+from semcom.provenance import canonical, environment, fingerprint, package_version
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
+from semcom.surroundings import library_defaults, one_thread
 
 MAX_SEED = 2**63 - 1  # what a column of integers holds
 MAX_NAME_BYTES = 250  # file systems hold 255
@@ -35,8 +47,20 @@ Rho = float | str
 
 _Named = Scheme[Any] | Channel | Metric
 
-Progress = Callable[[int, int], None]
-"""Callback with the number of finished and of planned records; called first with 0 finished records."""
+
+@runtime_checkable
+class Progress(Protocol):
+    """Callback that is told how far a sweep has got, first with 0 finished records."""
+
+    def __call__(self, done: int, total: int, seconds_left: float | None = None, /) -> None:
+        """Show how many of the planned records are finished, and the time left.
+
+        Args:
+            done: Number of finished records.
+            total: Number of planned records.
+            seconds_left: Forecast of the remaining time in seconds; None while it is unknown.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,8 +273,9 @@ def plan(sweep: Sweep, store: ResultStore, keep: Path | None = None) -> tuple[Ba
         InvalidOption: The store holds a record with as many channel uses but another rho, or a channel or
             metric of the same name has another definition in the store.
     """
-    _check_unchanged("channel", sweep.channels, store.channels())
-    _check_unchanged("metric", sweep.metrics, store.metrics())
+    made_with = (store.runs() or [{}])[-1].get("semcom", "an earlier version")
+    _check_unchanged("channel", sweep.channels, store.channels(), made_with)
+    _check_unchanged("metric", sweep.metrics, store.metrics(), made_with)
     prints = {scheme.name: fingerprint(scheme) for scheme in sweep.schemes}
     held = store.held(prints.values())
 
@@ -293,7 +318,8 @@ def run(
     """Run a sweep: simulate what the store does not hold yet, and yield every record after it is stored.
 
     Each item is encoded once per scheme, channel and rho, and transmitted at all SNRs as one batch. Records
-    do not depend on the number of workers, on the order, or on earlier records. After an interruption, even
+    do not depend on the number of workers or of threads, on the order, on earlier records, or on settings of
+    torch and numpy (see `semcom.surroundings`): every job computes by one thread. After an interruption, even
     by `kill -9`, at most the batches in progress are lost, and the same call resumes. A call that has nothing
     to simulate is not logged as a run, unless it restores an earlier definition of a scheme.
 
@@ -309,6 +335,7 @@ def run(
 
     Raises:
         FaultyMetric: A metric returned NaN, infinity or something other than one number.
+        FaultyTransmission: A scheme reports a number that is not finite.
         SweepError: A scheme raised an untyped exception, or a worker died.
         SemcomError: A scheme raised this typed error; the message starts with the batch.
         StoreError: The store cannot be written.
@@ -325,11 +352,15 @@ def run(
         progress(done, total)
     things = {_scheme_key(schemes[scheme.name][0]): scheme for scheme in sweep.schemes}
     things |= {_item_key(item.id): item for item in sweep.items}
-    for records in engine.map(_jobs(batches, engine.workers), partial(_work, keep=keep), things):
+    forecast = Forecast(map(_amount, batches), engine.workers)
+    for batch, records, seconds in engine.map(
+        _jobs(batches, engine.workers), partial(_work, keep=keep), things
+    ):
         store.write(records)
         done += len(records)
+        forecast.finished(*batch, seconds, now=time.monotonic())
         if progress is not None:
-            progress(done, total)
+            progress(done, total, forecast.seconds_left(time.monotonic()))
         yield from records
 
 
@@ -345,7 +376,20 @@ Measured = dict[str, dict[str, float]]
 """Metrics of one item by digest of what is shown; digital schemes show few different reconstructions."""
 
 
-def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record, ...]]:
+Workload = tuple[str, str, float]
+"""What determines the cost of a batch beside its size: scheme, channel and rho."""
+
+
+def _amount(batch: Batch) -> tuple[Workload, float]:
+    """Workload of a batch, and its size: source values times SNRs."""
+    workload = (batch.fingerprint, batch.channel.name, batch.rho)
+    return workload, float(batch.budget.source_dims * len(batch.snr_db))
+
+
+def _work(
+    job: Job, things: Things, keep: Path | None
+) -> Iterator[tuple[tuple[Workload, float], tuple[Record, ...], float]]:
+    """Workload and size, records and seconds of every batch."""
     known: Measured = {}
     item: Item[Any] = things[job.passing[0]]
     for _, group in groupby(job.batches, lambda b: (b.scheme, b.channel.name, b.budget)):
@@ -353,13 +397,16 @@ def _work(job: Job, things: Things, keep: Path | None) -> Iterator[tuple[Record,
         scheme: Scheme[Any] = things[_scheme_key(batches[0].fingerprint)]
         preparations = Preparations()
         for batch in batches:
+            start = time.perf_counter()
             with named_batch(batch):
-                sent = send_batch(batch, scheme, item, preparations, known)
+                with library_defaults(), one_thread():  # not while the caller has the records
+                    sent = send_batch(batch, scheme, item, preparations, known)
                 if keep is not None:
                     for outcome, record in sent:
                         path = kept_path(keep, record.scheme, record.key, item.modality.saved_suffix)
                         _keep(item.modality, outcome.x_hat, path)
-                yield tuple(record for _, record in sent)
+                records = tuple(record for _, record in sent)
+                yield _amount(batch), records, time.perf_counter() - start
 
 
 def send_batch(
@@ -383,6 +430,7 @@ def send_batch(
 
     Raises:
         FaultyMetric: A metric returned NaN, infinity or something other than one number.
+        FaultyTransmission: A scheme reports a number that is not finite.
         SemcomError: Any error raised by the scheme.
     """
     before, start = preparations.total_seconds(), time.perf_counter()
@@ -390,7 +438,7 @@ def send_batch(
         item.x,
         batch.budget,
         batch.channel,
-        torch.tensor(batch.snr_db),
+        torch.tensor(batch.snr_db, dtype=torch.float32),
         noise_streams(batch.item, batch.seed, len(batch.snr_db)),
         preparations,
     )
@@ -399,12 +447,13 @@ def send_batch(
     for snr_db, outcome in zip(batch.snr_db, outcomes, strict=True):
         seconds = preparations.seconds(snr_db), delivering / len(outcomes)
         numbers = _numbers(batch, scheme, item, snr_db, outcome, known)
-        sent.append((outcome, _record(batch, snr_db, outcome, seconds, numbers)))
+        sent.append((outcome, _record(batch, kind_of(scheme), snr_db, outcome, seconds, numbers)))
     return sent
 
 
 def _record(
     batch: Batch,
+    kind: Kind,
     snr_db: float,
     outcome: Outcome[Any],
     seconds: tuple[float, float],
@@ -428,6 +477,8 @@ def _record(
         seconds_deliver=seconds[1],
         cause=outcome.cause,
         modality=batch.modality.name,
+        family=kind.family,
+        csit=kind.csit,
         numbers=numbers,
     )
 
@@ -449,6 +500,12 @@ def _numbers(
     info = dict(outcome.info)
     if isinstance(scheme.receiver, CallsNetwork):
         info["peak_memory_mb"] = peak_memory_mb()
+    if unbounded := [key for key, value in info.items() if not math.isfinite(value)]:
+        key = unbounded[0]
+        raise FaultyTransmission(
+            f"scheme {scheme.name} reports {key} = {info[key]} at {snr_db:g} dB; make it a finite number, or "
+            "leave it out of info"
+        )
     if clash := metrics.keys() & info.keys():
         raise InvalidOption(f"metric and info are both called {min(clash)}; rename one")
     return metrics | info
@@ -497,6 +554,7 @@ def named_batch(batch: Batch) -> Iterator[None]:
     Raises:
         SemcomError: The same error as inside the block, prefixed by the label.
         ChannelError: The same error as inside the block, prefixed by the label.
+        InsufficientMemory: Memory was refused inside the block.
         SweepError: Any other exception inside the block, prefixed by the label.
     """
     try:
@@ -504,6 +562,10 @@ def named_batch(batch: Batch) -> Iterator[None]:
     except (SemcomError, ChannelError) as error:
         raise type(error)(f"{batch.label}: {error}") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise InsufficientMemory(
+                f"{batch.label}: out of memory; crop or scale the item, lower rho, or use fewer workers"
+            ) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SweepError(f"{batch.label}: {reason}") from error
 
@@ -536,14 +598,23 @@ def _definitions(things: Sequence[_Named]) -> dict[str, tuple[str, str]]:
     return definitions
 
 
-def _check_unchanged(what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]]) -> None:
-    """Records refer to channels and metrics by name, so a name must keep its definition."""
-    for name, (print_, _) in _definitions(things).items():
-        if name in held and held[name]["fingerprint"] != print_:
+def _check_unchanged(
+    what: str, things: Sequence[_Named], held: Mapping[str, Mapping[str, str]], made_with: str
+) -> None:
+    """Records refer to channels and metrics by name, so a name must keep its definition, code and version."""
+    version = package_version()
+    for name, (print_, definition) in _definitions(things).items():
+        if name not in held or held[name]["fingerprint"] == print_:
+            continue
+        if held[name]["definition"] == definition:
             raise InvalidOption(
-                f"{what} {name} is not the one of that name that the records were made with; "
-                "give it another name, or use another folder"
+                f"the records were made with semcom {made_with}, and this is {version}, whose {what} {name} "
+                "may differ; use another folder, or the earlier version"
             )
+        raise InvalidOption(
+            f"{what} {name} is not the one of that name that the records were made with, or its code was "
+            "edited; give it another name, or use another folder"
+        )
 
 
 def _check_distinct(what: str, values: Sequence[object]) -> None:

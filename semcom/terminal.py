@@ -2,7 +2,9 @@
 
 import math
 import os
+import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,14 +16,74 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from semcom.modalities import Item
     from semcom.names import Listed
-    from semcom.scheme import Scheme
+    from semcom.scheme import Outcome, Scheme
     from semcom.sweep import Progress, Sweep
 
 
+MIN_WIDTH = 60  # characters; tables of numbers need as many
+
+
 @contextmanager
-def receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, ...]]":
-    """Context manager that shows the network calls of generative receivers on stderr.
+def readable_width() -> Iterator[None]:
+    """Context manager that widens terminals of no or too little width, to which nothing could be printed.
+
+    The environment variable COLUMNS is restored afterwards.
+
+    Yields:
+        None.
+    """
+    told = os.environ.get("COLUMNS")
+    width = shutil.get_terminal_size().columns  # what COLUMNS says if it is a number above 0
+    if told in (None, str(width)) and width >= MIN_WIDTH:
+        yield
+        return
+    os.environ["COLUMNS"] = str(max(width, MIN_WIDTH))
+    try:
+        yield
+    finally:
+        if told is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = told
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Context manager that hides warnings of installed packages, and shows others as one line on stderr.
+
+    Warnings that point at this package, or at a user's own module, are shown. Nothing is hidden if the user
+    has asked for warnings by -W or PYTHONWARNINGS. The filters of warnings stay as they are.
+
+    Yields:
+        None.
+    """
+    import sysconfig
+    import warnings
+
+    foreign = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib"))
+    own = tuple(f"{Path(__file__).parents[1] / package}{os.sep}" for package in ("semcom", "channels"))
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, *where: object, **more: object
+    ) -> None:
+        if filename.startswith(own) or not filename.startswith((*foreign, "<")):
+            note(f"{category.__name__}: {' '.join(str(message).split())}")
+
+    if sys.warnoptions:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def sending_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, ...]]":
+    """Context manager that shows on stderr, if it is a terminal, how far the sending of an item has got.
+
+    Generative receivers tell how many of their network calls are done; for all else the time is shown.
 
     Args:
         schemes: Schemes, with or without a generative receiver.
@@ -30,14 +92,17 @@ def receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, 
         Schemes with the same names, whose receivers report their progress.
     """
     from rich.console import Console
-    from rich.text import Text
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from semcom.receivers.generative import Generative
 
-    if not any(isinstance(scheme.receiver, Generative) for scheme in schemes):
+    console = Console(stderr=True)
+    if not console.is_terminal:
         yield schemes
         return
-    with Console(stderr=True).status("sending") as status:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("sending", total=None)
 
         def told(scheme: "Scheme") -> "Scheme":
             if not isinstance(scheme.receiver, Generative):
@@ -45,7 +110,8 @@ def receiver_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, 
             name = scheme.name
 
             def progress(done: int, planned: int) -> None:
-                status.update(Text(f"{name}: network call {done} of {planned}"))
+                text = f"{name}: network call {done} of {planned}"
+                bar.update(task, description=text, completed=done, total=planned, refresh=True)
 
             return replace(scheme, receiver=replace(scheme.receiver, progress=progress))
 
@@ -63,13 +129,29 @@ def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
         Callback for the `progress` argument of `semcom.sweep.run`.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    class Left(TimeRemainingColumn):
+        """Time to the end that the callback told, counted down; by the mean speed if it told none."""
+
+        def render(self, task: Task) -> Text:
+            end = task.fields.get("end")
+            if end is None or task.finished:
+                return super().render(task)
+            minutes, seconds = divmod(max(round(end - time.monotonic()), 0), 60)
+            hours, minutes = divmod(minutes, 60)
+            return Text(f"{hours}:{minutes:02}:{seconds:02}", style="progress.remaining")
+
+    def update(done: int, total: int, seconds_left: float | None = None) -> None:
+        end = None if seconds_left is None else time.monotonic() + seconds_left
+        bar.update(task, completed=done, total=total, end=end)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Left())
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield update
 
 
 @contextmanager
@@ -114,6 +196,30 @@ def training_progress() -> Iterator[None]:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+def shown_instead(scheme: "Scheme", item: "Item", outcome: "Outcome") -> str:
+    """Describe what is shown in place of a lost item.
+
+    Args:
+        scheme: Scheme that sent the item.
+        item: The item that was lost.
+        outcome: Result of sending it.
+
+    Returns:
+        A noun phrase.
+    """
+    from semcom.provenance import canonical
+    from semcom.receivers.generative import Generative
+
+    receiver, modality = scheme.receiver, item.modality
+    if canonical(outcome.x_hat) == canonical(modality.cover(modality.shape(item.x))):
+        return "the cover of lost items"
+    if isinstance(receiver, Generative):
+        prior = f"the prior {receiver.prior}" if receiver.prior else "the prior"
+        drawn = receiver.knob == 1 and receiver.samples == 1
+        return f"a sample of {prior}" if drawn else f"what {prior} expects, knob {receiver.knob:g}"
+    return f"what the receiver {receiver.name} makes of it"
 
 
 def print_plan(design: "Sweep", path: Path, keep: Path | None) -> None:

@@ -19,6 +19,7 @@ from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.prior import NaturalImagePrior
 from semcom.refiner import PictureRefiner
+from semcom.surroundings import library_defaults, own_random_numbers
 
 FORMAT = "1"
 Network = TypeVar("Network", bound=nn.Module)
@@ -79,6 +80,7 @@ def sha256(name: str, folder: Path = WEIGHTS) -> str:
     return _manifest(folder)[name]
 
 
+@library_defaults()
 def read(path: Path) -> nn.Module:
     """Read a network from a weights file of this package, without a manifest, for instance after training.
 
@@ -99,7 +101,8 @@ def read(path: Path) -> nn.Module:
             raise MissingWeights(
                 f"{path} has weight format {metadata.get('format')}, this version reads format {FORMAT}"
             )
-        network = CLASSES[metadata["class"]](**json.loads(metadata["config"]))
+        with own_random_numbers():  # initial weights are drawn, and replaced
+            network = CLASSES[metadata["class"]](**json.loads(metadata["config"]))
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise MissingWeights(f"{path} is not a readable network ({reason_of(error)})") from None

@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # for `import instances`
 
 os.environ.setdefault("TORCH_HOME", str(SHARED / "torch-home"))
 torch.set_num_threads(int(os.environ.get("SEMCOM_TEST_THREADS", "1")))
+torch.set_default_dtype(getattr(torch, os.environ.get("SEMCOM_TEST_DTYPE", "float32")))  # a caller's choice
 
 
 @pytest.fixture(autouse=True)

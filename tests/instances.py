@@ -72,6 +72,7 @@ from semcom.reduced import Reduced
 from semcom.samplers import FromNoise, Matched
 from semcom.scheme import Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
+from semcom.surroundings import library_defaults
 from semcom.transmission import Transmission
 
 CHANNELS = (
@@ -88,6 +89,15 @@ CHANNELS = (
     Interleaved(PilotAided(RayleighBlockFading(10), 9)),
     Impaired(RayleighBlockFading(24), (PhaseNoise(1000.0), CarrierOffset(0.001))),
     PilotAided(Impaired(AWGN(), (PhaseNoise(1000.0), CarrierOffset(0.001))), 7),
+    GenieCSI(Impaired(AWGN(), (PhaseNoise(1000.0),))),
+    Impaired(JakesFading(0.01), (PhaseNoise(3000.0),), tracking=4),
+    Impaired(RayleighBlockFading(24), (CarrierOffset(0.01), TDL("D", 0.0, 300.0)), tracking=7),
+    Impaired(AWGN(), (PhaseNoise(20.0),), tracking=0),
+    Impaired(AWGN(), (ClippedAmplifier(3.0),)),
+    Impaired(RayleighBlockFading(24), (ClippedAmplifier(1.0), PhaseNoise(1000.0))),
+    PilotAided(Impaired(RayleighBlockFading(10), (ClippedAmplifier(3.0),)), 9),
+    PilotAided(Impaired(JakesFading(0.01), (ClippedAmplifier(1.0),)), 4, "linear"),
+    GenieCSI(PilotAided(Impaired(RayleighBlockFading(16), (ClippedAmplifier(2.0),)), 7)),
     Lossy(AWGN(), 64, IndependentLoss(0.1)),
     Lossy(RayleighBlockFading(24), 50, GilbertElliott(0.05, 0.4)),
     Lossy(PilotAided(RayleighBlockFading(10), 9), 32, GilbertElliott(0.1, 0.3, 0.02, 0.7)),
@@ -100,6 +110,11 @@ CHANNELS = (
     OFDM((TDL("E", 100.0),), Numerology(128, 72, 9, 15e3)),
     GenieCSI(OFDM((TDL("B", 300.0, 1000.0),))),
     OFDM((ClippedAmplifier(6.0), TDL("A", 100.0, 10.0), PhaseNoise(50.0), CarrierOffset(0.01))),
+    OFDM((ClippedAmplifier(4.0), TDL("A", 100.0)), Numerology(64, 48, 16)),
+    OFDM((ClippedAmplifier(5.0), TDL("C", 100.0, 300.0)), Numerology(128, 72, 9, 15e3)),
+    OFDM((PhaseNoise(300.0), CarrierOffset(0.02)), Numerology(64, 48, 16), tracking=8),
+    OFDM((TDL("B", 300.0), PhaseNoise(500.0)), tracking=0),
+    GenieCSI(OFDM((TDL("E", 700.0, 2000.0), PhaseNoise(500.0)), Numerology(64, 36, 8))),
     HUM,
 )
 
@@ -140,6 +155,7 @@ class Shrinking(torch.nn.Module):
         return SimpleNamespace(sample=0.5 * x)
 
 
+@library_defaults()
 def an_adaptive_network() -> AdaptiveDeepJSCC:
     """Small, with corrections that are not zero."""
     torch.manual_seed(0)
@@ -151,10 +167,16 @@ def an_adaptive_network() -> AdaptiveDeepJSCC:
     return network
 
 
+@library_defaults()
+def networks_of_2019() -> tuple[DeepJSCC, ...]:
+    """Small, untrained; in single precision, whatever the default."""
+    pair = (Bourtsoulatze2019(8, widths=(4, 6, 6, 6)), Bourtsoulatze2019(2, widths=(4, 6, 6, 6)))
+    return Bourtsoulatze2019(2, (2, 2, 2, 1, 1), (4, 6, 6, 6)), Bank("bank", pair)
+
+
 NETWORKS = (
     an_adaptive_network(),
-    Bourtsoulatze2019(2, (2, 2, 2, 1, 1), (4, 6, 6, 6)),
-    Bank("bank", (Bourtsoulatze2019(8, widths=(4, 6, 6, 6)), Bourtsoulatze2019(2, widths=(4, 6, 6, 6)))),
+    *networks_of_2019(),
     *(network for name in zoo.names() if isinstance(network := zoo.load(name), DeepJSCC)),
 )
 
@@ -184,7 +206,7 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
 
 SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)
 
-SHRINKING = VariancePreserving(Shrinking(), torch.linspace(0.999, 0.01, 50), "sample")
+SHRINKING = VariancePreserving(Shrinking(), torch.linspace(0.999, 0.01, 50, dtype=torch.float32), "sample")
 METHODS: tuple[Method, ...] = (
     DDNM(SHRINKING, FromNoise(10)),
     DDRM(SHRINKING, Matched(3)),

@@ -53,6 +53,12 @@ def holding(job: Sum, things: Things) -> Iterator[tuple[int, tuple[str, ...]]]:
     yield os.getpid(), tuple(sorted(things))
 
 
+def deaf(job: Sum, things: Things) -> Iterator[bool]:
+    """Whether Ctrl-C is blocked from the start of this process on, and ignored later."""
+    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield blocked and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 def dying(job: Sum, things: Things, victim: int) -> Iterator[int]:
     yield job.number
     if job.number == victim:

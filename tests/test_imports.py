@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from PIL import Image as PillowImage
+
 ROOT = Path(__file__).parents[1]
 HEAVY = {
     *("diffusers", "compressai", "lpips", "torchmetrics", "matplotlib", "pandas", "pyarrow", "skimage"),
@@ -42,6 +45,69 @@ def test_imports_are_light() -> None:
     )
     assert not HEAVY & names
     assert seconds < 1.5  # CPU time, which other load on the machine does not change much
+
+
+LATER = HEAVY | {"scipy.stats", "scipy.optimize", "torch._dynamo", "numba", "sympy"}
+"""Modules that a command loads when it needs them, and not before."""
+
+
+def loaded_by(command: list[str], folder: Path) -> tuple[int, set[str]]:
+    """Exit code of a command in a new interpreter, and all modules that it loaded."""
+    program = (
+        "import os, sys, json\n"
+        f"os.chdir({str(folder)!r}); sys.path.append({str(ROOT)!r})\n"
+        "from semcom.cli import main\n"
+        f"code = main({command!r})\n"
+        "print(); print(json.dumps([code, sorted(sys.modules)]))"
+    )
+    code, names = json.loads(run(program))
+    return code, set(names)
+
+
+def test_send_loads_what_it_needs(tmp_path: Path) -> None:
+    photo = PillowImage.effect_noise((64, 48), 60).convert("RGB")
+    photo.save(tmp_path / "photo.png")
+    code, names = loaded_by(["send", "photo.png", "--snr", "5", "--scheme", "deepjscc"], tmp_path)
+    assert code == 0
+    assert not LATER & names
+    learned = ["send", "photo.png", "--snr", "5", "--scheme", "learned+ldpc", "--rho", "1/2"]
+    code, names = loaded_by(learned, tmp_path)
+    assert code == 0
+    assert LATER & names == {"numba"}
+    assert not {name for name in names if name.startswith("compressai.")}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--version"],
+        ["sned"],
+        ["send", "nowhere.png", "--snr", "5"],
+        ["send", "photo.png", "--snr", "abc"],
+        ["sweep", "--data", "nowhere", "--out", "r"],
+        ["plot", "nowhere"],
+        ["report", "nowhere"],
+        ["export", "nowhere"],
+        ["realism", "nowhere"],
+        ["completion", "bash"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_torch_does_not_load_it(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"")
+    _, names = loaded_by(command, tmp_path)
+    assert not {"torch", "numpy", "PIL"} & names
+
+
+def test_the_range_coder_is_that_of_its_package() -> None:
+    program = (
+        "from semcom.codecs.learned import range_coder\n"
+        "ours = range_coder().RansEncoder()\n"
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import compressai.ans\n"
+        "print(isinstance(ours, compressai.ans.RansEncoder))"
+    )
+    assert run(program) == "True"
 
 
 def test_public_names_are_loaded_when_used() -> None:

@@ -146,8 +146,9 @@ def decode(
 ):  # fmt: skip
     """Layered belief propagation in 8-bit integers.
 
-    The check node update follows A-min*: the least reliable edge receives the boxplus of all others, every
-    other edge the boxplus of all edges (Jones, Valles, Smith and Villasenor, MILCOM 2003).
+    The check node update extends A-min* (Jones, Valles, Smith and Villasenor, MILCOM 2003) to two edges: each
+    of the two least reliable edges receives the boxplus of all others, every other edge the boxplus of all
+    edges. With one edge, as published, a block needs an iteration more in twenty.
 
     Args:
         llr: float32 [total].
@@ -183,7 +184,7 @@ def decode(
     posterior = np.zeros(U(columns) * pitch + padded, np.int8)
     message = np.empty(U(len(column)) * padded, np.int8)
     incoming = np.empty(U(degree) * padded, np.int8)
-    state = np.empty(U(3) * padded, np.int8)
+    state = np.empty(U(4) * padded, np.int8)
     failed = np.empty(padded, np.int8)
     good = np.zeros(frames, np.bool_)
     soft = np.empty(columns * z, np.float32)
@@ -214,7 +215,7 @@ def decode(
                 begin, end = row_start[row], row_start[row + 1]
                 slot = U(0)
                 for v in range(U(0), padded, step):
-                    least, rest, sign = limit, limit, zero
+                    least, second, rest, sign = limit, limit, limit, zero
                     for edge in range(begin, end):
                         x = simd.load(posterior, U(column[edge]) * pitch + U(turn[edge] * frames) + v)
                         x = simd.subtract_saturated(x, simd.load(message, U(edge) * padded + v))
@@ -222,22 +223,29 @@ def decode(
                         slot += step
                         sign = simd.xor(sign, x)
                         m = simd.magnitude(x)
-                        rest = _boxplus(rest, simd.larger(least, m), knee)
+                        above = simd.larger(least, m)
                         least = simd.smaller(least, m)
+                        rest = _boxplus(rest, simd.larger(second, above), knee)
+                        second = simd.smaller(second, above)
                     simd.store(state, v, least)
-                    simd.store(state, v + padded, rest)
-                    simd.store(state, v + padded + padded, sign)
+                    simd.store(state, v + padded, second)
+                    simd.store(state, v + U(2) * padded, rest)
+                    simd.store(state, v + U(3) * padded, sign)
                 # Backwards: the last vector also writes into the repetition; the first overwrites that.
                 for vector in range(padded // step):
                     v = padded - step * U(vector + 1)
-                    least, rest = simd.load(state, v), simd.load(state, v + padded)
-                    sign = simd.load(state, v + padded + padded)
-                    everything = _boxplus(rest, least, knee)
+                    least, second = simd.load(state, v), simd.load(state, v + padded)
+                    rest = simd.load(state, v + U(2) * padded)
+                    sign = simd.load(state, v + U(3) * padded)
+                    to_least, to_second = _boxplus(rest, second, knee), _boxplus(rest, least, knee)
+                    to_others = _boxplus(to_least, least, knee)
                     slot = v * U(end - begin)
                     for edge in range(begin, end):
                         x = simd.load(incoming, slot)
                         slot += step
-                        y = simd.where_equal(simd.magnitude(x), least, rest, everything)
+                        m = simd.magnitude(x)
+                        y = simd.where_equal(m, second, to_second, to_others)
+                        y = simd.where_equal(m, least, to_least, y)
                         y = simd.negate_where(y, simd.xor(sign, x))
                         simd.store(message, U(edge) * padded + v, y)
                         at = U(column[edge]) * pitch + v

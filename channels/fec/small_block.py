@@ -76,7 +76,7 @@ class SmallBlock:
 
         Args:
             bits: Information bits, uint8 [blocks, k], k = 3..11.
-            coded_bits: Coded bits per block, e, at least k.
+            coded_bits: Coded bits per block, e, at least k; 17 for k = 11, at most 5 more than k for others.
 
         Returns:
             Coded bits, uint8 [blocks, e].
@@ -123,19 +123,39 @@ def _check(info_bits: int, coded_bits: int) -> None:
         raise ChannelError(
             f"{info_bits} information bits: the small-block code takes 3..11; use NRLDPC for more"
         )
-    if coded_bits < info_bits:
-        raise ChannelError(f"{coded_bits} coded bits cannot hold {info_bits} information bits; send more")
+    if coded_bits < _shortest(info_bits):
+        raise ChannelError(
+            f"{coded_bits} coded bits cannot hold {info_bits} information bits; "
+            f"send at least {_shortest(info_bits)}"
+        )
+
+
+@lru_cache(maxsize=9)
+def _shortest(info_bits: int) -> int:
+    """Fewest coded bits that tell all words apart: as many rows of M as its rank over GF(2) needs."""
+    pivots: dict[int, int] = {}
+    for count, row in enumerate(_BASIS, 1):
+        value = int(row[:info_bits], 2)
+        while value and value.bit_length() in pivots:
+            value ^= pivots[value.bit_length()]
+        if value:
+            pivots[value.bit_length()] = value
+        if len(pivots) == info_bits:
+            return count
+    return len(_BASIS)
 
 
 @lru_cache(maxsize=9)
 def _basis(info_bits: int) -> Tensor:
     """M transposed: [k, 32]."""
-    return torch.tensor([[float(row[k]) for row in _BASIS] for k in range(info_bits)])
+    return torch.tensor(
+        [[float(row[k]) for row in _BASIS] for k in range(info_bits)], dtype=torch.float32, device="cpu"
+    )
 
 
 @lru_cache(maxsize=9)
 def _words(info_bits: int) -> tuple[Tensor, Tensor]:
     """All messages uint8 [2^k, k], and their words as +1 for 0 and -1 for 1 [2^k, 32]."""
-    messages = (torch.arange(2**info_bits)[:, None] >> torch.arange(info_bits)) & 1
+    messages = torch.arange(2**info_bits, device="cpu")[:, None] >> torch.arange(info_bits, device="cpu") & 1
     words = (messages.float() @ _basis(info_bits)).remainder(2)
     return messages.to(torch.uint8), 1.0 - 2.0 * words.double()

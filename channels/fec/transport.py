@@ -15,6 +15,7 @@ from channels.fec.crc import CRC, CRC16, CRC24A, CRC24B
 from channels.fec.ldpc import (
     MAX_BLOCK_BITS,
     MAX_CODE_RATE,
+    MAX_ITERATIONS,
     LDPCBlock,
     select_base_graph,
 )
@@ -53,7 +54,8 @@ class TransportBlock:
         max_iterations: Iteration limit of the LDPC decoder, at least 1.
 
     Raises:
-        ChannelError: A length is outside its range, or the code rate exceeds 0.95, CRCs included.
+        ChannelError: A length is outside its range, the code rate exceeds 0.95, CRCs included, or the coded
+            bits do not determine the message.
 
     Reference:
         TS 38.212, 7.2.1 to 7.2.5, with 5.1, 5.2.2, 5.4.2, 5.5.
@@ -67,7 +69,7 @@ class TransportBlock:
     info_bits: int
     coded_bits: int
     bits_per_symbol: int
-    max_iterations: int = 20
+    max_iterations: int = MAX_ITERATIONS
 
     def __post_init__(self) -> None:
         if self.info_bits < 1 or self.bits_per_symbol < 1 or self.max_iterations < 1:
@@ -84,6 +86,12 @@ class TransportBlock:
             raise ChannelError(
                 f"{self.info_bits} information bits ({needed} with CRCs) in {self.coded_bits} coded bits: "
                 f"code rate must not exceed {MAX_CODE_RATE}; send fewer information bits"
+            )
+        if missing := max(self.block.missing_equations(e) for e in set(self.block_coded_bits)):
+            raise ChannelError(
+                f"{self.info_bits} information bits ({needed} with CRCs) in {self.coded_bits} coded bits: "
+                f"{missing} of them would have to be guessed, since the first {2 * self.block.lifting_size} "
+                "are never sent; send more coded bits"
             )
 
     @property

@@ -14,6 +14,7 @@ from semcom.codecs.jpeg_coefficients import SIDE, JpegPicture
 from semcom.codecs.still import Size
 from semcom.cosines import cosine_matrix
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.surroundings import library_defaults, one_thread
 
 LANCZOS_LOBES = 3
 LEVELS = 255  # of 8 bits
@@ -162,6 +163,8 @@ class _Axis:
 
 
 @lru_cache(maxsize=MATRICES_HELD)
+@library_defaults()  # whoever calls first makes the matrix for all
+@one_thread()
 def _axis(side: int, reduced: int, step: int, means_first: bool) -> _Axis:
     """Matrix of one axis: reduce, average `step` samples, extend to whole blocks, transform.
 

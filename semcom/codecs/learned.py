@@ -1,12 +1,14 @@
 """Learned codec: a trained network, and a range coder that turns its integers into bytes."""
 
 import math
-import warnings
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 
 import numpy as np
@@ -227,10 +229,24 @@ class _Decoder:
 
 
 def range_coder() -> ModuleType:
-    """Import CompressAI's range coder on first use, which takes seconds, without its import warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        return import_module("compressai.ans")
+    """CompressAI's range coder: a compiled module, loaded without its package, whose import takes seconds."""
+    return _compiled("compressai.ans")
+
+
+@cache
+def _compiled(name: str) -> ModuleType:
+    """A compiled module inside a package, which is not imported; the one in use if it is loaded already."""
+    if name in sys.modules:
+        return sys.modules[name]
+    package, _, _ = name.partition(".")
+    folder = find_spec(package)
+    found = folder and PathFinder.find_spec(name, folder.submodule_search_locations)
+    if not found or not found.loader:
+        return import_module(name)  # raises what is wrong
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    sys.modules.pop(name, None)  # the package, if it is ever imported, is to find it by itself
+    return module
 
 
 def levels_of(log2_scale: Tensor) -> Tensor:
@@ -262,14 +278,14 @@ def frequencies(level: int) -> list[int]:
     Returns:
         Cumulative frequencies.
     """
-    range_coder()  # whose package has the other function, too
-    from compressai._CXX import pmf_to_quantized_cdf
-
     reach = reaches()[level]
     scale = 2 ** (LOG2_SCALE_MIN + level / LEVELS_PER_OCTAVE)
     edges = np.arange(-reach - 0.5, reach + 1) / (2 * scale)
     mass = np.diff(np.tanh(edges)) / 2
-    return [*pmf_to_quantized_cdf((mass / mass.sum()).tolist(), PRECISION), 1 << PRECISION]
+    return [
+        *_compiled("compressai._CXX").pmf_to_quantized_cdf((mass / mass.sum()).tolist(), PRECISION),
+        1 << PRECISION,
+    ]
 
 
 @cache

@@ -175,7 +175,7 @@ class FramePackets:
             found |= dict(zip(frames, clip.frames, strict=True))
         if not found:
             return None
-        color = to_uint8(torch.tensor(MEAN_COLOR))[:, None, None]
+        color = to_uint8(torch.tensor(MEAN_COLOR, dtype=torch.float32))[:, None, None]
         held = color.expand(3, shape.height, shape.width)
         shown: list[Tensor] = []
         for t in range(shape.frames):

@@ -1,7 +1,6 @@
 """Two codecs from every still-image format: the whole file, and its elementary stream."""
 
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from semcom.cells import Cells
 from semcom.codecs.codec import Quality
 from semcom.errors import CorruptPayload, InvalidOption, InvalidSource, reason_of
 from semcom.modalities.image import check_image, from_pixels, to_pixels
+from semcom.surroundings import ignored_warnings
 
 SCALES = (8, 4, 2, 1)
 
@@ -367,8 +367,7 @@ def _encoding(format: StillFormat, pixels: Pixels, quality: Quality) -> Iterator
 @contextmanager
 def _decoding(name: str, payload: bytes) -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # decoders warn of the damage that is reported below
+        with ignored_warnings():  # decoders warn of the damage that is reported below
             yield
     except Exception as error:  # whatever a foreign decoder throws at damaged bytes
         raise CorruptPayload(

@@ -157,7 +157,7 @@ def mean_color(x: Tensor) -> Float[Tensor, "3 1 1"]:
     Returns:
         Mean RGB, [3, 1, 1].
     """
-    return torch.tensor(MEAN_COLOR, device=x.device)[:, None, None]
+    return torch.tensor(MEAN_COLOR, dtype=torch.float32, device=x.device)[:, None, None]
 
 
 def _planes(x: Tensor) -> Float[Tensor, "planes colors"]:

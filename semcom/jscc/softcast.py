@@ -12,6 +12,7 @@ from torch import Tensor
 from channels import Received
 from channels.constellation import Constellation
 from channels.fec.transport import TransportBlock
+from channels.spreading import despread, spread
 from channels.symbols import average_power
 from channels.symbols import pack as pack_symbols
 from semcom.calibration import CosineGain
@@ -191,8 +192,9 @@ class SoftCast:
     """Uncoded linear transmission without training: quality follows the channel SNR without a cliff.
 
         c = cosine transform of the whole picture in three decorrelated planes, with variances lambda
-        z = a c for the coefficients of largest lambda, two per symbol
-        c_hat = lambda a Re(conj(h) y) / (|h|^2 a^2 lambda + N0/2), 0 for coefficients that were not sent
+        z = a c for the coefficients of largest lambda, two per symbol;  U z is sent
+        y = g z + n, after `despread`
+        c_hat = lambda a g y / (g^2 a^2 lambda + N0/2), 0 for coefficients that were not sent
 
     The amplitudes minimise the mean squared error at one SNR, a^2 lambda = max(sqrt(lambda)/mu - N0/2, 0); at
     high SNR this is a = lambda^(-1/4) as in the paper. The SNR is `design_snr_db`, or with csit "average"
@@ -204,9 +206,12 @@ class SoftCast:
     of log frequency with few nodes (`Spectrum`). Its description of about 5 cbrt(k) bits is sent over the
     same channel as QPSK symbols with an NR LDPC code of low rate, and is counted. The finest description that
     fits is sent. If its CRC fails, the picture is lost. The spectrum also predicts the error, whose standard
-    deviation is part of the evidence; on Kodak it is within about 15 % of the true one. The Hadamard
-    transform of the paper is left out: it distributes packet losses and peak power, but has no effect on a
-    memoryless channel.
+    deviation is part of the evidence; on Kodak it is within about 15 % of the true one.
+
+    The analog symbols are whitened by a unitary transform U over all of them (`channels.spreading`), where
+    the paper applies a Hadamard transform to groups of packets: the symbols of the lowest frequencies, up to
+    1000 times stronger than the average, would be clipped by any amplifier, and a lost packet would lose
+    them. On a channel of constant gain this changes nothing. The metadata symbols are not whitened.
 
     Args:
         csit: "average" allocates power for the average SNR, "none" for `design_snr_db`.
@@ -256,7 +261,7 @@ class SoftCast:
         symbols[:, of_metadata] = QPSK.modulate(layout.block.encode(metadata))
         analog = pack_symbols(torch.from_numpy(description.amplitude * values).float()[None])
         # The power exceeds 1 here only if the picture needs a common amplitude below the smallest one coded.
-        symbols[:, of_coefficients] = analog / average_power(analog).sqrt().clamp_min(1.0)
+        symbols[:, of_coefficients] = spread(analog / average_power(analog).sqrt().clamp_min(1.0))
         peak = symbols.abs().square().max() / average_power(symbols)
         info = {
             "payload_bits": float(layout.metadata_bits),
@@ -281,8 +286,9 @@ class SoftCast:
             if allocation is None:
                 observations.append(Observation(None))
                 continue
-            estimated, error_std = estimate(analog.item(i), allocation, shape)
-            symbols = Symbols(estimated, error_std, evidence_of(analog.item(i), allocation, shape))
+            heard = despread(analog.item(i))
+            estimated, error_std = estimate(heard, allocation, shape)
+            symbols = Symbols(estimated, error_std, evidence_of(heard, allocation, shape))
             observations.append(Observation(estimated, (symbols,)))
         return observations
 
@@ -432,7 +438,7 @@ def evidence_of(analog: Received, allocation: Allocation, shape: tuple[int, ...]
     weights[index] = allocation.amplitude * np.sqrt(gains / noise_vars)
     whitened[index] = np.where(heard, values / np.sqrt(np.where(heard, gains, 1.0) * noise_vars), 0.0)
     operator = CosineGain(torch.from_numpy(weights).float().reshape(1, *shape[1:]))
-    color = torch.tensor(MEAN_COLOR)[:, None, None].expand(1, *shape[1:])
+    color = torch.tensor(MEAN_COLOR, dtype=torch.float32)[:, None, None].expand(1, *shape[1:])
     y = torch.from_numpy(whitened).float().reshape(1, *shape[1:]) + operator.A(color)
     return Linear(y, operator)
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
 from semcom.checkpoints import require_checkpoint
 from semcom.columns import Column, Columns
-from semcom.errors import MissingWeights, UnknownName
+from semcom.errors import MissingWeights, UnknownName, closest
 from semcom.metrics.clip import PerFrame
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM
 from semcom.metrics.metric import Metric, column_of
@@ -76,7 +75,7 @@ def metrics_of(modality_name: str) -> tuple[Metric[Any], ...]:
     """
     if modality_name not in METRICS:
         raise UnknownName(
-            f"no modality called {modality_name!r}{_closest(modality_name, METRICS)}; "
+            f"no modality called {modality_name!r}{closest(modality_name, METRICS)}; "
             f"there are {', '.join(METRICS)}"
         )
     return METRICS[modality_name]
@@ -102,7 +101,7 @@ def metric_named(name: str, modality_name: str = "image") -> Metric[Any]:
         if others:
             why = f"metric {name!r} is for {' and '.join(others)}, not for {modality_name}"
         else:
-            why = f"no metric called {name!r}{_closest(name, known)}"
+            why = f"no metric called {name!r}{closest(name, known)}"
         raise UnknownName(f"{why}; for {modality_name} there are {', '.join(known)}")
     reason = _obstacle(known[name])
     if reason is not None:
@@ -211,8 +210,3 @@ def _obstacle(metric: Metric[Any]) -> str | None:
         except MissingWeights as error:
             return str(error)
     return None
-
-
-def _closest(name: str, known: "Mapping[str, object]") -> str:
-    near = get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {', '.join(near)}?" if near else ""

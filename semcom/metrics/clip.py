@@ -10,6 +10,7 @@ from torch import Tensor
 from semcom.errors import InvalidSource
 from semcom.metrics.metric import BatchMetric, Metric
 from semcom.modalities.video import Clip, ClipShape
+from semcom.surroundings import library_defaults
 
 # pixels per batch of frames: LPIPS of 64x64 gets eight times as fast, of large frames not faster
 PIXELS_AT_ONCE = 2**17
@@ -65,6 +66,7 @@ class PerFrame:
             return False
         return shape.frames > 0 and self.metric.fits((1, 3, shape.height, shape.width))
 
+    @library_defaults()
     def __call__(self, x_hat: Clip, x: Clip) -> float:
         """Compare a received clip with its original, frame by frame.
 

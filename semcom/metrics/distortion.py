@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
 from semcom.modalities.image import Image
+from semcom.surroundings import library_defaults
 
 WINDOW, WINDOW_STD = 11, 1.5  # Wang et al. 2004, III.B
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with L = 1, ibid. III.C
@@ -78,10 +79,11 @@ def ms_ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
 
     MS-SSIM = l_M^w_M prod_j (cs_j)^w_j per colour, then the mean over colours; contrast and structure cs_j at
     scale j, luminance l_M at the coarsest scale M, negative factors count as 0. From scale to scale the
-    image is halved by 2x2 means; an odd last row or column is dropped. Five scales with the weights of the
-    paper need sides of 176. A smaller image gets as many scales as keep its shorter side at 11 or more (88:
-    four, 44: three, 22: two, else one), their weights scaled to the sum 1; such values compare with each
-    other only.
+    image is halved by 2x2 means. Where a side is odd the convention is that of the package pytorch-msssim, by
+    which learned codecs are compared: a line of zeros is put at both ends of it, so that 2n + 1 pixels become
+    n + 1, the first and last of them darkened. Five scales with the weights of the paper need sides of 161. A
+    smaller image gets as many scales as leave the window at least one place (81: four, 41: three, 21: two,
+    else one), their weights scaled to the sum 1; such values compare with each other only.
 
     Args:
         x_hat: Received images [batch, 3, height, width] in [0, 1].
@@ -95,7 +97,7 @@ def ms_ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
 
     Reference:
         Wang, Simoncelli and Bovik, Multi-scale structural similarity for image quality assessment, Asilomar
-        2003.
+        2003; odd sides as in pytorch-msssim 1.0.0.
 
     Example:
         >>> x = torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)
@@ -108,7 +110,8 @@ def ms_ssim(x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
     for weight in weights[:-1]:
         _, contrast_structure = _similarity_per_color(x_hat, x)
         product = product * contrast_structure.relu() ** weight
-        x_hat, x = functional.avg_pool2d(x_hat, 2), functional.avg_pool2d(x, 2)
+        odd = [side % 2 for side in x.shape[2:]]
+        x_hat, x = (functional.avg_pool2d(image, 2, padding=odd) for image in (x_hat, x))
     similarity, _ = _similarity_per_color(x_hat, x)
     return (product * similarity.relu() ** weights[-1]).mean(dim=1)
 
@@ -155,6 +158,7 @@ class PSNR:
         """
         return fits_picture(shape)
 
+    @library_defaults()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the PSNR of several images; see `psnr_db` for the equation.
 
@@ -170,6 +174,7 @@ class PSNR:
         """
         return psnr_db(x_hat, x, self.cap_db)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the PSNR of one image; see `psnr_db` for the equation.
 
@@ -222,6 +227,7 @@ class SSIM:
         """
         return fits_picture(shape)
 
+    @library_defaults()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the SSIM of several images; see `ssim` for the equation.
 
@@ -237,6 +243,7 @@ class SSIM:
         """
         return ssim(x_hat, x)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the SSIM of one image; see `ssim` for the equation.
 
@@ -289,6 +296,7 @@ class MSSSIM:
         """
         return fits_picture(shape)
 
+    @library_defaults()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the MS-SSIM of several images; see `ms_ssim` for the equation.
 
@@ -304,6 +312,7 @@ class MSSSIM:
         """
         return ms_ssim(x_hat, x)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the MS-SSIM of one image; see `ms_ssim` for the equation.
 
@@ -330,7 +339,7 @@ def scale_weights(side: int) -> tuple[float, ...]:
     Returns:
         One exponent per scale; they sum to 1.
     """
-    scales = max(m for m in range(1, 6) if m == 1 or side // 2 ** (m - 1) >= WINDOW)
+    scales = max(m for m in range(1, 6) if m == 1 or side > (WINDOW - 1) * 2 ** (m - 1))
     kept = SCALE_WEIGHTS[:scales]
     return tuple(w / sum(kept) for w in kept)
 

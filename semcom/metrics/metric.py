@@ -9,7 +9,9 @@ from torch import Tensor
 
 from semcom.columns import Column
 from semcom.errors import FaultyMetric, InvalidOption, InvalidSource
+from semcom.memory import bytes_per_value, require_memory
 from semcom.modalities.image import Image, check_image
+from semcom.surroundings import library_defaults
 
 Reference = Float[Tensor, "#batch 3 height width"]
 """Original images [batch, 3, height, width], or one original [1, 3, height, width] for the whole batch."""
@@ -175,6 +177,7 @@ def column_of(metric: Metric[X]) -> Column:
     return Column(metric.name, unit, higher)
 
 
+@library_defaults()
 def measure(metric: Metric[X], x_hat: X, x: X) -> float:
     """Evaluate a metric and check that its value is one finite number.
 
@@ -188,8 +191,15 @@ def measure(metric: Metric[X], x_hat: X, x: X) -> float:
 
     Raises:
         FaultyMetric: The metric returned NaN, infinity, or something other than one number.
+        InsufficientMemory: The images need more memory than there is.
         InvalidSource: The metric cannot compare these items.
     """
+    if isinstance(x, Tensor):
+        require_memory(
+            bytes_per_value(metric, "image") * x.numel(),
+            f"{metric.name} of {x.numel():,} values",
+            f"crop or scale the picture, or leave {metric.name} out",
+        )
     found = metric(x_hat, x)
     try:
         value = float(found)

@@ -1,10 +1,9 @@
 """Perceptual distances: LPIPS, which needs a backbone's weights, and sliced Wasserstein, which needs none."""
 
 import functools
-import warnings
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,10 +13,10 @@ from torch.nn import functional
 
 from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint, load_tensors, require_digest
 from semcom.errors import InvalidOption, InvalidSource, MissingWeights, reason_of
+from semcom.metrics.lpips_network import Backbone, LpipsNetwork
 from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
 from semcom.modalities.image import Image
-
-Backbone = Literal["squeeze", "alex", "vgg"]
+from semcom.surroundings import library_defaults
 
 BACKBONE_FILES = {  # file names in torchvision
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
@@ -29,6 +28,9 @@ HEAD_DIGESTS = {  # SHA-256 of the linear heads, version 0.1, in the package lpi
     "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
     "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
 }
+# Per pixel value: measured on 3 million values with SqueezeNet; of the others counted from the sizes of what
+# their first layers put out, not measured.
+LPIPS_BYTES = {"squeeze": 270.0, "alex": 60.0, "vgg": 700.0}
 LPIPS_SIDE = 32  # pixels; below it the backbones' pooling layers have nothing left to pool
 
 
@@ -111,6 +113,14 @@ class LPIPS:
         """False: LPIPS is a distance, 0 for identical images."""
         return False
 
+    @property
+    def bytes_per_value(self) -> float:
+        """Peak memory per pixel value: activations of the first layers, of both images.
+
+        On a GPU they are not in the memory that is asked for.
+        """
+        return LPIPS_BYTES[self.backbone] if torch.device(self.device).type == "cpu" else 12.0
+
     def fits(self, shape: object) -> bool:
         """Whether the shape is that of an image with sides of at least 32 pixels.
 
@@ -122,6 +132,7 @@ class LPIPS:
         """
         return fits_picture(shape, LPIPS_SIDE)
 
+    @library_defaults()
     @torch.no_grad()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the LPIPS of several images on `device`; see `lpips` for the equation.
@@ -142,6 +153,7 @@ class LPIPS:
         x_hat, x = check_pair(x_hat, x, LPIPS_SIDE, self.name)
         return lpips(x_hat.to(self.device), x.to(self.device), self.backbone)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the LPIPS of one image; see `lpips` for the equation.
 
@@ -161,7 +173,7 @@ class LPIPS:
 
 
 def lpips_network(backbone: Backbone, device: torch.device) -> nn.Module:
-    """Load the LPIPS network of its authors, which compares two batches of images in [-1, 1].
+    """Load the LPIPS network with the weights of its authors; it compares two batches of images in [-1, 1].
 
     The network is loaded once per process and device; its weights have no gradients.
 
@@ -179,33 +191,34 @@ def lpips_network(backbone: Backbone, device: torch.device) -> nn.Module:
 
 
 @functools.cache
+@library_defaults()
 def _cached_network(backbone: Backbone, device: torch.device, folder: str) -> nn.Module:
-    """Load a network; `folder` only distinguishes entries of the cache.
-
-    The modules are those of lpips, filled here: lpips and torchvision would unpickle, that is run, the file.
-    """
+    """Load a network; `folder` only distinguishes entries of the cache."""
     name = f"lpips_{backbone}"
     trunk = load_checkpoint(BACKBONE_FILES[backbone], name)
-    import lpips
-
-    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{backbone}.pth"
-    require_digest(path, (HEAD_DIGESTS[backbone],), name)
-    heads = load_tensors(path, name)
-    with warnings.catch_warnings(), torch.device("meta"):  # avoids initialising random weights
-        warnings.simplefilter("ignore")  # lpips calls torchvision by arguments that torchvision warns about
-        network: Any = lpips.LPIPS(net=backbone, pretrained=False, pnet_rand=True, verbose=False)
-    network.scaling_layer = lpips.ScalingLayer()  # its constants are not in the files
+    heads = load_tensors(_heads_file(backbone, name), name)
+    with torch.device("meta"):  # avoids initialising random weights
+        network = LpipsNetwork(backbone)
     try:
-        # net.slice2.3.weight of lpips is features.3.weight of torchvision, lins.0 is lin0 of the heads' file
-        slices = {key: trunk[f"features.{key.split('.', 1)[1]}"].float() for key in network.net.state_dict()}
-        network.net.load_state_dict(slices, assign=True)
-        linear = {key.removeprefix("lin"): head.float() for key, head in heads.items()}
-        network.lins.load_state_dict(linear, assign=True)
+        weights = {key: trunk[f"features.{key}"].float() for key in network.features.state_dict()}
+        network.features.load_state_dict(weights, assign=True)
+        linear = {f"{i}.weight": heads[f"lin{i}.model.1.weight"].float() for i in range(len(network.heads))}
+        network.heads.load_state_dict(linear, assign=True)
     except DAMAGE:
         raise MissingWeights(
             f"{name}: {BACKBONE_FILES[backbone]} in {folder} is of another network; replace it"
         ) from None
     return network.eval().requires_grad_(False).to(device)
+
+
+def _heads_file(backbone: Backbone, name: str) -> Path:
+    """File of the learned weights of layers, in the package lpips, which is not imported."""
+    package = find_spec("lpips")
+    if package is None or package.origin is None:
+        raise MissingWeights(f"{name}: the package lpips, which has its heads, is not installed")
+    path = Path(package.origin).parent / "weights" / "v0.1" / f"{backbone}.pth"
+    require_digest(path, (HEAD_DIGESTS[backbone],), name)
+    return path
 
 
 PATCH = 7  # pixels; Karras et al. 2018, section 5
@@ -317,6 +330,7 @@ class SlicedWasserstein:
         """
         return fits_picture(shape, PATCH)
 
+    @library_defaults()
     def batch(self, x_hat: Image, x: Reference) -> Float[Tensor, " batch"]:
         """Compute the distances of several images; see `sliced_wasserstein` for the equation.
 
@@ -333,6 +347,7 @@ class SlicedWasserstein:
         """
         return sliced_wasserstein(x_hat, x, self.patches, self.directions)
 
+    @library_defaults()
     def __call__(self, x_hat: Picture, x: Picture) -> float:
         """Compute the distance of one image; see `sliced_wasserstein` for the equation.
 
@@ -380,6 +395,7 @@ class SetSlicedWasserstein:
         """False: the distance is 0 for identical sets."""
         return False
 
+    @library_defaults()
     def update(self, x_hat: Image, x: Image) -> None:
         """Add received images and their originals to the two sets.
 
@@ -405,6 +421,7 @@ class SetSlicedWasserstein:
         self._received.append([level.flatten(0, 1) for level in received])
         self._originals.append([level.flatten(0, 1) for level in originals])
 
+    @library_defaults()
     def compute(self) -> float:
         """Sliced Wasserstein distance between the two sets, times 1000.
 

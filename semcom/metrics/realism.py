@@ -1,6 +1,5 @@
 """Realism of a set of images: FID and KID, distances between Inception features."""
 
-import warnings
 from io import BytesIO
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint
 from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.metric import check_pair
 from semcom.modalities.image import Image, to_uint8
+from semcom.surroundings import ignored_warnings, library_defaults
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # file name in torch-fidelity
 DIMS = 2048  # features of the last layer before the classifier
@@ -40,6 +40,7 @@ class FID:
         converge to a local Nash equilibrium, NeurIPS 2017.
     """
 
+    @library_defaults()
     def __init__(self, min_items: int = 10_000, features: nn.Module | None = None) -> None:
         self._min_items, self._items = max(min_items, 2), 0
         network = inception(self.name) if features is None else features
@@ -57,6 +58,7 @@ class FID:
         """False: the Frechet distance is 0 for identical sets."""
         return False
 
+    @library_defaults()
     def update(self, x_hat: Image, x: Image) -> None:
         """Add received images and their originals to the two sets.
 
@@ -73,6 +75,7 @@ class FID:
         self._distance.update(to_uint8(x.expand_as(x_hat)), real=True)
         self._items += x_hat.shape[0]
 
+    @library_defaults()
     def compute(self) -> float:
         """Frechet Inception distance between the two sets.
 
@@ -110,13 +113,13 @@ class KID:
         Schoelkopf and Smola, A kernel two-sample test, JMLR 13, 2012, eq. (4).
     """
 
+    @library_defaults()
     def __init__(self, min_items: int = 50, features: nn.Module | None = None) -> None:
         self._min_items, self._items = max(min_items, 2), 0
         network = inception(self.name) if features is None else features
         from torchmetrics.image.kid import KernelInceptionDistance
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torchmetrics warns that it keeps all features
+        with ignored_warnings():  # torchmetrics warns that it keeps all features
             self._distance = KernelInceptionDistance(network)
 
     @property
@@ -129,6 +132,7 @@ class KID:
         """False: the kernel distance is 0 for identical sets."""
         return False
 
+    @library_defaults()
     def update(self, x_hat: Image, x: Image) -> None:
         """Add received images and their originals to the two sets.
 
@@ -145,6 +149,7 @@ class KID:
         self._distance.update(to_uint8(x.expand_as(x_hat)), real=True)
         self._items += x_hat.shape[0]
 
+    @library_defaults()
     def compute(self) -> float:
         """Kernel Inception distance between the two sets.
 

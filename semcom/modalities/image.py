@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,20 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
-from semcom.errors import InvalidSource, reason_of
+from semcom.errors import InsufficientMemory, InvalidSource, reason_of
 from semcom.files import replacing
+from semcom.modalities.decoding import MAX_SIDE, is_heif, read_rgb
 from semcom.modalities.modality import Item, check_writable, existing_file, named
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
 
 Image: TypeAlias = Float[Tensor, "batch 3 height width"]
 """Batch of RGB images [batch, 3, height, width] in [0, 1]."""
 
 ImageShape: TypeAlias = tuple[int, int, int, int]
 """Shape (1, 3, height, width) of an image."""
-
-MAX_SIDE = 16384  # pixels; a limit of memory, not of JPEG or AVIF
 
 _FORMATS = {
     ".png": "PNG",
@@ -57,7 +53,8 @@ def check_image(x: Tensor) -> Tensor:
             f"image of {x.shape[3]}x{x.shape[2]}: sides must lie in 1..{MAX_SIDE}; crop or scale it"
         )
     if not x.is_floating_point():
-        raise InvalidSource(f"image of type {x.dtype}: expected floating point in [0, 1]; divide by 255")
+        cure = "take its real part" if x.is_complex() else "divide by 255"
+        raise InvalidSource(f"image of type {x.dtype}: expected floating point in [0, 1]; {cure}")
     if not bool(torch.isfinite(x).all()):
         raise InvalidSource("image has values that are not finite (NaN or infinity); clean it before sending")
     low, high = x.min().item(), x.max().item()
@@ -119,9 +116,8 @@ class ImageModality:
     @property
     def suffixes(self) -> frozenset[str]:
         """Extensions of still images; GIF, PNG, WebP and AVIF files may also hold clips."""
-        return frozenset(
-            {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".gif"}
-        )
+        files = ".png .jpg .jpeg .jfif .webp .avif .heic .heif .gif .bmp .tif .tiff .ppm .pgm .pnm .jp2"
+        return frozenset(files.split())
 
     @property
     def saved_suffix(self) -> str:
@@ -145,13 +141,16 @@ class ImageModality:
         return animated(path) is False
 
     def read(self, path: Path | str) -> Item[Tensor]:
-        """Read one image as 8-bit RGB; transparency is composed on white, and EXIF rotation applied.
+        """Read one image as 8-bit RGB, upright, on white, in sRGB.
 
-        Integers of 16 and 32 bits are taken as 0..65535, floating-point values as [0, 1]. Of several frames
-        the first is read.
+        - Samples v of 0..V become floor(255 v / V + 1/2). V is 65535 for integers of 16 and 32 bits, 1 for
+          floating-point values, and what the file says for other depths.
+        - Transparency is composed on white, at the depth of the file. Orientation is applied once.
+        - Colours are converted to sRGB by an embedded ICC profile.
+        - Of several frames or pages the first is read (of HEIC the primary picture), and a warning is logged.
 
         Args:
-            path: An image in any format that Pillow reads.
+            path: An image in any format that Pillow reads, or HEIC.
 
         Returns:
             The item; its values are multiples of 1/255.
@@ -159,23 +158,20 @@ class ImageModality:
         Raises:
             InvalidSource: The file is missing, not an image, damaged or too large, or its values are out of
                 range.
+            InsufficientMemory: Its pixels need more memory than there is.
         """
         from PIL import Image as PillowImage
-        from PIL import ImageOps
 
         path = existing_file(path, "picture")
         try:
-            with PillowImage.open(path) as picture:
-                picture.load()
-                rgb = _to_rgb(ImageOps.exif_transpose(picture))
+            pixels = read_rgb(path)
+        except (InvalidSource, InsufficientMemory) as error:
+            raise type(error)(f"{path}: {error}") from None
         except PillowImage.DecompressionBombError:
             raise InvalidSource(f"{path}: more pixels than Pillow's safety limit; scale it down") from None
         except Exception as error:  # a foreign decoder may raise any exception
             raise InvalidSource(f"{path}: not a readable picture ({reason_of(error)})") from None
-        try:
-            return named(path.stem, from_pixels(np.asarray(rgb)), self)
-        except InvalidSource as error:
-            raise InvalidSource(f"{path}: {error}") from None
+        return named(path.stem, from_pixels(pixels), self)
 
     def write(self, x: Tensor, path: Path) -> None:
         """Write an image without loss, after rounding to 8 bits.
@@ -244,7 +240,7 @@ class ImageModality:
         Returns:
             Image [1, 3, height, width].
         """
-        return torch.tensor(MEAN_COLOR)[None, :, None, None].expand(shape).clone()
+        return torch.tensor(MEAN_COLOR, dtype=torch.float32)[None, :, None, None].expand(shape).clone()
 
     def digest(self, x: Tensor) -> str:
         """Digest of an image, computed from its 8-bit pixels.
@@ -292,40 +288,10 @@ def animated(path: Path) -> bool | None:
     """
     from PIL import Image as PillowImage
 
+    if is_heif(path):
+        return False
     try:
         with PillowImage.open(path) as picture:
             return picture.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(picture, "n_frames", 1) > 1
     except Exception:  # a foreign decoder may raise any exception
         return None
-
-
-def _to_rgb(picture: "Picture") -> "Picture":
-    from PIL import Image as PillowImage
-
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        values = np.asarray(picture, dtype=np.float64)
-        peak = 65535.0 if picture.mode != "F" else 1.0
-        low, high = values.min(), values.max()
-        if not (low >= 0 and high <= peak):  # NaN compares as false
-            raise ValueError(f"values from {low:g} to {high:g}, expected 0 to {peak:g}; rescale it")
-        # one grey level may be declared transparent
-        values[values == picture.info.get("transparency")] = peak
-        picture = PillowImage.fromarray((values / peak * 255 + 0.5).astype(np.uint8))
-    return on_white(picture)
-
-
-def on_white(picture: "Picture") -> "Picture":
-    """Convert an 8-bit Pillow image to RGB, with transparency composed on white.
-
-    Args:
-        picture: Image in any 8-bit mode.
-
-    Returns:
-        Image in mode "RGB".
-    """
-    from PIL import Image as PillowImage
-
-    if "A" in picture.mode or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        picture = PillowImage.alpha_composite(PillowImage.new("RGBA", rgba.size, "white"), rgba)
-    return picture.convert("RGB")

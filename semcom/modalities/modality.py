@@ -1,5 +1,6 @@
 """Protocol of a modality (image, video, text), and items of a modality."""
 
+import unicodedata
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,7 +210,8 @@ def existing_file(path: Path | str, content: str) -> Path:
         The path.
 
     Raises:
-        InvalidSource: The path is a folder or does not exist, or its name is not valid UTF-8.
+        InvalidSource: The path is a folder or does not exist, or its name is not valid UTF-8 or holds a
+            control character, such as a new line.
     """
     path = Path(path)
     if path.is_dir():
@@ -218,6 +220,8 @@ def existing_file(path: Path | str, content: str) -> Path:
         raise InvalidSource(f"{path}: no such file")
     if any("\ud800" <= letter <= "\udfff" for letter in path.name):
         raise InvalidSource(f"{str(path)!a}: a name that is not UTF-8; rename it")
+    if any(unicodedata.category(letter) == "Cc" for letter in path.name):  # ids are shown in lines and tables
+        raise InvalidSource(f"{str(path)!a}: a name with a control character; rename it")
     return path
 
 

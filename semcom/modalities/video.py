@@ -18,9 +18,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
-from semcom.errors import InvalidSource, reason_of
+from semcom.errors import InsufficientMemory, InvalidSource, reason_of
 from semcom.files import replacing
-from semcom.modalities.image import MAX_SIDE, animated, on_white, to_uint8
+from semcom.memory import require_memory
+from semcom.modalities.decoding import MAX_SIDE, ORIENTATION, in_srgb, on_white, prepare, upright
+from semcom.modalities.image import animated, to_uint8
 from semcom.modalities.modality import Item, check_writable, existing_file, named
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ MAX_VALUES = 1 << 32  # 4 GiB of pixels: 9 minutes of 416x240 at 25 frames a sec
 MAX_RATE = 1000  # frames per second; Matroska stores time in milliseconds
 USUAL_RATE = Fraction(25)  # assumed if a file states neither rate nor time stamps
 BROWSERS_DELAY = Fraction(1, 10)  # seconds; browsers' delay for a GIF that states 0
+
+FRAMES_TOLD = 64  # frames between two looks at the memory that is left
 
 _ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 _CONTAINERS = {
@@ -130,6 +134,8 @@ class VideoModality:
           direction.
         - Colours are converted by the matrix and range of the stream; without them BT.601 in limited range is
           assumed. More than 8 bits are rounded to 8; high dynamic range is not tone-mapped.
+        - Of animations, colour profile and orientation are applied as to pictures; 16 bits are cut to 8.
+        - Sound, subtitles and further video streams are left out.
         - Transparency is composed on white. Interlaced frames are kept woven.
         - With a variable frame rate all frames are kept at the mean rate, and a warning is logged.
         - If a part is damaged, the frames that decode are kept, and a warning is logged.
@@ -144,13 +150,14 @@ class VideoModality:
         Raises:
             InvalidSource: The file is missing, has no video stream, is truncated, does not decode, is too
                 large, or has frames of several sizes; one line that names it.
+            InsufficientMemory: The frames need more memory than there is.
         """
         path = existing_file(path, "clip")
         try:
             clip = _read_animation(path) if _is_animation(path) else _read_stream(path)
             return named(path.stem, clip, self)
-        except InvalidSource as error:
-            raise InvalidSource(f"{path}: {error}") from None
+        except (InvalidSource, InsufficientMemory) as error:
+            raise type(error)(f"{path}: {error}") from None
 
     def write(self, x: Clip, path: Path) -> None:
         """Write a clip without loss.
@@ -250,7 +257,7 @@ class VideoModality:
         Returns:
             A clip of that shape.
         """
-        colour = to_uint8(torch.tensor(MEAN_COLOR))
+        colour = to_uint8(torch.tensor(MEAN_COLOR, dtype=torch.float32))
         frames = colour[None, :, None, None].expand(shape.frames, 3, shape.height, shape.width)
         return Clip(frames.clone(), shape.frame_rate)
 
@@ -301,6 +308,12 @@ def _gathered(frames: Iterable[np.ndarray]) -> Tensor:
             )
         size = (width, height)
         _check_size(len(kept) + 1, size)
+        if len(kept) % FRAMES_TOLD == FRAMES_TOLD - 1:  # the frames are held twice when they are stacked
+            require_memory(
+                3.0 * (len(kept) + 2 * FRAMES_TOLD) * width * height,
+                f"clip of more than {len(kept)} frames of {width}x{height}",
+                "cut or scale it",
+            )
         kept.append(torch.from_numpy(np.array(frame.transpose(2, 0, 1), order="C")))
     if not kept:
         raise InvalidSource("no frame of it decodes: not a readable clip, or an incomplete one")
@@ -329,17 +342,19 @@ def _read_animation(path: Path) -> Clip:
     def frames(picture: "Picture") -> Iterator[np.ndarray]:
         # animated PNG whose first image is only for programs without animation
         apart = bool(picture.info.get("default_image"))
+        prepare(picture)
+        turned = picture.getexif().get(ORIENTATION)
         for number in range(int(apart), getattr(picture, "n_frames", 1)):
             picture.seek(number)
             picture.load()
             delays.append(Fraction(picture.info.get("duration") or 0).limit_denominator(1000) / 1000)
-            yield np.asarray(on_white(picture))
+            yield np.asarray(upright(in_srgb(picture, picture.info.get("icc_profile"), path), turned))
 
     try:
         with PillowImage.open(path, formats=_ANIMATIONS) as picture:
             still = getattr(picture, "n_frames", 1) == 1
             gathered = _gathered(frames(picture))
-    except InvalidSource:
+    except (InvalidSource, InsufficientMemory):
         raise
     except PillowImage.DecompressionBombError:
         raise InvalidSource("more pixels than Pillow's safety limit; scale it down") from None

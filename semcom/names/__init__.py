@@ -7,7 +7,7 @@ from semcom.names.channels import channel, channels
 from semcom.names.codecs import codec
 from semcom.names.metrics import default_metrics, metric
 from semcom.names.parser import Listed
-from semcom.names.receivers import prior, receiver
+from semcom.names.receivers import prior, receiver, with_receiver
 from semcom.names.schemes import DEFAULT_SCHEMES, plain, refined, scheme, schemes, with_codec
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "scheme",
     "schemes",
     "with_codec",
+    "with_receiver",
 ]

@@ -11,6 +11,7 @@ from channels.impairments import CarrierOffset, ClippedAmplifier, Impaired, Phas
 from channels.interleave import Interleaved
 from channels.lossy import GilbertElliott, IndependentLoss, Lossy
 from channels.ofdm import OFDM, Pilots
+from channels.realisations import check_hashable
 from channels.tdl import PROFILES, TDL
 from channels.waveform import Numerology, Stage
 from semcom.names.parser import IMPORTED, Family, Listed, built, family, imported
@@ -55,6 +56,15 @@ STAGES = {
         example="offset:0.02",
     ),
 }
+TRACKING = {
+    "tracking": family(
+        "tracking:<symbols or subcarriers between two pilots>",
+        "pilots that track the phase; 0 for none",
+        int,
+        int,
+        example="tracking:8",
+    )
+}
 GRID = {
     "grid": family(
         "grid:<FFT size>:<subcarriers>:<prefix>:<spacing in Hz>",
@@ -79,15 +89,21 @@ GRID = {
 }
 
 
-def _stages(text: str) -> tuple[Stage, ...]:
-    return tuple(built("stage", STAGES, part) for part in text.split("+"))
+def _tracking(parts: list[Any]) -> int | None:
+    return next((part for part in parts if isinstance(part, int)), None)
+
+
+def _impaired(channel: Any, text: str) -> Impaired:
+    parts = [built("stage", STAGES | TRACKING, part) for part in text.split("+")]
+    return Impaired(channel, tuple(part for part in parts if isinstance(part, Stage)), _tracking(parts))
 
 
 def _ofdm(text: str = "") -> OFDM:
-    parts = [built("part of OFDM", STAGES | GRID, part) for part in text.split("+") if part]
+    parts = [built("part of OFDM", STAGES | GRID | TRACKING, part) for part in text.split("+") if part]
     grid = next((part for part in parts if isinstance(part, Numerology)), Numerology())
     pilots = next((part for part in parts if isinstance(part, Pilots)), Pilots())
-    return OFDM(tuple(part for part in parts if not isinstance(part, Numerology | Pilots)), grid, pilots)
+    stages = tuple(part for part in parts if isinstance(part, Stage))
+    return OFDM(stages, grid, pilots, _tracking(parts))
 
 
 CHANNELS = {
@@ -178,8 +194,8 @@ WRAPPERS = {
     ),
     "impaired": family(
         "impaired:<stage>+<stage>.../<channel>",
-        "single carrier with transmitter impairments",
-        lambda channel, text: Impaired(channel, _stages(text)),
+        "single carrier with impairments of the radio; the phase is tracked by pilots, which are counted",
+        _impaired,
         str,
         example="impaired:clip:3+phase-noise:100/awgn",
         whole=True,
@@ -200,9 +216,12 @@ def channel(spec: str) -> Channel:
     Raises:
         UnknownName: There is no such channel, wrapper, module or attribute.
         InvalidOption: A parameter is missing, not a number, or out of range.
+        ChannelError: The imported channel is not hashable.
     """
     if IMPORTED.fullmatch(spec) and spec.split(":")[0] not in CHANNELS:
-        return imported(spec, "channel", MEMBERS)
+        thing = imported(spec, "channel", MEMBERS)
+        check_hashable(thing)
+        return thing
     wrapper, slash, inner = spec.partition("/")
     return (
         built("wrapper of channels", WRAPPERS, wrapper, channel(inner))

@@ -1,7 +1,7 @@
 """Grammar of source codecs: elementary streams ("avif", "x265", "zlib") and whole files ("avif-file")."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from semcom import zoo
@@ -10,8 +10,8 @@ from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.codecs.learned import LearnedCodec
 from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
-from semcom.errors import UnknownName
-from semcom.names.parser import IMPORTED, closest, imported
+from semcom.errors import UnknownName, closest
+from semcom.names.parser import IMPORTED, imported
 
 MEMBERS = ("name", "encode", "decode")
 
@@ -32,12 +32,12 @@ BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
 """Codecs by modality and name; for video, image codecs encode a clip frame by frame."""
 
 
-@cache
 def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     """Make a codec from its name, such as "avif" (elementary stream) or "avif-file" (whole file).
 
     Image codecs are wrapped in a `Memo` that all schemes of this process share, so that every image is
-    encoded only once.
+    encoded only once. Imported codecs are looked up anew at every call, for the case that their module was
+    reloaded.
 
     Args:
         name: Name, or `package.module:NAME`.
@@ -53,12 +53,24 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     """
     if IMPORTED.fullmatch(name):
         found: SourceCodec[Any] = imported(name, "codec", MEMBERS)
-    else:
-        known = BY_MODALITY.get(modality, {})
-        if name not in known:
-            others = [other for other, codecs in BY_MODALITY.items() if name in codecs]
-            why = f"; it codes {' and '.join(others)}" if others else closest(name, known)
-            there = ", ".join(known) or "only imported ones, package.module:NAME"
-            raise UnknownName(f"no codec called {name!r} for {modality}{why}; there are {there}")
-        found = known[name]()
-    return Memo(found) if modality == "image" else found
+        try:
+            return _shared(found) if modality == "image" else found
+        except TypeError:  # not hashable
+            return Memo(found)
+    return _shipped(name, modality)
+
+
+@cache
+def _shipped(name: str, modality: str) -> SourceCodec[Any]:
+    known = BY_MODALITY.get(modality, {})
+    if name not in known:
+        others = [other for other, codecs in BY_MODALITY.items() if name in codecs]
+        why = f"; it codes {' and '.join(others)}" if others else closest(name, known)
+        there = ", ".join(known) or "only imported ones, package.module:NAME"
+        raise UnknownName(f"no codec called {name!r} for {modality}{why}; there are {there}")
+    return Memo(known[name]()) if modality == "image" else known[name]()
+
+
+@lru_cache(maxsize=64)
+def _shared(codec: SourceCodec[Any]) -> Memo[Any]:
+    return Memo(codec)

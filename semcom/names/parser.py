@@ -3,12 +3,11 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 from channels.errors import ChannelError
-from semcom.errors import InvalidOption, UnknownName
+from semcom.errors import InvalidOption, UnknownName, closest
 
 IMPORTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """Pattern of the name of a user's own object: `package.module:NAME`."""
@@ -179,20 +178,6 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     return f"no {what} called {name!r}{closest(name, known) or '; for instance ' + ', '.join(known[:4])}"
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """Known names similar to a misspelt one, as the end of an error message.
-
-    Args:
-        name: The unknown name.
-        known: All known names.
-
-    Returns:
-        End of a sentence; empty if no name is similar.
-    """
-    near = get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def _first_line(error: Exception) -> str:

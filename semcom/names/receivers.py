@@ -1,16 +1,19 @@
 """Grammar of receivers, such as "ddrm:8:0.5" and "refine:0.5", and of their priors."""
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
 
 from semcom import zoo
 from semcom.denoisers import Denoiser, OnDevice
-from semcom.errors import InvalidOption, UnknownName
+from semcom.errors import InvalidOption, MissingWeights, UnknownName
 from semcom.foreign_priors import VariancePreserving, from_diffusers, from_guided_diffusion
 from semcom.names.parser import IMPORTED, imported, optional, unknown
 from semcom.prior import NaturalImagePrior
+from semcom.provenance import fingerprint
 from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM
 from semcom.receivers.ddrm import DDRM
@@ -70,9 +73,13 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
 NEEDS = {"consistency": "jpeg+ldpc:csit-average"}
 REFINE = "refine"
 """Name of the one-step refiner, which has no steps and no prior, but a network of its own."""
+HEADS = (*METHODS, REFINE)
+"""First part of the name of every receiver of this package."""
 PRIOR = "prior"
 TILE = 1024  # pixels; side of the tiles in which the prior processes larger images
 RECEIVER_PARTS = ("steps", "knob", "samples")
+DIGITS = 8  # hexadecimal, of the fingerprint of a prior in the name of its receiver
+DIGEST = re.compile(rf"(.+)#([0-9a-f]{{{DIGITS}}})")
 
 
 def prior(spec: str, device: str = "cpu") -> Denoiser:
@@ -110,28 +117,33 @@ def prior(spec: str, device: str = "cpu") -> Denoiser:
 
 
 def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -> Generative | Refiner:
-    """Make a receiver with a prior, `method[:<steps>[:<knob>[:<samples>]]]` ("ddrm:8:0.5"), or a refiner.
+    """Make a receiver from its name, `method[:<steps>[:<knob>[:<samples>]]][@<prior>]` or `refine[:<knob>]`.
+
+    A prior that is not the one of this package is part of the name of the receiver, with a digest of its
+    definition: "ddrm:8@mine.safetensors#1a2b3c4d". The digest may be left out; if it is given, it must be
+    that of the prior found.
 
     Args:
-        spec: The name; an empty part stands for the default.
-        denoiser: Prior that replaces the one of this package.
-        device: PyTorch device of this package's prior.
+        spec: The name, such as "ddrm:8:0.5" or "ddrm@mine.safetensors"; an empty part stands for the default.
+        denoiser: Prior in place of the one that is named; the name of the receiver has its digest alone.
+        device: PyTorch device of the prior that is named.
 
     Returns:
         The receiver.
 
     Raises:
         UnknownName: There is no such method.
-        InvalidOption: A parameter is not a number, or out of range.
+        InvalidOption: A parameter is not a number, or out of range, or the prior has another digest.
         MissingWeights: The prior is absent or damaged.
     """
-    head, *rest = spec.split(":")
+    text, at, source = spec.partition("@")
+    head, *rest = text.split(":")
     if head == REFINE:
-        if denoiser is not None:
+        if denoiser is not None or at:
             raise InvalidOption(f"receiver {spec!r} has a network of its own; leave the prior out")
         return _refiner(spec, rest, device)
     if head not in METHODS:
-        raise UnknownName(unknown("receiver", head, (*METHODS, REFINE)))
+        raise UnknownName(unknown("receiver", head, HEADS))
     _, usual, build = METHODS[head]
     try:
         if len(rest) > len(RECEIVER_PARTS):
@@ -145,29 +157,104 @@ def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -
     except ValueError:
         spelled = optional(head, RECEIVER_PARTS)
         raise InvalidOption(
-            f"receiver {spec!r}: it is spelled {spelled}, for instance {head}:{usual}:0.5"
+            f"receiver {text!r}: it is spelled {spelled}, for instance {head}:{usual}:0.5"
         ) from None
-    return Generative(build(denoiser or prior(PRIOR, device), steps or usual), knob, samples)
+    if denoiser is not None:
+        label = _labelled(denoiser, "")
+    elif at:
+        denoiser, label = _named_prior(source, device)
+    else:
+        denoiser, label = prior(PRIOR, device), ""
+    return Generative(build(denoiser, steps or usual), knob, samples, prior=label)
 
 
-def spelled(method: str, steps: int | None, knob: float, samples: int) -> str:
-    """Compose the name of a receiver from its parameters.
+def with_receiver(
+    name: str,
+    receiver: str | None,
+    steps: int | None = None,
+    knob: float | None = None,
+    samples: int | None = None,
+    prior: str | None = None,
+) -> str:
+    """Add a receiver, or a prior for the receiver, to the name of a scheme.
 
     Args:
-        method: Head of the name, such as "ddrm".
+        name: Name of a scheme without a prior; with a generative receiver if a prior alone is added.
+        receiver: Method without parameters, such as "ddrm", or `package.module:NAME`; None keeps that of the
+            scheme.
         steps: Number of noise levels; None for the default of the method.
-        knob: Position between the posterior mean (0) and a posterior sample (1).
-        samples: Number of samples that are averaged, at least 1.
+        knob: Position between the posterior mean (0) and a posterior sample (1); None for 1.
+        samples: Number of samples that are averaged; None for 1.
+        prior: Name of the prior, as for `prior`; None for the one of this package.
 
     Returns:
-        A name for `receiver`.
+        A name for `semcom.names.scheme`.
 
     Raises:
-        InvalidOption: `method` already contains parameters.
+        UnknownName: There is no such method.
+        InvalidOption: The receiver has parameters already or takes none, or the scheme has no receiver that
+            takes a prior, or has one already.
     """
-    if ":" in method:
-        raise InvalidOption(f"receiver {method}: a name alone; steps, knob and samples tell the rest")
-    return f"{method}:{'' if steps is None else steps}:{knob!r}:{samples}"
+    parameters = {"--steps": steps, "--knob": knob, "--samples": samples}
+    given = [option for option, value in parameters.items() if value is not None]
+    if prior == "":
+        raise InvalidOption("--prior '': an empty name; leave the option out, or name one like prior")
+    told = "" if prior is None else f"@{prior}"
+    if receiver is None:
+        if given:
+            raise InvalidOption(f"{', '.join(given)} belong to --receiver; name one, like ddrm")
+        if told and (name.rpartition("+")[2].split(":")[0] not in METHODS or "@" in name):
+            raise InvalidOption(
+                f"--prior {prior}: scheme {name} has no receiver that takes one; add --receiver, like ddrm"
+            )
+        return name + told
+    if IMPORTED.fullmatch(receiver):
+        if given or told:
+            options = ", ".join((*given, *("--prior",) * bool(told)))
+            raise InvalidOption(f"{options}: receiver {receiver} takes none; it is used as it is")
+        return f"{name}+{receiver}"
+    if receiver.split(":")[0] not in HEADS:
+        raise UnknownName(unknown("receiver", receiver, HEADS))
+    if ":" in receiver or "@" in receiver:
+        raise InvalidOption(
+            f"receiver {receiver}: a name alone; --steps, --knob, --samples, --prior tell the rest"
+        )
+    if receiver == REFINE:
+        if told or given not in ([], ["--knob"]):
+            raise InvalidOption(
+                "receiver refine: it takes --knob alone; leave --steps, --samples, --prior out"
+            )
+        return f"{name}+{REFINE}" if knob is None else f"{name}+{REFINE}:{knob!r}"
+    parts = [receiver, *("" if value is None else f"{value!r}" for value in parameters.values())]
+    return f"{name}+{':'.join(parts).rstrip(':')}{told}"
+
+
+def _named_prior(spec: str, device: str) -> tuple[Denoiser, str]:
+    """The prior of a name with or without digest, and its name with digest (empty for the shipped prior)."""
+    source, digest = spec, ""
+    if found := DIGEST.fullmatch(spec):
+        source, digest = found.groups()
+    denoiser = prior(source, device)
+    label = _labelled(denoiser, Path(source).name if Path(source).exists() else source)
+    if digest and not label.endswith(f"#{digest}"):
+        there = label.rpartition("#")[2] if "#" in label else "the one of this package"
+        raise InvalidOption(
+            f"prior {source} is not the one of digest {digest}, but {there}; "
+            "give the right file, or leave the digest out"
+        )
+    return denoiser, label
+
+
+def _labelled(denoiser: Denoiser, name: str) -> str:
+    """Name of a prior with its digest; empty for the prior of this package, bare without a canonical form."""
+    try:
+        digest = fingerprint(denoiser)
+    except InvalidOption:
+        return name or type(denoiser).__name__
+    with suppress(MissingWeights):
+        if digest == fingerprint(prior(PRIOR)):
+            return ""
+    return f"{name}#{digest[:DIGITS]}"
 
 
 def _placed(denoiser: Denoiser, device: str) -> Denoiser:

@@ -26,9 +26,11 @@ from semcom.jscc.softcast import SoftCast
 from semcom.modalities import IMAGE, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
-from semcom.names.receivers import METHODS, NEEDS, receiver
+from semcom.names.receivers import HEADS, METHODS, NEEDS, REFINE, receiver
 from semcom.packetised import Packetised
 from semcom.receivers import Direct
+from semcom.receivers.generative import Generative
+from semcom.receivers.refiner import Refiner
 from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
@@ -116,13 +118,17 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
     """
     if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
         return _checked(imported(name, "scheme", MEMBERS), name)
-    source, plus, last = name.rpartition("+")
-    if plus and IMPORTED.fullmatch(last) and last.split(":")[0] not in (*LINKS, *METHODS):
+    spelled, at, prior = name.partition("@")  # a prior may be a path, with any character in it
+    source, plus, last = spelled.rpartition("+")
+    head = last.split(":")[0]
+    if plus and IMPORTED.fullmatch(last) and head not in (*LINKS, *HEADS):
+        if at:
+            raise InvalidOption(f"scheme {name!r}: receiver {last} takes no prior; leave @{prior} out")
         return refined(scheme(source, modality, device), receiver_named(last))
-    if plus and last.split(":")[0] in METHODS:
-        if source.rpartition("+")[2].split(":")[0] in METHODS:
-            raise InvalidOption(f"scheme {name!r} has two receivers; name one, behind the last +")
-        return refined(scheme(source, modality, device), receiver(last, device=device))
+    if plus and head in HEADS:
+        return refined(scheme(source, modality, device), receiver(f"{last}{at}{prior}", device=device))
+    if at:
+        raise InvalidOption(f"scheme {name!r} has no receiver that takes a prior; leave @{prior} out")
     transmission = _transmission(ALIASES.get(name, name), modality, device)
     return Scheme(transmission.name, transmission, Direct(), modality)
 
@@ -144,15 +150,29 @@ def receiver_named(spec: str) -> Receiver[Any]:
 
 
 def refined(plain: Scheme[Any], receiver: Receiver[Any]) -> Scheme[Any]:
-    """Replace the receiver of a scheme; the transmission stays the same.
+    """Give a receiver to a scheme that shows what was decoded; the transmission stays the same.
 
     Args:
-        plain: Any scheme.
+        plain: A scheme with the receiver `Direct`.
         receiver: The new receiver.
 
     Returns:
         A scheme named "transmission+receiver".
+
+    Raises:
+        InvalidOption: The scheme has another receiver already; two cannot be chained, since the second would
+            need the statistics of the errors that the first one makes. Or the scheme sends clips or texts,
+            and the receiver has a prior of images.
     """
+    if not isinstance(plain.receiver, Direct):
+        raise InvalidOption(
+            f"scheme {plain.name} has a receiver, {plain.receiver.name}; {receiver.name} cannot follow it, "
+            "name one"
+        )
+    if isinstance(receiver, Generative | Refiner) and plain.modality.name != IMAGE.name:
+        raise InvalidOption(
+            f"scheme {plain.name} sends {plain.modality.name} items; {receiver.name} refines image items only"
+        )
     return replace(plain, name=f"{plain.transmission.name}+{receiver.name}", receiver=receiver)
 
 
@@ -168,21 +188,23 @@ def plain(refined: Scheme[Any]) -> Scheme[Any]:
     return replace(refined, name=refined.transmission.name, receiver=Direct())
 
 
-def with_codec(name: str, codec: str) -> str:
+def with_codec(name: str, codec: str | None) -> str:
     """Replace the codec in the name of a scheme.
 
     Args:
         name: Name of a scheme, such as "avif+ldpc".
-        codec: Name of the new codec; an empty string keeps the scheme unchanged.
+        codec: Name of the new codec; None keeps the scheme unchanged.
 
     Returns:
         The new name.
 
     Raises:
-        InvalidOption: The scheme has no codec.
+        InvalidOption: The scheme has no codec, or the name of the new one is empty.
     """
-    if not codec:
+    if codec is None:
         return name
+    if not codec:
+        raise InvalidOption("--codec '': an empty name; leave the option out, or name one like avif")
     _, _, link = name.partition("+")
     if not link.startswith(("ldpc", "ideal")):
         raise InvalidOption(
@@ -224,6 +246,10 @@ def schemes() -> tuple[Listed, ...]:
             "block means by DeepJSCC, refined by DDNM (the system of Yilmaz et al.)",
         ),
         Listed("avif+ldpc:csit-average+ddrm:8", "AVIF over the digital link, refined by DDRM"),
+        Listed(
+            f"envelope:csit-average+{REFINE}", "the envelope, its picture refined by one call of a network"
+        ),
+        Listed(f"avif+ldpc:csit-average+{REFINE}", "AVIF over the digital link, refined in one call"),
         Listed("softcast+ddrm:8", "SoftCast, its symbols as the observation of DDRM"),
     ]
     hybrid = [

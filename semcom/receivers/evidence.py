@@ -186,7 +186,7 @@ def _cells(evidence: Decoded[Tensor], shape: tuple[int, ...]) -> Cells | None:
     try:
         cells = payload.codec.cells(payload.data, shape)
     except CorruptPayload:
-        return Cells(Identity(), torch.tensor(-torch.inf), torch.tensor(torch.inf))
+        return Cells(Identity(), *torch.tensor([-torch.inf, torch.inf], dtype=torch.float32))
     return None if cells is None else in_units(cells, shape, 0.5, 0.5)
 
 

@@ -81,6 +81,8 @@ class Generative:
         knob: Trade-off, 0 (least distortion) to 1 (most realism).
         samples: Number of independent samples to average, 1 to 1000.
         tables: Measured error tables of decoders, by name; by default those of the package.
+        prior: Name of the method's prior with its digest, see `semcom.names.receiver`; empty for the prior of
+            this package. The fingerprint contains the prior itself instead.
         progress: Called with the number of network calls done and the total number for the item.
 
     Raises:
@@ -95,6 +97,7 @@ class Generative:
     knob: float = 1.0
     samples: int = 1
     tables: Mapping[str, ErrorTable] = field(default_factory=shipped_tables, repr=False)
+    prior: str = field(default="", compare=False)
     progress: Callable[[int, int], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -105,13 +108,13 @@ class Generative:
 
     @property
     def name(self) -> str:
-        """Canonical name: method, steps, and non-default knob and samples, e.g. "ddrm:100:0.5"."""
+        """Canonical name: method, steps, and non-default knob, samples and prior, e.g. "ddrm:100:0.5"."""
         parts = [self.method.name, str(self.method.schedule.steps)]
         if self.knob != 1 or self.samples != 1:
             parts.append(f"{self.knob:g}")
         if self.samples != 1:
             parts.append(str(self.samples))
-        return ":".join(parts)
+        return ":".join(parts) + (f"@{self.prior}" if self.prior else "")
 
     @property
     def nfe(self) -> int:
@@ -135,7 +138,7 @@ class Generative:
             UnsuitableEvidence: The method cannot use this evidence.
         """
         evidence = in_prior_units(observation, shape, self.method.name, self.method.noise, self.tables)
-        first, total = evidence.guess, torch.zeros(())
+        first, total = evidence.guess, torch.zeros((), dtype=torch.float32)
         calls = 0
         for i in range(self.samples):
             stream = rng.fork(f"sample {i}")

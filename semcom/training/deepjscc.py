@@ -20,6 +20,7 @@ from semcom.budget import parse_rho
 from semcom.errors import InvalidOption
 from semcom.jscc.adaptive import DESIGN_SNR_DB, LEAST_USES, AdaptiveDeepJSCC, hats
 from semcom.jscc.cosine import coefficients_of
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -36,6 +37,8 @@ SCORED = ((0.0, 48), (5.0, 192), (10.0, 12), (10.0, 48), (20.0, 12), (20.0, 192)
 """Operating points of the validation score: SNR in dB and 1/rho."""
 
 
+@library_defaults()
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

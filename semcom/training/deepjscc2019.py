@@ -12,6 +12,7 @@ from semcom import zoo
 from semcom.errors import InvalidOption
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.jscc import DeepJSCC
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -46,6 +47,8 @@ def reconstruct(network: DeepJSCC, x: Tensor, snr_db: float, rng: NamedStreams |
     return network.decode(transmit(AWGN(), symbols, snr_db, rng), tuple(x.shape))
 
 
+@library_defaults()
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

@@ -10,6 +10,7 @@ from channels.streams import SharedStreams
 from semcom import zoo
 from semcom.codecs.hyperprior import BLOCK, LOG2_STEPS, SETTINGS, MeanScaleHyperprior
 from semcom.errors import InvalidOption
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -53,6 +54,8 @@ def weight(setting: Tensor) -> Tensor:
     return 1 / (COARSEST * (FINEST / COARSEST) ** (setting / (SETTINGS - 1)))
 
 
+@library_defaults()
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

@@ -20,6 +20,7 @@ from channels.streams import SharedStreams
 from semcom import checkpoints
 from semcom.errors import InvalidOption, MissingWeights, TrainingDiverged, reason_of
 from semcom.files import replacing
+from semcom.surroundings import library_defaults
 from semcom.training.muon import Muon
 from semcom.training.processes import Processes
 
@@ -164,6 +165,7 @@ class Training:
             return Muon(weights, learning_rate)
         return torch.optim.Adam(weights, learning_rate, fused=True)
 
+    @library_defaults()
     def run(self) -> nn.Module:
         """Train until the time is up or the patience is exhausted.
 

@@ -13,6 +13,7 @@ from semcom import zoo
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.metrics.perceptual import lpips_network
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -28,6 +29,8 @@ LPIPS_WEIGHT = 3.0
 """Weight of LPIPS against the logarithm of the squared error: 0.1 of LPIPS is worth 1.3 dB."""
 
 
+@library_defaults()
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

@@ -11,6 +11,7 @@ from torch import Tensor
 from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
 from semcom.prior import DATA_STD, NaturalImagePrior
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import (
     PHOTOS,
     VALIDATION,
@@ -27,6 +28,8 @@ SCORED = (0.1, 0.2, 0.4, 0.8)
 """Noise levels sigma of the validation score: 13, 26, 51 and 102 of 255."""
 
 
+@library_defaults()
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

@@ -20,6 +20,7 @@ from semcom.modalities.image import from_pixels, to_pixels
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
 from semcom.refiner import PictureRefiner
+from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.training.common import PHOTOS, VALIDATION, train_and_save, training_shard, validation_shard
 from semcom.training.crops import Crops
 from semcom.training.loop import Settings
@@ -41,6 +42,8 @@ LPIPS_DB = 13.0  # that an LPIPS of 1 is worth in the validation score
 logger = logging.getLogger(__name__)
 
 
+@library_defaults()
+@own_random_numbers()
 def train(
     seconds: float,
     out: Path,

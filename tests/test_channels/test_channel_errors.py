@@ -57,6 +57,24 @@ MISTAKES = {
     "large offset": (lambda: CarrierOffset(0.7), "offset of 0.7"),
     "multipath on one carrier": (lambda: Impaired(AWGN(), (TDL("A", 1e4),)), "equaliser"),
     "nothing impaired": (lambda: Impaired(AWGN(), ()), "no stages before awgn"),
+    "short multipath on one carrier": (lambda: Impaired(AWGN(), (TDL("A", 10.0),)), "delay spread of 0"),
+    "negative tracking": (lambda: Impaired(AWGN(), (PhaseNoise(1.0),), -1), "tracking pilots at every -1th"),
+    "negative tracking in OFDM": (
+        lambda: OFDM((PhaseNoise(1.0),), tracking=-2),
+        "tracking pilots at every -2th",
+    ),
+    "tracking by straight lines": (
+        lambda: OFDM((PhaseNoise(1.0),), pilots=Pilots(interpolation="linear"), tracking=8),
+        "tracking:8) need the Wiener filter",
+    ),
+    "tracking everywhere": (
+        lambda: OFDM((PhaseNoise(1.0),), pilots=Pilots(2, (0,), 1), tracking=1),
+        "leave none for data",
+    ),
+    "phase noise before multipath": (
+        lambda: OFDM((PhaseNoise(10.0), TDL("A", 100.0))),
+        "phase-noise:10 changes with time in front of the multipath tdl-a:100:0; put it behind",
+    ),
     "loss in per cent": (lambda: IndependentLoss(10.0), "loss probability of 10"),
     "loss not a number": (lambda: IndependentLoss(NAN), "loss probability of nan"),
     "no uses of a packet": (lambda: Lossy(AWGN(), 0, IndependentLoss(0.1)), "packets of 0 channel uses"),

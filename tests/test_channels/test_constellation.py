@@ -147,3 +147,46 @@ def test_nothing_is_mapped_to_nothing(size: int, batch: int, uses: int) -> None:
     x = constellation.modulate(bits)
     assert x.shape == (batch, uses)
     assert constellation.exact_llr(Received(x, x, torch.ones(batch, 1))).shape == bits.shape
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_llrs_do_not_depend_on_the_batch(size: int) -> None:
+    """Rows of one call are those of calls of their own, bit for bit, also across parts of a long batch."""
+    generator = torch.Generator().manual_seed(size)
+    y, h = (torch.randn(7, 3001, generator=generator, dtype=torch.complex64) for _ in range(2))
+    noise_var = torch.rand(7, 3001, generator=generator) + 0.01
+    for noise in (noise_var, noise_var[:, :1]):
+        for method in (Constellation(size).exact_llr, Constellation(size).max_log_llr):
+            together = method(Received(y, h, noise))
+            for i in range(7):
+                row = slice(i, i + 1)
+                assert torch.equal(method(Received(y[row], h[row], noise[row]))[0], together[i])
+
+
+def test_many_short_rows_are_demapped_in_as_few_steps_as_one_long_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = 0
+
+    def counted(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        return torch.logaddexp(a, b)
+
+    monkeypatch.setattr("channels.constellation._log_add", counted)
+    y, taken = torch.randn(50_000, dtype=torch.complex64), list[int]()
+    for rows in (1, 1000):
+        steps, part = 0, y.view(rows, -1)
+        Constellation(64).exact_llr(Received(part, torch.ones_like(part), torch.ones(rows, 1)))
+        taken.append(steps)
+    assert taken[0] == taken[1] > 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("noise_type", [torch.float16, torch.bfloat16])
+def test_noise_variances_of_half_precision_are_widened(size: int, noise_type: torch.dtype) -> None:
+    _, exact = faded(Constellation(size), torch.full((3, 1), 1e-5))
+    noise_var = exact.noise_var.to(noise_type)
+    llr = Constellation(size).exact_llr(Received(exact.y, exact.h, noise_var))
+    assert llr.dtype == torch.float32
+    assert torch.equal(llr, Constellation(size).exact_llr(Received(exact.y, exact.h, noise_var.float())))

@@ -1,8 +1,10 @@
 """The LDPC code against TS 38.212, and against Sionna's answers (tests/golden/make_sionna_ldpc.py)."""
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +31,18 @@ def encoded(code: NRLDPC, bits: torch.Tensor, coded_bits: int, rv: int) -> torch
     blocks, k = bits.shape
     bounds = np.arange(blocks + 1) * coded_bits
     return code.block(k, coded_bits).encode(bits, bounds, code.bits_per_symbol, rv).view(blocks, coded_bits)
+
+
+def gf2_rank(rows: torch.Tensor) -> int:
+    """Rank over GF(2) of a matrix of bits."""
+    rank, left = 0, rows.clone()
+    for column in range(rows.shape[1]):
+        candidates = left[:, column].nonzero()[:, 0]
+        if len(candidates):
+            pivot = left[candidates[0]].clone()
+            left[candidates] ^= pivot
+            rank += 1
+    return rank
 
 
 def whole_codeword(block: LDPCBlock, bits: torch.Tensor) -> np.ndarray:
@@ -123,6 +137,65 @@ def test_block_errors_are_no_more_than_sionnas(k: int, snr_db: float, blocks: in
         ours |= {chunk * CHUNK + int(i) for i in np.flatnonzero((decoded != bits).any(1))}
     only_sionna_right, only_ours_right = len(ours - sionna), len(sionna - ours)
     assert only_sionna_right - only_ours_right <= 5 * (only_sionna_right + only_ours_right) ** 0.5
+
+
+LAYERED = json.loads((GOLDEN / "ldpc_bler_layered.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(p, marks=pytest.mark.slow if p["blocks"] * p["n"] > 4e6 else (), id=f"{p['k']}-{p['n']}")
+        for p in LAYERED
+    ],
+)
+def test_block_errors_in_20_iterations_are_within_0_03_db_of_sionnas_layered_boxplus(
+    point: dict[str, Any],
+) -> None:
+    """On the same words and noise, but at an SNR higher by 0.03 dB; one attempt at each block.
+
+    Of the blocks that only one decoder gets right, ours may lose by four standard errors of a fair coin.
+    """
+    k, n, snr_db, sionna = point["k"], point["n"], point["snr_db"], set(point["failed"])
+    assert len(sionna) >= 20
+    code, ours = NRLDPC(max_iterations=20), set[int]()
+    for chunk in range(point["blocks"] // CHUNK):
+        bits, noise = received(k, n, chunk)
+        codewords = code.encode(torch.from_numpy(bits), n).numpy()
+        decoded = code.decode(torch.from_numpy(llr(codewords, noise, snr_db + 0.03)), k)
+        late = decoded.iterations.numpy() > 20  # decoded in the second attempt
+        ours |= {chunk * CHUNK + int(i) for i in np.flatnonzero((decoded.bits.numpy() != bits).any(1) | late)}
+    only_sionna_right, only_ours_right = len(ours - sionna), len(sionna - ours)
+    assert only_sionna_right - only_ours_right <= 4 * (only_sionna_right + only_ours_right) ** 0.5
+
+
+def test_more_iterations_than_the_limit_find_hardly_more() -> None:
+    """Below 1 % of blocks, where 20 iterations lose ten times as many as these few (BLER 0.1 and 0.01)."""
+    lost: dict[int, int] = {20: 0, NRLDPC().max_iterations: 0, 500: 0}
+    for chunk in range(4):
+        bits, noise = received(3000, 6000, chunk)
+        codewords = NRLDPC().encode(torch.from_numpy(bits), 6000).numpy()
+        for limit in lost:
+            decoded = NRLDPC(max_iterations=limit).decode(torch.from_numpy(llr(codewords, noise, 0.9)), 3000)
+            lost[limit] += int((decoded.bits.numpy() != bits).any(1).sum())
+    usual, limited, converged = lost.values()
+    assert usual > 15
+    assert limited - converged <= 4  # 0.002 of 400 blocks are expected, more than 4 have probability 0.002
+
+
+@pytest.mark.parametrize("base_graph", [1, 2])
+def test_every_length_that_is_accepted_determines_the_message(base_graph: int) -> None:
+    """The words of the unit messages are independent over GF(2) if and only if the length is accepted."""
+    for k in range(12, 41):
+        for coded_bits in range(math.ceil(k / 0.95), k + 12):
+            block = LDPCBlock.select(k, base_graph)
+            unit = torch.eye(k, dtype=torch.uint8)
+            words = block.encode(unit, np.arange(k + 1) * coded_bits, 1).view(k, coded_bits)
+            decodable = gf2_rank(words) == k
+            assert (block.missing_equations(coded_bits) == 0) == decodable
+            if not decodable:
+                with pytest.raises(ChannelError, match="have to be guessed"):
+                    NRLDPC(base_graph=base_graph).encode(unit, coded_bits)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +300,7 @@ def test_forced_iterations_find_the_same_word() -> None:
     assert torch.equal(early.bits, bits)
     assert torch.equal(forced.bits, bits)
     assert forced.ok.all()
-    assert (forced.iterations == 20).all()
+    assert (forced.iterations == 100).all()
     assert (early.iterations < 20).all()
 
 

@@ -2,6 +2,8 @@
 
 import math
 import random
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +16,15 @@ from channels import (
     NoCSI,
     RayleighBlockFading,
     Received,
+    Streams,
     theory,
     transmit,
 )
+from channels.channel import Channel, SnrDb
 from channels.errors import ChannelError
 from channels.link import FRAME_BITS, TAGS, DigitalLink, IdealLink, frame, unframe
-from channels.mcs import MCS_TABLE, Mcs, predicted_failure
+from channels.lossy import IndependentLoss, Lossy
+from channels.mcs import MCS_TABLE, Mcs, choose_mcs, predicted_failure
 
 QPSK_HALF = MCS_TABLE[6]
 
@@ -270,6 +275,39 @@ def test_no_link_is_planned_on_a_wrong_belief(data_uses: int) -> None:
         predicted_failure(QPSK_HALF, channel, 10.0, bits, data_uses, True)
     known = IdealLink().payload_bits(NoCSI(AWGN()), 10.0, data_uses)  # there the belief is the truth
     assert known == IdealLink().payload_bits(AWGN(), 10.0, data_uses)
+
+
+@dataclass
+class Growing:
+    """A channel of a user that is not hashable, as dataclasses are that are not frozen."""
+
+    losses_db: list[float]
+
+    name = "growing"
+
+    def draw(self, uses: int, snr_db: SnrDb, rng: Streams) -> Any:
+        return AWGN().draw(uses, snr_db, rng)
+
+    def apply(self, x: torch.Tensor, state: Any) -> Received:
+        return AWGN().apply(x, state)
+
+    def overhead(self, uses: int) -> int:
+        return 0
+
+    def data_uses(self, total: int) -> int:
+        return total
+
+
+@pytest.mark.parametrize("channel", [Growing([1.0]), Lossy(Growing([]), 64, IndependentLoss(0.1))])
+def test_what_is_not_hashable_is_told(channel: Channel) -> None:
+    """One line that names the channel and the cure, before anything is simulated."""
+    for plan in (
+        lambda: predicted_failure(QPSK_HALF, channel, 10.0, 800, 2000),
+        lambda: choose_mcs(channel, 10.0, 2000),
+        lambda: IdealLink().payload_bits(channel, 10.0, 64),
+    ):
+        with pytest.raises(ChannelError, match=r"^channel .*growing.* is not hashable.*frozen dataclass"):
+            plan()
 
 
 def test_long_budgets_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

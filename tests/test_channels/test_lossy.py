@@ -23,7 +23,7 @@ from channels.channel import Channel
 from channels.link import DigitalLink, IdealLink
 from channels.lossy import LossProcess
 from channels.mcs import MCS_TABLE, choose_mcs, predicted_failure
-from channels.realisations import COUNT, realisations
+from channels.realisations import COUNT, count, realisations
 from semcom import names
 from semcom.errors import InvalidOption
 
@@ -249,14 +249,16 @@ def test_rare_losses_are_in_the_predictions() -> None:
     assert sum(len(part.h) for part in parts) == COUNT
     link = DigitalLink(MCS_TABLE[6])
     failure = predicted_failure(link.mcs, channel, 10.0, link.payload_bits(data_uses), data_uses)
-    assert_share(round(failure * COUNT), COUNT, 0.05)
+    number = count(channel, data_uses)
+    assert_share(round(failure * number), number, 0.05)
 
 
 def test_one_packet_per_message_is_lost_as_often_as_the_packet() -> None:
     link, channel = DigitalLink(MCS_TABLE[6]), Lossy(AWGN(), 300, GilbertElliott(0.1, 0.3))
     bits = link.payload_bits(300)
     failure = predicted_failure(link.mcs, channel, 20.0, bits, 300)
-    assert_share(round(failure * COUNT), COUNT, 0.25)
+    number = count(channel, 300)
+    assert_share(round(failure * number), number, 0.25)
     x = link.send(torch.ones(bits, dtype=torch.uint8), 300).expand(400, -1)
     assert_share(int((~link.receive(transmit(channel, x, 20.0, streams(400))).ok).sum()), 400, 0.25)
 
@@ -273,7 +275,7 @@ def test_one_packet_per_message_is_lost_as_often_as_the_packet() -> None:
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_predicted_failure_over_packets_is_measured(index: int, channel: Channel, snr_db: float) -> None:
-    """Four standard errors of 200 realisations that predict, and of 300 others that are sent."""
+    """Four standard errors of the realisations that predict, and of 300 others that are sent."""
     link, data_uses, batch = DigitalLink(MCS_TABLE[index]), 2048, 300
     longest = link.payload_bits(data_uses)
     bits = torch.randint(0, 2, (25, longest), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
@@ -282,7 +284,7 @@ def test_predicted_failure_over_packets_is_measured(index: int, channel: Channel
     measured = 1 - link.receive(received).ok.double().mean().item()
     predicted = predicted_failure(link.mcs, channel, snr_db, longest, data_uses)
     assert 0.05 < measured < 0.95
-    error = math.sqrt(predicted * (1 - predicted) * (1 / COUNT + 1 / batch))
+    error = math.sqrt(predicted * (1 - predicted) * (1 / count(channel, data_uses) + 1 / batch))
     assert abs(measured - predicted) < 4 * error
 
 

@@ -13,6 +13,7 @@ from channels import (
     TDL,
     CarrierOffset,
     ClippedAmplifier,
+    Constellation,
     GenieCSI,
     NamedStreams,
     Numerology,
@@ -21,6 +22,7 @@ from channels import (
     transmit,
     zero_forcing,
 )
+from channels.theory import clipping_distortion
 from channels.waveform import Paths
 
 GUARDED = Numerology(64, 48, 16, 60e3)
@@ -41,10 +43,10 @@ class Probe:
         return x
 
     def gains(self, state, samples):
-        yield 0, torch.ones(1, 1, dtype=torch.complex64)
+        yield 0.0, torch.ones(1, 1, dtype=torch.complex64)
 
     def paths(self, numerology):
-        return (Paths((0,), (1.0,), torch.ones_like),)
+        return (Paths((0.0,), (1.0,), torch.ones_like),)
 
 
 def streams(items):
@@ -163,6 +165,105 @@ def test_interference_of_a_carrier_offset():
     channel = GenieCSI(OFDM((CarrierOffset(0.2),)))
     stated = transmit(channel, qpsk(1, 64)[0], 80.0, streams(1)).noise_var.mean().item()
     assert math.isclose(stated, 1 - kernel.mean().item(), rel_tol=1e-3)
+
+
+GRIDS = (Numerology(), GUARDED, Numerology(128, 72, 9, 15e3))
+
+
+@pytest.mark.parametrize("numerology", GRIDS, ids=lambda n: n.name)
+@pytest.mark.parametrize("papr_db", [2.0, 6.0])
+def test_distortion_that_falls_on_guards_is_not_counted(numerology, papr_db):
+    """Of Gaussian symbols, against the spectrum of a clipped Gaussian waveform at the used subcarriers.
+
+    Pilots, of one amplitude and the same in every slot, are few enough not to matter.
+    """
+    items, pilots = 100, Pilots(50, (0,), numerology.subcarriers // 2)
+    channel = GenieCSI(OFDM((ClippedAmplifier(papr_db),), numerology, pilots))
+    uses = channel.data_uses(50 * numerology.symbol_samples)
+    x = streams(items).fork("data").complex_normal("x", (uses,))
+    stated = transmit(channel, x, 80.0, streams(items)).noise_var.mean(1).double()
+    k, lag = torch.arange(numerology.subcarriers), torch.arange(numerology.fft_size, dtype=torch.float64)
+    middle = (numerology.subcarriers - 1) / 2
+    before = torch.cos(2 * math.pi * lag[:, None] * (k - middle) / numerology.fft_size).mean(1)
+    after = clipping_distortion(papr_db, before.numpy())
+    theory = float(after @ before.numpy()) * numerology.subcarriers / numerology.fft_size + 1e-8
+    # clipping depends on the whole item, with an error of 1 in some thousand samples
+    assert abs(stated.mean() - theory) < 5 * stated.std() / math.sqrt(items) + 1e-3 * theory
+    everything = 1 - ClippedAmplifier(papr_db).paths(numerology)[0].powers[0]
+    if numerology.subcarriers < numerology.fft_size:
+        assert theory < 0.8 * everything
+
+
+@pytest.mark.parametrize("numerology", GRIDS, ids=lambda n: n.name)
+@pytest.mark.parametrize("medium", [(), (TDL("A", 100.0, 30.0),)], ids=["flat", "tdl-a"])
+@pytest.mark.parametrize("symbols", ["qpsk", "256-qam", "gaussian"])
+def test_noise_under_clipping_is_what_the_receiver_believes(numerology, medium, symbols):
+    items = 60
+    channel = OFDM((ClippedAmplifier(4.0), *medium), numerology)
+    uses = channel.data_uses(28 * numerology.symbol_samples)
+    if symbols == "gaussian":
+        x = streams(items).fork("data").complex_normal("x", (uses,))
+    else:
+        constellation = Constellation(4 if symbols == "qpsk" else 256)
+        x = constellation.modulate(
+            streams(items).fork("data").bits("bits", (uses * constellation.bits_per_symbol,))
+        )
+    # the distortion of pilots counts as white, which it is not quite: the estimate is up to 2 % better
+    for receiver, bias in ((channel, 0.02), (GenieCSI(channel), 1e-3)):
+        received = transmit(receiver, x, 30.0, streams(items))
+        share = ((received.y - received.h * x).abs().square() / received.noise_var).mean(1)
+        assert abs(share.mean() - 1) < 5 * share.std() / math.sqrt(items) + bias
+
+
+@pytest.mark.parametrize("stage", [PhaseNoise(3000.0), TDL("A", 50.0, 6000.0), CarrierOffset(0.2)], ids=str)
+def test_interference_that_falls_on_guards_is_not_counted(stage):
+    """From subcarrier j to k: 1/N^2 sum_ab R(a - b) e^(2 pi j (j - k)(a - b) / N), over used j and k."""
+    n = Numerology(64, 12, 16, 60e3)
+    time = torch.arange(n.fft_size, dtype=torch.float64)
+    lag = time[:, None] - time
+    (paths,) = stage.paths(n)
+    moved = paths.correlation(lag.flatten()).reshape(lag.shape)
+    used = torch.arange(n.subcarriers, dtype=torch.float64)
+    apart = (used[:, None] - used)[:, :, None, None]
+    spill = (moved * torch.cos(2 * math.pi * apart * lag / n.fft_size)).mean((2, 3))
+    expected = float((spill.sum() - spill.diagonal().sum()) / n.subcarriers)
+    stated = transmit(GenieCSI(OFDM((stage,), n)), qpsk(1, 6)[0], 150.0, streams(1)).noise_var.mean().item()
+    assert math.isclose(stated, expected, rel_tol=1e-5)
+    everything = 1 - spill.diagonal().mean()
+    assert stated < 0.95 * everything
+
+
+def test_tracking_pilots_are_counted():
+    """12 of 14 symbols carry 4 tracking pilots among 64 subcarriers where a stage turns the phase."""
+    assert OFDM((PhaseNoise(100.0),)).data_uses(14 * 80) == 14 * 64 - 2 * 32 - 12 * 4
+    assert OFDM((CarrierOffset(0.01),), tracking=8).data_uses(14 * 80) == 14 * 64 - 2 * 32 - 12 * 8
+    assert OFDM((PhaseNoise(100.0),), tracking=0).data_uses(14 * 80) == 14 * 64 - 2 * 32
+    assert OFDM((TDL("A", 100.0, 10.0),)).data_uses(14 * 80) == 14 * 64 - 2 * 32
+    straight = Pilots(interpolation="linear")
+    assert OFDM((PhaseNoise(100.0),), pilots=straight).data_uses(14 * 80) == 14 * 64 - 2 * 32
+
+
+@pytest.mark.parametrize("tracking", [0, 16, 4])
+def test_common_phase_error_is_tracked_as_in_theory(tracking):
+    """Without multipath all subcarriers of a symbol share one rotation: one observation of noise N/pilots."""
+    items, snr_db, linewidth = 300, 15.0, 300.0
+    channel = OFDM((PhaseNoise(linewidth),), tracking=tracking)
+    x, _ = qpsk(items, channel.data_uses(14 * 80))
+    told, known = (transmit(c, x, snr_db, streams(items)) for c in (channel, GenieCSI(channel)))
+    inner = torch.arange(64, dtype=torch.float64)
+    lag = 80.0 * (torch.arange(14)[:, None] - torch.arange(14))
+    apart = lag[:, :, None, None] + inner[:, None] - inner
+    covariance = torch.exp(-math.pi * linewidth / 3.84e6 * apart.abs()).mean((2, 3))
+    noise = 10 ** (-snr_db / 10) + 1 - covariance[0, 0]
+    pilots = torch.tensor([32.0 if s in (0, 7) else (64 / tracking if tracking else 0.0) for s in range(14)])
+    rows = pilots > 0
+    among = covariance[rows][:, rows] + torch.diag(noise / pilots[rows])
+    left = covariance - covariance[:, rows] @ torch.linalg.solve(among, covariance[rows])
+    theory = (left.diagonal() * (64 - pilots)).sum() / (64 - pilots).sum()
+    missed = (told.h - known.h).abs().square().mean(1)
+    assert abs(missed.mean() - theory) < 5 * missed.std() / math.sqrt(items)
+    stated = (told.noise_var - known.noise_var).mean().item()
+    assert math.isclose(stated, theory, rel_tol=1e-4)
 
 
 def test_channel_uses_are_samples():

@@ -26,7 +26,7 @@ def test_rows_of_the_table() -> None:
     assert unit[:, 0].tolist() == [1, 1] + [0] * 8 + [1]
 
 
-@pytest.mark.parametrize("coded_bits", [11, 20, 31, 33, 48, 64, 200])
+@pytest.mark.parametrize("coded_bits", [17, 20, 31, 33, 48, 64, 200])
 def test_positions_are_taken_in_turn(coded_bits: int) -> None:
     bits = torch.randint(0, 2, (9, 11), dtype=torch.uint8)
     full, coded = SmallBlock().encode(bits, 32), SmallBlock().encode(bits, coded_bits)
@@ -64,3 +64,18 @@ def test_out_of_range(k: int, coded_bits: int, message: str) -> None:
         SmallBlock().encode(torch.zeros(1, k, dtype=torch.uint8), coded_bits)
     with pytest.raises(ChannelError, match=message):
         SmallBlock().decode(torch.zeros(1, coded_bits), k)
+
+
+@pytest.mark.parametrize("k", range(3, 12))
+def test_every_length_that_is_accepted_tells_all_messages_apart(k: int) -> None:
+    """Words cut to e bits are distinct if and only if e is accepted; cut at 32 bits, all are."""
+    full = SmallBlock().encode(all_messages(k), 32)
+    for coded_bits in range(k, 33):
+        distinct = len(full[:, :coded_bits].unique(dim=0)) == 2**k
+        if distinct:
+            llr = 4.0 * (1 - 2.0 * full[:, :coded_bits])
+            assert torch.equal(SmallBlock().decode(llr, k).bits, all_messages(k))
+        else:
+            with pytest.raises(ChannelError, match=f"^{coded_bits} coded bits cannot hold {k} info"):
+                SmallBlock().encode(all_messages(k), coded_bits)
+    assert len(full.unique(dim=0)) == 2**k

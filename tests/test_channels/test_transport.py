@@ -141,3 +141,21 @@ def test_other_lengths_than_planned() -> None:
         plan.encode(random_bits(1, 99))
     with pytest.raises(ChannelError, match="298 LLRs, planned for 300"):
         plan.decode(torch.zeros(1, 298))
+
+
+@pytest.mark.parametrize(
+    ("info_bits", "coded_bits"), [(3, 20), (3, 21), (4, 22), (5, 23), (6, 24), (7, 25), (8, 26)]
+)
+def test_plans_that_no_receiver_can_decode_are_refused(info_bits: int, coded_bits: int) -> None:
+    """Of 24 bits with their CRC, 26 coded bits hold 23 equations; one coded bit more is enough for each."""
+    with pytest.raises(ChannelError, match="have to be guessed"):
+        TransportBlock(info_bits, coded_bits, 1)
+    plan, enough = None, coded_bits
+    while plan is None:
+        enough += 1
+        try:
+            plan = TransportBlock(info_bits, enough, 1)
+        except ChannelError:
+            assert (info_bits, enough) == (3, 21)
+    messages = (torch.arange(2**info_bits)[:, None] >> torch.arange(info_bits) & 1).to(torch.uint8)
+    assert len(plan.encode(messages).unique(dim=0)) == len(messages)

@@ -102,6 +102,10 @@ def test_both_kodak_experiments_in_one_pass_are_the_two(
         "sweep_perception",
         "compare_swinjscc",
         "bench_sweep",
+        "bench_ldpc",
+        "bench_link",
+        "compare_ldpc_sionna",
+        "make_bler_curves",
     ],
 )
 def test_header_says_what_it_is(name: str) -> None:
@@ -116,6 +120,37 @@ def test_bench_ends_with_its_figures_in_json(capsys: pytest.CaptureFixture[str])
     assert set(figures) == {"images_per_s", "overhead_share"}
     assert figures["images_per_s"] > 0
     assert 0 < figures["overhead_share"] < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "cases"),
+    [("bench_link", ((200, 10, 12.0, 20), (200, 6, -20.0, 5))), ("bench_ldpc", ((100, 200, 8.0, 20),))],
+)
+def test_benches_measure_other_checkouts_in_turns(
+    name: str, cases: tuple[object, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each round asks every checkout once, one after the other, and medians of the rounds are shown."""
+    module = script(name)
+    monkeypatch.setattr(module, "CASES", cases)
+    measured = module.measure()
+    assert len(measured) == len(cases)
+    assert all(value >= 0 for row in measured for value in row.values())
+    if name == "bench_link":
+        assert [row["lost"] for row in measured] == [0.0, 1.0]
+    asked: list[Path] = []
+
+    def in_checkout(folder: Path) -> list[dict[str, float]]:
+        asked.append(folder)
+        return [{key: len(asked) if "lost" not in key else 0.0 for key in row} for row in measured]
+
+    monkeypatch.setattr(module, "in_checkout", in_checkout)
+    module.main(["--against", "elsewhere", "--rounds", "3"])
+    here = Path(str(module.__file__)).parents[1]
+    assert asked == [Path("elsewhere").resolve(), here] * 3
+    figures = capsys.readouterr().out.splitlines()[-1]
+    assert json.loads(figures)
+    for median in (3, 4):  # of 1, 3, 5 and 2, 4, 6
+        assert f"{median}" in figures
 
 
 def test_hybrids_beside_their_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,3 +192,32 @@ def test_a_search_of_hybrids_names_the_best(tmp_path: Path, monkeypatch: pytest.
     table = (out / "table.md").read_text().splitlines()
     assert table[0].endswith("| jpeg+ldpc:mcs3 | softcast |")
     assert table[2].startswith("| 1/4 | 10 | hybrid:jpeg:mcs3:softcast-residual:0.")
+
+
+def test_winners_are_measured_drawn_and_estimated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = script("winners")
+    monkeypatch.setattr(module, "SNR_DB", (0.0, 10.0))
+    monkeypatch.setattr(module, "METRICS", ("psnr_db", "swd"))
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for item in pictures(3, side=64):
+        to_picture(item.x).save(data / f"{item.id}.png")
+    common = ["--data", str(data), "--out", str(out), "--rho", "1/12,1/6"]
+    common += ["--schemes", "softcast,jpeg+ldpc:mcs8,softcast:csit-average"]
+    module.main([*common, "--photos", "2"])
+    assert "48 records" in capsys.readouterr().out  # schemes, channels, items, SNRs, rho
+    maps = {
+        f"winners-{metric}-{channel}.svg"
+        for metric in ("psnr_db", "swd")
+        for channel in ("awgn", "rayleigh_64")
+    }
+    assert maps <= {path.name for path in out.iterdir()}
+    table = (out / "table.md").read_text()
+    assert table.count("## psnr_db, awgn, transmitter ") == 2
+    assert " on softcast |" in table or " on jpeg+ldpc:mcs8 |" in table
+    module.main([*common, "--estimate"])
+    said = capsys.readouterr().out
+    assert "softcast: 8 records of" in said
+    assert "together:" in said

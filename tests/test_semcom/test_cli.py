@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import sqlite3
 import struct
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -22,16 +24,23 @@ import pytest
 from PIL import Image as PillowImage
 
 import channels.selfcheck
+import semcom as semcom_package
 from channels.selfcheck import Check
-from semcom import names, quickstart, zoo
+from semcom import __version__, completion, names, quickstart, selfcheck, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
-from semcom.modalities import IMAGE, TEXT, VIDEO
+from semcom.errors import InvalidOption
+from semcom.metrics.catalogue import METRICS
+from semcom.modalities import IMAGE, MODALITIES, TEXT, VIDEO
+from semcom.names.codecs import BY_MODALITY
+from semcom.names.receivers import METHODS
 from semcom.names.schemes import DEEPJSCC_2019
+from semcom.realism import SET_METRICS
 from semcom.receivers.generative import Generative
 from semcom.results import ResultStore
-from semcom.terminal import print_row, print_summary, receiver_progress
+from semcom.terminal import print_row, print_summary, progress_bar, sending_progress
 from semcom.training import shards
+from semcom.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,6 +157,7 @@ NAN, RAISES, RANGE, SHAPE, RANK = (
     Scheme(how, SCHEME.transmission, Spoiled(how)) for how in ("nan", "raise", "range", "shape", "rank")
 )
 SPENDS_USES, SPENDS_ENERGY = (Scheme("spends", Spender(*more), Direct()) for more in ((2, 1.0), (1, 1.5)))
+SPOILED = Spoiled("range")
 NAN_CODEC, BROKEN_CODEC = NanCodec(0), BrokenCodec(0)
 (CUT0, CUT1, CUT2, CUT3, CUT4, CUT5, CUT6, CUT7, CUT8, CUT9) = (
     Scheme("cut", Truncated(tenths), Direct()) for tenths in range(10)
@@ -169,6 +179,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     photo().save("photo.png")
     photo().save("photo.jpg", quality=90)
     photo().save("caf\udce9.png")
+    (tmp_path / "letter.txt").write_text("Some words.\n")
     (tmp_path / "text.png").write_text("I am not a picture\n")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "empty_folder").mkdir()
@@ -255,7 +266,7 @@ ERRORS = {
     "unknown codec": ("send photo.png --snr 5 --scheme bpg+ldpc", "no codec called 'bpg'"),
     "unknown link": ("send photo.png --snr 5 --scheme jpeg+polar", "no link called 'polar'"),
     "MCS out of table": ("send photo.png --snr 5 --scheme jpeg+ldpc:mcs99", "MCS 99 is not in the table"),
-    "empty scheme": ("send photo.png --snr 5 --scheme=", "no scheme called ''"),
+    "empty scheme": ("send photo.png --snr 5 --scheme=", "--scheme '': an empty name"),
     "unknown channel": (f"send photo.png --snr 5 {SEND} --channel raleigh:64", "did you mean rayleigh:64"),
     "block length zero": (f"send photo.png --snr 5 {SEND} --channel rayleigh:0", "at least 1"),
     "block length a word": (f"send photo.png --snr 5 {SEND} --channel rayleigh:x", "spelled rayleigh:"),
@@ -278,9 +289,77 @@ ERRORS = {
         "send photo.png --snr 5 --scheme deepjscc+ddrm:2 --codec jpeg",
         "'deepjscc.ddrm:2' has no codec to replace",
     ),
+    "unknown shell": ("completion tcsh", "shell 'tcsh': choose bash, zsh, fish"),
     "codec without a link": ("send photo.png --snr 5 --scheme avif", r"did you mean avif\+ldpc"),
     # ready objects
     "unknown receiver": ("send photo.png --snr 5 --scheme deepjscc --receiver ddpm", "did you mean"),
+    "two receivers": ("send photo.png --snr 5 --scheme deepjscc+ddrm:2+diffpir:2", "has a receiver, ddrm:2"),
+    "three receivers": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2+diffpir:2+ddrm:1",
+        "has a receiver, ddrm:2; diffpir:2 cannot follow",
+    ),
+    "a receiver behind a receiver": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2 --receiver diffpir",
+        "has a receiver, ddrm:2; diffpir:8 cannot follow",
+    ),
+    "a receiver behind one's own": (
+        "send photo.png --snr 5 --scheme third_party:NAN --receiver ddrm",
+        "has a receiver, spoiled; ddrm:8 cannot follow",
+    ),
+    "one's own behind a receiver": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2 --receiver third_party:SPOILED",
+        "has a receiver, ddrm:2; spoiled cannot follow",
+    ),
+    "prior without a name": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --prior=",
+        "--prior '': an empty name",
+    ),
+    "prior without a name in a scheme": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2@",
+        "a prior without a name",
+    ),
+    "prior of no receiver": ("send photo.png --snr 5 --prior prior", "has no receiver that takes one"),
+    "prior in a scheme of no receiver": (
+        "send photo.png --snr 5 --scheme softcast@prior",
+        "leave @prior out",
+    ),
+    "prior of one's own receiver": (
+        "send photo.png --snr 5 --receiver third_party:SPOILED --prior prior --steps 2",
+        "--steps, --prior: receiver third_party:SPOILED takes none",
+    ),
+    "two priors": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2@prior --prior prior",
+        "has no receiver that takes one",
+    ),
+    "prior of another digest": (
+        "send photo.png --snr 5 --scheme deepjscc+ddrm:2@prior#00000000",
+        "prior prior is not the one of digest 00000000, but the one of this package",
+    ),
+    "receiver without a name": ("send photo.png --snr 5 --receiver=", "--receiver '': an empty name"),
+    "codec without a name": ("send photo.png --snr 5 --codec=", "--codec '': an empty name"),
+    "metrics without a name": ("send photo.png --snr 5 --metrics=", "--metrics '': an empty name"),
+    "modality without a name": ("send photo.png --snr 5 --modality=", "--modality '': an empty name"),
+    "channel without a name": ("send photo.png --snr 5 --channel=", "--channel '': an empty name"),
+    "results without a name": (f"{SWEEP}=", "--out '': an empty name"),
+    "results in a file": (f"{SWEEP} photo.png", "photo.png: a file; name a folder"),
+    "demonstration in a file": ("quickstart --out photo.png", "photo.png: a file; name a folder"),
+    "receiver of images for texts": (
+        "send letter.txt --snr 5 --receiver ddrm",
+        "sends text items; ddrm:8 refines image items only",
+    ),
+    "modality in another case": ("send photo.png --snr 5 --modality Image", "did you mean image"),
+    "scheme in another case": ("send photo.png --snr 5 --scheme SoftCast", "did you mean softcast"),
+    "codec in another case": ("send photo.png --snr 5 --scheme AVIF+ldpc", "did you mean avif,"),
+    "channel in another case": ("send photo.png --snr 5 --channel Rayleigh:64", "did you mean rayleigh:64"),
+    "receiver in another case": (
+        "send photo.png --snr 5 --scheme deepjscc --receiver DDRM",
+        "did you mean ddrm,",
+    ),
+    "metric in another case": ("send photo.png --snr 5 --metrics PSNR_dB", "did you mean psnr_db"),
+    "attribute in another case": (
+        "send photo.png --snr 5 --scheme third_party:scheme",
+        "did you mean SCHEME",
+    ),
     "steps of no receiver": ("send photo.png --snr 5 --steps 4", "belong to --receiver"),
     "knob out of range": (
         "send photo.png --snr 5 --scheme deepjscc --receiver ddrm --knob 2",
@@ -422,7 +501,7 @@ ERRORS = {
     "results below a file": (f"{SWEEP} photo.png/r", "photo.png"),
     "results in a read-only folder": (f"{SWEEP} /proc/r", "/proc/r"),
     # results
-    "nothing to plot": ("plot nowhere", "nowhere/records.sqlite: no such result store"),
+    "nothing to plot": ("plot nowhere", "nowhere: no such folder of results; run a sweep first"),
     "nothing to report": ("report empty_folder", "no such result store"),
     "nothing to export": ("export empty_folder", "no such result store"),
     "picture as results": ("report photo.png", "no such result store"),
@@ -512,6 +591,21 @@ def assert_one_line_error(run: Callable[[], int], message: str, capsys: pytest.C
     assert captured.err.splitlines()[-1] == errors[0]
     assert re.search(message, errors[0]), errors[0]
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["send", "", "--snr", "5"], "an argument '': an empty name"),
+        (["send", "photo.png", "--snr", "5", "--out", ""], "--out '': an empty name"),
+        (["sweep", "--out", ""], "--out '': an empty name"),
+        (["plot", ""], "an argument '': an empty name"),
+    ],
+)
+def test_empty_arguments_are_one_line(
+    command: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_one_line_error(partial(main, command), message, capsys)
 
 
 @pytest.mark.parametrize("command", [f"send photo.png --snr 5 {SEND}", f"{SWEEP} r"])
@@ -619,7 +713,7 @@ def test_corrupted_inception_is_one_line(
     monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
     folder.mkdir(parents=True)
     (folder / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"damaged")
-    run = partial(main, arguments(f"realism results --metrics {name} --out realism.csv"))
+    run = partial(main, arguments(f"realism empty_folder --metrics {name} --out realism.csv"))
     assert_one_line_error(run, f"{name}: .* is damaged", capsys)
 
 
@@ -757,12 +851,164 @@ def test_send_refines_what_arrived(place: Path, capsys: pytest.CaptureFixture[st
     plain = json.loads(capsys.readouterr().out)
     assert main(arguments(f"{command} {refine} --strip refined.png")) == 0
     refined = json.loads(capsys.readouterr().out)
-    assert (plain["scheme"], refined["scheme"]) == ("deepjscc", "deepjscc+diffpir:3:0.5:2")
+    assert plain["scheme"] == "deepjscc"
+    assert re.fullmatch("deepjscc[+]diffpir:3:0.5:2@third_party:PRIOR#[0-9a-f]{8}", refined["scheme"])
+    assert main([*arguments(command), "--scheme", refined["scheme"]]) == 0
+    assert json.loads(capsys.readouterr().out)["fingerprint"] == refined["fingerprint"]
     assert refined["nfe"] == 6
     assert "nfe" not in plain
     assert refined["channel_uses"] == plain["channel_uses"]
     assert abs(refined["psnr_db"] - plain["psnr_db"]) > 1e-3
     assert PillowImage.open("refined.png").width > PillowImage.open("plain.png").width
+
+
+def test_a_foreign_prior_is_in_the_name(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = zoo.find("prior")
+    (place / "same.safetensors").write_bytes(shipped.read_bytes())
+    for name, factor in (("mine", 0.9), ("yours", 0.8)):
+        network = zoo.read(shipped)
+        for weight in network.parameters():
+            weight.mul_(factor)
+        zoo.save(network, place / f"{name}.safetensors")
+    receiver = partial(names.receiver, device="cpu")
+    assert receiver("ddrm:2@same.safetensors").name == receiver("ddrm:2").name == "ddrm:2"
+    mine, yours = (receiver(f"ddrm:2@{place}/{name}.safetensors") for name in ("mine", "yours"))
+    assert re.fullmatch("ddrm:2@mine.safetensors#[0-9a-f]{8}", mine.name)
+    assert receiver(mine.name).name == mine.name
+    scheme = names.scheme(f"softcast+{mine.name}")
+    assert scheme.name == f"softcast+{mine.name}"
+    assert names.receiver("ddrm:2", names.prior("prior")).name == "ddrm:2"
+    assert names.receiver("ddrm:2", names.prior("mine.safetensors")).name == mine.name.replace(
+        "mine.safetensors", ""
+    )
+    digest = yours.name.rpartition("#")[2]
+    with pytest.raises(InvalidOption, match=f"not the one of digest {digest}, but {mine.name[-8:]}"):
+        receiver(f"ddrm@mine.safetensors#{digest}")
+    command = f"{SWEEP} r --schemes softcast,softcast+ddrm:1 --snr 5 --dry-run --prior mine.safetensors"
+    run = partial(main, arguments(command))
+    assert_one_line_error(run, "scheme softcast has no receiver that takes one", capsys)
+    assert main(arguments(command.replace("softcast,softcast+", "softcast+"))) == 0
+    assert f"softcast+ddrm:1{mine.name.removeprefix('ddrm:2')} " in capsys.readouterr().out
+    refine = "--receiver diffpir --steps 2 --knob 0.5 --prior yours.safetensors"
+    assert main(arguments(f"{SWEEP} r --schemes softcast --snr 5 --dry-run {refine}")) == 0
+    assert f"softcast+diffpir:2:0.5{yours.name.removeprefix('ddrm:2')} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scheme", "shown", "flat"),
+    [
+        ("softcast", "the cover of lost items", True),
+        ("softcast+ddrm:2", "a sample of the prior", False),
+        ("softcast+ddrm:2:0", "what the prior expects, knob 0", False),
+        ("softcast+ddrm:2@third_party:PRIOR", "a sample of the prior third_party:PRIOR#", False),
+    ],
+)
+def test_what_is_shown_after_an_outage_is_said(
+    scheme: str, shown: str, flat: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(f"send photo.png --snr 5 --scheme {scheme} --rho 1/1000 --out out.png")) == 0
+    assert f"what is shown is {shown}" in capsys.readouterr().err
+    assert (np.asarray(PillowImage.open("out.png")).std((0, 1)).max() == 0) == flat
+
+
+def test_the_version_is_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"semcom {__version__}\n"
+    assert set(semcom_package.__all__) <= set(dir(semcom_package))
+    assert set(channels.__all__) <= set(dir(channels))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("semcom se", {"send", "selfcheck"}),
+        ("semcom send --re", {"--receiver"}),
+        ("semcom send photo.png --scheme deepjscc+p", {"deepjscc+posterior:4"}),
+        ("semcom sweep --schemes softcast,deepjscc-2", {"softcast,deepjscc-2019"}),
+        ("semcom send photo.png --channel interleaved/", {"interleaved/rayleigh:64"}),
+        ("semcom completion ", {"bash", "zsh", "fish"}),
+    ],
+)
+def test_words_are_completed(
+    line: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = line.split(" ")
+    monkeypatch.setenv("_SEMCOM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert not stop.value.code
+    assert set(capsys.readouterr().out.split()) == expected
+
+
+def test_what_is_completed_is_what_is_listed() -> None:
+    assert set(completion.SCHEMES) == {listed.name for listed in names.schemes()}
+    assert set(completion.CHANNELS) == {listed.name for listed in names.channels()}
+    assert set(completion.CODECS) == set().union(*BY_MODALITY.values())
+    assert set(completion.METHODS) == set(METHODS)
+    assert set(completion.METRICS) == {metric.name for known in METRICS.values() for metric in known}
+    assert set(completion.SET_METRICS) == set(SET_METRICS)
+    assert set(completion.MODALITIES) == {modality.name for modality in MODALITIES}
+    assert set(completion.RECIPES) == set(RECIPES)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_takes_the_script(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    (place / "semcom").write_text(f"#!/bin/sh\nexec {sys.executable} -m semcom\n")
+    (place / "semcom").chmod(0o755)
+    program = (
+        f"{capsys.readouterr().out}\nPATH=.:$PATH COMP_WORDS=(semcom send --channel rician:) COMP_CWORD=3\n"
+        "_semcom_completion semcom; echo ${COMPREPLY[@]}"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.stderr) == ("rician:64:6\n", "")
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "10", "-5", "abc", ""])
+def test_any_width_shows_the_record(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(arguments(f"send photo.png --snr 20 {SEND}")) == 0
+    assert os.environ["COLUMNS"] == columns
+    shown = capsys.readouterr().out
+    assert re.search(r"scheme +jpeg\+ldpc:mcs5 ", shown)
+    assert re.search(r"psnr_db +\d+\.\d+ ", shown)
+
+
+def test_warnings_of_libraries_are_not_heard(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "warns.py").write_text(
+        "import warnings\nfrom third_party import SCHEME\n"
+        "warnings.warn_explicit('chatter', FutureWarning, warnings.__file__, 1)\n"
+        "warnings.warn('mind\\nthis')\n"
+    )
+    filters, show = list(warnings.filters), warnings.showwarning
+    assert main(arguments(f"send photo.png --snr 20 {SEND} --scheme warns:SCHEME")) == 0
+    assert capsys.readouterr().err == "semcom: UserWarning: mind this\n"
+    assert (warnings.filters, warnings.showwarning) == (filters, show)
+
+
+def test_the_time_left_is_the_one_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress_bar("here") as progress:
+        progress(0, 8)
+        progress(1, 8, 3725.0)
+    shown = capsys.readouterr().err
+    assert "1/8" in shown
+    assert re.search(r"1:02:0[45]", shown)
+
+
+def test_one_point_is_no_curve(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(f"{SWEEP} results --snr 5")) == 0
+    capsys.readouterr()
+    code = main(arguments("plot results"))
+    captured = capsys.readouterr()
+    assert (code == 0 and captured.out) or (code == 2 and "nothing to draw at one SNR" in captured.err)
 
 
 def test_sweep_plans_runs_and_resumes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -800,7 +1046,7 @@ def test_names_are_shown_whole_and_as_they_are(
     assert "rician:100:6, rho = 1/12" in table
     assert all(number in table for number in ("27.40", "98304", "13%"))
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with receiver_progress((names.scheme("deepjscc+ddnm:100"),)) as (scheme,):
+    with sending_progress((names.scheme("deepjscc+ddnm:100"),)) as (scheme,):
         assert isinstance(scheme.receiver, Generative)
         assert scheme.receiver.progress is not None
         scheme.receiver.progress(1, 2)
@@ -822,8 +1068,8 @@ def test_results_are_drawn_reported_and_exported(place: Path, capsys: pytest.Cap
     assert main(arguments("report results --title <b>Toys</b>")) == 0
     page = Path(capsys.readouterr().out.strip()).read_text()
     assert "&lt;b&gt;Toys&lt;/b&gt;" in page
-    assert page.count("data:image/webp;base64") == 4  # a strip per rho and SNR
-    assert page.count("data:image/svg+xml;base64") == 8
+    assert page.count("data:image/webp;base64") == 2 * (1 + 2)  # per rho one of all SNRs, and one for each
+    assert page.count("data:image/svg+xml;base64") == 8 + 2  # with a map of winners per metric
     for form in ("csv", "json", "parquet"):
         assert main(arguments(f"export results --format {form} --out out/records.{form}")) == 0
     assert len(json.loads(Path("out/records.json").read_text())) == 8
@@ -876,7 +1122,7 @@ def test_quickstart_prints_a_table_and_writes_a_report(
     ):
         assert expected in table
     page = Path("quickstart/report.html").read_text()
-    assert page.count("data:image/webp;base64") == len(quickstart.CHANNELS) * len(quickstart.SNR_DB)
+    assert page.count("data:image/webp;base64") == len(quickstart.CHANNELS) * (1 + len(quickstart.SNR_DB))
     assert not re.search(r"""(src|href)=["']https?:""", page)
 
 
@@ -884,11 +1130,13 @@ def test_selfcheck_fails_on_the_first_row_that_is_off(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [Check("exact", 1.0, 1.0, 0.0), Check("near", 1.1, 1.0, 0.1), Check("far", 2.0, 1.0, 0.1)]
-    monkeypatch.setattr(channels.selfcheck, "selfcheck", lambda seed: iter(rows[: seed + 2]))
+    monkeypatch.setattr(selfcheck, "selfcheck", lambda seed, full: iter(rows[full : seed + 2]))
     assert main(["selfcheck"]) == 0
     assert re.search(r"near .* 1\.1 .* \+1\.00", capsys.readouterr().out)
     assert main(["selfcheck", "--seed", "1", "--json"]) == 1
     assert [row["ok"] for row in json.loads(capsys.readouterr().out)] == [True, True, False]
+    assert main(["selfcheck", "--full", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["near"]
 
 
 def test_listings_name_things_that_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from semcom.data import load_folder, load_image, sample_photos
+from semcom.data import load_folder, load_image, picture_files, sample_photos
 from semcom.errors import InvalidSource
 from semcom.modalities.image import check_image, picture_item
 
@@ -115,6 +115,22 @@ def test_folder_is_sorted_and_skips_other_files(tmp_path: Path) -> None:
     for path in (tmp_path / "empty", tmp_path / "absent"):
         with pytest.raises(InvalidSource):
             load_folder(path)
+
+
+def test_what_is_left_out_of_a_folder_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(_ramp()).save(tmp_path / "a.png")
+    assert len(load_folder(tmp_path)) == 1
+    assert not caplog.messages
+    for name in ("a.xcf", "b.XCF", "c.raw", "none", "notes.txt", "list.md"):
+        (tmp_path / name).write_text("hello")
+    (tmp_path / "more.png").mkdir()
+    assert [item.id[0] for item in load_folder(tmp_path)] == ["a"]
+    assert picture_files(tmp_path) == (tmp_path / "a.png",)
+    (line,) = caplog.messages
+    assert line == (
+        f"{tmp_path}: left out: 2 taken for notes (texts beside other files); 4 with other endings (.xcf 2, "
+        ".raw 1, none 1); 1 as folders of their own"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +37,9 @@ class Threads:
         with ThreadPoolExecutor(self.workers) as pool:
             for results in pool.map(lambda job: list(work(job, things)), jobs):
                 yield from results
+
+
+ROOT = Path(__file__).parents[2]
 
 
 ENGINES = {"one": InProcess(), "two": LocalProcesses(2), "threads": Threads()}
@@ -140,6 +146,135 @@ def test_a_sweep_is_the_same_on_every_engine(tmp_path: Path) -> None:
     one, *others = [records(sweep, tmp_path / f"{name}.sqlite", engine) for name, engine in ENGINES.items()]
     assert len(one) == 3 * 2 * 3 * 2 * 2
     assert all(other == one for other in others)
+
+
+def test_records_do_not_depend_on_workers_or_threads(tmp_path: Path) -> None:
+    """Bit for bit: sums by two threads differ from those by one in the last digits."""
+    schemes = tuple(map(names.scheme, ("deepjscc", "deepjscc+ddrm:2", "softcast", "jpeg+ldpc")))
+    metrics = tuple(map(names.metric, ("psnr_db", "ms_ssim", "swd")))
+    sweep = Sweep(schemes, (names.channel("rayleigh:64"),), pictures(2, side=128), (5.0,), ("1/12",), metrics)
+    found: list[list[Record]] = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(records(sweep, tmp_path / f"{threads}.sqlite", InProcess()))
+            assert torch.get_num_threads() == threads, "the caller's number is left alone"
+    finally:
+        torch.set_num_threads(before)
+    found.append(records(sweep, tmp_path / "workers.sqlite", LocalProcesses(2)))
+    one, two, workers = ([comparable(record) for record in each] for each in found)
+    assert one == two == workers
+    assert len(one) == 4 * 2
+
+
+def comparable(record: Record) -> Record:
+    """Without what tells of the process, not of the item."""
+    return replace(record, numbers={k: v for k, v in record.numbers.items() if k != "peak_memory_mb"})
+
+
+# Ctrl-C, and scripts
+
+
+def script(text: str, folder: Path) -> list[str]:
+    path = folder / "script.py"
+    path.write_text(text)
+    return [sys.executable, str(path)]
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+
+
+def test_all_workers_leave_ctrl_c_to_their_parent(tmp_path: Path) -> None:
+    """From their start on, in a process that has not started others before."""
+    text = """
+from pathlib import Path
+from jobs import Sum, Travelling, deaf
+from semcom.engine import LocalProcesses
+if __name__ == "__main__":
+    things = {key: 0 for key in ("common", "own 0")}
+    print(list(LocalProcesses(2).map([Sum(0), Sum(1)], deaf, things)))
+"""
+    run = subprocess.run(script(text, tmp_path), env=ENVIRONMENT, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("[True, True]\n", "")
+
+
+RUN = """
+from semcom import ResultStore, Sweep, names, run, sample_photos
+from semcom.engine import LocalProcesses
+def work():
+    scheme, channel, metric = names.scheme("softcast"), names.channel("awgn"), names.metric("psnr_db")
+    sweep = Sweep((scheme,), (channel,), sample_photos((32, 32)), (5.0,), ("1/4",), (metric,))
+    with ResultStore("records.sqlite") as store:
+        print(sum(1 for _ in run(sweep, store, LocalProcesses(2))), "records")
+"""
+
+
+@pytest.mark.parametrize("main", ["work()", "import logging\nlog = logging.getLogger(__name__)\nwork()"])
+def test_a_script_without_a_guard_is_told_so(main: str, tmp_path: Path) -> None:
+    command = script(RUN + main, tmp_path)
+    run = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr.count("Traceback") == 1, "that of the script itself"
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("semcom.errors.SweepError: ")
+    assert 'put what the script does under `if __name__ == "__main__":`, or take 1 worker' in last
+
+
+def test_a_guard_in_vain_is_told_too(tmp_path: Path) -> None:
+    """A worker that gets as far as to start workers of its own ends without a word."""
+    text = """
+from jobs import Sum, holding
+from semcom.engine import LocalProcesses
+if __name__ == "other":
+    pass
+print(list(LocalProcesses(2).map([Sum(0), Sum(1)], holding, {"common": 0, "own 0": 0})))
+"""
+    run = subprocess.run(script(text, tmp_path), env=ENVIRONMENT, capture_output=True, text=True)
+    assert run.stderr.count("Traceback") == 1
+    assert "every worker runs the whole script again, which starts workers; put what" in run.stderr
+
+
+@pytest.mark.slow
+def test_a_script_with_a_guard_runs(tmp_path: Path) -> None:
+    command = script(RUN + 'if __name__ == "__main__":\n    work()', tmp_path)
+    run = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.split()[1] == "records"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_sweep_by_two_workers_in_one_line(tmp_path: Path) -> None:
+    """Whenever it comes; the records so far are kept."""
+    command = [
+        sys.executable,
+        "-m",
+        "semcom",
+        "sweep",
+        "--schemes",
+        "softcast,jpeg+ldpc:mcs3",
+        "--out",
+        "out",
+    ]
+    command += ["--snr", "0:20:1", "--seeds", "40", "--workers", "2", "--metrics", "psnr_db"]
+    kept = 0
+    for seconds in (6.0, 9.0, 14.0, 22.0):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in told
+        assert told.rstrip().endswith("semcom: error: interrupted")
+        if (tmp_path / "out" / "records.sqlite").is_file():
+            with ResultStore(tmp_path / "out" / "records.sqlite", read_only=True) as store:
+                assert len(store) >= kept
+                kept = len(store)
+    assert kept > 0
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from PIL import ImageCms
 from scipy.ndimage import gaussian_filter
 
 from semcom.cli import main
 from semcom.errors import CorruptStego, InvalidSource, PayloadTooLarge
 from semcom.hiding.expansion import ErrorExpansion
+from semcom.hiding.hosts import read_host, write_host
 from semcom.hiding.laws import Bits, frequencies, packed, packed_bits, quantised, to_bytes, unpacked
 from semcom.hiding.measure import histogram_distances
 from semcom.hiding.method import Hidden, Method
 from semcom.hiding.picture import capacity_bytes, embed, embedding, extract
 from semcom.hiding.recursive import Recursive
 from semcom.hiding.shifting import HistogramShifting
+from tests.pictures import png, shorts, tiff
 
 PLAIN = (Recursive(), ErrorExpansion(), HistogramShifting())
 METHODS = (*PLAIN, Recursive(5.0))
@@ -268,6 +271,51 @@ def test_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Capture
         assert words in error
         assert error.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_hosts_that_would_lose_something_are_refused(tmp_path: Path) -> None:
+    grey = natural(8, 6)
+    deep = grey.astype(int)[..., None] * 257
+    page = PillowImage.fromarray(grey)
+    page.save(tmp_path / "pages.tif", save_all=True, append_images=[page, page])
+    page.save(tmp_path / "pages.gif", save_all=True, append_images=[PillowImage.new("L", (6, 8))])
+    head = b"P%d 6 8 %d\n"
+    files = {
+        "grey.pgm": head % (5, 65535) + deep.astype(">u2").tobytes(),
+        "colours.ppm": head % (6, 65535) + np.repeat(deep, 3, 2).astype(">u2").tobytes(),
+        "plain.ppm": head % (3, 65535) + b" ".join(b"%d" % v for v in np.repeat(deep, 3, 2).ravel()),
+        "hundred.pgm": head % (5, 100) + (grey // 3).tobytes(),
+        "deep.tif": tiff(np.repeat(deep, 3, 2).astype(np.uint16), "<", 2),
+        "deep.png": png(np.repeat(deep, 3, 2), 16, 2),
+        "clear.png": png(grey[..., None].astype(int), 8, 0, (b"tRNS", shorts(7))),
+    }
+    for name, file in files.items():
+        (tmp_path / name).write_bytes(file)
+    for name, words in {
+        "pages.tif": "3 pictures in this file; bits are hidden in one, save it alone",
+        "pages.gif": "2 pictures in this file",
+        "hundred.pgm": "pixels of values up to 100; bits are hidden in 8-bit grey or RGB",
+        "clear.png": "pixels of a transparent colour",
+        **dict.fromkeys(("deep.tif", "deep.png"), "pixels of 16 bits; bits are hidden in 8-bit grey or RGB"),
+        **dict.fromkeys(("grey.pgm", "colours.ppm", "plain.ppm"), "pixels of (16 bits|values up to 65535);"),
+    }.items():
+        with pytest.raises(InvalidSource, match=f"{name}: {words}"):
+            read_host(tmp_path / name)
+
+
+def test_hosts_are_upright_and_keep_their_colours(tmp_path: Path) -> None:
+    pixels = natural(8, 6, 3)
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    PillowImage.fromarray(pixels).save(tmp_path / "x.png", exif=exif, icc_profile=profile)
+    host = read_host(tmp_path / "x.png")
+    assert np.array_equal(host.pixels, np.rot90(pixels, -1))
+    for name, format, kept in (("a.png", "PNG", True), ("a.tif", "TIFF", True), ("a.ppm", "PPM", False)):
+        assert write_host(tmp_path / name, host, format) is kept
+        again = read_host(tmp_path / name)
+        assert np.array_equal(again.pixels, host.pixels)
+        assert again.profile == (profile if kept else b"")
 
 
 @pytest.mark.shared

@@ -119,18 +119,20 @@ def test_planes_point_to_the_better_corner(records, columns, higher, arrow):
 
 def bold_schemes(page: str, column: int) -> list[str]:
     """Schemes whose cell in a column is bold, row by row."""
-    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page)]
-    return [cells[3] for cells in rows if cells and cells[column].startswith("<b>")]
+    rows = re.findall(r"<tr[^>]*>(<th scope=\"row\">.*?)</tr>", page)
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in rows]
+    return [re.sub("<[^>]*>", "", row[0]) for row in cells if row[column].startswith("<b>")]
 
 
 def test_the_report_has_it_and_marks_the_lower_as_better(results, records, tmp_path):
     page = report(results, tmp_path / "report.html", "Sharpness").read_text()
-    heads = re.findall(r"<th[^>]*>(.*?)</th>", page)
-    assert heads[4:6] == ["PSNR (dB) ↑", f"{LABEL} ↓"]
-    assert page.count("data:image/svg+xml") == 6
+    heads = re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", page)
+    assert heads[:5] == ["scheme", "rho", "SNR dB", "PSNR (dB) ↑", f"{LABEL} ↓"]  # the channel is one
+    assert page.count("data:image/svg+xml") == 6 + 2  # with maps of winners
+    assert f"lowest {NAME}" in re.sub("<[^>]*>", "", page)
     for index, (metric, better) in enumerate({"psnr_db": "idxmax", NAME: "idxmin"}.items()):
         points = summarise(records, metric).set_index("scheme").groupby(["rho", "snr_db"])["mean"]
-        assert bold_schemes(page, 4 + index) == points.agg(better).tolist()
+        assert bold_schemes(page, 3 + index) == points.agg(better).tolist()
 
 
 def test_the_command_line_draws_reports_and_exports_it(results, tmp_path, capsys):
@@ -138,6 +140,7 @@ def test_the_command_line_draws_reports_and_exports_it(results, tmp_path, capsys
 
     commands = (
         f"plot {results} --out {tmp_path / 'figures'}",
+        f"plot {results} --winners --metrics {NAME} --out {tmp_path / 'maps'}",
         f"report {results} --out {tmp_path / 'report.html'}",
         *(
             f"export {results} --format {form} --out {tmp_path / form}.{form}"
@@ -147,6 +150,11 @@ def test_the_command_line_draws_reports_and_exports_it(results, tmp_path, capsys
     for command in commands:
         assert main(command.split()) == 0
     assert (tmp_path / "figures" / f"{NAME}-awgn-1_2.svg").is_file()
+    assert [path.name for path in sorted((tmp_path / "maps").iterdir())] == [
+        f"winners-{NAME}-awgn.png",
+        f"winners-{NAME}-awgn.svg",
+    ]
+    assert main(f"plot {results} --winners --snr 5 --out {tmp_path / 'maps'}".split()) == 2
     assert LABEL in (tmp_path / "report.html").read_text()
     assert NAME in pd.read_csv(tmp_path / "csv.csv").columns
     for form in ("csv", "parquet", "json"):
@@ -169,8 +177,8 @@ def test_stores_of_earlier_versions_know_the_metrics_of_this_package(results, tm
     shown = table(records, columns=columns)
     assert [head for head in shown.columns if head.startswith((NAME, "PSNR"))] == ["PSNR (dB) ↑", NAME]
     page = report(tmp_path, tmp_path / "report.html", "Old").read_text()
-    assert bold_schemes(page, 4)
-    assert not bold_schemes(page, 5)
+    assert bold_schemes(page, 3)
+    assert not bold_schemes(page, 4)
     with ResultStore(path) as store:
         store.begin({}, {}, {}, {}, [COLUMN])
         assert store.columns()[NAME] == COLUMN

@@ -311,7 +311,10 @@ def test_clip_has_the_mean_of_its_frames(metric, pixels_at_once, monkeypatch):
     monkeypatch.setattr("semcom.metrics.clip.PIXELS_AT_ONCE", pixels_at_once)
     x = clip(images(5, 64, 48))
     x_hat = clip(torch.cat([noisy(images(5, 64, 48)[i : i + 1], 0.04 * i) for i in range(5)]))
-    frames = [metric(a[None] / 255, b[None] / 255) for a, b in zip(x_hat.frames, x.frames, strict=True)]
+    frames = [
+        metric(a[None].float() / 255, b[None].float() / 255)
+        for a, b in zip(x_hat.frames, x.frames, strict=True)
+    ]
     per_frame = PerFrame(metric)
     assert per_frame(x_hat, x) == pytest.approx(np.mean(frames), rel=1e-5)
     assert column_of(per_frame) == column_of(metric)

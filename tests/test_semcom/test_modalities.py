@@ -261,7 +261,7 @@ def test_a_folder_holds_one_modality(tmp_path: Path, caplog: pytest.LogCaptureFi
     PillowImage.new("RGB", (8, 6)).save(tmp_path / "a.png")
     (tmp_path / "notes.txt").write_text("hello")
     assert [item.id[0] for item in load_folder(tmp_path)] == ["a", "b"]
-    assert "(1) are taken for notes" in caplog.text
+    assert "left out: 1 taken for notes" in caplog.text
     VIDEO.write(a_clip(), tmp_path / "c.mkv")
     with pytest.raises(
         InvalidSource, match=r"several modalities \(2 image, 1 video\); use a folder for each"

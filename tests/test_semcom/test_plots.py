@@ -11,6 +11,7 @@ from semcom.plots import (
     figure_bytes,
     frontier_schemes,
     knob_curves,
+    metric_of_schemes,
     metric_vs_rho,
     metric_vs_snr,
     perception_distortion,
@@ -210,3 +211,68 @@ def test_what_was_not_sent_does_not_move_points_over_rho(records):
     assert y == pytest.approx([33.5 + 100 / 48, 33.5 + 100 / 12])
     (rate,) = (line for line in figure.axes[1].get_lines() if len(line.get_xdata()) == 2)
     assert list(rate.get_ydata()) == [1, 0.75]
+
+
+def lost_at_zero(records, psnr_db):
+    """All items of the digital scheme lost at 0 dB."""
+    lost = (records["scheme"] == "avif+ldpc") & (records["snr_db"] == 0)
+    return records.assign(
+        outage=records["outage"].mask(lost, 1), psnr_db=records["psnr_db"].mask(lost, psnr_db)
+    )
+
+
+@pytest.mark.parametrize(("psnr_db", "marker"), [(8.0, "v"), (80.0, "^")])
+def test_outages_do_not_flatten_the_axis(records, psnr_db, marker):
+    lost = lost_at_zero(records, psnr_db)
+    axes = saved(metric_vs_snr(lost, "psnr_db", "1/48", "awgn")).axes[0]
+    arrived = lost[(lost["outage"] == 0) & (lost["channel"] == "awgn") & (lost["rho"] < 1 / 24)]["psnr_db"]
+    low, high = axes.get_ylim()
+    assert arrived.min() - 1 < low < high < arrived.max() + 1
+    (edge,) = (line for line in axes.get_lines() if line.get_marker() == marker and not line.get_clip_on())
+    assert edge.get_color() == scheme_styles(lost)["avif+ldpc"].color
+    assert list(edge.get_xdata()) == [0.0]
+    assert list(edge.get_ydata()) == [low if psnr_db < 20 else high]
+    assert f"mostly lost, mean off the axis ({psnr_db:g})" in axes.texts[0].get_text()
+    over_rho = metric_vs_rho(lost, "psnr_db", 0.0, "awgn").axes[0]
+    assert len([line for line in over_rho.get_lines() if not line.get_clip_on()]) == 2
+
+
+def test_lost_points_that_are_near_or_alone_are_drawn_to_scale(records):
+    near = metric_vs_snr(lost_at_zero(records, 33.0), "psnr_db", "1/48", "awgn").axes[0]
+    assert all(line.get_clip_on() for line in near.get_lines())
+    everything = records.assign(outage=1, psnr_db=8.0)
+    axes = saved(metric_vs_snr(everything, "psnr_db", "1/48", "awgn")).axes[0]
+    assert axes.get_ylim()[0] < 8 < axes.get_ylim()[1]
+    assert "off the axis" not in axes.texts[0].get_text()
+
+
+def test_one_point_has_a_row_per_scheme_best_first(records):
+    for metric, order in (("psnr_db", ["softcast", "avif+ldpc"]), ("swd", ["avif+ldpc", "softcast"])):
+        better = records.assign(
+            psnr_db=records["psnr_db"] + (records["scheme"] == "softcast"),
+            swd=records["swd"] + (records["scheme"] == "softcast"),
+        )
+        axes = saved(metric_of_schemes(better, metric, "1/48", 0.0, "awgn")).axes[0]
+        names = [label.get_text().split("  ")[0] for label in axes.get_yticklabels()]
+        assert names == order
+        means = [container.lines[0].get_data() for container in axes.containers]
+        here = better[(better["channel"] == "awgn") & (better["snr_db"] == 0) & (better["rho"] < 1 / 24)]
+        expected = here.groupby("scheme")[metric].mean()
+        assert [float(x[0]) for x, _ in means] == pytest.approx([expected[name] for name in order])
+        assert "avif+ldpc  (25% lost)" in [label.get_text() for label in axes.get_yticklabels()]
+        assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row on top
+    far = lost_at_zero(records, 8.0)
+    rows = metric_of_schemes(far, "psnr_db", "1/48", 0.0, "awgn").axes[0]
+    (edge,) = (line for line in rows.get_lines() if not line.get_clip_on())
+    assert (edge.get_marker(), edge.get_color()) == ("<", scheme_styles(far)["avif+ldpc"].color)
+    assert len(metric_of_schemes(records[records["item"] == "item0"], "swd", "1/12", 0.0, "awgn").axes) == 1
+
+
+def test_families_differ_in_their_lines():
+    import pandas as pd
+
+    names = ["avif+ldpc:mcs6", "jpeg+ldpc:mcs6", "softcast", "softcast+ddrm:8", "hybrid:avif:mcs6:softcast"]
+    styles = scheme_styles(pd.DataFrame({"scheme": [*names, "avif+ideal", "theirs"]}))
+    assert styles["avif+ldpc:mcs6"].dashes == styles["jpeg+ldpc:mcs6"].dashes == ()
+    assert len({style.dashes for style in styles.values()}) == 6
+    assert len({style.color for style in styles.values()}) == 7

@@ -18,6 +18,8 @@ from channels import (
     AWGN,
     OFDM,
     Channel,
+    ClippedAmplifier,
+    Impaired,
     JakesFading,
     PilotAided,
     RayleighBlockFading,
@@ -85,6 +87,7 @@ CHANNELS = (
     PilotAided(JakesFading(0.01), 9),
     OFDM(),
     Lossy(PLAIN, 64, IndependentLoss(0.3)),
+    Impaired(PLAIN, (ClippedAmplifier(3.0),)),
 )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.modalities import IMAGE, TEXT, Item
-from semcom.strips import _detail_window, image_strip, write_strip
+from semcom.strips import LINE, _detail_window, image_strip, snr_strip, write_strip
 
 
 def picture(height=120, width=500):
@@ -80,3 +80,31 @@ def test_strip_is_written_without_loss_or_not_at_all(tmp_path):
     with pytest.raises(InvalidOption, match=r"strip\.png: differences of texts are shown as a page"):
         write_strip(tmp_path / "strip.png", text, {"half": "Twelve"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_heading_and_colors_of_names():
+    x = picture()
+    plain = np.asarray(image_strip(x, {"a": x}, tile=100))
+    marked = np.asarray(image_strip(x, {"a": x}, tile=100, heading="awgn, 5 dB", colors={"a": "#009E73"}))
+    assert marked.shape[0] == plain.shape[0] + LINE + 8
+    np.testing.assert_array_equal(marked[LINE + 8 + 40 :], plain[40:])  # below the names nothing changes
+    assert (marked == (0, 0x9E, 0x73)).all(axis=2).sum() == 12 * 12
+    assert (marked[12 : 12 + LINE] < 128).any()
+
+
+def test_pictures_at_every_snr_stand_where_they_belong():
+    from PIL import Image
+
+    grey = {level: Image.new("RGB", (60, 40), (level,) * 3) for level in (0, 50, 100, 150)}
+    shown = {"a": {0.0: grey[50], 5.0: grey[100]}, "b": {5.0: grey[150]}}
+    strip = np.asarray(snr_strip(grey[0], shown, {"a": {0.0: "20 dB"}}, tile=64))
+    size, below = (64, 43), LINE
+    top = 12 + LINE + size[1] + 8 + LINE
+    assert (strip[12 + LINE + 5, 12 + 5] == 0).all()
+    row = LINE + size[1] + below + 8
+    assert (strip[top + LINE + 5, 12 + 5] == 50).all()
+    assert (strip[top + LINE + 5, 12 + 72 + 5] == 100).all()
+    assert (strip[top + row + LINE + 5, 12 + 5] == 255).all()
+    assert (strip[top + row + LINE + 5, 12 + 72 + 5] == 150).all()
+    with pytest.raises(InvalidOption, match="0 SNRs"):
+        snr_strip(grey[0], {})

@@ -109,3 +109,15 @@ def test_every_version_that_made_records_is_named_once(tmp_path: Path) -> None:
     page = report(tmp_path, tmp_path / "report.html", "Two versions").read_text()
     assert page.count("Run: command semcom sweep, commit 0ld") == 1
     assert page.count("Run: command semcom sweep, commit n3w") == 1
+
+
+def test_a_point_without_a_curve_has_a_figure_of_its_schemes(tmp_path: Path) -> None:
+    records = conducted((replace(SWEEP, schemes=(UNCODED, OTHER), snr_db=(5.0,)),), tmp_path)
+    assert set(figures(records)) == {
+        "psnr_db-awgn-1_2-5dB",
+        "swd-awgn-1_2-5dB",
+        "psnr_db-swd-awgn-1_2-5dB",
+    }
+    two = conducted((replace(SWEEP, snr_db=(5.0,), rho=("1/4", "1/2")),), tmp_path / "rho")
+    assert "psnr_db-vs-rho-awgn-5dB" in figures(two)
+    assert "psnr_db-awgn-1_2-5dB" not in figures(two)

@@ -377,10 +377,14 @@ def test_names_of_files_change_only_where_they_are_too_long() -> None:
 
 
 def test_progress_counts_to_the_end(path: Path) -> None:
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[int, int, float | None]] = []
     with ResultStore(path) as store:
-        assert len(list(run(SWEEP, store, progress=lambda *call: calls.append(call)))) == 96
-    assert calls == [(4 * i, 96) for i in range(25)]
+        progress = lambda done, total, left=None: calls.append((done, total, left))  # noqa: E731
+        assert len(list(run(SWEEP, store, progress=progress))) == 96
+    assert [call[:2] for call in calls] == [(4 * i, 96) for i in range(25)]
+    assert calls[0][2] is None
+    assert calls[-1][2] == 0
+    assert all(left is not None and left > 0 for _, _, left in calls[1:-1])
 
 
 # What goes wrong
@@ -419,6 +423,20 @@ def test_a_value_that_is_not_finite_is_an_error_not_a_record(path: Path, value: 
     with ResultStore(path) as store:
         with pytest.raises(FaultyMetric, match=message):
             list(run(replace(SWEEP, metrics=(Broken(),)), store))
+        assert len(store) == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_of_a_transmitter_that_is_not_finite_is_an_error_too(path: Path, value: float) -> None:
+    @dataclass(frozen=True)
+    class Unbounded(Uncoded):
+        def send(self, x: Tensor, uses: int, known: ChannelKnowledge | None) -> Sent:
+            return replace(super().send(x, uses, known), info={"papr_db": value})
+
+    message = rf"^spy on toy00-\w+, .*: scheme spy reports papr_db = {value} at -?\d+ dB; make it a finite"
+    with ResultStore(path) as store:
+        with pytest.raises(FaultyTransmission, match=message):
+            list(run(replace(SWEEP, schemes=(scheme(Unbounded()),)), store))
         assert len(store) == 0
 
 

@@ -15,6 +15,8 @@ import pytest
 from scipy.io import wavfile
 from toys import picture
 
+from channels.errors import ChannelError
+from semcom import names
 from semcom.cli import main
 from semcom.results import ResultStore
 
@@ -118,3 +120,28 @@ def test_a_name_of_ours_is_not_taken(
     assert main(["send", str(tmp_path / "photo.png"), "--scheme", "usurper:OURS", "--snr", "20"]) == 2
     assert "calls itself avif+ldpc:csit-average, which is a scheme of this package" in capsys.readouterr().err
     del sys.modules["usurper"]
+
+
+def test_a_channel_that_is_not_hashable_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predictions about channels are kept by channel: told when it is named, not when a link is planned."""
+    (tmp_path / "loose_channels.py").write_text(
+        "from dataclasses import dataclass, field\n"
+        "from channels import AWGN\n"
+        "class Inner:\n"
+        "    name, draw, apply = 'loose', AWGN().draw, AWGN().apply\n"
+        "    overhead, data_uses = AWGN().overhead, AWGN().data_uses\n"
+        "@dataclass\n"
+        "class Loose(Inner):\n"
+        "    taps: list = field(default_factory=list)\n"
+        "@dataclass(frozen=True)\n"
+        "class Frozen(Inner):\n"
+        "    taps: list = field(default_factory=list)\n"
+        "LOOSE, FROZEN, TIGHT = Loose(), Frozen(), Inner()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("LOOSE", "FROZEN"):
+        with pytest.raises(ChannelError, match=r"^channel loose \((Loose|Frozen)\) is not hashable"):
+            names.channel(f"loose_channels:{name}")
+    assert names.channel("loose_channels:TIGHT").name == "loose"

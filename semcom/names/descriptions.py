@@ -1,0 +1,105 @@
+"""Names of schemes in plain words, part by part, for readers who meet them for the first time."""
+
+import re
+
+from channels.mcs import MCS_TABLE
+from semcom.names.receivers import HEADS, METHODS, REFINE
+from semcom.names.schemes import ALIASES, HYBRID, SCHEMES
+
+CODECS = {
+    "jpeg": "JPEG",
+    "jpeg2000": "JPEG 2000",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "hevc-intra": "HEVC intra",
+    "learned": "a learned codec",
+    "x264": "H.264",
+    "x265": "H.265",
+    "zlib": "DEFLATE",
+    "utf8": "UTF-8 without compression",
+}
+OUTSIDE = "a scheme of another package"
+
+
+def described(name: str) -> str:
+    """Say what a scheme is, from the parts of its name.
+
+    Args:
+        name: Canonical name of a scheme.
+
+    Returns:
+        A line in plain words, without full stop; "a scheme of another package" if the name does not follow
+        the grammar of this package.
+
+    Example:
+        >>> described("avif+ldpc:mcs8")
+        'AVIF, sent by LDPC and 16-QAM at code rate 0.37 whatever the channel'
+    """
+    name = ALIASES.get(name, name)
+    source, plus, last = name.rpartition("+")
+    method, *settings = last.split(":")
+    if plus and method in HEADS:
+        return f"{_transmission(source)}; then {_receiver(method, settings)}"
+    found = _transmission(name)
+    if found == OUTSIDE and plus and _transmission(source) != OUTSIDE:
+        return f"{_transmission(source)}; then {last}, a receiver of another package"
+    return found
+
+
+def _transmission(name: str) -> str:
+    if name in SCHEMES:
+        about = SCHEMES[name][0].removeprefix("digital: ")
+        return about[0].upper() + about[1:]
+    source, plus, link = name.partition("+")
+    parts = name.split(":")
+    if parts[0] == "hybrid" and not plus and len(parts) <= 1 + len(HYBRID):
+        return _hybrid([part or usual for part, usual in zip(parts[1:], HYBRID, strict=False)])
+    sent = _link(link)
+    return f"{_codec(source)}, {sent}" if plus and sent else OUTSIDE
+
+
+def _codec(name: str) -> str:
+    stem = name.removesuffix("-file")
+    if stem not in CODECS:
+        return f"codec {name} of another package"
+    return f"{CODECS[stem]}{' in a whole file' if stem != name else ''}"
+
+
+def _link(link: str) -> str:
+    if link == "ideal:csit-average":
+        return "over an error-free link at channel capacity: a bound, not a scheme"
+    policy = re.fullmatch(r"ldpc:(csit-average|mcs\d+)", link)
+    if policy:
+        return f"sent by LDPC and {_policy(policy[1])}"
+    packets = re.fullmatch(r"packets:(\d+):(csit-average|mcs\d+(?:-mcs\d+)*)", link)
+    if packets:
+        return f"sent in packets of {packets[1]} channel uses with a CRC each, {_policy(packets[2])}"
+    return ""
+
+
+def _policy(policy: str) -> str:
+    if policy == "csit-average":
+        return "QAM, both chosen by the average SNR"
+    rows = [MCS_TABLE[int(row)] for row in re.findall(r"mcs(\d+)", policy) if int(row) < len(MCS_TABLE)]
+    spelled = [f"{row.constellation.name.upper()} at code rate {row.code_rate:.2f}" for row in rows]
+    return f"{', then '.join(spelled)} whatever the channel"
+
+
+def _hybrid(parts: list[str]) -> str:
+    source, link, analog, share, *_ = (*parts, *HYBRID[len(parts) :])
+    first = f"{_codec(source)} over the digital link in {float(share):.0%} of the channel uses"
+    code, residual, _ = analog.partition("-residual")
+    of = "of what it leaves" if residual else "of the whole picture"
+    knows = ", rate chosen by the average SNR" if link == "csit-average" else ""
+    return f"{first}{knows}, {code} {of} as analog symbols in the rest"
+
+
+def _receiver(method: str, settings: list[str]) -> str:
+    if method == REFINE:
+        knob = f", knob {settings[0]} (0: as received)" if settings else ""
+        return f"refined by one call of a network{knob}"
+    about = re.sub(r"; \d+ steps?.*$", "", METHODS[method][0])
+    steps = settings[0] if settings else str(METHODS[method][1])
+    knob = f", knob {settings[1]} (0: as received, 1: a sample)" if len(settings) > 1 else ""
+    samples = f", mean of {settings[2]} samples" if len(settings) > 2 else ""
+    return f"refined by a diffusion prior in {steps} steps{knob}{samples} ({about})"
