@@ -451,9 +451,8 @@ class Linearised:
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
         """Jacobian-vector product J v, by forward differentiation."""
-        with torch.no_grad(), ignored_warnings():  # torch's own, of its first forward derivative
-            with _FORWARD:
-                return torch.func.jvp(self.measurement, (self.at,), (x,))[1]
+        with torch.no_grad(), ignored_warnings(), _FORWARD:  # torch warns of its first forward derivative
+            return torch.func.jvp(self.measurement, (self.at,), (x,))[1]
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Vector-Jacobian product J* u, by backward differentiation."""

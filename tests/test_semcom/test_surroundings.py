@@ -106,11 +106,11 @@ def state() -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def expected() -> Iterator[dict[str, Any]]:
+def expected() -> dict[str, Any]:
     """Records and pictures under the initial settings."""
     with library_defaults():
         found = {name: sent(name) for name in SENT}
-    yield found  # outside, since the settings of whoever is inside are those that count
+    return found  # outside, since the settings of whoever is inside are those that count
 
 
 SENT = (
