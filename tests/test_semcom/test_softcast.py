@@ -388,6 +388,7 @@ def test_options_out_of_range_are_refused() -> None:
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rho", "pilot"), [("1/12", (25.0, 27.7, 30.7, 34.0)), ("1/48", (22.5, 24.4, 26.2, 27.6))]
 )

@@ -184,6 +184,7 @@ def alike(a: Any, b: Any) -> bool:
     return a == b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [*SCHEMES, *GENERATIVE], ids=lambda scheme: scheme.name)
 def test_a_scheme_serves_six_threads(scheme: Scheme[Any]) -> None:
     """One scheme, several pictures of one size, at once: bit for bit what they are one by one."""
@@ -204,6 +205,7 @@ def test_a_scheme_serves_six_threads(scheme: Scheme[Any]) -> None:
         assert all(map(alike, several, one((alone, *job))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
 def test_a_channel_serves_six_threads(channel: Channel) -> None:
     x = torch.ones(2, 300, dtype=torch.complex64)
