@@ -25,6 +25,7 @@ SCHEMES = (
     *("jpeg+ldpc:csit-average+consistency:8", "deepjscc+ddnm:100", "deepjscc+ddrm:8", "deepjscc+diffpir:8"),
     *("deepjscc+dps:1000", "deepjscc+loop:4", "deepjscc+posterior:4", "deepjscc-range+ddnm:100"),
     *("avif+ldpc:csit-average+ddrm:8", "softcast+ddrm:8"),
+    *("envelope:csit-average+refine", "avif+ldpc:csit-average+refine"),
 )
 """Names that `semcom schemes` lists."""
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from channels.streams import NamedStreams, SharedStreams
-from semcom import names, zoo
+from semcom import zoo
 from semcom.files import replacing
 from semcom.metrics.perceptual import lpips_network
 from semcom.modalities.image import from_pixels, to_pixels
@@ -131,7 +131,10 @@ class Pairs:
             for path, values in ((kept, pixels), (scales, scale)):
                 with replacing(path) as part, part.open("wb") as file:
                     np.save(file, values)
-        return cls.of(Crops.load(kept, size, device), torch.from_numpy(np.load(scales)))
+        return cls.of(
+            Crops.load(kept, size, device),
+            torch.from_numpy(np.array(np.lib.format.open_memmap(scales, mode="r"))),
+        )
 
     @classmethod
     def of(cls, crops: Crops, scale: Float[Tensor, " count"]) -> "Pairs":
@@ -177,6 +180,8 @@ def coded(
     """
     from PIL import Image
 
+    from semcom import names  # needs more than training machines may have
+
     codecs = [names.codec(name) for name in CODECS]
     side = pieces.shape[1]
     pairs = np.empty((count, side, side, 6), np.uint8)
@@ -211,6 +216,8 @@ def held_out_pairs(pieces: UInt8[Tensor, "count side side 3"], device: str) -> t
     Returns:
         Pairs for each of `HELD_OUT`.
     """
+    from semcom import names  # needs more than training machines may have
+
     found: list[Pairs] = []
     for name, scale, share in HELD_OUT:
         codec = names.codec(name)

@@ -33,7 +33,7 @@ from semcom.errors import InvalidOption
 from semcom.metrics.catalogue import METRICS
 from semcom.modalities import IMAGE, MODALITIES, TEXT, VIDEO
 from semcom.names.codecs import BY_MODALITY
-from semcom.names.receivers import METHODS
+from semcom.names.receivers import HEADS
 from semcom.names.schemes import DEEPJSCC_2019
 from semcom.realism import SET_METRICS
 from semcom.receivers.generative import Generative
@@ -946,7 +946,7 @@ def test_what_is_completed_is_what_is_listed() -> None:
     assert set(completion.SCHEMES) == {listed.name for listed in names.schemes()}
     assert set(completion.CHANNELS) == {listed.name for listed in names.channels()}
     assert set(completion.CODECS) == set().union(*BY_MODALITY.values())
-    assert set(completion.METHODS) == set(METHODS)
+    assert set(completion.METHODS) == set(HEADS)
     assert set(completion.METRICS) == {metric.name for known in METRICS.values() for metric in known}
     assert set(completion.SET_METRICS) == set(SET_METRICS)
     assert set(completion.MODALITIES) == {modality.name for modality in MODALITIES}

@@ -141,6 +141,7 @@ def test_there_are_maps_of_metrics_with_a_direction_only() -> None:
         winner_maps(frame, ["swd"])
 
 
+@pytest.mark.slow
 def test_large_planes_and_one_cell_are_drawn() -> None:
     import pandas as pd
 

@@ -167,6 +167,7 @@ def test_a_rate_above_the_logarithm_of_the_letters_of_a_gaussian() -> None:
         assert (found.rate_nats <= of([0.5, math.log(48)]) + 1e-8).all()
 
 
+@pytest.mark.slow
 def test_perception_that_binds_at_the_least_distortion() -> None:
     """Both letters are nearest to the first of two: to show the second costs a tenth."""
     p, d = of([0.5, 0.5]), of([[0.0, 1.0], [0.0, 0.1]])

@@ -418,6 +418,7 @@ def test_hostile_names_are_words(tmp_path):
     assert f"On {ATTACK}" in "".join(page.words)
 
 
+@pytest.mark.slow
 def test_hundreds_of_operating_points_are_folded(tmp_path, monkeypatch):
     from semcom import summary
 

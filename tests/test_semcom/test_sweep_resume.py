@@ -65,6 +65,7 @@ def frame(path: Path):
         return store.frame().drop(columns=list(TIMING))
 
 
+@pytest.mark.slow
 def test_killed_at_20_moments_equals_uninterrupted(tmp_path: Path, start: Start) -> None:
     import pandas as pd
 
