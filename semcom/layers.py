@@ -53,6 +53,22 @@ def condition_network(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, outputs), nn.SiLU(), nn.Linear(outputs, outputs), nn.SiLU())
 
 
+def padded_to_multiples(x: Tensor, side: int) -> Tensor:
+    """Extend pictures to the right and below, so that both sides are multiples of a number.
+
+    Args:
+        x: Pictures, [batch, channels, height, width].
+        side: Number of pixels of which both sides become multiples, at least 1.
+
+    Returns:
+        Pictures extended by reflection or, where they are too small for that, by repetition of their edge.
+    """
+    height, width = x.shape[2:]
+    padding = (0, -width % side, 0, -height % side)
+    small = padding[1] >= width or padding[3] >= height
+    return nn.functional.pad(x, padding, mode="replicate" if small else "reflect")
+
+
 def zeroed(layer: nn.Module) -> nn.Module:
     """Set all parameters of a layer to zero, so that a residual branch starts without effect.
 

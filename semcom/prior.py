@@ -6,7 +6,7 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from semcom.layers import Stage, condition_network, zeroed
+from semcom.layers import Stage, condition_network, padded_to_multiples, zeroed
 
 DATA_STD = 0.5  # of pixels in [-1, 1]
 
@@ -78,10 +78,8 @@ class NaturalImagePrior(nn.Module):
         height, width = x.shape[2:]
         level = sigma[:, None, None, None]
         precision = 1 / level**2 + 1 / DATA_STD**2
-        padding = (0, -width % self.coarsest_patch, 0, -height % self.coarsest_patch)
-        small = padding[1] >= width or padding[3] >= height
         inputs = x / (level**2 + DATA_STD**2).sqrt()
-        padded = nn.functional.pad(inputs, padding, mode="replicate" if small else "reflect")
+        padded = padded_to_multiples(inputs, self.coarsest_patch)
         residual = self.residual(padded, (sigma.log() / 4)[:, None])[:, :, :height, :width]
         return x / level**2 / precision + residual / precision.sqrt()
 

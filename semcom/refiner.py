@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from semcom.layers import Stage, condition_network, zeroed
+from semcom.layers import Stage, condition_network, padded_to_multiples, zeroed
 from semcom.prior import DATA_STD, NaturalImagePrior
 
 SMOOTH = (1.0, 2.0, 1.0)
@@ -126,9 +126,7 @@ class PictureRefiner(nn.Module):
         variance = spread[:, None, None, None].square()
         precision = 1 / variance + 1 / DATA_STD**2
         inputs = torch.cat([y / (variance + DATA_STD**2).sqrt(), noise], 1)
-        padding = (0, -width % self.coarsest_patch, 0, -height % self.coarsest_patch)
-        small = padding[1] >= width or padding[3] >= height
-        inputs = nn.functional.pad(inputs, padding, mode="replicate" if small else "reflect")
+        inputs = padded_to_multiples(inputs, self.coarsest_patch)
         numbers = torch.stack([spread.log() / 4, scale.log2() / 4], 1)
         residual = self.residual(inputs, numbers)[:, :, :height, :width]
         return y / variance / precision + residual / precision.sqrt()

@@ -222,7 +222,7 @@ def _batches(messages: int, uses: int) -> Iterator[tuple[str, ...]]:
 
 
 def _standard_error(predicted: float, messages: int, channel: Channel, uses: int) -> float:
-    """Of a measured and a predicted outage together.
+    """Standard error of the difference between a measured and a predicted outage probability.
 
     One message is added to the variance of the number lost, since rare losses are far from normal: of 0.2
     expected, 2 are lost in one run of 60.
