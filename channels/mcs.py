@@ -264,7 +264,7 @@ class BlerTable:
         return float(at_levels[np.argmin(np.abs(_LEVELS))])
 
     def _efficiency(self, bits_per_symbol: int, block_bits: int, code_rate: float) -> NDArray[np.float64]:
-        """Code rate over mutual information per coded bit, at block error rates of logits `_LEVELS`, [levels]."""
+        """Code rate over mutual information per bit, at block error rates of logits `_LEVELS`, [levels]."""
         rows = [mcs for mcs in MCS_TABLE if mcs.bits_per_symbol == bits_per_symbol]
         lowest = rows[0].code_rate
         if code_rate < lowest and bits_per_symbol > 2:

@@ -73,6 +73,7 @@ def check(host: np.ndarray, payload: bytes, method: Method) -> np.ndarray:
     return stego
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", PLAIN, ids=lambda m: m.name)
 @pytest.mark.parametrize("shape", [(65, 47), (40, 33, 3), (1, 2501)])
 def test_round_trip_over_sizes(shape: tuple[int, ...], method: Method) -> None:
@@ -103,6 +104,7 @@ def test_constant_pictures_have_room(value: int) -> None:
     check(host, np.random.default_rng(0).bytes(150), Recursive())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", PLAIN, ids=lambda m: m.name)
 def test_small_pictures_hold_what_they_are_said_to(method: Method) -> None:
     for side in (1, 2, 20, 28, 32, 36):
@@ -128,6 +130,7 @@ def test_payload_without_randomness_costs_no_more() -> None:
     assert psnr_db(zeros, host) == pytest.approx(psnr_db(random, host), abs=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", PLAIN, ids=lambda m: m.name)
 def test_payload_at_capacity_and_beyond(method: Method) -> None:
     host = natural(160, 160)
@@ -160,6 +163,7 @@ def test_colours_that_hold_unequal_parts(share: float) -> None:
         check(host, rng.bytes(int(share * room)), ErrorExpansion())
 
 
+@pytest.mark.slow
 def test_a_location_map_longer_than_can_be_told() -> None:
     host = np.random.default_rng(0).integers(0, 16, (1800, 1800)).astype(np.uint8)
     assert capacity_bytes(host, ErrorExpansion()) < 100_000  # one of two layers of 92 000 bytes carries none
@@ -191,6 +195,7 @@ def test_rate_is_that_of_theory_and_distortion_below_expansion() -> None:
     assert psnr_db(ours.stego, host) > psnr_db(other.stego, host) + 0.5
 
 
+@pytest.mark.slow
 def test_perception_keeps_the_histogram() -> None:
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((256, 256)) * np.geomspace(0.3, 12, 256)  # classes of every kind
@@ -318,6 +323,7 @@ def test_hosts_are_upright_and_keep_their_colours(tmp_path: Path) -> None:
         assert again.profile == (profile if kept else b"")
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_kodak(shared_data: Path) -> None:
     host = np.asarray(PillowImage.open(shared_data / "kodak" / "kodim20.png"))

@@ -64,6 +64,7 @@ def test_binary_with_total_variation(p: float) -> None:
     torch.testing.assert_close(found.rate_bits * math.log(2), found.rate_nats)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "perception"), [(0.1, 0.02), (0.1, 0.05), (0.3, 0.05)])
 def test_alternating_scalings_at_a_small_eps(p: float, perception: float) -> None:
     """C1: the regularised iteration is within 5e-5 of the closed form."""
@@ -83,6 +84,7 @@ def test_alternating_scalings_refuse_what_is_not_above_zero() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("points", "within"), [(96, 1e-3), (128, 1e-4)])
 def test_gaussian_with_w2(points: int, within: float) -> None:
     """C2: the whole table at the variance of the grid, less what the grid adds to transport.
@@ -183,6 +185,7 @@ def test_perception_that_binds_at_the_least_distortion() -> None:
         assert not found.rate_active
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_distortions_of_random_sources_at_any_rate(seed: int) -> None:
     p, d, measure, floor = random_source(seed, 16)
@@ -211,6 +214,7 @@ def test_a_bound_of_any_size_that_does_not_bind(seed: int) -> None:
         assert not found.perception_active[:, 3:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 13))
 def test_a_distortion_of_any_size_needs_no_rate(seed: int) -> None:
     p, d, measure, least = random_source(seed, 8)
@@ -344,6 +348,7 @@ def check_random_source(seed: int, at_most: int = 64) -> None:
     assert (rate >= alone[:, None] - 1e-7).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(24))
 def test_random_sources(seed: int) -> None:
     check_random_source(seed, at_most=32)

@@ -68,6 +68,7 @@ def exact(noise_std: float) -> tuple[Tensor, Tensor]:
     return gain, torch.tensor([1.0, 1.0]) - gain * torch.tensor([1.0, 0.8])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "eta", "noise_std", "mean", "variance"),
     [  # checked independently of this code
@@ -86,6 +87,7 @@ def test_ddnm_has_the_bias_it_states(
     torch.testing.assert_close(found[1], torch.tensor(variance), rtol=0, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise_std", "steps", "allowed"),
     [(0.0, 1000, 0.01), (0.3, 1000, 0.01), (2.0, 1000, 0.01), (0.0, 100, 0.03), (0.3, 100, 0.03)],
@@ -98,6 +100,7 @@ def test_posterior_is_exact_as_steps_grow(steps: int, allowed: float, noise_std:
     assert float((found[1] - expected[1]).abs().max()) < allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("receiver", "noise_std", "mean", "variance"),
     [  # as their docstrings say
@@ -142,6 +145,7 @@ def test_consistency_has_the_bias_it_states(
     torch.testing.assert_close(samples.var(0), torch.tensor(variance), rtol=0, atol=allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "receiver",
     [
