@@ -1,5 +1,6 @@
 """Refiner: a network that turns a decoded picture into one that looks like a photograph, in one call."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,6 +15,8 @@ SMOOTH = (1.0, 2.0, 1.0)
 """Taps of the low-pass filter between the grids of features."""
 FLAT = (-1.0, 4.0, 10.0, 4.0, -1.0)
 """Taps of the low-pass filter between pixels and patches, which is flatter in the pass band."""
+SURE = tuple(math.exp(-((tap / 6) ** 2) / 2) for tap in range(-18, 19))
+"""Taps of the low-pass filter of what the decoder is sure of: a Gaussian with a standard deviation of 6 pixels."""
 
 
 class LowPass(nn.Module):
@@ -31,27 +34,28 @@ class LowPass(nn.Module):
         self.channels = channels
         self.margin = len(taps) // 2
         row = torch.tensor(taps) / sum(taps)
-        kernel = torch.outer(row, row).expand(channels, 1, -1, -1).clone()
-        self.register_buffer("kernel", kernel, persistent=False)
+        self.register_buffer("kernel", row.expand(channels, 1, 1, -1).clone(), persistent=False)
 
     def forward(self, x: Float[Tensor, "batch channels rows columns"]) -> Tensor:
         """Filter features [batch, channels, rows, columns]; the shape stays."""
         padded = nn.functional.pad(x, 4 * (self.margin,), mode="replicate")
-        return nn.functional.conv2d(padded, self.kernel, groups=self.channels)
+        rows = nn.functional.conv2d(padded, self.kernel, groups=self.channels)
+        return nn.functional.conv2d(rows, self.kernel.transpose(2, 3), groups=self.channels)
 
 
 class PictureRefiner(nn.Module):
     """One-step refiner of decoded pictures y in [-1, 1], with seeded noise as raw material for texture.
 
-        x_hat = (y / s^2) / P + F([y / sqrt(s^2 + 1/4), z], log(s) / 4, log2(scale) / 4) / sqrt(P),
-        P = 1 / s^2 + 4
+        r = (y / s^2) / P + F([y / sqrt(s^2 + 1/4), z], log(s) / 4, log2(scale) / 4) / sqrt(P),
+        P = 1 / s^2 + 4,  x_hat = r - G(r - y)
 
     with s the root mean square error of y and z three planes of white noise of variance 1. F is a U-Net of
     the shape of `NaturalImagePrior`, from whose weights its training starts. A U-Net that is fed with a
     smooth picture has only its own sampling grid to make texture of, and paints a pattern of the grid's
     period. Fixed low-pass filters before every halving and after every doubling of the resolution suppress
     that pattern, as in signal processing: `FLAT` between pixels and patches, `SMOOTH` between the grids. The
-    network is fully convolutional; a picture of any size is padded to multiples of the coarsest patch.
+    low-pass filter G (`SURE`) keeps the colours of the decoded picture over all that is wider than some 30
+    pixels, where a decoder is nearly right and a network that adds texture is not. The network is fully convolutional; a picture of any size is padded to multiples of the coarsest patch.
 
     Args:
         widths: Features on every grid, the finest first; each grid has half the sides of the one before.
@@ -98,6 +102,7 @@ class PictureRefiner(nn.Module):
         self.rise = nn.ModuleList(Stage(f, n, condition) for f, n in reversed(finer))
         self.out = zeroed(nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1))
         self.after_patches = LowPass(3, FLAT)
+        self.sure = LowPass(3, SURE)
 
     @property
     def name(self) -> str:
@@ -129,7 +134,8 @@ class PictureRefiner(nn.Module):
         inputs = padded_to_multiples(inputs, self.coarsest_patch)
         numbers = torch.stack([spread.log() / 4, scale.log2() / 4], 1)
         residual = self.residual(inputs, numbers)[:, :, :height, :width]
-        return y / variance / precision + residual / precision.sqrt()
+        change = y / variance / precision + residual / precision.sqrt() - y
+        return y + change - self.sure(change)
 
     def residual(
         self, inputs: Float[Tensor, "batch 6 height width"], numbers: Float[Tensor, "batch 2"]
