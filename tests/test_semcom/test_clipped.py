@@ -146,5 +146,5 @@ def test_symbols_of_a_network_are_evidence_of_the_picture_under_fading(photo: to
 
 def test_selfcheck_finds_the_noise_that_is_told() -> None:
     rows = list(analog_rows())
-    assert len({row.name for row in rows}) == len(rows) == 6
+    assert len({row.name for row in rows}) == len(rows) == 12
     assert [row for row in rows if not row.ok] == []
