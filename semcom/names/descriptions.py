@@ -96,8 +96,9 @@ def _hybrid(parts: list[str]) -> str:
 
 def _receiver(method: str, settings: list[str]) -> str:
     if method == REFINE:
-        knob = f", knob {settings[0]} (0: as received)" if settings else ""
-        return f"refined by one call of a network{knob}"
+        knob = f", knob {settings[0]} (0: as received)" if settings and settings[0] else ""
+        cells = ", kept consistent with the received JPEG bytes" if settings[1:] else ""
+        return f"refined by one call of a network{knob}{cells}"
     about = re.sub(r"; \d+ steps?.*$", "", METHODS[method][0])
     steps = settings[0] if settings else str(METHODS[method][1])
     knob = f", knob {settings[1]} (0: as received, 1: a sample)" if len(settings) > 1 else ""

@@ -73,6 +73,8 @@ METHODS: dict[str, tuple[str, int, Callable[[Denoiser, int], Method]]] = {  # wi
 NEEDS = {"consistency": "jpeg+ldpc:csit-average"}
 REFINE = "refine"
 """Name of the one-step refiner, which has no steps and no prior, but a network of its own."""
+CELLS = "cells"
+"""Last part of the name of a refiner whose pictures keep to the quantisation cells of the received bytes."""
 HEADS = (*METHODS, REFINE)
 """First part of the name of every receiver of this package."""
 PRIOR = "prior"
@@ -117,8 +119,9 @@ def prior(spec: str, device: str = "cpu") -> Denoiser:
 
 
 def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -> Generative | Refiner:
-    """Make a receiver from its name, `method[:<steps>[:<knob>[:<samples>]]][@<prior>]` or `refine[:<knob>]`.
+    """Make a receiver from its name.
 
+    A name is `method[:<steps>[:<knob>[:<samples>]]][@<prior>]` or `refine[:<knob>[:cells]]`.
     A prior that is not the one of this package is part of the name of the receiver, with a digest of its
     definition: "ddrm:8@mine.safetensors#1a2b3c4d". The digest may be left out; if it is given, it must be
     that of the prior found.
@@ -269,13 +272,16 @@ def _placed(denoiser: Denoiser, device: str) -> Denoiser:
 
 
 def _refiner(spec: str, rest: list[str], device: str) -> Refiner:
-    """The refiner of this package, with the knob of its name."""
+    """The refiner of this package, with the knob and the cells of its name."""
     try:
-        (knob,) = map(float, rest or [str(KNOB)])
+        knob, cells = (*rest, *("",) * (2 - len(rest)))
+        if cells not in ("", CELLS):
+            raise ValueError
+        number = float(knob or KNOB)
     except ValueError:
         raise InvalidOption(
-            f"receiver {spec!r}: it is spelled refine[:knob], for instance refine:0.5"
+            f"receiver {spec!r}: it is spelled refine[:knob[:{CELLS}]], for instance refine:0.5"
         ) from None
     network = zoo.load("refiner", device)
     assert isinstance(network, PictureRefiner)
-    return Refiner(network, knob)
+    return Refiner(network, number, bool(cells))

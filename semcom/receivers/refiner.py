@@ -33,11 +33,13 @@ class Refiner:
     Nothing is sent for it: s follows from the measured error tables of the decoder, from the length of the
     payload and from y, and the scale stands in the payload. Knob 0 shows the decoded picture, 0.75 has the
     least mean LPIPS on validation photographs, larger values have more texture. An item that was lost stays
-    lost.
+    lost. With `cells`, x_hat moves to a nearby picture that the codec would code to the received bytes: every
+    quantised coefficient keeps its received value (JPEG alone tells its cells).
 
     Args:
         network: The network.
         knob: From 0 to 1.5.
+        cells: Whether the refined picture is moved into the quantisation cells of the received bytes.
         tables: Measured error tables of decoders, by name; by default those of the package.
 
     Raises:
@@ -49,6 +51,7 @@ class Refiner:
 
     network: PictureRefiner
     knob: float = KNOB
+    cells: bool = False
     tables: Mapping[str, ErrorTable] = field(default_factory=shipped_tables, repr=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +60,9 @@ class Refiner:
 
     @property
     def name(self) -> str:
-        """Canonical name: "refine", with the knob if it is not the default, e.g. "refine:0.5"."""
+        """Canonical name: "refine", "refine:0.5" with another knob than the default, "refine:1:cells"."""
+        if self.cells:
+            return f"refine:{self.knob:g}:cells"
         return "refine" if self.knob == KNOB else f"refine:{self.knob:g}"
 
     @property
@@ -80,17 +85,27 @@ class Refiner:
             The picture, [1, 3, height, width] in [0, 1]; None for a lost one.
 
         Raises:
-            UnsuitableEvidence: The error of the decoder has not been measured, or nothing was decoded.
+            UnsuitableEvidence: The error of the decoder has not been measured, or nothing was decoded; with
+                `cells`, the codec does not tell its quantisation cells.
         """
         if not observation.evidence and observation.shown is None:
             return None
-        evidence = in_prior_units(observation, shape, "refine", "white", self.tables)
+        noise_model = "cells" if self.cells else "white"
+        evidence = in_prior_units(observation, shape, "refine", noise_model, self.tables)
         if evidence.guess is None or evidence.spread is None:
             raise UnsuitableEvidence("refine takes decoded pictures; this scheme hands over none")
+        if self.cells and evidence.cells is None:
+            raise UnsuitableEvidence(
+                f"{self.name} needs quantised coefficients, which only the payloads of JPEG tell; "
+                "choose jpeg as the codec, or leave :cells out"
+            )
         spread = max(evidence.spread, LEAST_SPREAD)
         noise = rng.normal("texture", shape[1:])
         refined = in_tiles(self.network, evidence.guess, spread, scale_of(observation, shape), noise)
-        return to_picture(evidence.guess + self.knob * (refined - evidence.guess))
+        x_hat = evidence.guess + self.knob * (refined - evidence.guess)
+        return to_picture(
+            x_hat if evidence.cells is None else evidence.cells.settled(x_hat, -1.0, 1.0).to(x_hat)
+        )
 
 
 def scale_of(observation: Observation[Tensor], shape: tuple[int, ...]) -> int:

@@ -15,7 +15,7 @@ from semcom.budget import Budget
 from semcom.codecs.codec import HasScale
 from semcom.errors import CorruptPayload, InvalidOption, UnsuitableEvidence
 from semcom.jscc.softcast import SoftCast
-from semcom.observation import Observation
+from semcom.observation import Decoded, Observation, Payload
 from semcom.prior import NaturalImagePrior
 from semcom.receivers.refiner import Refiner
 from semcom.refiner import FLAT, SMOOTH, LowPass, PictureRefiner, in_tiles
@@ -161,3 +161,30 @@ def test_the_recipe_improves_its_score(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(curve.splitlines()) >= 2
     assert math.isfinite(score_db)
     assert len(list(tmp_path.glob("*-coded-*.npy"))) == 2
+
+
+def test_behind_jpeg_every_coefficient_keeps_its_received_value(network: PictureRefiner) -> None:
+    """The refined picture lies in the cells of the payload; without `cells` it does not."""
+    item = picture("toy", 48, 64)
+    shape = tuple(item.x.shape)
+    data = JPEG.encode(item.x, [quality for quality in JPEG.qualities if quality.scale == 1][-8])
+    y = JPEG.decode(data, shape)
+    found = Observation(y, (Decoded(y, payload=Payload(JPEG, data, JPEG.name)),))
+    cells = JPEG.cells(data, shape)
+    assert cells is not None
+    rng = NamedStreams(0, (item.id,))
+    kept, free = (Refiner(network, 1.0, cells)(found, shape, rng) for cells in (True, False))
+    assert kept is not None
+    assert free is not None
+    assert float(cells.misfit(kept.double()).max()) < 1e-5 < float(cells.misfit(free.double()).max())
+    assert float((kept - free).abs().max()) > 1e-3
+
+
+def test_codecs_without_cells_are_told(network: PictureRefiner) -> None:
+    webp = next(codec for codec in CODECS if codec.name == "webp")
+    item = picture("toy", 48, 64)
+    shape = tuple(item.x.shape)
+    data = webp.encode(item.x, webp.qualities[-1])
+    found = Observation(item.x, (Decoded(item.x, payload=Payload(webp, data, "webp")),))
+    with pytest.raises(UnsuitableEvidence, match=r"refine:0\.75:cells needs quantised coefficients, which"):
+        Refiner(network, cells=True)(found, shape, NamedStreams(0, (item.id,)))
