@@ -1,5 +1,6 @@
 """Training recipes by name, for the command line."""
 
+import logging
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
@@ -22,11 +23,15 @@ RECIPES = {
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main function; errors of a user or the machine end it with one line, not a traceback.
+    """Run a script's main function, with a line of progress on stderr at every validation.
+
+    Errors of a user or the machine end it with one line, not a traceback.
 
     Args:
         main: Function to call.
     """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("semcom.training").setLevel(logging.INFO)
     try:
         main()
     except KeyboardInterrupt:
