@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 SCHEMES = (
     *("jpeg+ldpc:mcs4", "avif+ldpc:mcs6", "softcast", "deepjscc", "deepjscc-perceptual"),
-    *("deepjscc+diffpir:4", "hybrid:avif:mcs6:softcast-residual"),
+    *("avif+ldpc:mcs6+refine", "hybrid:avif:mcs6:softcast-residual"),
     *("envelope:csit-average", "avif+ldpc:csit-average", "softcast:csit-average", "deepjscc:csit-average"),
-    *("deepjscc:csit-average+diffpir:4", "hybrid:avif:csit-average:softcast-residual"),
+    *("envelope:csit-average+refine", "hybrid:avif:csit-average:softcast-residual"),
 )
 CHANNELS = ("awgn", "rayleigh:64")
 SNR_DB = (0.0, 5.0, 10.0, 15.0, 20.0)
