@@ -221,3 +221,19 @@ def test_winners_are_measured_drawn_and_estimated(
     said = capsys.readouterr().out
     assert "softcast: 8 records of" in said
     assert "together:" in said
+
+
+def test_records_before_and_after_are_paired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two items gain 1 and 3 dB, over two seeds each; a third one is only in the second file."""
+    head = "scheme,channel,rho,snr_db,item,psnr_db"
+    before = [f"x,awgn,0.0833333,5,{item},{psnr_db}" for item in "ab" for psnr_db in (20, 22)]
+    after = [
+        f"x,awgn,0.08333333333,5,{item},{psnr_db}" for item, psnr_db in zip("abc", (22, 24, 9), strict=True)
+    ]
+    for name, rows in (("before", before), ("after", after)):
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *rows]) + "\n")
+    script("compare_records").main([str(tmp_path / "before.csv"), str(tmp_path / "after.csv")])
+    shown = capsys.readouterr().out
+    assert "2 rows are in both files, 0 only before, 1 only after." in shown
+    assert "| x | awgn | 2 | psnr_db | 21 | 23 | +2.0000 (" in shown
+    assert "| +3.0000 |" in shown
