@@ -390,7 +390,7 @@ def test_placeholders_are_white_and_of_power_one(scheme: Scheme) -> None:
     assert isinstance(scheme.transmission, GenieSeparate)
     (whispered,) = scheme.transmission.send_all(x, ROOMY, ChannelKnowledge(PLAIN, 10.0))
     symbols = whispered.sent.symbols[0]
-    torch.testing.assert_close(symbols.abs(), torch.ones(ROOMY))
+    torch.testing.assert_close(symbols.abs(), torch.ones(ROOMY, dtype=torch.float32))
     for lag in (1, 2, 64):
         assert abs((symbols[lag:] * symbols[:-lag].conj()).mean()) < 5 * ROOMY**-0.5
     assert abs(symbols.mean()) < 5 * ROOMY**-0.5
