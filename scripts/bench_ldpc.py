@@ -97,10 +97,10 @@ def measure() -> list[dict[str, float]]:
     return results
 
 
-def in_checkout(folder: Path) -> list[dict[str, float]]:
-    """The measurement with the packages of a checkout, in a process of its own."""
+def in_checkout(folder: Path, script: Path = HERE) -> list[dict[str, float]]:
+    """The measurement of a script with the packages of a checkout, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    command = [sys.executable, str(HERE), "--once"]
+    command = [sys.executable, str(script), "--once"]
     answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=folder)
     return json.loads(answer.stdout.splitlines()[-1])
 

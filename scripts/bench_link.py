@@ -12,15 +12,13 @@ counts; with another checkout, each round measures both, one after the other, so
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from bench_ldpc import in_checkout
 
 from channels import AWGN, NamedStreams, Received, transmit
 from channels.link import DigitalLink
@@ -62,14 +60,6 @@ def measure() -> list[dict[str, float]]:
     return results
 
 
-def in_checkout(folder: Path) -> list[dict[str, float]]:
-    """The measurement with the packages of a checkout, in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    command = [sys.executable, str(HERE), "--once"]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=folder)
-    return json.loads(answer.stdout.splitlines()[-1])
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
@@ -81,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(measure()))
         return
     folders = [HERE.parents[1]] if args.against is None else [args.against.resolve(), HERE.parents[1]]
-    rounds = [[in_checkout(folder) for folder in folders] for _ in range(args.rounds)]
+    rounds = [[in_checkout(folder, HERE) for folder in folders] for _ in range(args.rounds)]
     print("Mbit per CPU second" + ("" if args.against is None else f": {args.against} and here"))
     table: list[dict[str, object]] = []
     for i, (k, index, snr_db, batch) in enumerate(CASES):

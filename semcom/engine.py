@@ -6,6 +6,7 @@ import pickle
 import signal
 import sys
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from multiprocessing import current_process, get_context, parent_process, resour
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from semcom.errors import InvalidOption, SweepError
+from semcom.surroundings import library_defaults
 
 MAX_WORKERS = 1024  # more than any machine has cores; catches typing errors
 WORKER = "semcom worker"
@@ -141,7 +143,8 @@ class LocalProcesses:
 
     Worker processes are started by "spawn" and end with this process, even if it is killed. They import the
     script that is running, which must therefore do its work under `if __name__ == "__main__":`. Ctrl-C is
-    left to this process, which ends them.
+    left to this process, which ends them. Warnings of a worker are issued in this process, whose filters
+    decide about them; each is issued once for all workers.
 
     Args:
         workers: Number of processes, 1..1024.
@@ -215,6 +218,7 @@ class _Team:
         self.things = things
         self.members: dict[Connection, BaseProcess] = {}
         self.having: dict[Connection, set[str]] = {}
+        self.warned: set[Any] = set()  # warnings that have been issued here
 
     def start(self, size: int, work: Callable[..., Any]) -> None:
         context = get_context("spawn")
@@ -261,6 +265,11 @@ class _Team:
                     yield content
                 elif kind == "error":
                     raise content
+                elif kind == "warning":
+                    if content not in self.warned:
+                        self.warned.add(content)
+                        with library_defaults():  # as in this process: a warning is no error
+                            warnings.warn_explicit(*content)
                 else:
                     assign(pipe)
 
@@ -309,6 +318,11 @@ def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C this process is ended by its parent
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
+    send = _sender(pipe)
+    warnings.simplefilter("default")
+    warnings.showwarning = lambda message, category, filename, lineno, *_: send(
+        "warning", (str(message), _builtin(category), filename, lineno)
+    )
     try:
         work = pickle.loads(pipe.recv_bytes())
         things: dict[str, Any] = {}
@@ -319,14 +333,31 @@ def _serve(pipe: Connection) -> None:
             things |= new
             try:
                 for result in work(job, things):
-                    pipe.send_bytes(pickle.dumps(("result", result)))
+                    send("result", result)
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                pipe.send_bytes(pickle.dumps(("error", error)))
+                send("error", error)
             else:
-                pipe.send_bytes(pickle.dumps(("done", None)))
+                send("done", None)
     except (EOFError, ConnectionError):
         return
+
+
+def _sender(pipe: Connection) -> Callable[[str, object], None]:
+    """Function that sends what is of some kind, from any thread."""
+    lock = Lock()
+
+    def send(kind: str, content: object) -> None:
+        parcel = pickle.dumps((kind, content))
+        with lock:
+            pipe.send_bytes(parcel)
+
+    return send
+
+
+def _builtin(category: type[Warning]) -> type[Warning]:
+    """The built-in kind of a warning, since other processes may not know its class."""
+    return next(kind for kind in category.__mro__ if kind.__module__ == "builtins")
 
 
 def _check_guard(workers: int) -> None:

@@ -295,25 +295,32 @@ class _Scribe:
             return [Headline(channel, said)]
         detail: list[str | Mention] = []
         schemes = Counter(standing.best[0] for standing in compared).most_common()
-        for name, number in schemes[:OF_A_HEADLINE]:
-            detail += [", " if detail else "", Mention(name), f" at {number}"]
+        for i, (name, number) in enumerate(schemes[:OF_A_HEADLINE]):
+            detail += [
+                "won by " if i == 0 else ", ",
+                Mention(name),
+                f" at {_points(number) if i == 0 else number}",
+            ]
         left = len(schemes) - OF_A_HEADLINE
         detail.append(f", {left} more" if left > 0 else "")
-        doubts: list[str] = []
+        certain: list[str] = []
         for column, standings_ in zip(together, by_metric, strict=True):
             across = [s.rival for s in standings_ if s.rival is not None and s.items > 1]
             significant = sum(lead.significant for lead in across)
             of = f" in {spoken(column)}" if len(together) > 1 else ""
-            doubts += [f"{significant} of {len(across)}{of}"] if across else []
-        detail.append(f"; {_and(doubts)} leads over another family are significant" if doubts else "")
+            where = _share_of(significant, len(across), len(compared), named=not certain)
+            certain += [f"at {where}{of}"] if across else []
+        if certain:
+            detail.append(f"; the lead over the best of another family is significant {_and(certain)}")
         unequal = sum(
             (self.kinds[s.best[0]].csit, self.kinds[s.rival.over].csit) == ("average", "none")
             for s in compared
             if s.rival is not None
         )
-        detail.append(
-            f"; {unequal} won by a transmitter told the SNR over one that is not" if unequal else ""
-        )
+        if unequal:
+            detail.append(
+                f"; at {_points(unequal)} the winner is told the SNR and the best of another family is not"
+            )
         return [Headline(channel, said, tuple(word for word in detail if word))]
 
     def lost(self, channel: str, losses: Mapping[Point, Mapping[str, float]]) -> list[Headline]:
@@ -389,6 +396,23 @@ def _count(number: int, of: int, total: int, first: bool) -> str:
         which = "the one operating point" if of == 1 else f"all {of} operating points"
         return f" at {which}{'' if of == total else f' of {total} at which something arrived'}"
     return f" at {number} of {of} operating points" if first else f" at {number}"
+
+
+def _points(number: int) -> str:
+    return f"{number} point{'s' * (number != 1)}"
+
+
+def _share_of(number: int, of: int, total: int, named: bool) -> str:
+    """So many of the points: "all 4 points", "none of 4 points"; `named` says what they are, once.
+
+    Where `of` is less than `total`, the others have no such lead.
+    """
+    what = " points" if named else ""
+    if of == 1:
+        return f"{'the one point' if number else 'no point'}{' that has one' if of < total else ''}"
+    if of < total:
+        return f"{number or 'none'} of the {of}{what} that have one"
+    return f"all {of}{what}" if number == of else f"{number or 'none'} of {of}{what}"
 
 
 def _where(won: "Sequence[Standing] | Sequence[Point]", points: Sequence[Point]) -> str:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from semcom.layers import Stage, condition_network, padded_to_multiples, zeroed
+from semcom.surroundings import library_defaults
 
 DATA_STD = 0.5  # of pixels in [-1, 1]
 
@@ -36,6 +37,7 @@ class NaturalImagePrior(nn.Module):
         torch.Size([1, 3, 40, 70])
     """
 
+    @library_defaults()  # weights in single precision, whatever the caller's default
     def __init__(
         self,
         widths: Sequence[int] = (32, 64, 128, 192),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semcom.layers import Stage, condition_network, padded_to_multiples, zeroed
 from semcom.prior import DATA_STD, NaturalImagePrior
+from semcom.surroundings import library_defaults
 
 SMOOTH = (1.0, 2.0, 1.0)
 """Taps of the low-pass filter between the grids of features."""
@@ -75,6 +76,7 @@ class PictureRefiner(nn.Module):
         torch.Size([1, 3, 40, 70])
     """
 
+    @library_defaults()  # weights in single precision, whatever the caller's default
     def __init__(
         self,
         widths: Sequence[int] = (32, 64, 128, 192),

@@ -35,6 +35,7 @@ from semcom.results import ResultStore
 from semcom.statistics import best_points, paired_difference, summarise
 from semcom.sweep import file_name, kept_path
 from semcom.theory.source_limit import GaussianModel, mean_psnr_db
+from semcom.winners import comparable
 from semcom.wording import MINUS, decimals, noun
 from semcom.wording import brief as brief_name
 
@@ -52,6 +53,8 @@ MATRICES = 4
 """Groups of channel and rho of which a report shows an item at every SNR."""
 SNRS = 6
 """SNRs at which an item is shown; more are left out evenly."""
+POINT = ("channel", "rho", "snr_db")
+"""Columns of a record that identify an operating point."""
 FIGURES = 40
 """Figures in a report; `semcom plot` draws them all."""
 
@@ -164,12 +167,13 @@ def _tabulated(
 ) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """The table, and a frame of the same shape that is True at the best mean of every metric at a point.
 
-    With `paired`, intervals stand on a second line, and differences from the best on a third, where
-    intervals overlap.
+    With `paired`, intervals stand on a second line, differences from the best on a third, where intervals
+    overlap, and means over fewer items than others of the point say so. The best is that of the rows that
+    schemes of the point share, see `semcom.winners.comparable`; without `paired` none is sought.
     """
     import pandas as pd
 
-    point = ["channel", "rho", "snr_db", "scheme"]
+    point = [*POINT, "scheme"]
     there = measured(records, names, columns)
     records = _without(records, gaps(records, names, columns))
     cells: dict[str, dict[object, tuple[str, bool]]] = {}
@@ -687,8 +691,8 @@ def _report_table(records: "pd.DataFrame", columns: Columns) -> "tuple[str, pd.D
     fixed = ", ".join(value if name == "channel" else f"{name} = {value}" for name, value in values.items())
     caption = (
         f"{f'All rows: {fixed}. ' if fixed else ''}Means over items and seeds, lost ones included; "
-        "95 % bootstrap intervals; bold: best of a point; where intervals overlap with its own: Δ paired "
-        "difference from it, ≈ if not significant."
+        "95 % bootstrap intervals; bold: best of a point, on the items that the schemes compared there "
+        "share; where intervals overlap with its own: Δ paired difference from it, ≈ if not significant."
     )
     return caption, means.reindex(columns=order), best.reindex(columns=order)
 
@@ -700,16 +704,30 @@ def _cells(
     rows = records.dropna(subset=[column.name])
     points = summarise(rows, column.name, by=point)
     digits = decimals(column, float(points["mean"].abs().to_numpy().max()))
+    best, differences = _ranked(rows, column, point, digits) if paired else (set[object](), {})
+    there = rows.groupby(list(POINT))["item"].nunique()
     cells: dict[object, tuple[str, bool]] = {}
-    best = best_points(points, column.higher_is_better)
-    differences = _differences(rows, points, column, digits) if paired else {}
-    for row, is_best in zip(points.to_dict("records"), best, strict=True):
-        key = tuple(row[name] for name in point)
+    for row in points.to_dict("records"):
+        key, of = tuple(row[name] for name in point), there.loc[tuple(row[name] for name in POINT)]
         mean, low, high = (f"{row[name]:.{digits}f}" for name in ("mean", "low", "high"))
         lines = [f"[{low}, {high}]"] if intervals and row["items"] > 1 else []
         lines += [differences[key]] if key in differences else []
-        cells[key] = ("\n" if paired else " ").join([mean, *lines]), bool(is_best)
+        lines += [f"({row['items']} of {of} items)"] if paired and row["items"] < of else []
+        cells[key] = ("\n" if paired else " ").join([mean, *lines]), key in best
     return cells
+
+
+def _ranked(
+    rows: "pd.DataFrame", column: Column, point: Sequence[str], digits: int
+) -> tuple[set[object], dict[object, str]]:
+    """The best of every point, and paired differences from it, on the rows that schemes of a point share."""
+    import pandas as pd
+
+    shared = pd.concat([comparable(group) for _, group in rows.groupby(list(POINT))])
+    points = summarise(shared, column.name, by=point)
+    winners = points.loc[best_points(points, column.higher_is_better)]
+    best = set(winners[list(point)].itertuples(index=False, name=None))
+    return best, _differences(shared, points, column, digits)
 
 
 def _differences(
@@ -719,8 +737,8 @@ def _differences(
     found: dict[object, str] = {}
     if column.higher_is_better is None:
         return found
-    values = rows.groupby(["channel", "rho", "snr_db", "scheme", "item", "seed"])[column.name].mean()
-    for key, group in points.groupby(["channel", "rho", "snr_db"]):
+    values = rows.groupby([*POINT, "scheme", "item", "seed"])[column.name].mean()
+    for key, group in points.groupby(list(POINT)):
         ordered = group.sort_values("mean", ascending=not column.higher_is_better).to_dict("records")
         best, others = ordered[0], ordered[1:]
         for row in others:

@@ -122,8 +122,9 @@ def facets(records: "pd.DataFrame", kinds: Mapping[str, Kind] | None = None) -> 
 def _standing(
     point: tuple[str, float, float], rows: "pd.DataFrame", column: Column, kinds: Mapping[str, Kind]
 ) -> Standing:
-    names = _comparable(rows)
-    table = rows.pivot_table(index=["item", "seed"], columns="scheme", values=column.name)[names].dropna()
+    rows = comparable(rows)
+    names = sorted(set(rows["scheme"]))
+    table = rows.pivot_table(index=["item", "seed"], columns="scheme", values=column.name)
     items = table.index.get_level_values("item").to_numpy()
     sign = 1.0 if column.higher_is_better else -1.0
     values = {name: np.asarray(table[name], dtype=float) for name in names}
@@ -140,8 +141,7 @@ def _standing(
 
     families = {name: kinds[name].family for name in names}
     rivals = [name for name in order if families[name] != families[best[0]]]
-    alive = rows.loc[rows["scheme"].isin(names)]
-    lost = "outage" in alive and bool((alive["outage"] > 0).all())
+    lost = "outage" in rows and bool((rows["outage"] > 0).all())
     return Standing(
         *(str(point[0]), float(point[1]), float(point[2]), column.name),
         *(tuple(sorted(best)), top, len(set(items)), len(names)),
@@ -151,13 +151,26 @@ def _standing(
     )
 
 
-def _comparable(rows: "pd.DataFrame") -> list[str]:
-    """Schemes that have the same rows: the choice of rows with the largest number of values."""
-    pairs = zip(rows["item"], rows["seed"], strict=True)
+def comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows of one operating point on which schemes are compared: the same items and seeds of each scheme.
+
+    A scheme that lacks items which most others have is left out, lest it leave few items to compare: of all
+    choices of schemes and of rows that they share, this is the one with the largest number of rows.
+
+    Args:
+        rows: Records of one operating point, one per row, with the columns scheme, item and seed.
+
+    Returns:
+        Some of the rows, in the same order.
+    """
+    pairs = list(zip(rows["item"], rows["seed"], strict=True))
     have: dict[str, set[tuple[str, int]]] = {}
     for name, pair in zip(rows["scheme"], pairs, strict=True):
         have.setdefault(str(name), set()).add(pair)
     choices = [*have.values(), set.intersection(*have.values())]
     groups = [[name for name, there in have.items() if wanted <= there] for wanted in choices]
     sizes = [(len(g) * len(wanted), len(g)) for g, wanted in zip(groups, choices, strict=True)]
-    return sorted(groups[max(range(len(groups)), key=sizes.__getitem__)])
+    chosen = max(range(len(groups)), key=sizes.__getitem__)
+    names, wanted = set(groups[chosen]), choices[chosen]
+    kept = [name in names and pair in wanted for name, pair in zip(rows["scheme"], pairs, strict=True)]
+    return rows.loc[kept]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,3 +70,16 @@ def dying(job: Sum, things: Things, victim: int) -> Iterator[int]:
 def failing(job: Sum, things: Things) -> Iterator[int]:
     yield 1
     raise InvalidOption(f"number {job.number} is not welcome")
+
+
+class Odd(UserWarning):
+    """A warning that only this module knows."""
+
+
+def warning(job: Sum, things: Things) -> Iterator[int]:
+    """Warns of the same at every part, and of its number."""
+    for part in range(job.count):
+        warnings.warn("mind this", Odd, stacklevel=1)
+        warnings.warn_explicit("chatter", FutureWarning, warnings.__file__, 1)
+        yield part
+    warnings.warn(f"number {job.number}", DeprecationWarning, stacklevel=1)

@@ -11,12 +11,13 @@ import typing
 import numpy as np
 from numba import njit
 
+from channels.compiled import compiled
 from channels.fec import simd
 
 U, U8 = np.uintp, np.uint8
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@compiled(boundscheck=False)
 @typing.no_type_check
 def encode(bits, graph, turn, z, info_columns, pieces, bits_per_symbol, bounds, coded):
     """LDPC encoding of each block: parity bits, rate matching and bit interleaving.
@@ -63,7 +64,7 @@ def encode(bits, graph, turn, z, info_columns, pieces, bits_per_symbol, bounds, 
         _match(word, pieces, bits_per_symbol, coded[bounds[block] : bounds[block + 1]])
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@compiled(boundscheck=False)
 @typing.no_type_check
 def _write_column(word, columns, c, z):
     """Store a column twice in a row, so that any cyclic shift of it is a contiguous read."""
@@ -74,7 +75,7 @@ def _write_column(word, columns, c, z):
         columns[first + z + i] = word[c * z + i]
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@compiled(boundscheck=False)
 @typing.no_type_check
 def _row_sum(columns, begin, end, column, shift, z, total):
     """Modulo-2 sum of the shifted columns of one row."""
@@ -86,7 +87,7 @@ def _row_sum(columns, begin, end, column, shift, z, total):
         simd.store(total, v, bits)
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@compiled(boundscheck=False)
 @typing.no_type_check
 def _match(word, pieces, bits_per_symbol, coded):
     """Rate matching and bit interleaving, written by rows and read by columns (5.4.2.1, 5.4.2.2)."""
@@ -105,7 +106,7 @@ def _match(word, pieces, bits_per_symbol, coded):
                 at = pieces[piece, 0]
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@compiled(boundscheck=False)
 @typing.no_type_check
 def _recover(llr, pieces, bits_per_symbol, soft):
     """Inverse of rate matching and interleaving; LLRs of repeated bits are added."""
@@ -138,7 +139,7 @@ def _boxplus(a, b, knee):
     return simd.subtract(low, simd.quarter(simd.add(lost, simd.fill(U8(2)))))
 
 
-@njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+@compiled(boundscheck=False, error_model="numpy")
 @typing.no_type_check
 def decode(
     llr, bounds, pieces, bits_per_symbol, graph, z, filler, quantiser, frames, iteration_limit, early_stop,
@@ -287,7 +288,7 @@ def decode(
     return valid
 
 
-@njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+@compiled(boundscheck=False, error_model="numpy")
 @typing.no_type_check
 def _round(soft, scale, limit, rounded):
     """Quantise LLRs to 8 bits; returns False if a value is NaN."""
@@ -299,7 +300,7 @@ def _round(soft, scale, limit, rounded):
     return not nan
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@compiled(boundscheck=False)
 @typing.no_type_check
 def _interleave(rounded, shift, lanes):
     """Interleave frames: lanes[i * frames + f] = rounded[f, (i + shift) mod z].
@@ -325,7 +326,7 @@ def _interleave(rounded, shift, lanes):
                     lanes[(to + i) * frames + f] = row[i]
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@compiled(boundscheck=False)
 @typing.no_type_check
 def _decide(lanes, shift, z, f, frames, bits):
     """Hard decisions: bits[(i + shift) mod z] = 1 where lanes[i * frames + f] is negative.
@@ -345,7 +346,7 @@ def _decide(lanes, shift, z, f, frames, bits):
                 bits[begin + i] = row[i * frames] < 0
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@compiled(boundscheck=False)
 @typing.no_type_check
 def _none_negative(failed, f, frames, z):
     """Whether no check of a frame failed."""

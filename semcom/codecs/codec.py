@@ -236,8 +236,9 @@ def fit_ladders(
 
     best: Fitted[X] | None = None
     best_error = math.inf
-    scales = sorted({quality.scale for quality in codec.qualities})
-    ladders = [[quality for quality in codec.qualities if quality.scale == scale] for scale in scales]
+    qualities = codec.qualities
+    scales = sorted({quality.scale for quality in qualities})
+    ladders = [[quality for quality in qualities if quality.scale == scale] for scale in scales]
     for ladder in ladders:
         if best is not None and error(decode(payload_at(ladder[-1]))) >= best_error:
             continue

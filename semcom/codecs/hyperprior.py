@@ -34,6 +34,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from semcom.surroundings import library_defaults
+
 BLOCK = 16
 KNOTS, SUBSTEPS = 8, 8
 SETTINGS = (KNOTS - 1) * SUBSTEPS + 1
@@ -371,6 +373,7 @@ class MeanScaleHyperprior(nn.Module):
         side: Values of side information per 64x64 pixels.
     """
 
+    @library_defaults()  # weights in single precision, whatever the caller's default
     def __init__(self, coefficients: int = 320, features: int = 96, side: int = 64) -> None:
         super().__init__()
         self.config = {"coefficients": coefficients, "features": features, "side": side}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -177,7 +178,7 @@ class FileCodec:
     @property
     def qualities(self) -> tuple[Quality, ...]:
         """All qualities, coarse to fine: scale 1/8 first, settings in rising order within a scale."""
-        return _qualities(self.format)
+        return _qualities(self.format.settings)
 
     def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
         """Reduce the image by the quality's scale and encode it as a file."""
@@ -244,7 +245,7 @@ class StreamCodec:
     @property
     def qualities(self) -> tuple[Quality, ...]:
         """All qualities, coarse to fine: scale 1/8 first, settings in rising order within a scale."""
-        return _qualities(self.format)
+        return _qualities(self.format.settings)
 
     def encode(self, x: Float[Tensor, "1 3 height width"], quality: Quality) -> bytes:
         """Reduce the image by the quality's scale and encode it as scale byte and elementary stream."""
@@ -345,8 +346,9 @@ def _resize(pixels: Pixels, size: Size) -> Resized:
     return np.asarray(PillowImage.fromarray(pixels).resize(size, PillowImage.Resampling.LANCZOS))
 
 
-def _qualities(format: StillFormat) -> tuple[Quality, ...]:
-    return tuple(Quality(scale, setting) for scale in SCALES for setting in range(format.settings))
+@lru_cache(maxsize=64)
+def _qualities(settings: int) -> tuple[Quality, ...]:
+    return tuple(Quality(scale, setting) for scale in SCALES for setting in range(settings))
 
 
 @contextmanager

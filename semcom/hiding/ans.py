@@ -11,14 +11,15 @@ p and r. The extractor runs the same backwards with p and r exchanged. All numbe
 import typing
 
 import numpy as np
-from numba import njit
+
+from channels.compiled import compiled
 
 PRECISION = 16  # bits of the frequencies
 LEAST_STATE = 1 << 31  # words of 32 bits are moved to keep the state in 2^31 .. 2^63
 WORD = 32
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @typing.no_type_check
 def transcode(symbols, classes, source, target, state, stack, size, first, last):
     """Replace symbols of the laws `source` by symbols of the laws `target`, in place.

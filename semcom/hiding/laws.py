@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
 
+from channels.compiled import compiled
 from semcom.errors import CorruptStego
 from semcom.hiding.ans import PRECISION
 
@@ -74,7 +74,7 @@ def quantised(law: Float[np.ndarray, " symbols"], occurrences: float) -> Levels:
     return _quantised(law, occurrences)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @typing.no_type_check
 def _quantised(law, occurrences):
     levels = np.zeros(len(law), np.int64)
@@ -307,7 +307,7 @@ def transition(p: Bounds, r: Bounds) -> Float[np.ndarray, "symbols symbols"]:
     return coupling(p, r) * (1 << PRECISION) / np.maximum(np.diff(p), 1)[:, None]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @typing.no_type_check
 def _place(symbols, step):
     """Order in which levels are coded: from the middle to the right, then to the left."""
@@ -315,7 +315,7 @@ def _place(symbols, step):
     return middle + step if step <= middle else 2 * middle - step
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @typing.no_type_check
 def _guess(levels, step):
     """Linear extrapolation of each level from those coded before; the left side reuses the right's slope."""
@@ -331,7 +331,7 @@ def _guess(levels, step):
     return min(max(guess, 0), MOST_LEVEL)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @typing.no_type_check
 def _folded(levels):
     """Differences from the extrapolation, mapped to non-negative integers."""
@@ -342,7 +342,7 @@ def _folded(levels):
     return folded
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @typing.no_type_check
 def _lengths(folded):
     """Total code length in bits for each Rice parameter."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from numba import njit
+
+from channels.compiled import compiled
 
 Planes = UInt8[np.ndarray, "colors height width"]
 Integers = Int[np.ndarray, " sites"]
@@ -107,7 +108,7 @@ def from_planes(planes: Planes, ndim: int) -> UInt8[np.ndarray, "..."]:
     return planes[0].copy() if ndim == 2 else np.ascontiguousarray(np.moveaxis(planes, 0, 2))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @typing.no_type_check
 def _survey(plane, parity, begin, index, value, total, complexity):
     """Write positions from `begin` on, values, sums of four neighbours and complexities; return their number.
@@ -142,7 +143,7 @@ def _survey(plane, parity, begin, index, value, total, complexity):
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @typing.no_type_check
 def _mirror(wide):
     """Fill a margin of one pixel by mirroring the picture."""

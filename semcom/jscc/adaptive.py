@@ -24,6 +24,7 @@ from semcom.jscc.cosine import (
     split_bands,
 )
 from semcom.jscc.refinement import DecoderRefinement, EncoderRefinement
+from semcom.surroundings import library_defaults
 
 MAPS = 256
 """Number of maps, the strongest of 768, that the networks correct; rho up to 1/6 carries as many values."""
@@ -87,6 +88,7 @@ class AdaptiveDeepJSCC(nn.Module):
     map_std: Float[Tensor, " maps"]
     """Standard deviation of the values of each of these maps."""
 
+    @library_defaults()  # weights in single precision, whatever the caller's default
     def __init__(
         self,
         widths: Sequence[int] = (64, 128, 192),

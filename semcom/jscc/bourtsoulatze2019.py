@@ -11,6 +11,7 @@ from channels.channel import Received, SnrDb
 from channels.equalize import mmse
 from channels.symbols import normalize_power, pack, unpack
 from semcom.errors import BudgetTooSmall
+from semcom.surroundings import library_defaults
 
 KERNEL = 5  # all layers of the paper
 
@@ -43,6 +44,7 @@ class Bourtsoulatze2019(nn.Module):
         torch.Size([1, 384])
     """
 
+    @library_defaults()  # weights in single precision, whatever the caller's default
     def __init__(
         self,
         features: int,

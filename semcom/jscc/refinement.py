@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from semcom.layers import Stage, condition_network, zeroed
+from semcom.surroundings import library_defaults
 
 
 class EncoderRefinement(nn.Module):
@@ -19,6 +20,7 @@ class EncoderRefinement(nn.Module):
         condition: Features of the SNR.
     """
 
+    @library_defaults()  # weights in single precision, whatever the caller's default
     def __init__(self, maps: int, features: Sequence[int], blocks: Sequence[int], condition: int) -> None:
         super().__init__()
         half, width = features
@@ -60,6 +62,7 @@ class DecoderRefinement(nn.Module):
         aim: "distortion" or "perceptual": the loss on which it was trained.
     """
 
+    @library_defaults()  # weights in single precision, whatever the caller's default
     def __init__(
         self,
         maps: int,

@@ -127,7 +127,7 @@ def test_noise_variance_is_what_the_receiver_believes(channel, symbols):
 
 
 @every_channel
-@pytest.mark.parametrize("uses", [64, 1000])
+@pytest.mark.parametrize("uses", [64, 300])
 def test_a_belief_that_is_wrong_is_no_ground_for_predictions(channel, uses):
     for snr_db in (0.0, 20.0):
         if isinstance(channel, NoCSI):

@@ -130,6 +130,7 @@ def test_benches_measure_other_checkouts_in_turns(
     name: str, cases: tuple[object, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each round asks every checkout once, one after the other, and medians of the rounds are shown."""
+    monkeypatch.syspath_prepend(SCRIPTS)
     module = script(name)
     monkeypatch.setattr(module, "CASES", cases)
     measured = module.measure()
@@ -139,7 +140,8 @@ def test_benches_measure_other_checkouts_in_turns(
         assert [row["lost"] for row in measured] == [0.0, 1.0]
     asked: list[Path] = []
 
-    def in_checkout(folder: Path) -> list[dict[str, float]]:
+    def in_checkout(folder: Path, measuring: Path = Path(str(module.__file__))) -> list[dict[str, float]]:
+        assert measuring == Path(str(module.__file__))
         asked.append(folder)
         return [{key: len(asked) if "lost" not in key else 0.0 for key in row} for row in measured]
 

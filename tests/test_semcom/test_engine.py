@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from jobs import Sum, Travelling, added, dying, failing, holding
+from jobs import Sum, Travelling, added, dying, failing, holding, warning
 from toys import UNCODED, MeanSquaredError, pictures
 
 from channels import AWGN
@@ -23,6 +24,7 @@ from semcom.errors import InvalidOption, SweepError
 from semcom.metrics import PSNR
 from semcom.results import TIMING, Record, ResultStore
 from semcom.sweep import Sweep, run
+from semcom.terminal import quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,23 @@ def test_what_work_raises_comes_out_as_it_is(engine: Engine, tmp_path: Path) -> 
     with pytest.raises(InvalidOption) as error:
         list(engine.map([Sum(5)], failing, things_of(tmp_path / "log", [Sum(5)])))
     assert str(error.value) == "number 5 is not welcome"
+
+
+def test_warnings_of_workers_are_as_quiet_as_those_of_the_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each once, as the filters of this process have it; none becomes an error, as none of `run` here."""
+    jobs = [Sum(number) for number in range(3)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "number 1")
+        with quiet_libraries():
+            assert len(list(LocalProcesses(2).map(jobs, warning, things_of(tmp_path / "log", jobs)))) == 9
+    assert sorted(capfd.readouterr().err.splitlines()) == [
+        "semcom: DeprecationWarning: number 0",
+        "semcom: DeprecationWarning: number 2",
+        "semcom: UserWarning: mind this",
+    ]
 
 
 def test_what_cannot_be_pickled_is_one_line_and_stays_here(tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ def test_headlines_count_and_locate_the_winners(winner, sentence) -> None:
     found = findings(plane(winner), ["psnr_db"])
     assert [headline.sentence for headline in found.headlines] == [sentence]
     detail = "".join(map(str, found.headlines[0].detail))
-    assert detail.endswith("6 of 6 leads over another family are significant")
+    assert detail.endswith("; the lead over the best of another family is significant at all 6 points")
+    assert detail.startswith("won by ")
     assert len(found.points) == 6
     assert [point.rho for point in found.points] == [1 / 12] * 3 + [1 / 48] * 3
 
@@ -205,7 +206,8 @@ def test_metrics_with_the_same_winners_share_a_headline() -> None:
     found = findings(records, ["psnr_db", "swd", "lpips_squeeze"]).headlines
     assert found[0].sentence.startswith("Digital schemes have the highest PSNR and lowest SWD at 4 of 6")
     assert "".join(map(str, found[0].detail)).endswith(
-        "6 of 6 in PSNR and 6 of 6 in SWD leads over another family are significant"
+        "won by avif+ldpc:mcs6 at 4 points, deepjscc at 2; the lead over the best of another family is "
+        "significant at all 6 points in PSNR and at all 6 in SWD"
     )
     assert len(found) == 2
 
@@ -217,8 +219,28 @@ def test_headlines_say_where_transmitters_know_different_things() -> None:
     )
     (headline,) = findings(records, ["psnr_db"]).headlines
     assert "".join(map(str, headline.detail)).endswith(
-        "; 2 won by a transmitter told the SNR over one that is not"
+        "; at 2 points the winner is told the SNR and the best of another family is not"
     )
+
+
+def test_details_count_points_in_words_that_need_no_key() -> None:
+    """One significant lead, one doubtful, and a point without another family."""
+    clear, doubtful = (
+        {FIXED: [30.0, 31, 32], ANALOG: [20.0, 21, 22]},
+        {FIXED: [30.0, 33, 30], ANALOG: [31.5, 30, 32]},
+    )
+    alone = {FIXED: [30.0, 31, 32], "jpeg+ldpc:mcs6": [20.0, 21, 22]}
+
+    def detail(*values: Mapping[str, Sequence[float]]) -> str:
+        records = together(frame(value, snr_db=5.0 * i) for i, value in enumerate(values))
+        (headline,) = findings(records, ["psnr_db"]).headlines
+        return "".join(map(str, headline.detail))
+
+    lead = "; the lead over the best of another family is significant at "
+    assert detail(clear, doubtful) == f"won by avif+ldpc:mcs6 at 1 point, softcast at 1{lead}1 of 2 points"
+    assert detail(doubtful, doubtful).endswith(f"{lead}none of 2 points")
+    assert detail(clear, alone).endswith(f"{lead}the one point that has one")
+    assert detail(clear, clear, alone).endswith(f"{lead}2 of the 2 points that have one")
 
 
 def test_headlines_of_one_family_are_about_schemes() -> None:

@@ -374,8 +374,45 @@ def test_tables_have_paired_differences_where_bands_overlap(tmp_path):
     assert "<caption><span>All rows: awgn. " in text
 
 
+def test_the_best_of_a_table_is_that_of_the_items_which_schemes_share(tmp_path, monkeypatch):
+    """The worse scheme lacks the worst item, so that its mean is the higher one."""
+    monkeypatch.setattr("semcom.summary.FIGURES", 0)  # drawing is not what is tested
+
+    def value(record):
+        numbers = {"psnr_db": 20.0 + 10 * int(record.item[1]) + (record.scheme == "deepjscc")}
+        return replace(record, numbers={} if (record.scheme, record.item) == ("softcast", "i0") else numbers)
+
+    text, words = told(stored(tmp_path, ("softcast", "deepjscc"), (5.0,), (1 / 12,), value=value))
+    table = re.findall(r"<tr.*?</tr>", text.split("<tbody>")[1])
+    cells = {scheme: [row for row in table if scheme in row] for scheme in ("softcast", "deepjscc")}
+    assert len(cells["softcast"]) == len(cells["deepjscc"]) == 1
+    assert all("35.00" in row and "(2 of 3 items)" in row and "<b>" not in row for row in cells["softcast"])
+    assert all("<b>31.00</b>" in row and " of 3 items" not in row for row in cells["deepjscc"])
+    assert all("Δ \N{MINUS SIGN}1.00 [" in row for row in cells["softcast"])
+    assert "bold: best of a point, on the items that the schemes compared there share" in words
+    # what is missing for three of four items of a scheme leaves it out of the comparison
+    (tmp_path / "few").mkdir()
+
+    def few(record):
+        return replace(
+            record, numbers={} if record.scheme == "theirs" and record.item != "i3" else record.numbers
+        )
+
+    text, words = told(
+        stored(tmp_path / "few", ("softcast", "deepjscc", "theirs"), (5.0,), (1 / 12,), 4, value=few)
+    )
+    table = re.findall(r"<tr.*?</tr>", text.split("<tbody>")[1])
+    assert all(("<b>" in row) == ("deepjscc" in row) for row in table)
+    assert sum("(1 of 4 items)" in row for row in table if "theirs" in row) == 1
+    assert "deepjscc has the highest PSNR" in words
+
+
 @pytest.mark.parametrize(
-    "case", ["one scheme", "one SNR", "one point", "one item", "all lost", "no metric", "missing"]
+    "case",
+    [
+        *("one scheme", "one SNR", "one point", "one item", "all lost", "no metric", "missing"),
+        *("infinite", "infinite for an item"),
+    ],
 )
 def test_reports_of_odd_sweeps_are_whole(tmp_path, case):
     schemes = ("softcast",) if case == "one scheme" else ("softcast", "theirs")
@@ -385,18 +422,29 @@ def test_reports_of_odd_sweeps_are_whole(tmp_path, case):
         "one item": {"items": 1},
         "all lost": {"outage": 1, "numbers": {"psnr_db": 9.0}},
         "no metric": {"numbers": {}},
+        "infinite": {"rhos": (1 / 12,)},
+        "infinite for an item": {"snrs": (5.0,), "rhos": (1 / 12,)},
     }.get(case, {})
 
     def value(record):
-        lacks = case == "missing" and record.scheme == "theirs"
-        return replace(record, numbers={}) if lacks else record
+        theirs, first = record.scheme == "theirs", record.item == "i0"
+        if case == "missing" and theirs:
+            return replace(record, numbers={})
+        if (
+            theirs
+            and first
+            and (case == "infinite for an item" or (case == "infinite" and record.snr_db == 5))
+        ):
+            return replace(record, numbers={"psnr_db": float("inf")})  # as stores of earlier versions have it
+        return record
 
     text, words = told(stored(tmp_path, schemes, value=value, **options))
-    assert "nan" not in words
+    assert not re.search(r"\b(nan|inf|infinity)\b", words, re.IGNORECASE)
     assert "a scheme of another package" in words or case == "one scheme"
     assert "Findings" in words
     # curves over SNR at two rho and over rho at one SNR, and a map where there are families to compare
-    figures = {"no metric": 0, "one point": 1, "one SNR": 1, "one scheme": 3}.get(case, 3 + 1)
+    few = {"no metric": 0, "one point": 1, "one SNR": 1, "one scheme": 3}
+    figures = {**few, "infinite": 1, "infinite for an item": 1}.get(case, 3 + 1)
     assert text.count("data:image/svg+xml") == figures
     expected = {
         "one scheme": "no other scheme was measured there",
@@ -406,6 +454,8 @@ def test_reports_of_odd_sweeps_are_whole(tmp_path, case):
         "all lost": "every scheme lost every picture; nothing is compared",
         "no metric": "no metric was measured whose better direction is known",
         "missing": "softcast has a PSNR of",
+        "infinite": "psnr_db of theirs on awgn was measured for a part of the records",
+        "infinite for an item": "1.00 dB [1.00, 1.00] above softcast",
     }
     assert expected[case] in words
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 from toys import picture
 
 from channels import AWGN, Channel, NamedStreams, transmit
-from semcom import names, send
+from semcom import names, send, zoo
 from semcom.budget import Budget
 from semcom.codecs import Jpeg, Memo, StreamCodec
 from semcom.errors import MissingWeights
@@ -270,6 +270,32 @@ def test_fingerprints_are_what_they_are(hostile: str) -> None:
     expected = [fingerprint(names.scheme(name)) for name in SENT]
     with HOSTILE[hostile]():
         assert [fingerprint(names.scheme(name)) for name in SENT] == expected
+
+
+SMALL: dict[str, tuple[Any, ...]] = {
+    "AdaptiveDeepJSCC": ((8, 16, 24), (1, 1), (1, 1, 1)),
+    "Bourtsoulatze2019": (2,),
+    "DecoderRefinement": (4, (8, 8, 8), (1, 1, 1), 8),
+    "MeanScaleHyperprior": (160, 8, 8),
+    "NaturalImagePrior": ((8, 8), (1, 1)),
+    "PictureRefiner": ((8, 8), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("hostile", ["float64", "meta device", "inference mode", "deterministic"])
+@pytest.mark.parametrize("name", zoo.CLASSES)
+def test_networks_that_callers_build_are_what_they_are(name: str, hostile: str) -> None:
+    """Single precision and the same initial weights, on the CPU, fit for training."""
+    torch.manual_seed(0)
+    expected = zoo.CLASSES[name](*SMALL[name]).state_dict()
+    with HOSTILE[hostile]():
+        torch.manual_seed(0)
+        network = zoo.CLASSES[name](*SMALL[name])
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, expected[key])
+        assert value.dtype == expected[key].dtype
+        assert value.dtype == torch.float32 or not value.is_floating_point()
+    assert not any(parameter.is_inference() for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("modality", MODALITIES, ids=lambda modality: modality.name)
