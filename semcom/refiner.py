@@ -16,7 +16,7 @@ SMOOTH = (1.0, 2.0, 1.0)
 FLAT = (-1.0, 4.0, 10.0, 4.0, -1.0)
 """Taps of the low-pass filter between pixels and patches, which is flatter in the pass band."""
 SURE = tuple(math.exp(-((tap / 6) ** 2) / 2) for tap in range(-18, 19))
-"""Taps of the low-pass filter of what the decoder is sure of: a Gaussian with a standard deviation of 6 pixels."""
+"""Taps of the low-pass filter of what the decoder is sure of: a Gaussian of standard deviation 6 pixels."""
 
 
 class LowPass(nn.Module):
@@ -55,7 +55,8 @@ class PictureRefiner(nn.Module):
     period. Fixed low-pass filters before every halving and after every doubling of the resolution suppress
     that pattern, as in signal processing: `FLAT` between pixels and patches, `SMOOTH` between the grids. The
     low-pass filter G (`SURE`) keeps the colours of the decoded picture over all that is wider than some 30
-    pixels, where a decoder is nearly right and a network that adds texture is not. The network is fully convolutional; a picture of any size is padded to multiples of the coarsest patch.
+    pixels, where a decoder is nearly right and a network that adds texture is not.
+    The network is fully convolutional; a picture of any size is padded to multiples of the coarsest patch.
 
     Args:
         widths: Features on every grid, the finest first; each grid has half the sides of the one before.
