@@ -1,12 +1,14 @@
 """The one-step refiner: its network, its receiver, its recipe."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from instances import CODECS, JPEG
+from scipy.ndimage import gaussian_filter
 from toys import picture
 
 from channels import AWGN, NamedStreams
@@ -18,7 +20,7 @@ from semcom.jscc.softcast import SoftCast
 from semcom.observation import Observation
 from semcom.prior import NaturalImagePrior
 from semcom.receivers.refiner import Refiner
-from semcom.refiner import FLAT, SMOOTH, LowPass, PictureRefiner, in_tiles
+from semcom.refiner import FLAT, SMOOTH, SURE, LowPass, PictureRefiner, in_tiles
 from semcom.scheme import Scheme
 from semcom.separate import FixedMcs, Separate
 from semcom.sweep import noise_streams
@@ -37,7 +39,7 @@ def network(prior: NaturalImagePrior) -> PictureRefiner:
     return PictureRefiner.from_prior(prior).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("taps", [SMOOTH, FLAT], ids=["smooth", "flat"])
+@pytest.mark.parametrize("taps", [SMOOTH, FLAT, SURE], ids=["smooth", "flat", "sure"])
 def test_low_pass_filters_have_their_frequency_response(taps: tuple[float, ...]) -> None:
     """A cosine comes out with the gain sum of h_k cos(omega k) of the taps; a constant and Nyquist too."""
     length, half = 48, len(taps) // 2
@@ -50,26 +52,81 @@ def test_low_pass_filters_have_their_frequency_response(taps: tuple[float, ...])
         torch.testing.assert_close(LowPass(2, taps)(x)[inner], gain * x[inner], atol=1e-5, rtol=0)
 
 
+def smoothed(x: torch.Tensor) -> torch.Tensor:
+    """G of SciPy: a Gaussian of 6 pixels, cut off at 3 standard deviations, the edge repeated."""
+    filtered = gaussian_filter(x.numpy(), sigma=6, mode="nearest", truncate=3, axes=(2, 3))
+    return torch.from_numpy(filtered)
+
+
 def test_without_a_trained_output_it_is_the_gaussian_estimate() -> None:
-    """(y / s^2) / (1 / s^2 + 4) of data of variance 1/4; F starts as 0."""
+    """r = (y / s^2) / (1 / s^2 + 4) of data of variance 1/4, less G(r - y); F starts as 0."""
     y, z = torch.randn(2, 2, 3, 33, 50)
     untrained = PictureRefiner((8, 16, 24), (1, 1, 1))
     spread = torch.tensor([0.1, 0.5])
-    expected = y / (1 + 4 * spread[:, None, None, None] ** 2)
-    torch.testing.assert_close(untrained(y, spread, torch.ones(2), z), expected)
+    estimate = y / (1 + 4 * spread[:, None, None, None] ** 2)
+    expected = estimate - smoothed(estimate - y)
+    torch.testing.assert_close(untrained(y, spread, torch.ones(2), z), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_prior_s_weights_are_where_they_were(prior: NaturalImagePrior, network: PictureRefiner) -> None:
-    """With filters of one tap and without noise, the refiner that comes from a prior is the prior."""
+    """With filters of one tap and without noise, the refiner that comes from a prior has r of the prior."""
     twin = PictureRefiner.from_prior(prior).requires_grad_(False)
     for module in twin.modules():
-        if isinstance(module, LowPass):
+        if isinstance(module, LowPass) and module is not twin.sure:
             module.margin, module.kernel = 0, torch.ones(module.channels, 1, 1, 1)
     y, sigma = 0.5 * torch.randn(2, 3, 40, 56), torch.tensor([0.1, 0.4])
-    expected = prior(y, sigma)
+    estimate = prior(y, sigma)
+    expected = estimate - smoothed(estimate - y)
     torch.testing.assert_close(
         twin(y, sigma, torch.ones(2), torch.zeros_like(y)), expected, atol=2e-5, rtol=1e-4
     )
+
+
+def random_network(bias: float = 1.0, std: float = 0.05) -> PictureRefiner:
+    """A small network whose output layer is random, with a bias that changes colours."""
+    network = PictureRefiner((8, 16, 24), (1, 1, 1)).requires_grad_(False)
+    g = torch.Generator().manual_seed(0)
+    network.out.weight.copy_(std * torch.randn(network.out.weight.shape, generator=g))
+    network.out.bias.fill_(bias)
+    return network
+
+
+def test_a_change_of_colour_alone_is_undone() -> None:
+    """For F constant and y constant r - y is constant, G leaves it as it is, and x_hat = y."""
+    y = torch.tensor([0.5, -0.2, 0.9])[None, :, None, None].expand(1, 3, 90, 70)
+    changed = random_network(std=0.0)
+    told = torch.tensor([0.3]), torch.ones(1), torch.randn(1, 3, 90, 70)
+    torch.testing.assert_close(changed(y, *told), y, atol=1e-5, rtol=0)
+    changed.sure.kernel = torch.zeros_like(changed.sure.kernel)
+    precision = 1 / 0.3**2 + 4
+    expected = y / 0.3**2 / precision + 1 / math.sqrt(precision)  # so the test can fail
+    torch.testing.assert_close(changed(y, *told), expected, atol=1e-5, rtol=0)
+
+
+def test_low_frequencies_are_those_of_the_decoded_picture_whatever_the_weights() -> None:
+    """Smoothed by a Gaussian H of 24 pixels, x_hat - y = (1 - G) (r - y) is at most the sum of the absolute
+    taps of H (1 - G) times the largest abs(r - y). With a = 24^2 + 6^2 over 24^2, that sum is for Gaussians
+    2 (exp(-b / a) - exp(-b)), b = a log(a) / (a - 1), where the densities of H and H G are equal.
+    """
+    tau, side = 24, 256
+    impulse = np.zeros((side - 1, side - 1))
+    impulse[side // 2 - 1, side // 2 - 1] = 1
+    wide = partial(gaussian_filter, sigma=tau, mode="constant", truncate=3)
+    taps = wide(impulse - gaussian_filter(impulse, sigma=6, mode="constant", truncate=3))
+    gain = np.abs(taps).sum()
+    a = 1 + (6 / tau) ** 2
+    b = a * math.log(a) / (a - 1)
+    assert gain == pytest.approx(2 * (math.exp(-b / a) - math.exp(-b)), rel=0.03)  # 0.045, cut off at 3
+    network, g = random_network(), torch.Generator().manual_seed(1)
+    y, z = (torch.randn(1, 3, side, side, generator=g) for _ in range(2))
+    told = torch.tensor([0.3]), torch.ones(1), z
+    change = network(y, *told) - y
+    network.sure.kernel = torch.zeros_like(network.sure.kernel)
+    wanted = network(y, *told) - y  # r - y
+    inner = slice(3 * tau + 18, -3 * tau - 18)  # seen by no filter beyond the edge
+    kept, without = (wide(each[0, 0].double().numpy())[inner, inner] for each in (change, wanted))
+    assert np.abs(kept).max() <= gain * float(wanted.abs().max())
+    assert np.abs(without).min() > 3 * np.abs(kept).max()  # r itself has other colours
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (17, 16), (50, 33)], ids=str)
