@@ -1,6 +1,8 @@
 """The one-step refiner: its network, its receiver, its recipe."""
 
 import math
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -8,18 +10,23 @@ import numpy as np
 import pytest
 import torch
 from instances import CODECS, JPEG
+from PIL import Image as PillowImage
 from scipy.ndimage import gaussian_filter
 from toys import picture
 
 from channels import AWGN, NamedStreams
-from semcom import zoo
+from semcom import names, zoo
 from semcom.budget import Budget
 from semcom.codecs.codec import HasScale
-from semcom.errors import CorruptPayload, InvalidOption, UnsuitableEvidence
+from semcom.data import load_image
+from semcom.errors import CorruptPayload, InvalidOption, MissingWeights, UnsuitableEvidence
 from semcom.jscc.softcast import SoftCast
-from semcom.observation import Observation
+from semcom.modalities.image import to_pixels
+from semcom.names.codecs import _shipped
+from semcom.observation import Linear, Observation, Symbols
+from semcom.operators import Identity
 from semcom.prior import NaturalImagePrior
-from semcom.receivers.refiner import Refiner
+from semcom.receivers.refiner import LEAST_SPREAD, Refiner
 from semcom.refiner import FLAT, SMOOTH, SURE, LowPass, PictureRefiner, in_tiles
 from semcom.scheme import Scheme
 from semcom.separate import FixedMcs, Separate
@@ -138,11 +145,11 @@ def test_any_size(network: PictureRefiner, size: tuple[int, int]) -> None:
 
 
 def test_tiles_have_no_seams(network: PictureRefiner) -> None:
-    """Up to rounding, whatever their size."""
-    y, z = torch.randn(2, 1, 3, 450, 300)
-    whole = network(y, torch.tensor([0.2]), torch.tensor([2.0]), z)
-    for tile in (64, 256):
-        torch.testing.assert_close(in_tiles(network, y, 0.2, 2, z, tile), whole, atol=1e-4, rtol=1e-4)
+    """Up to rounding, with tiles that are far smaller than what the network sees around them."""
+    for size in ((450, 80), (80, 450)):
+        y, z = torch.randn(2, 1, 3, *size)
+        whole = network(y, torch.tensor([0.2]), torch.tensor([2.0]), z)
+        torch.testing.assert_close(in_tiles(network, y, 0.2, 2, z, 64), whole, atol=1e-4, rtol=1e-4)
 
 
 def test_scales_are_read_from_the_payload() -> None:
@@ -188,6 +195,124 @@ def test_analog_evidence_is_refined_too(network: PictureRefiner) -> None:
     rng = noise_streams(item.id, 0)
     (outcome,) = scheme.transmit(item.x, Budget(600, item.x.numel()), AWGN(), 10.0, rng)
     assert outcome.x_hat.shape == item.x.shape
+
+
+PICTURES = {  # mode, width and height
+    "grey": ("L", 40, 30),
+    "transparent": ("RGBA", 40, 30),
+    "grey and transparent": ("LA", 40, 30),
+    "one pixel": ("RGB", 1, 1),
+    "narrow": ("RGB", 3, 5000),
+    "wide": ("RGB", 5000, 3),
+}
+
+
+@pytest.mark.parametrize(("mode", "width", "height"), PICTURES.values(), ids=list(PICTURES))
+def test_every_picture_is_refined(mode: str, width: int, height: int, tmp_path: Path) -> None:
+    """From a file through coding, channel and network, with the largest knob."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, len(mode)), dtype=np.uint8)
+    PillowImage.fromarray(pixels.squeeze(2) if len(mode) == 1 else pixels).save(tmp_path / "x.png")
+    item = load_image(tmp_path / "x.png")
+    scheme = Scheme("toy", Separate(JPEG, FixedMcs(9)), Refiner(random_network(), 1.5))
+    budget = Budget(max(1000, 2 * item.x.numel()), item.x.numel())
+    (outcome,) = scheme.transmit(item.x, budget, AWGN(), 20.0, noise_streams(item.id, 0))
+    assert not outcome.outage
+    assert outcome.x_hat.shape == item.x.shape == (1, 3, height, width)
+    assert 0 <= float(outcome.x_hat.min()) <= float(outcome.x_hat.max()) <= 1
+
+
+def with_error(y: torch.Tensor, error_std: float) -> Observation[torch.Tensor]:
+    return Observation(y, (Symbols(y, error_std, Linear(y, Identity(), error_std)),))
+
+
+def test_a_picture_without_error_is_refined_as_one_with_the_least(network: PictureRefiner) -> None:
+    """An s of 0 would divide by 0; the least s is half a level of 8 bits in units of [-1, 1]."""
+    y, receiver = torch.rand(1, 3, 40, 30), Refiner(network)
+    results = [
+        receiver(with_error(y, error_std), tuple(y.shape), NamedStreams(0, ("receiver",)))
+        for error_std in (0.0, LEAST_SPREAD / 2, 0.1)
+    ]
+    none, least, large = (result for result in results if result is not None)
+    assert bool(none.isfinite().all())
+    assert torch.equal(none, least)
+    assert not torch.equal(none, large)
+
+
+def test_two_threads_show_what_one_shows(network: PictureRefiner) -> None:
+    """Within one level of 8 bits."""
+    y, threads, shown = torch.rand(1, 3, 130, 170), torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            rng = NamedStreams(0, ("receiver",))
+            x_hat = Refiner(network)(with_error(y, 0.05), tuple(y.shape), rng)
+            assert x_hat is not None
+            shown.append(to_pixels(x_hat).astype(int))
+    finally:
+        torch.set_num_threads(threads)
+    assert np.abs(shown[0] - shown[1]).max() <= 1
+
+
+def test_weights_that_are_missing_damaged_or_of_another_network_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    zoo.ship(zoo.find("prior"), "refiner", tmp_path)
+    monkeypatch.setattr(zoo, "load", partial(zoo.load, folder=tmp_path))
+
+    def refused(why: str) -> None:
+        with pytest.raises(MissingWeights, match=why) as caught:
+            names.receiver("refine:0.5")
+        assert "\n" not in str(caught.value)
+
+    refused("refiner are those of a NaturalImagePrior, not of a PictureRefiner: .* reinstall")
+    (tmp_path / "refiner.safetensors").write_bytes(b"damaged")
+    refused("the file is damaged or another one; reinstall the package")
+    (tmp_path / "refiner.safetensors").unlink()
+    refused("is missing; reinstall the package")
+    (tmp_path / "manifest.json").unlink()
+    refused("missing or damaged; reinstall the package")
+
+
+@pytest.mark.parametrize("name", ["deepjscc", "deepjscc-perceptual", "deepjscc-2019", "learned+ldpc"])
+def test_no_network_of_another_kind_is_taken_for_one_of_the_package(
+    name: str, prior: NaturalImagePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _shipped.cache_clear()  # codecs are kept
+    monkeypatch.setattr(zoo, "load", lambda name, device="cpu": prior)
+    with pytest.raises(MissingWeights, match="those of a NaturalImagePrior, not of a"):
+        names.scheme(name)
+
+
+def test_the_training_starts_from_a_refiner_or_a_prior(network: PictureRefiner, tmp_path: Path) -> None:
+    zoo.save(network, tmp_path / "mine.safetensors")
+    assert refiner.started(tmp_path / "mine.safetensors").config == network.config
+    assert refiner.started(zoo.find("prior")).config == network.config
+    with pytest.raises(InvalidOption, match="holds a DecoderRefinement; start from a PictureRefiner or a"):
+        refiner.started(zoo.find("deepjscc-perceptual"))
+
+
+LARGE = """
+import resource, torch
+from channels import NamedStreams
+from semcom import names
+from semcom.observation import Linear, Observation, Symbols
+from semcom.operators import Identity
+
+torch.set_num_threads(1)
+y = torch.rand(1, 3, 3000, 4000)
+evidence = Symbols(y, 0.05, Linear(y, Identity(), 0.05))
+shown = names.receiver("refine")(Observation(y, (evidence,)), tuple(y.shape), NamedStreams(0, ("receiver",)))
+assert shown.shape == y.shape and bool(shown.isfinite().all())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_picture_of_12_million_pixels_needs_less_than_2_gb() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2e9
 
 
 @pytest.mark.slow
