@@ -12,7 +12,7 @@ from semcom.calibration import ErrorTable, shipped_tables
 from semcom.codecs.codec import HasScale
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.observation import Decoded, Observation
-from semcom.receivers.evidence import in_prior_units, to_picture
+from semcom.receivers.evidence import in_prior_units
 from semcom.refiner import PictureRefiner, in_tiles
 
 KNOB = 0.75
@@ -87,10 +87,12 @@ class Refiner:
         evidence = in_prior_units(observation, shape, "refine", "white", self.tables)
         if evidence.guess is None or evidence.spread is None:
             raise UnsuitableEvidence("refine takes decoded pictures; this scheme hands over none")
-        spread = max(evidence.spread, LEAST_SPREAD)
+        y, spread = evidence.guess, max(evidence.spread, LEAST_SPREAD)
+        del evidence  # as large as the picture
         noise = rng.normal("texture", shape[1:])
-        refined = in_tiles(self.network, evidence.guess, spread, scale_of(observation, shape), noise)
-        return to_picture(evidence.guess + self.knob * (refined - evidence.guess))
+        refined = in_tiles(self.network, y, spread, scale_of(observation, shape), noise)
+        refined.sub_(y).mul_(self.knob).add_(y)  # in place: y + knob (refined - y) of a large picture
+        return refined.add_(1).div_(2).clamp_(0, 1)
 
 
 def scale_of(observation: Observation[Tensor], shape: tuple[int, ...]) -> int:

@@ -27,7 +27,7 @@ from semcom.observation import Linear, Observation, Symbols
 from semcom.operators import Identity
 from semcom.prior import NaturalImagePrior
 from semcom.receivers.refiner import LEAST_SPREAD, Refiner
-from semcom.refiner import FLAT, SMOOTH, SURE, LowPass, PictureRefiner, in_tiles
+from semcom.refiner import FLAT, MARGIN, SMOOTH, SURE, LowPass, PictureRefiner, in_tiles, pieces
 from semcom.scheme import Scheme
 from semcom.separate import FixedMcs, Separate
 from semcom.sweep import noise_streams
@@ -150,6 +150,19 @@ def test_tiles_have_no_seams(network: PictureRefiner) -> None:
         y, z = torch.randn(2, 1, 3, *size)
         whole = network(y, torch.tensor([0.2]), torch.tensor([2.0]), z)
         torch.testing.assert_close(in_tiles(network, y, 0.2, 2, z, 64), whole, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 15, 64, 65, 449, 450, 1000, 4000])
+@pytest.mark.parametrize("tile", [64, 768])
+def test_tiles_cover_a_side_and_see_the_margin(side: int, tile: int) -> None:
+    found, padded = pieces(side, tile, 16), -(-side // 16) * 16
+    assert [place for held, _ in found for place in range(side)[held]] == list(range(side))
+    for held, seen in found:
+        assert held.stop - held.start <= tile
+        assert seen.start % 16 == 0
+        assert seen.start <= max(0, held.start - MARGIN)
+        assert seen.stop >= min(side, held.stop + MARGIN)
+    assert len({(padded if seen.stop == side else seen.stop) - seen.start for _, seen in found}) == 1
 
 
 def test_scales_are_read_from_the_payload() -> None:
@@ -296,12 +309,11 @@ LARGE = """
 import resource, torch
 from channels import NamedStreams
 from semcom import names
-from semcom.observation import Linear, Observation, Symbols
-from semcom.operators import Identity
+from semcom.observation import Decoded, Observation, Origin
 
 torch.set_num_threads(1)
 y = torch.rand(1, 3, 3000, 4000)
-evidence = Symbols(y, 0.05, Linear(y, Identity(), 0.05))
+evidence = Decoded(y, origin=Origin("hevc-intra", (-3.0,)))
 shown = names.receiver("refine")(Observation(y, (evidence,)), tuple(y.shape), NamedStreams(0, ("receiver",)))
 assert shown.shape == y.shape and bool(shown.isfinite().all())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
