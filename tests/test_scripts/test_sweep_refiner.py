@@ -1,6 +1,7 @@
 """Tables of the refiner's sweep on records in closed form, and the sweep itself on toys."""
 
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,14 @@ from semcom.statistics import bootstrap_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 RATES = (1 / 12, 1 / 24, 1 / 48, 1 / 96, 1 / 192)
 ENVELOPE, REFINED, PERCEPTUAL = "envelope:csit-average", "envelope:csit-average+refine", "deepjscc-perceptual"
 
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch):
-    from importlib import import_module
-
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    monkeypatch.syspath_prepend(SCRIPTS)
     return import_module("sweep_refiner")
 
 
@@ -95,3 +95,23 @@ def test_the_sweep_writes_all_its_tables_and_says_what_is_left(
     said = capsys.readouterr().out
     assert f"{REFINED}: 12 records of" in said  # of the third picture
     assert "together:" in said
+
+
+@pytest.mark.slow
+def test_flat_colours_name_the_worst_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only one of two pictures has flat areas; a knob of 0 shows what was decoded and drifts by nothing."""
+    import torch
+
+    monkeypatch.syspath_prepend(SCRIPTS)
+    script = import_module("flat_colours")
+    (tmp_path / "data").mkdir()
+    to_picture(torch.full((1, 3, 64, 96), 0.4)).save(tmp_path / "data/plain.png")
+    to_picture(pictures(1, side=64)[0].x).save(tmp_path / "data/toy.png")
+    common = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--rho", "1/4", "--snr", "10"]
+    script.main([*common, "--schemes", "avif+ldpc:mcs4+refine:0,avif+ldpc:mcs4+refine:1.5"])
+    table = (tmp_path / "out/table.md").read_text()
+    assert "| 1/4 | 10 dB | 0.00 (plain) | " in table
+    assert table.endswith(" (plain) | 1 of 2 |\n")
+    assert capsys.readouterr().out.rstrip() in table
