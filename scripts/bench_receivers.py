@@ -45,6 +45,7 @@ SCHEMES = (
     "deepjscc+posterior:4",
     "deepjscc+loop:4",
     "deepjscc+dps:50",
+    "envelope:csit-average+refine",
 )
 CHANNEL = "awgn"
 

@@ -37,7 +37,7 @@ CHANNELS = (
 """Names that `semcom channels` lists."""
 
 METRICS = (
-    *("psnr_db", "ssim", "ms_ssim", "swd", "lpips_squeeze", "lpips_alex", "lpips_vgg"),
+    *("psnr_db", "ssim", "ms_ssim", "swd", "lpips_squeeze", "lpips_alex", "lpips_vgg", "grid"),
     *("wer", "cer", "bleu"),
 )
 """Names of metrics of single items."""

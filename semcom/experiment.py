@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from semcom.engine import local_engine
 from semcom.errors import SemcomError, StoreError
 from semcom.files import write_whole
 from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
+from semcom.metrics.metric import measure
 from semcom.plots import figure_bytes
 from semcom.results import ResultStore
 from semcom.statistics import bootstrap_mean, summarise
@@ -117,6 +119,101 @@ def parse_options(
     items = load_folder(a.data)[: a.items]
     names_of_schemes, names_of_metrics = (tuple(text.split(",")) for text in (a.schemes, a.metrics))
     return Options(items, a.out, names_of_schemes, names_of_metrics, a.seeds, a.workers, a.device)
+
+
+@dataclass(frozen=True, slots=True)
+class GridOptions:
+    """Command-line options of an experiment over a grid of operating points that runs for hours.
+
+    Args:
+        data: Folder of the items.
+        out: Folder of the results.
+        photos: Number of items, the first ones; None for all.
+        schemes: Names of schemes.
+        rho: Bandwidth ratios, such as "1/12".
+        workers: Number of local processes, 1..1024.
+        estimate: Whether to say how many hours are left, instead of running.
+    """
+
+    data: Path
+    out: Path
+    photos: int | None
+    schemes: tuple[str, ...]
+    rho: tuple[str, ...]
+    workers: int
+    estimate: bool
+
+
+def parse_grid(
+    about: str | None,
+    arguments: Sequence[str] | None,
+    *,
+    out: Path,
+    schemes: Sequence[str],
+    rho: Sequence[str],
+) -> GridOptions:
+    """Parse the command line of an experiment over a grid of operating points.
+
+    Args:
+        about: Docstring of the script, shown by `--help`.
+        arguments: Command-line arguments; None takes those of this process.
+        out: Default folder of results.
+        schemes: Default names of schemes.
+        rho: Default bandwidth ratios.
+
+    Returns:
+        The options.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/kodak"))
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--photos", type=int, default=None, help="only the first so many")
+    parser.add_argument("--schemes", default=",".join(schemes))
+    parser.add_argument("--rho", default=",".join(rho))
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--estimate", action="store_true", help="hours left, from the records so far; no run")
+    a = parser.parse_args(arguments)
+    named, ratios = tuple(a.schemes.split(",")), tuple(a.rho.split(","))
+    return GridOptions(a.data, a.out, a.photos, named, ratios, a.workers, a.estimate)
+
+
+def hours_left(sweeps: Sequence[Sweep], out: Path) -> str:
+    """Hours that each scheme still needs, from the times in the records so far.
+
+    Those are wall times: on a machine that was busy then, all hours are too many.
+
+    Args:
+        sweeps: One or more sweeps of the same schemes and metrics into one folder.
+        out: Folder of the results.
+
+    Returns:
+        One line for the metrics, one per scheme, and one for all.
+
+    Raises:
+        StoreError: The folder has no records.
+    """
+    with ResultStore(out / "records.sqlite", read_only=True) as store:
+        records = store.frame()
+    first = sweeps[0]
+    item = first.items[0]
+    for metric in first.metrics:
+        measure(metric, item.x, item.x)  # loads networks
+    start = time.process_time()
+    for metric in first.metrics:
+        measure(metric, item.x, item.x)
+    measuring = time.process_time() - start
+    of_each = sum(len(s.channels) * len(s.items) * len(s.snr_db) * len(s.rho) * len(s.seeds) for s in sweeps)
+    lines, total = [f"metrics: {measuring:.2f} s per record"], 0.0
+    for scheme in first.schemes:
+        rows = records.loc[records["scheme"] == scheme.name]
+        left = max(0, of_each - len(rows))
+        if rows.empty:
+            lines.append(f"{scheme.name}: {left} records left, not timed yet")
+            continue
+        seconds = float((rows["seconds_prepare"] + rows["seconds_deliver"]).mean()) + measuring
+        total += left * seconds
+        lines.append(f"{scheme.name}: {left} records of {seconds:.2f} s left, {left * seconds / 3600:.2f} h")
+    return "\n".join([*lines, f"together: {total / 3600:.1f} hours of one core"])
 
 
 def run_script(main: Callable[[], None]) -> None:

@@ -32,6 +32,7 @@ LABELS = {  # axis labels of known columns; other columns are labelled by their 
     "lpips_squeeze": "LPIPS (SqueezeNet)",
     "lpips_alex": "LPIPS (AlexNet)",
     "lpips_vgg": "LPIPS (VGG-16)",
+    "grid": "Autocorrelation at 16 pixels",
     "mse": "Squared error per value",
     "w2": "Wasserstein distance W2, root per value",
     "wer": "Word error rate",

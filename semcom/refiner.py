@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 from jaxtyping import Float
@@ -192,8 +192,11 @@ class PictureRefiner(nn.Module):
         return network
 
 
-TILE = 1024
-"""Side in pixels of the tiles in which larger pictures are refined, a multiple of the coarsest patch."""
+TILE = 768
+"""Largest side in pixels of the tiles in which pictures are refined, a multiple of the coarsest patch.
+
+A tile and its margin need 0.6 GB of memory; tiles of 1024 need 0.9 GB, and 16 % less time.
+"""
 MARGIN = 192
 """Pixels around a tile that the network sees as well; its output depends on no pixel further away."""
 
@@ -217,25 +220,46 @@ def in_tiles(
         spread: Root mean square error of y, above 0.
         scale: Factor by which the codec reduced the picture, 1, 2, 4 or 8.
         noise: White noise of variance 1, of the shape of y.
-        tile: Side of the tiles in pixels, a multiple of the network's coarsest patch.
+        tile: Largest side of the tiles in pixels, a multiple of the network's coarsest patch.
 
     Returns:
         The refined picture, [1, 3, height, width].
     """
     device = next(network.parameters()).device
     told = torch.tensor([spread], device=device), torch.tensor([float(scale)], device=device)
-    height, width = y.shape[2:]
+    across, along = (pieces(side, tile, network.coarsest_patch) for side in y.shape[2:])
     refined = torch.empty_like(y)
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            rows = slice(max(top - MARGIN, 0), top + tile + MARGIN)
-            columns = slice(max(left - MARGIN, 0), left + tile + MARGIN)
-            seen = (part[:, :, rows, columns].to(device) for part in (y, noise))
-            piece, texture = seen
-            shown = network(piece, told[0], told[1], texture).to(y)
-            shown = shown[:, :, top - rows.start :, left - columns.start :][:, :, :tile, :tile]
-            refined[:, :, top : top + tile, left : left + tile] = shown
+    for (rows, seen_rows), (columns, seen_columns) in product(across, along):
+        piece, texture = (part[:, :, seen_rows, seen_columns].to(device) for part in (y, noise))
+        shown = network(piece, told[0], told[1], texture).to(y)
+        shown = shown[:, :, rows.start - seen_rows.start :, columns.start - seen_columns.start :]
+        refined[:, :, rows, columns] = shown[:, :, : rows.stop - rows.start, : columns.stop - columns.start]
     return refined
+
+
+def pieces(side: int, tile: int, patch: int) -> list[tuple[slice, slice]]:
+    """Divide a side of a picture into equal tiles, and say what the network sees for each.
+
+    What is seen begins at multiples of the coarsest patch and, padded to such multiples, has the same length
+    for all tiles: the memory that one tile gave back then fits the next one.
+
+    Args:
+        side: Length in pixels.
+        tile: Largest length of a tile, a multiple of the coarsest patch.
+        patch: Side of the coarsest patch.
+
+    Returns:
+        For each tile the pixels that it holds, and the pixels that the network sees.
+    """
+    count = math.ceil(side / tile)
+    length = math.ceil(side / count / patch) * patch
+    seen = length + min(count - 1, 2) * MARGIN
+    last = math.ceil(side / patch) * patch - seen
+    found: list[tuple[slice, slice]] = []
+    for start in range(0, side, length):
+        first = max(0, min(start - MARGIN, last))
+        found.append((slice(start, min(start + length, side)), slice(first, min(first + seen, side))))
+    return found
 
 
 NOISE_STD = 0.03

@@ -234,6 +234,67 @@ def rate_needed(rate: ArrayLike, loss: ArrayLike, target: float) -> float:
     return float(rates[after - 1] * (rates[after] / rates[after - 1]) ** part)
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Rate that is needed for an equal loss, as a share of another rate, over items.
+
+    Args:
+        interval: Geometric mean of the shares with its confidence limits, and number of items in it; NaN if
+            there is none.
+        cheaper: Items left out since the least rate measured has less loss than is wanted.
+        never: Items left out since no rate measured has as little loss.
+    """
+
+    interval: Interval
+    cheaper: int
+    never: int
+
+
+def share_at_equal_loss(
+    rate: ArrayLike, losses: ArrayLike, wanted: ArrayLike, reference_rate: float, *, level: float = 0.95
+) -> Share:
+    """Rate at which items reach the loss that they have elsewhere, as a share of the rate spent there.
+
+    The geometric mean over items i of needed_i / reference_rate, where needed_i is the rate of `rate_needed`
+    for the loss wanted_i. Items whose wanted loss lies outside of what was measured are left out and counted.
+
+    Args:
+        rate: Rates, above 0, increasing, [points].
+        losses: Loss of each item at each rate, smaller is better, [items, points].
+        wanted: Loss of each item in the reference, [items].
+        reference_rate: Rate of the reference, above 0.
+        level: Coverage of the interval, in (0, 1).
+
+    Returns:
+        The share, below 1 if less rate is needed than the reference spends.
+
+    Raises:
+        InvalidOption: Numbers of items or rates differ, rates are not positive or do not increase, or a value
+            is not finite.
+
+    Example:
+        >>> share = share_at_equal_loss([1.0, 2.0, 4.0], [[3.0, 2.0, 1.0], [2.5, 1.5, 0.5]], [2.0, 1.5], 4.0)
+        >>> share.interval.mean, share.cheaper, share.never
+        (0.5, 0, 0)
+    """
+    table, targets = np.asarray(losses, dtype=float), np.asarray(wanted, dtype=float)
+    if table.ndim != 2 or targets.shape != table.shape[:1] or not reference_rate > 0:
+        raise InvalidOption(
+            f"losses of shape {table.shape} for {targets.size} items, reference rate {reference_rate:g}: "
+            "one row per item, and a rate above 0"
+        )
+    pairs = list(zip(table, targets, strict=True))
+    needed = np.array([rate_needed(rate, row, target) for row, target in pairs])
+    cheaper = np.array([row[0] < target for row, target in pairs], dtype=bool)
+    never = np.isnan(needed)
+    counted = ~cheaper & ~never
+    if not counted.any():
+        return Share(Interval(math.nan, math.nan, math.nan, 0), int(cheaper.sum()), int(never.sum()))
+    logs = bootstrap_mean(np.log(needed[counted] / reference_rate), np.arange(counted.sum()), level=level)
+    mean, low, high = (math.exp(value) for value in (logs.mean, logs.low, logs.high))
+    return Share(Interval(mean, low, high, logs.items), int(cheaper.sum()), int(never.sum()))
+
+
 def summarise(
     records: "pd.DataFrame", metric: str, by: Sequence[str] = KEYS, *, level: float = 0.95
 ) -> "pd.DataFrame":

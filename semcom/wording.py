@@ -12,6 +12,7 @@ BRIEF = {
 }
 SPOKEN = {
     **{"psnr_db": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "swd": "SWD", "bleu": "BLEU"},
+    **{"grid": "periodicity at the grid"},
     **{"lpips_squeeze": "LPIPS", "lpips_alex": "LPIPS (AlexNet)", "lpips_vgg": "LPIPS (VGG-16)"},
     **{"wer": "word error rate", "cer": "character error rate", "mse": "squared error"},
 }

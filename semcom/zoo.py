@@ -67,6 +67,31 @@ def load(name: str, device: str | torch.device = "cpu", folder: Path = WEIGHTS) 
     return read(_checked(folder / f"{name}.safetensors", manifest[name])).to(device)
 
 
+def load_as(name: str, kind: type[Network], device: str | torch.device = "cpu") -> Network:
+    """Load a trained network of this package and check its class; see `load`.
+
+    Args:
+        name: Name of the network, one of `names()`.
+        kind: Class of the network.
+        device: Device of the weights.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        UnknownName: The name is not in the manifest.
+        MissingWeights: The file is absent, does not match the manifest, cannot be read, or holds a network of
+            another class.
+    """
+    network = load(name, device)
+    if not isinstance(network, kind):
+        raise MissingWeights(
+            f"the weights called {name} are those of a {type(network).__name__}, not of a {kind.__name__}: "
+            "the file is another one; reinstall the package"
+        )
+    return network
+
+
 def sha256(name: str, folder: Path = WEIGHTS) -> str:
     """SHA-256 of a network's weights as recorded in the manifest, for fingerprints of schemes.
 

@@ -14,6 +14,7 @@ from semcom.metrics.catalogue import (
 )
 from semcom.metrics.clip import PerFrame
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM, ms_ssim, psnr_db, ssim
+from semcom.metrics.flat import GridPeriodicity, colour_drift, grid_periodicity
 from semcom.metrics.metric import BatchMetric, Metric, SetMetric, column_of, measure
 from semcom.metrics.perceptual import (
     LPIPS,
@@ -36,6 +37,7 @@ __all__ = [
     "Availability",
     "BatchMetric",
     "CharacterErrorRate",
+    "GridPeriodicity",
     "Metric",
     "PerFrame",
     "SetMetric",
@@ -45,8 +47,10 @@ __all__ = [
     "available_metrics",
     "bleu",
     "cer",
+    "colour_drift",
     "column_of",
     "default_metrics",
+    "grid_periodicity",
     "lpips",
     "measure",
     "metric_named",

@@ -10,6 +10,7 @@ from semcom.columns import Column, Columns
 from semcom.errors import MissingWeights, UnknownName, closest
 from semcom.metrics.clip import PerFrame
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM
+from semcom.metrics.flat import GridPeriodicity
 from semcom.metrics.metric import Metric, column_of
 from semcom.metrics.perceptual import BACKBONE_FILES, LPIPS, SlicedWasserstein
 from semcom.metrics.realism import INCEPTION_FILE
@@ -23,6 +24,7 @@ IMAGE_METRICS: tuple[Metric[Any], ...] = (
     LPIPS("squeeze"),
     LPIPS("alex"),
     LPIPS("vgg"),
+    GridPeriodicity(),
 )
 METRICS: Mapping[str, tuple[Metric[Any], ...]] = MappingProxyType(
     {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Any, cast
+from typing import Any
 
 from semcom import zoo
 from semcom.codecs import CODECS, Memo, SourceCodec
@@ -17,7 +17,7 @@ MEMBERS = ("name", "encode", "decode")
 
 STILL: dict[str, Callable[[], SourceCodec[Any]]] = {
     **{codec.name: lambda codec=codec: codec for codec in CODECS},
-    "learned": lambda: LearnedCodec(cast(MeanScaleHyperprior, zoo.load("learned"))),
+    "learned": lambda: LearnedCodec(zoo.load_as("learned", MeanScaleHyperprior)),
 }
 """Image codecs by name."""
 

@@ -282,6 +282,4 @@ def _refiner(spec: str, rest: list[str], device: str) -> Refiner:
         raise InvalidOption(
             f"receiver {spec!r}: it is spelled refine[:knob[:{CELLS}]], for instance refine:0.5"
         ) from None
-    network = zoo.load("refiner", device)
-    assert isinstance(network, PictureRefiner)
-    return Refiner(network, number, bool(cells))
+    return Refiner(zoo.load_as("refiner", PictureRefiner, device), number, bool(cells))

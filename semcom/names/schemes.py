@@ -20,7 +20,7 @@ from semcom.errors import InvalidOption, UnknownName
 from semcom.hybrid import Hybrid
 from semcom.jscc.adaptive import AdaptiveDeepJSCC
 from semcom.jscc.bank import Bank
-from semcom.jscc.jscc import DeepJSCC
+from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
 from semcom.modalities import IMAGE, Modality
@@ -315,17 +315,17 @@ def _checked(scheme: Scheme[Any], spec: str) -> Scheme[Any]:
 
 
 def _deepjscc(device: str) -> Analog:
-    return Analog(cast(DeepJSCC, zoo.load("deepjscc", device)), device=device)
+    return Analog(zoo.load_as("deepjscc", AdaptiveDeepJSCC, device), device=device)
 
 
 def _perceptual(device: str) -> AdaptiveDeepJSCC:
-    network = cast(AdaptiveDeepJSCC, zoo.load("deepjscc", device))
-    network.decoder = cast(DecoderRefinement, zoo.load("deepjscc-perceptual", device))
+    network = zoo.load_as("deepjscc", AdaptiveDeepJSCC, device)
+    network.decoder = zoo.load_as("deepjscc-perceptual", DecoderRefinement, device)
     return network
 
 
 def _bank(name: str, networks: tuple[str, ...], device: str) -> Bank:
-    return Bank(name, tuple(cast(DeepJSCC, zoo.load(network, device)) for network in networks))
+    return Bank(name, tuple(zoo.load_as(network, Bourtsoulatze2019, device) for network in networks))
 
 
 def _separate(

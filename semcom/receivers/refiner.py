@@ -12,7 +12,7 @@ from semcom.calibration import ErrorTable, shipped_tables
 from semcom.codecs.codec import HasScale
 from semcom.errors import InvalidOption, UnsuitableEvidence
 from semcom.observation import Decoded, Observation
-from semcom.receivers.evidence import in_prior_units, to_picture
+from semcom.receivers.evidence import in_prior_units
 from semcom.refiner import PictureRefiner, in_tiles
 
 KNOB = 0.75
@@ -99,13 +99,14 @@ class Refiner:
                 f"{self.name} needs quantised coefficients, which only the payloads of JPEG tell; "
                 "choose jpeg as the codec, or leave :cells out"
             )
-        spread = max(evidence.spread, LEAST_SPREAD)
+        y, cells, spread = evidence.guess, evidence.cells, max(evidence.spread, LEAST_SPREAD)
+        del evidence  # as large as the picture
         noise = rng.normal("texture", shape[1:])
-        refined = in_tiles(self.network, evidence.guess, spread, scale_of(observation, shape), noise)
-        x_hat = evidence.guess + self.knob * (refined - evidence.guess)
-        return to_picture(
-            x_hat if evidence.cells is None else evidence.cells.settled(x_hat, -1.0, 1.0).to(x_hat)
-        )
+        refined = in_tiles(self.network, y, spread, scale_of(observation, shape), noise)
+        refined.sub_(y).mul_(self.knob).add_(y)  # in place: y + knob (refined - y) of a large picture
+        if cells is not None:
+            refined = cells.settled(refined, -1.0, 1.0).to(refined)
+        return refined.add_(1).div_(2).clamp_(0, 1)
 
 
 def scale_of(observation: Observation[Tensor], shape: tuple[int, ...]) -> int:

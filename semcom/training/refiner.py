@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from channels.streams import NamedStreams, SharedStreams
 from semcom import zoo
+from semcom.errors import InvalidOption
 from semcom.files import replacing
 from semcom.metrics.perceptual import lpips_network
 from semcom.modalities.image import from_pixels, to_pixels
@@ -72,7 +73,8 @@ def train(
         Validation score in dB: PSNR less 13 dB times LPIPS, mean over `HELD_OUT` and 12 pictures.
 
     Raises:
-        MissingWeights: The SqueezeNet weights of LPIPS are not available.
+        MissingWeights: The SqueezeNet weights of LPIPS are not available, or `start` cannot be read.
+        InvalidOption: `start` holds another network.
     """
     device = own_device(device)
     lpips = lpips_network("squeeze", torch.device(device))
@@ -82,8 +84,7 @@ def train(
     value = math.nan
     for number, (share, weight) in enumerate(STAGES):
         torch.manual_seed(0)
-        network = zoo.read(start or zoo.find("prior"))
-        network = PictureRefiner.from_prior(network) if isinstance(network, NaturalImagePrior) else network
+        network = started(start or zoo.find("prior"))
         network.requires_grad_(True)
         peak = learning_rate / (1 if number == 0 else 2)
         settings = Settings(share * seconds, batch, peak, ema_steps=200, validate_seconds=300.0)
@@ -93,6 +94,29 @@ def train(
         start = folder / "weights.safetensors"
     zoo.save(zoo.read(start or zoo.find("prior")), Path(out) / "weights.safetensors")
     return value
+
+
+def started(weights: Path) -> PictureRefiner:
+    """Network with which a stage of the training starts.
+
+    Args:
+        weights: Weights of a refiner or a prior.
+
+    Returns:
+        The refiner, or one that is made from the prior.
+
+    Raises:
+        MissingWeights: The file cannot be read.
+        InvalidOption: The file holds another network.
+    """
+    network = zoo.read(weights)
+    if isinstance(network, NaturalImagePrior):
+        return PictureRefiner.from_prior(network)
+    if not isinstance(network, PictureRefiner):
+        raise InvalidOption(
+            f"{weights} holds a {type(network).__name__}; start from a PictureRefiner or a NaturalImagePrior"
+        )
+    return network
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -1,24 +1,33 @@
 """The one-step refiner: its network, its receiver, its recipe."""
 
 import math
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from instances import CODECS, JPEG
+from PIL import Image as PillowImage
+from scipy.ndimage import gaussian_filter
 from toys import picture
 
 from channels import AWGN, NamedStreams
-from semcom import zoo
+from semcom import names, zoo
 from semcom.budget import Budget
 from semcom.codecs.codec import HasScale
-from semcom.errors import CorruptPayload, InvalidOption, UnsuitableEvidence
+from semcom.data import load_image
+from semcom.errors import CorruptPayload, InvalidOption, MissingWeights, UnsuitableEvidence
 from semcom.jscc.softcast import SoftCast
-from semcom.observation import Decoded, Observation, Payload
+from semcom.modalities.image import to_pixels
+from semcom.names.codecs import _shipped
+from semcom.observation import Decoded, Linear, Observation, Payload, Symbols
+from semcom.operators import Identity
 from semcom.prior import NaturalImagePrior
-from semcom.receivers.refiner import Refiner
-from semcom.refiner import FLAT, SMOOTH, LowPass, PictureRefiner, in_tiles
+from semcom.receivers.refiner import LEAST_SPREAD, Refiner
+from semcom.refiner import FLAT, MARGIN, SMOOTH, SURE, LowPass, PictureRefiner, in_tiles, pieces
 from semcom.scheme import Scheme
 from semcom.separate import FixedMcs, Separate
 from semcom.sweep import noise_streams
@@ -37,7 +46,7 @@ def network(prior: NaturalImagePrior) -> PictureRefiner:
     return PictureRefiner.from_prior(prior).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("taps", [SMOOTH, FLAT], ids=["smooth", "flat"])
+@pytest.mark.parametrize("taps", [SMOOTH, FLAT, SURE], ids=["smooth", "flat", "sure"])
 def test_low_pass_filters_have_their_frequency_response(taps: tuple[float, ...]) -> None:
     """A cosine comes out with the gain sum of h_k cos(omega k) of the taps; a constant and Nyquist too."""
     length, half = 48, len(taps) // 2
@@ -50,26 +59,81 @@ def test_low_pass_filters_have_their_frequency_response(taps: tuple[float, ...])
         torch.testing.assert_close(LowPass(2, taps)(x)[inner], gain * x[inner], atol=1e-5, rtol=0)
 
 
+def smoothed(x: torch.Tensor) -> torch.Tensor:
+    """G of SciPy: a Gaussian of 6 pixels, cut off at 3 standard deviations, the edge repeated."""
+    filtered = gaussian_filter(x.numpy(), sigma=6, mode="nearest", truncate=3, axes=(2, 3))
+    return torch.from_numpy(filtered)
+
+
 def test_without_a_trained_output_it_is_the_gaussian_estimate() -> None:
-    """(y / s^2) / (1 / s^2 + 4) of data of variance 1/4; F starts as 0."""
+    """r = (y / s^2) / (1 / s^2 + 4) of data of variance 1/4, less G(r - y); F starts as 0."""
     y, z = torch.randn(2, 2, 3, 33, 50)
     untrained = PictureRefiner((8, 16, 24), (1, 1, 1))
     spread = torch.tensor([0.1, 0.5])
-    expected = y / (1 + 4 * spread[:, None, None, None] ** 2)
-    torch.testing.assert_close(untrained(y, spread, torch.ones(2), z), expected)
+    estimate = y / (1 + 4 * spread[:, None, None, None] ** 2)
+    expected = estimate - smoothed(estimate - y)
+    torch.testing.assert_close(untrained(y, spread, torch.ones(2), z), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_prior_s_weights_are_where_they_were(prior: NaturalImagePrior, network: PictureRefiner) -> None:
-    """With filters of one tap and without noise, the refiner that comes from a prior is the prior."""
+    """With filters of one tap and without noise, the refiner that comes from a prior has r of the prior."""
     twin = PictureRefiner.from_prior(prior).requires_grad_(False)
     for module in twin.modules():
-        if isinstance(module, LowPass):
+        if isinstance(module, LowPass) and module is not twin.sure:
             module.margin, module.kernel = 0, torch.ones(module.channels, 1, 1, 1)
     y, sigma = 0.5 * torch.randn(2, 3, 40, 56), torch.tensor([0.1, 0.4])
-    expected = prior(y, sigma)
+    estimate = prior(y, sigma)
+    expected = estimate - smoothed(estimate - y)
     torch.testing.assert_close(
         twin(y, sigma, torch.ones(2), torch.zeros_like(y)), expected, atol=2e-5, rtol=1e-4
     )
+
+
+def random_network(bias: float = 1.0, std: float = 0.05) -> PictureRefiner:
+    """A small network whose output layer is random, with a bias that changes colours."""
+    network = PictureRefiner((8, 16, 24), (1, 1, 1)).requires_grad_(False)
+    g = torch.Generator().manual_seed(0)
+    network.out.weight.copy_(std * torch.randn(network.out.weight.shape, generator=g))
+    network.out.bias.fill_(bias)
+    return network
+
+
+def test_a_change_of_colour_alone_is_undone() -> None:
+    """For F constant and y constant r - y is constant, G leaves it as it is, and x_hat = y."""
+    y = torch.tensor([0.5, -0.2, 0.9])[None, :, None, None].expand(1, 3, 90, 70)
+    changed = random_network(std=0.0)
+    told = torch.tensor([0.3]), torch.ones(1), torch.randn(1, 3, 90, 70)
+    torch.testing.assert_close(changed(y, *told), y, atol=1e-5, rtol=0)
+    changed.sure.kernel = torch.zeros_like(changed.sure.kernel)
+    precision = 1 / 0.3**2 + 4
+    expected = y / 0.3**2 / precision + 1 / math.sqrt(precision)  # so the test can fail
+    torch.testing.assert_close(changed(y, *told), expected, atol=1e-5, rtol=0)
+
+
+def test_low_frequencies_are_those_of_the_decoded_picture_whatever_the_weights() -> None:
+    """Smoothed by a Gaussian H of 24 pixels, x_hat - y = (1 - G) (r - y) is at most the sum of the absolute
+    taps of H (1 - G) times the largest abs(r - y). With a = 24^2 + 6^2 over 24^2, that sum is for Gaussians
+    2 (exp(-b / a) - exp(-b)), b = a log(a) / (a - 1), where the densities of H and H G are equal.
+    """
+    tau, side = 24, 256
+    impulse = np.zeros((side - 1, side - 1))
+    impulse[side // 2 - 1, side // 2 - 1] = 1
+    wide = partial(gaussian_filter, sigma=tau, mode="constant", truncate=3)
+    taps = wide(impulse - gaussian_filter(impulse, sigma=6, mode="constant", truncate=3))
+    gain = np.abs(taps).sum()
+    a = 1 + (6 / tau) ** 2
+    b = a * math.log(a) / (a - 1)
+    assert gain == pytest.approx(2 * (math.exp(-b / a) - math.exp(-b)), rel=0.03)  # 0.045, cut off at 3
+    network, g = random_network(), torch.Generator().manual_seed(1)
+    y, z = (torch.randn(1, 3, side, side, generator=g) for _ in range(2))
+    told = torch.tensor([0.3]), torch.ones(1), z
+    change = network(y, *told) - y
+    network.sure.kernel = torch.zeros_like(network.sure.kernel)
+    wanted = network(y, *told) - y  # r - y
+    inner = slice(3 * tau + 18, -3 * tau - 18)  # seen by no filter beyond the edge
+    kept, without = (wide(each[0, 0].double().numpy())[inner, inner] for each in (change, wanted))
+    assert np.abs(kept).max() <= gain * float(wanted.abs().max())
+    assert np.abs(without).min() > 3 * np.abs(kept).max()  # r itself has other colours
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (17, 16), (50, 33)], ids=str)
@@ -81,11 +145,24 @@ def test_any_size(network: PictureRefiner, size: tuple[int, int]) -> None:
 
 
 def test_tiles_have_no_seams(network: PictureRefiner) -> None:
-    """Up to rounding, whatever their size."""
-    y, z = torch.randn(2, 1, 3, 450, 300)
-    whole = network(y, torch.tensor([0.2]), torch.tensor([2.0]), z)
-    for tile in (64, 256):
-        torch.testing.assert_close(in_tiles(network, y, 0.2, 2, z, tile), whole, atol=1e-4, rtol=1e-4)
+    """Up to rounding, with tiles that are far smaller than what the network sees around them."""
+    for size in ((450, 80), (80, 450)):
+        y, z = torch.randn(2, 1, 3, *size)
+        whole = network(y, torch.tensor([0.2]), torch.tensor([2.0]), z)
+        torch.testing.assert_close(in_tiles(network, y, 0.2, 2, z, 64), whole, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 15, 64, 65, 449, 450, 1000, 4000])
+@pytest.mark.parametrize("tile", [64, 768])
+def test_tiles_cover_a_side_and_see_the_margin(side: int, tile: int) -> None:
+    found, padded = pieces(side, tile, 16), -(-side // 16) * 16
+    assert [place for held, _ in found for place in range(side)[held]] == list(range(side))
+    for held, seen in found:
+        assert held.stop - held.start <= tile
+        assert seen.start % 16 == 0
+        assert seen.start <= max(0, held.start - MARGIN)
+        assert seen.stop >= min(side, held.stop + MARGIN)
+    assert len({(padded if seen.stop == side else seen.stop) - seen.start for _, seen in found}) == 1
 
 
 def test_scales_are_read_from_the_payload() -> None:
@@ -131,6 +208,123 @@ def test_analog_evidence_is_refined_too(network: PictureRefiner) -> None:
     rng = noise_streams(item.id, 0)
     (outcome,) = scheme.transmit(item.x, Budget(600, item.x.numel()), AWGN(), 10.0, rng)
     assert outcome.x_hat.shape == item.x.shape
+
+
+PICTURES = {  # mode, width and height
+    "grey": ("L", 40, 30),
+    "transparent": ("RGBA", 40, 30),
+    "grey and transparent": ("LA", 40, 30),
+    "one pixel": ("RGB", 1, 1),
+    "narrow": ("RGB", 3, 5000),
+    "wide": ("RGB", 5000, 3),
+}
+
+
+@pytest.mark.parametrize(("mode", "width", "height"), PICTURES.values(), ids=list(PICTURES))
+def test_every_picture_is_refined(mode: str, width: int, height: int, tmp_path: Path) -> None:
+    """From a file through coding, channel and network, with the largest knob."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, len(mode)), dtype=np.uint8)
+    PillowImage.fromarray(pixels.squeeze(2) if len(mode) == 1 else pixels).save(tmp_path / "x.png")
+    item = load_image(tmp_path / "x.png")
+    scheme = Scheme("toy", Separate(JPEG, FixedMcs(9)), Refiner(random_network(), 1.5))
+    budget = Budget(max(1000, 2 * item.x.numel()), item.x.numel())
+    (outcome,) = scheme.transmit(item.x, budget, AWGN(), 20.0, noise_streams(item.id, 0))
+    assert not outcome.outage
+    assert outcome.x_hat.shape == item.x.shape == (1, 3, height, width)
+    assert 0 <= float(outcome.x_hat.min()) <= float(outcome.x_hat.max()) <= 1
+
+
+def with_error(y: torch.Tensor, error_std: float) -> Observation[torch.Tensor]:
+    return Observation(y, (Symbols(y, error_std, Linear(y, Identity(), error_std)),))
+
+
+def test_a_picture_without_error_is_refined_as_one_with_the_least(network: PictureRefiner) -> None:
+    """An s of 0 would divide by 0; the least s is half a level of 8 bits in units of [-1, 1]."""
+    y, receiver = torch.rand(1, 3, 40, 30), Refiner(network)
+    results = [
+        receiver(with_error(y, error_std), tuple(y.shape), NamedStreams(0, ("receiver",)))
+        for error_std in (0.0, LEAST_SPREAD / 2, 0.1)
+    ]
+    none, least, large = (result for result in results if result is not None)
+    assert bool(none.isfinite().all())
+    assert torch.equal(none, least)
+    assert not torch.equal(none, large)
+
+
+def test_two_threads_show_what_one_shows(network: PictureRefiner) -> None:
+    """Within one level of 8 bits."""
+    y, threads, shown = torch.rand(1, 3, 130, 170), torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            rng = NamedStreams(0, ("receiver",))
+            x_hat = Refiner(network)(with_error(y, 0.05), tuple(y.shape), rng)
+            assert x_hat is not None
+            shown.append(to_pixels(x_hat).astype(int))
+    finally:
+        torch.set_num_threads(threads)
+    assert np.abs(shown[0] - shown[1]).max() <= 1
+
+
+def test_weights_that_are_missing_damaged_or_of_another_network_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    zoo.ship(zoo.find("prior"), "refiner", tmp_path)
+    monkeypatch.setattr(zoo, "load", partial(zoo.load, folder=tmp_path))
+
+    def refused(why: str) -> None:
+        with pytest.raises(MissingWeights, match=why) as caught:
+            names.receiver("refine:0.5")
+        assert "\n" not in str(caught.value)
+
+    refused("refiner are those of a NaturalImagePrior, not of a PictureRefiner: .* reinstall")
+    (tmp_path / "refiner.safetensors").write_bytes(b"damaged")
+    refused("the file is damaged or another one; reinstall the package")
+    (tmp_path / "refiner.safetensors").unlink()
+    refused("is missing; reinstall the package")
+    (tmp_path / "manifest.json").unlink()
+    refused("missing or damaged; reinstall the package")
+
+
+@pytest.mark.parametrize("name", ["deepjscc", "deepjscc-perceptual", "deepjscc-2019", "learned+ldpc"])
+def test_no_network_of_another_kind_is_taken_for_one_of_the_package(
+    name: str, prior: NaturalImagePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _shipped.cache_clear()  # codecs are kept
+    monkeypatch.setattr(zoo, "load", lambda name, device="cpu": prior)
+    with pytest.raises(MissingWeights, match="those of a NaturalImagePrior, not of a"):
+        names.scheme(name)
+
+
+def test_the_training_starts_from_a_refiner_or_a_prior(network: PictureRefiner, tmp_path: Path) -> None:
+    zoo.save(network, tmp_path / "mine.safetensors")
+    assert refiner.started(tmp_path / "mine.safetensors").config == network.config
+    assert refiner.started(zoo.find("prior")).config == network.config
+    with pytest.raises(InvalidOption, match="holds a DecoderRefinement; start from a PictureRefiner or a"):
+        refiner.started(zoo.find("deepjscc-perceptual"))
+
+
+LARGE = """
+import resource, torch
+from channels import NamedStreams
+from semcom import names
+from semcom.observation import Decoded, Observation, Origin
+
+torch.set_num_threads(1)
+y = torch.rand(1, 3, 3000, 4000)
+evidence = Decoded(y, origin=Origin("hevc-intra", (-3.0,)))
+shown = names.receiver("refine")(Observation(y, (evidence,)), tuple(y.shape), NamedStreams(0, ("receiver",)))
+assert shown.shape == y.shape and bool(shown.isfinite().all())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_picture_of_12_million_pixels_needs_less_than_2_gb() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2e9
 
 
 @pytest.mark.slow

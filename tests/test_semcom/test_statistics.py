@@ -14,6 +14,7 @@ from semcom.statistics import (
     compare,
     paired_difference,
     rate_needed,
+    share_at_equal_loss,
     summarise,
     wilson_interval,
 )
@@ -186,6 +187,34 @@ def test_comparison_pairs_rows():
     assert list(difference["snr_db"]) == [0.0, 10.0]
     assert difference["difference"].tolist() == pytest.approx([1, 1])
     assert (difference["high"] - difference["low"]).max() < 1e-9
+
+
+def test_the_share_of_a_rate_at_equal_loss_in_closed_form() -> None:
+    """Losses -log2(g_i rate) are those of a code that needs a share of 1 / g_i of the rate of -log2(rate)."""
+    rates, reference = 2.0 ** np.arange(-8, 1), 2.0**-4.5
+    gains = np.array([2.0, 4.0, 8.0, 3.0])
+    losses = -np.log2(gains[:, None] * rates)
+    wanted = np.full(4, -math.log2(reference))
+    found = share_at_equal_loss(rates, losses, wanted, reference)
+    logs = bootstrap_mean(-np.log(gains), range(4))
+    expected = [math.exp(value) for value in (logs.mean, logs.low, logs.high)]
+    assert [found.interval.mean, found.interval.low, found.interval.high] == pytest.approx(expected)
+    assert found.interval.mean == pytest.approx(float(np.prod(gains) ** -0.25))
+    assert (found.interval.items, found.cheaper, found.never) == (4, 0, 0)
+    beyond = np.array([[9.0, 8, 7, 6, 5, 4, 3, 2, 1], [0.5, *[0.4] * 8], [9.0] * 9])
+    found = share_at_equal_loss(rates, beyond, [7.0, 0.6, 8.0], 2.0**-4)
+    assert (found.interval.mean, found.interval.items) == (pytest.approx(0.25), 1)
+    assert (found.cheaper, found.never) == (1, 1)
+    none = share_at_equal_loss(rates, beyond[1:], [0.6, 8.0], 2.0**-4)
+    assert math.isnan(none.interval.mean)
+    assert (none.interval.items, none.cheaper, none.never) == (0, 1, 1)
+    for rows, targets, rate in (
+        ([1.0, 2.0], [1.0], 1.0),
+        ([[1.0] * 9], [1.0, 2.0], 1.0),
+        ([[1.0] * 9], [1.0], 0.0),
+    ):
+        with pytest.raises(InvalidOption, match="one row per item, and a rate above 0"):
+            share_at_equal_loss(rates, rows, targets, rate)
 
 
 def test_missing_columns_and_schemes_are_typed_errors():
