@@ -15,8 +15,8 @@ from semcom.observation import Decoded, Observation
 from semcom.receivers.evidence import in_prior_units
 from semcom.refiner import PictureRefiner, in_tiles
 
-KNOB = 0.75
-"""Default knob: least mean LPIPS on validation photographs."""
+KNOB = 0.85
+"""Default knob: on validation photographs LPIPS is within 4 % of its least, for 0.4 to 0.6 dB."""
 MOST = 1.5
 """Largest knob."""
 LEAST_SPREAD = 0.004  # of [-1, 1]: half a level of 8 bits, the least that the network has seen
@@ -31,8 +31,8 @@ class Refiner:
     with R the network (`semcom.refiner.PictureRefiner`), y the decoded picture, s its expected root mean
     square error, scale the factor by which the codec reduced the picture, and z noise drawn by the receiver.
     Nothing is sent for it: s follows from the measured error tables of the decoder, from the length of the
-    payload and from y, and the scale stands in the payload. Knob 0 shows the decoded picture, 0.75 has the
-    least mean LPIPS on validation photographs, larger values have more texture. An item that was lost stays
+    payload and from y, and the scale stands in the payload. Knob 0 shows the decoded picture, 1 has about
+    the least mean LPIPS on validation photographs, larger values have more texture. An item that was lost stays
     lost. With `cells`, x_hat moves to a nearby picture that the codec would code to the received bytes: every
     quantised coefficient keeps its received value (JPEG alone tells its cells).
 

@@ -380,5 +380,5 @@ def test_codecs_without_cells_are_told(network: PictureRefiner) -> None:
     shape = tuple(item.x.shape)
     data = webp.encode(item.x, webp.qualities[-1])
     found = Observation(item.x, (Decoded(item.x, payload=Payload(webp, data, "webp")),))
-    with pytest.raises(UnsuitableEvidence, match=r"refine:0\.75:cells needs quantised coefficients, which"):
+    with pytest.raises(UnsuitableEvidence, match=r"refine:0\.85:cells needs quantised coefficients, which"):
         Refiner(network, cells=True)(found, shape, NamedStreams(0, (item.id,)))
