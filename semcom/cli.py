@@ -131,10 +131,10 @@ KnobOption = Annotated[
     float | None,
     typer.Option(
         "--knob",
-        help="Receiver output between posterior mean (0) and posterior sample (1).",
+        help="Receiver output: what arrived (0) to a posterior sample (1); of refine up to 1.5.",
         min=0,
-        max=1,
-        show_default="1",
+        max=1.5,
+        show_default="1; of refine 0.85",
     ),
 ]
 SamplesOption = Annotated[

@@ -32,9 +32,9 @@ class Refiner:
     square error, scale the factor by which the codec reduced the picture, and z noise drawn by the receiver.
     Nothing is sent for it: s follows from the measured error tables of the decoder, from the length of the
     payload and from y, and the scale stands in the payload. Knob 0 shows the decoded picture, 1 has about
-    the least mean LPIPS on validation photographs, larger values have more texture. An item that was lost stays
-    lost. With `cells`, x_hat moves to a nearby picture that the codec would code to the received bytes: every
-    quantised coefficient keeps its received value (JPEG alone tells its cells).
+    the least mean LPIPS on validation photographs, larger values have more texture. An item that was lost
+    stays lost. With `cells`, x_hat moves to a nearby picture that the codec would code to the received bytes:
+    every quantised coefficient keeps its received value (JPEG alone tells its cells).
 
     Args:
         network: The network.
