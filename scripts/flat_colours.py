@@ -2,7 +2,7 @@
 
 Run:     python scripts/flat_colours.py
 Cost:    about 5 seconds of one core per picture and operating point
-Expect:  table.md: levels of 8 bits, the largest over flat areas, colours and pictures
+Expect:  a table of levels of 8 bits, the largest over flat areas, colours and pictures
 
 Flat areas are windows of 64x64 pixels in which no 8x8 block of the original deviates by more than 3 of 255
 levels. The drift is how much further the shown area's mean colour is from the original's than the decoded
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/kodak"))
-    parser.add_argument("--out", type=Path, default=Path("results/flat_colours"))
+    parser.add_argument("--out", type=Path, default=Path("results/sweep_refiner/flat_colours.md"))
     parser.add_argument("--photos", type=int, default=None, help="only the first so many")
     parser.add_argument("--schemes", default=",".join(SCHEMES), help="schemes with a receiver")
     parser.add_argument("--rho", default=",".join(RHO))
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             count = max(map(len, drifts.values()))
             lines.append(f"| {rho} | {snr_db:g} dB | {' | '.join(cells)} | {count} of {len(items)} |")
             print(lines[-1], flush=True)
-    write(chosen.out / "table.md", "\n".join(lines) + "\n")
+    write(chosen.out, "\n".join(lines) + "\n")
 
 
 def _worst(drifts: dict[str, float]) -> str:

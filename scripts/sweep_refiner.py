@@ -171,7 +171,7 @@ def tables(records: "pd.DataFrame", rho: Sequence[str] = RHO) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, run, tabulate."""
-    chosen = parse_grid(__doc__, arguments, out=Path("results/refiner"), schemes=SCHEMES, rho=RHO)
+    chosen = parse_grid(__doc__, arguments, out=Path("results/sweep_refiner"), schemes=SCHEMES, rho=RHO)
     grid, *others = sweeps(chosen)
     if chosen.estimate:
         print(hours_left([grid, *others], chosen.out))
