@@ -157,8 +157,8 @@ def test_block_errors_in_20_iterations_are_within_0_03_db_of_sionnas_layered_box
     Of the blocks that only one decoder gets right, ours may lose by four standard errors of a fair coin.
     """
     k, n, snr_db, sionna = point["k"], point["n"], point["snr_db"], set(point["failed"])
-    assert len(sionna) >= 15
-    allowed_db = 0.03 if k / n > 0.3 else 0.1  # at low rates ours needs more iterations
+    assert len(sionna) >= 13
+    allowed_db = 0.03 if k / n > 0.3 else 0.1  # where the range of 8-bit messages is missed most
     code, ours = NRLDPC(max_iterations=20), set[int]()
     for chunk in range(point["blocks"] // CHUNK):
         bits, noise = received(k, n, chunk)
