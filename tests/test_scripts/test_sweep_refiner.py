@@ -109,16 +109,8 @@ def test_flat_colours_name_the_worst_picture(
     (tmp_path / "data").mkdir()
     to_picture(torch.full((1, 3, 64, 96), 0.4)).save(tmp_path / "data/plain.png")
     to_picture(pictures(1, side=64)[0].x).save(tmp_path / "data/toy.png")
-    common = [
-        "--data",
-        str(tmp_path / "data"),
-        "--out",
-        str(tmp_path / "drift.md"),
-        "--rho",
-        "1/4",
-        "--snr",
-        "10",
-    ]
+    paths = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "drift.md")]
+    common = [*paths, *"--rho 1/4 --snr 10".split()]
     script.main([*common, "--schemes", "avif+ldpc:mcs4+refine:0,avif+ldpc:mcs4+refine:1.5"])
     table = (tmp_path / "drift.md").read_text()
     assert "| 1/4 | 10 dB | 0.00 (plain) | " in table
