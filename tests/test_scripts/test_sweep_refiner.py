@@ -110,7 +110,7 @@ def test_flat_colours_name_the_worst_picture(
     to_picture(torch.full((1, 3, 64, 96), 0.4)).save(tmp_path / "data/plain.png")
     to_picture(pictures(1, side=64)[0].x).save(tmp_path / "data/toy.png")
     paths = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "drift.md")]
-    common = [*paths, *"--rho 1/4 --snr 10".split()]
+    common = [*paths, "--rho", "1/4", "--snr", "10"]
     script.main([*common, "--schemes", "avif+ldpc:mcs4+refine:0,avif+ldpc:mcs4+refine:1.5"])
     table = (tmp_path / "drift.md").read_text()
     assert "| 1/4 | 10 dB | 0.00 (plain) | " in table
