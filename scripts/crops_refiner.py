@@ -26,7 +26,7 @@ from semcom.sweep import noise_streams
 SCHEMES = ("envelope:csit-average", "envelope:csit-average+refine", "deepjscc-perceptual")
 POINTS = (("1/48", 0.0), ("1/192", 5.0))
 CROPS = (
-    ("kodim20", 40, 500, "sky"),
+    ("kodim21", 40, 300, "sky"),
     ("kodim01", 180, 330, "wall"),
     ("kodim19", 600, 60, "grass"),
     ("kodim04", 300, 120, "face and hair"),
