@@ -108,7 +108,8 @@ def test_both_kodak_experiments_in_one_pass_are_the_two(
         "make_bler_curves",
     ],
 )
-def test_header_says_what_it_is(name: str) -> None:
+def test_header_says_what_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)  # scripts import each other
     doc = script(name).__doc__
     assert doc is not None
     assert all(word in doc for word in ("Run: ", "Cost: ", "Expect: ", f"scripts/{name}.py"))
