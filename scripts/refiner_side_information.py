@@ -52,8 +52,7 @@ def main() -> None:
 
 def table(items: Sequence[Item[Any]]) -> str:
     """Markdown table of the comparison, a row per quality."""
-    network = zoo.load("refiner")
-    assert isinstance(network, PictureRefiner)
+    network = zoo.load_as("refiner", PictureRefiner)
     codec = names.codec("hevc-intra")
     metrics = [metric_named(name) for name in ("psnr_db", "lpips_squeeze")]
     lines = [

@@ -17,7 +17,7 @@ SMOOTH = (1.0, 2.0, 1.0)
 FLAT = (-1.0, 4.0, 10.0, 4.0, -1.0)
 """Taps of the low-pass filter between pixels and patches, which is flatter in the pass band."""
 SURE = tuple(math.exp(-((tap / 6) ** 2) / 2) for tap in range(-18, 19))
-"""Taps of the low-pass filter of what a decoder is sure of: a Gaussian with a deviation of 6 pixels."""
+"""Taps of the low-pass filter of what is kept of the decoded picture: a Gaussian of 6 pixels."""
 
 
 class LowPass(nn.Module):
@@ -238,7 +238,7 @@ def in_tiles(
 
 
 def pieces(side: int, tile: int, patch: int) -> list[tuple[slice, slice]]:
-    """Divide a side of a picture into equal tiles, and say what the network sees for each.
+    """Divide one side of a picture into equal tiles, with the pixels that the network sees for each tile.
 
     What is seen begins at multiples of the coarsest patch and, padded to such multiples, has the same length
     for all tiles: the memory that one tile gave back then fits the next one.
