@@ -10,7 +10,8 @@ from semcom.errors import InsufficientMemory
 GIB = 1 << 30
 ASKED = GIB // 4  # less is allocated without asking
 # Peak bytes per source value of sending or measuring an item, by modality, where nothing is stated. Measured
-# on pictures of 3 million values: JPEG 40 to 60, SoftCast 114, DeepJSCC 138, AVIF 95, with PSNR, SSIM or SWD 113 to 136.
+# on pictures of 3 million values: JPEG 40 to 60, SoftCast 114, DeepJSCC 138, AVIF 95, with PSNR, SSIM or SWD
+# 113 to 136.
 BYTES_PER_VALUE = {"image": 90.0, "video": 6.0}
 HELD_PER_VALUE = 12  # of each further realisation: what is observed and what is shown
 BYTES_PER_USE = 100  # of a crossing: symbols, fades, noise, y, h, N0, and log-likelihood ratios
