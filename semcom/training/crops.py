@@ -138,7 +138,7 @@ def pack(photos: Path | str, shard: Path | str, count: int, side: int, seed: int
 
 
 def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:
-    """Return a shard as it is, or pack a folder into a cached shard, renewed when the folder changes.
+    """Return a shard as it is, or pack a folder into a cached shard, renewed when a file changes.
 
     Args:
         pictures: Shard, or folder of pictures.
@@ -153,10 +153,11 @@ def shard_of(pictures: Path, cache: Path, count: int, side: int) -> Path:
         return pictures
     from semcom.data import picture_files
 
-    known = [(file, file.stat()) for file in picture_files(pictures)]
-    content = [(file.name, status.st_size, status.st_mtime_ns) for file, status in known]
-    digest = hashlib.blake2b(repr((str(pictures.resolve()), content)).encode(), digest_size=4).hexdigest()
-    shard = cache / f"{pictures.resolve().name}-{digest}-{count}x{side}.npy"
+    digest = hashlib.blake2b(digest_size=4)
+    for file in picture_files(pictures):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        digest.update(file.read_bytes())
+    shard = cache / f"{pictures.resolve().name}-{digest.hexdigest()}-{count}x{side}.npy"
     if not shard.is_file():
         pack(pictures, shard, count, side)
     return shard

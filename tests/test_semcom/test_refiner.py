@@ -31,7 +31,7 @@ from semcom.refiner import FLAT, MARGIN, SMOOTH, SURE, LowPass, PictureRefiner, 
 from semcom.scheme import Scheme
 from semcom.separate import FixedMcs, Separate
 from semcom.sweep import noise_streams
-from semcom.training import refiner
+from semcom.training import pairs, refiner
 
 
 @pytest.fixture(scope="module")
@@ -338,8 +338,8 @@ def test_the_recipe_improves_its_score(tmp_path: Path, monkeypatch: pytest.Monke
         pixels = 100 * ramps + rng.normal(0, 8, (count, side, side, 3))
         np.save(tmp_path / f"{name}.npy", pixels.clip(0, 255).astype(np.uint8))
     monkeypatch.setattr(refiner, "COUNT", 16)
-    monkeypatch.setattr(refiner, "CODECS", {"jpeg": 0.7, "webp": 0.3})
-    monkeypatch.setattr(refiner, "HELD_OUT", (("jpeg", 1, 0.2),))
+    monkeypatch.setattr(pairs, "CODECS", {"jpeg": 0.7, "webp": 0.3})
+    monkeypatch.setattr(pairs, "HELD_OUT", (("jpeg", 1, 0.2),))
     small = NaturalImagePrior((8, 16, 24), (1, 1, 1))
     zoo.save(small, tmp_path / "start.safetensors")
     score_db = refiner.train(
