@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from semcom.codecs.clip import FrameByFrame
     from semcom.codecs.codec import FitsItself, Fitted, Memo, Quality, SourceCodec, fit
     from semcom.codecs.hevc import HevcIntra
-    from semcom.codecs.listed import CLIP_CODECS, CODECS, FORMATS, TEXT_CODECS
+    from semcom.codecs.listed import CLIP_CODECS, CODECS, FORMATS, INTER_CODECS, TEXT_CODECS
     from semcom.codecs.pillow import Avif, Jpeg, Jpeg2000, WebP
     from semcom.codecs.still import FileCodec, StillFormat, StreamCodec
     from semcom.codecs.text import Utf8, Zlib
@@ -28,6 +28,7 @@ _HOMES = {
     "Fitted": "semcom.codecs.codec",
     "FrameByFrame": "semcom.codecs.clip",
     "HevcIntra": "semcom.codecs.hevc",
+    "INTER_CODECS": "semcom.codecs.listed",
     "InterCodec": "semcom.codecs.av",
     "Jpeg": "semcom.codecs.pillow",
     "Jpeg2000": "semcom.codecs.pillow",
@@ -46,6 +47,7 @@ __all__ = [
     "CLIP_CODECS",
     "CODECS",
     "FORMATS",
+    "INTER_CODECS",
     "TEXT_CODECS",
     "Avif",
     "FileCodec",

@@ -1,18 +1,24 @@
-"""H.264 and H.265 video coding by x264 and x265 through PyAV; decoding by libavcodec."""
+"""H.264, H.265, AV1 and VP9 video coding by x264, x265, SVT-AV1 and libvpx; decoding by libavcodec and dav1d.
 
+All libraries are reached through PyAV.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, cast
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from semcom.codecs.annexb import byte_stream, nal_units
+from semcom.codecs.chroma import interleaved, padded, planar, to_rgb, to_yuv
 from semcom.codecs.clip import fit_clip
 from semcom.codecs.codec import Fitted, Quality
-from semcom.codecs.still import Pixels, Resized, Size, enlarge, reduced_size, shrink
+from semcom.codecs.elementary import LengthSyntax, NalSyntax, ObuSyntax, Syntax
+from semcom.codecs.still import Pixels, Size, enlarge, reduced_size, shrink
 from semcom.errors import CorruptPayload, InvalidOption, reason_of
 from semcom.modalities.video import Clip, ClipShape
 
@@ -21,109 +27,228 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
 SCALES = (4, 2, 1)
-SETTINGS = 52
-"""Number of settings: constant rate factors from 51 (coarse) to 0."""
 
 _RATE = 25  # frame rate passed to the encoders; the clip's own is known from its shape
-_BT709, _LIMITED, _FULL = 1, 1, 2
-# bicubic, full interpolation of colour differences, exact rounding: within half a level of the formula
-_EXACTLY = 4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
+_BLOCK = 128  # largest block to whose multiples a decoder may round up the sides of its frames
+
+Library = Literal["x264", "x265", "av1", "vp9"]
+Speed = Literal["medium", "slow", "live"]
+LIBRARIES: tuple[Library, ...] = ("x264", "x265", "av1", "vp9")
+SPEEDS: tuple[Speed, ...] = ("medium", "slow", "live")
 
 
 @dataclass(frozen=True)
 class _Library:
-    """Parameters in which x264 and x265 differ.
+    """Parameters in which the encoders differ.
 
     Args:
         encoder: Name of the encoder in libavcodec.
         decoder: Name of the decoder in libavcodec.
-        options: Options of the encoder; one thread, so that equal clips give equal bytes.
-        kinds: NAL unit types of slices.
+        syntax: Syntax of the elementary stream.
+        coarsest: Largest constant rate factor; the smallest is 0.
         min_side: Smallest side of a coded frame in pixels; smaller frames are padded.
+        speeds: Options of the encoder by speed; "{crf}" stands for the rate factor.
     """
 
     encoder: str
     decoder: str
-    options: str
-    kinds: frozenset[int]
+    syntax: Syntax
+    coarsest: int
     min_side: int
+    speeds: Mapping[str, Mapping[str, str]]
 
-    def kind(self, unit: bytes) -> int:
-        """Type of a NAL unit, from its header."""
-        return unit[0] & 0x1F if self.decoder == "h264" else unit[0] >> 1 & 0x3F
+    def options(self, speed: str, factor: int) -> dict[str, str]:
+        """Options of the encoder for a speed and a constant rate factor."""
+        return {name: value.format(crf=factor) for name, value in self.speeds[speed].items()}
 
 
-_LIBRARIES = {
-    "x264": _Library(
-        "libx264",
-        "h264",
-        # the first option avoids an AVX routine that reads uninitialised memory
-        "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0:keyint=infinite:log-level=-1",
-        frozenset({1, 5}),  # ITU-T H.264, table 7-1
-        32,
-    ),
-    "x265": _Library(
-        "libx265",
-        "hevc",
-        "pools=none:frame-threads=1:wpp=0:keyint=-1:info=0:log-level=none",
-        frozenset(range(22)),  # ITU-T H.265, table 7-1
-        # x265 4.2 writes out of bounds at widths below 56, and reads uninitialised memory for a single row of
-        # coding tree units of 64x64
-        72,
-    ),
+def _speeds(
+    common: Mapping[str, str], medium: Mapping[str, str], slow: Mapping[str, str], live: Mapping[str, str]
+) -> Mapping[str, Mapping[str, str]]:
+    return MappingProxyType(
+        {"medium": {**common, **medium}, "slow": {**common, **slow}, "live": {**common, **live}}
+    )
+
+
+_X264 = {
+    "crf": "{crf}",
+    # the first option avoids an AVX routine that reads uninitialised memory
+    "x264-params": "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0:keyint=infinite:"
+    "log-level=-1",
 }
+_X265 = {
+    "crf": "{crf}",
+    "x265-params": "pools=none:frame-threads=1:wpp=0:keyint=-1:info=0:log-level=none",
+}
+_SVT = "lp=1:keyint=-1:crf={crf}"
+_VP9 = {"crf": "{crf}", "g": "999999", "row-mt": "0", "tile-columns": "0"}
+
+_LIBRARIES: Mapping[str, _Library] = MappingProxyType(
+    {
+        "x264": _Library(
+            "libx264",
+            "h264",
+            NalSyntax(frozenset({1, 5}), frozenset({7, 8}), 1),
+            51,
+            32,
+            _speeds(
+                _X264,
+                {"preset": "medium"},
+                {"preset": "slow"},
+                {"preset": "veryfast", "tune": "zerolatency"},
+            ),
+        ),
+        "x265": _Library(
+            "libx265",
+            "hevc",
+            NalSyntax(frozenset(range(22)), frozenset({32, 33, 34}), 2),
+            51,
+            # x265 4.2 writes out of bounds at widths below 56, and reads uninitialised memory for a single
+            # row of coding tree units of 64x64
+            72,
+            _speeds(
+                _X265,
+                {"preset": "medium"},
+                {"preset": "slow"},
+                {"preset": "veryfast", "tune": "zerolatency"},
+            ),
+        ),
+        "av1": _Library(
+            "libsvtav1",
+            "libdav1d",
+            ObuSyntax(),
+            70,
+            64,
+            _speeds(
+                {},
+                {"preset": "6", "svtav1-params": _SVT},
+                {"preset": "4", "svtav1-params": _SVT},
+                {"preset": "9", "svtav1-params": f"{_SVT}:pred-struct=1"},
+            ),
+        ),
+        "vp9": _Library(
+            "libvpx-vp9",
+            "vp9",
+            LengthSyntax(),
+            63,
+            16,
+            _speeds(
+                _VP9,
+                {"deadline": "good", "cpu-used": "3", "lag-in-frames": "25", "auto-alt-ref": "1"},
+                {"deadline": "good", "cpu-used": "1", "lag-in-frames": "25", "auto-alt-ref": "1"},
+                {"deadline": "realtime", "cpu-used": "5", "lag-in-frames": "0"},
+            ),
+        ),
+    }
+)
 
 
 @dataclass(frozen=True)
 class InterCodec:
-    """Video codec with motion compensation: a clip becomes one elementary stream of H.264 or H.265.
+    """Video codec with motion compensation: a clip becomes one elementary stream.
 
-    The payload is one byte for scale and constant rate factor, followed by the slices as NAL units with start
-    codes. The receiver rebuilds the parameter sets, which depend only on shape, scale and rate factor; SEI
-    messages are left out. RGB is converted to 4:2:0 in limited range by the matrix of BT.709 and back. Sides
-    that are odd or below 32 (x265: 72) are padded by repetition of the last pixels. Key frames are the first
-    frame and scene cuts.
+    The payload is one byte, the downscaling factor (4, 2 or 1), followed by the elementary stream:
+
+    - H.264 and H.265: parameter sets and slices as NAL units after start codes of 3 bytes (annex B), without
+      SEI messages and access unit delimiters;
+    - AV1: sequence header and frames as OBUs with a size field, without temporal delimiters and metadata;
+    - VP9: every frame or superframe after its length as a variable-length integer.
+
+    Parameter sets are sent once. The decoder needs nothing but the payload and the shape of the clip. RGB is
+    converted to 4:2:0 and back by `semcom.codecs.chroma`. Sides that are odd or below 64 (x264: 32, x265: 72,
+    VP9: 16) are padded by repetition of the last pixels. Key frames are the first frame and, if the encoder
+    so decides, scene cuts.
+
+    | codec | medium | slow | live |
+    | --- | --- | --- | --- |
+    | x264, x265 | preset medium | preset slow | preset veryfast, tune zerolatency |
+    | av1 (SVT-AV1) | preset 6 | preset 4 | preset 9, low delay (`pred-struct=1`) |
+    | vp9 (libvpx) | good, cpu-used 3 | good, cpu-used 1 | realtime, cpu-used 5, no lag |
+
+    Encoders run in one thread, so that equal clips give equal bytes.
 
     Args:
-        library: Encoder, "x264" or "x265".
-        preset: Preset of the encoder, a trade-off between speed and rate ("medium", "slow").
+        library: Encoder, "x264", "x265", "av1" or "vp9".
+        speed: "medium", "slow" (offline), or "live" (zero latency: no frame waits for a later one).
+
+    Raises:
+        InvalidOption: There is no such encoder or speed.
 
     Reference:
-        ITU-T H.264 and ITU-T H.265, annex B.
+        ITU-T H.264; ITU-T H.265; AV1 Bitstream & Decoding Process Specification; VP9 Bitstream & Decoding
+        Process Specification.
     """
 
-    library: Literal["x264", "x265"]
-    preset: str = "medium"
+    library: Library
+    speed: Speed = "medium"
+
+    def __post_init__(self) -> None:
+        if self.library not in LIBRARIES or self.speed not in SPEEDS:
+            raise InvalidOption(
+                f"no video codec {self.library!r} at speed {self.speed!r}; there are "
+                f"{', '.join(LIBRARIES)} at {', '.join(SPEEDS)}"
+            )
 
     @property
     def name(self) -> str:
-        """Canonical name, for instance "x265", or "x265-slow" for a preset other than "medium"."""
-        return self.library if self.preset == "medium" else f"{self.library}-{self.preset}"
+        """Canonical name, for instance "x265", or "x265-slow" for a speed other than "medium"."""
+        return self.library if self.speed == "medium" else f"{self.library}-{self.speed}"
+
+    @property
+    def settings(self) -> int:
+        """Number of settings of a scale: 52 (x264, x265), 71 (av1) or 64 (vp9)."""
+        return _LIBRARIES[self.library].coarsest + 1
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """All operating points: scales 4, 2 and 1, and within a scale constant rate factors from 51 to 0."""
-        return tuple(Quality(scale, setting) for scale in SCALES for setting in range(SETTINGS))
+        """All operating points: scales 4, 2 and 1, within a scale constant rate factors from coarse to 0."""
+        return tuple(Quality(scale, setting) for scale in SCALES for setting in range(self.settings))
+
+    def quality(self, rate_factor: int, scale: int = 1) -> Quality:
+        """Operating point of a constant rate factor.
+
+        Args:
+            rate_factor: Constant rate factor (CRF) of the encoder: 0..51 (x264, x265), 0..70 (av1) or 0..63
+                (vp9); smaller is finer.
+            scale: Downscaling factor, 1, 2 or 4.
+
+        Returns:
+            One of `qualities`.
+
+        Raises:
+            InvalidOption: The codec does not have this operating point.
+        """
+        return self._checked(Quality(scale, self.settings - 1 - rate_factor))
 
     def encode(self, x: Clip, quality: Quality) -> bytes:
-        """Encode a clip as one byte for scale and rate factor and an elementary stream of slices."""
-        if quality.scale not in SCALES or not 0 <= quality.setting < SETTINGS:
-            raise InvalidOption(
-                f"{quality} of {self.name}: scale must be one of {SCALES}, setting in 0..{SETTINGS - 1}"
-            )
+        """Encode a clip as one byte for the scale and an elementary stream."""
+        packets = [data for _, data in self.packets(x, quality)]
+        return bytes([quality.scale]) + _LIBRARIES[self.library].syntax.stream(packets)
+
+    def packets(self, x: Clip, quality: Quality) -> list[tuple[int, bytes]]:
+        """Encode a clip, and return its access units as the encoder emits them.
+
+        Args:
+            x: The clip.
+            quality: One of `qualities`.
+
+        Returns:
+            Index of the frame that an access unit shows, and its bytes, in decoding order.
+
+        Raises:
+            InvalidOption: The codec does not have this quality.
+        """
+        self._checked(quality)
         _, _, height, width = x.frames.shape
-        library = _LIBRARIES[self.library]
         size = self._coded((width, height), quality.scale)
         encoder = _encoder(self, size, quality.setting)
         packets = []
         for number, frame in enumerate(x.frames):
-            picture = _to_yuv(_padded(shrink(_interleaved(frame), quality.scale), size))
+            picture = to_yuv(padded(shrink(interleaved(frame), quality.scale), size))
             picture.pts, picture.time_base = number, Fraction(1, _RATE)
             packets += encoder.encode(picture)
         packets += encoder.encode(None)
-        units = nal_units(b"".join(map(bytes, packets)))
-        slices = tuple(unit for unit in units if library.kind(unit) in library.kinds)
-        return bytes([SCALES.index(quality.scale) * SETTINGS + quality.setting]) + byte_stream(slices)
+        return [(packet.pts, bytes(packet)) for packet in packets]
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
         """Decode a payload to a clip.
@@ -136,24 +261,74 @@ class InterCodec:
             A clip of this shape.
 
         Raises:
-            CorruptPayload: The bytes contain NAL units other than slices, cannot be decoded, or decode to
-                another number of frames.
+            CorruptPayload: The bytes are no elementary stream, contain other units than parameter sets and
+                frames, announce frames of another size, cannot be decoded, or decode to another number of
+                frames.
         """
         try:
-            scale, setting = SCALES[payload[0] // SETTINGS], payload[0] % SETTINGS
-            pictures = self._decode(payload[1:], shape, scale, setting)
+            units = _LIBRARIES[self.library].syntax.access_units(payload[1:])
+            frames: list[torch.Tensor] = []
+            for _, frame in self.frames(payload[:1], units, range(len(units)), shape):
+                if len(frames) == shape.frames:
+                    raise ValueError(f"more than {shape.frames} frames")
+                frames.append(frame)
+            if len(frames) != shape.frames:
+                raise ValueError(f"{len(frames)} of {shape.frames} frames")
         except Exception as error:  # whatever a foreign decoder throws at damaged bytes
             raise CorruptPayload(
                 f"{self.name} payload of {len(payload)} bytes cannot be decoded: {reason_of(error)}"
             ) from None
-        size = (shape.width, shape.height)
-        width, height = reduced_size(size, scale)
-        frames = [enlarge(picture[:height, :width], size) for picture in pictures]
-        return Clip(torch.stack([_planar(frame) for frame in frames]), shape.frame_rate)
+        return Clip(torch.stack(frames), shape.frame_rate)
+
+    def frames(
+        self, head: bytes, units: Sequence[bytes], numbers: Sequence[int], shape: ClipShape
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Decode access units to the frames that they show.
+
+        Args:
+            head: The downscaling factor in one byte.
+            units: Access units in decoding order.
+            numbers: A number for each unit.
+            shape: Height and width of the clip; its number of frames is not looked at.
+
+        Yields:
+            Number of an access unit and the frame that it shows, uint8 [3, height, width], in display order.
+
+        Raises:
+            ValueError: The head is none, or a frame is damaged or of another size.
+            Exception: Any exception of the decoder.
+        """
+        scale = head[0]
+        if scale not in SCALES:
+            raise ValueError(f"downscaling by {scale}")
+        full = (shape.width, shape.height)
+        size = self._coded(full, scale)
+        width, height = reduced_size(full, scale)
+        for number, picture in _decoded(_LIBRARIES[self.library].decoder, size, units, numbers):
+            yield number, planar(enlarge(picture[:height, :width], full))
 
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
-        """Find the scale and rate factor of least mean squared error within a number of bits."""
+        """Find the scale and rate factor of least mean squared error within a number of bits.
+
+        Args:
+            x: The clip.
+            max_bits: Largest length of the payload in bits.
+
+        Returns:
+            The payload, its quality and the clip that it decodes to.
+
+        Raises:
+            BudgetTooSmall: `max_bits` is below the floor of the codec: its payload at the coarsest rate
+                factor and any scale, which the message names.
+        """
         return fit_clip(self, x, max_bits)
+
+    def _checked(self, quality: Quality) -> Quality:
+        if quality.scale not in SCALES or not 0 <= quality.setting < self.settings:
+            raise InvalidOption(
+                f"{quality} of {self.name}: scale must be one of {SCALES}, setting in 0..{self.settings - 1}"
+            )
+        return quality
 
     def _coded(self, size: Size, scale: int) -> Size:
         """Size of the coded frames: downscaled, rounded up to even sides, at least the encoder's minimum."""
@@ -161,71 +336,38 @@ class InterCodec:
         width, height = (max(side + side % 2, least) for side in reduced_size(size, scale))
         return width, height
 
-    def _decode(self, stream: bytes, shape: ClipShape, scale: int, setting: int) -> list[Pixels]:
-        from av.codec.context import CodecContext
 
-        library = _LIBRARIES[self.library]
-        units = nal_units(stream)
-        strange = [library.kind(unit) if unit else 0 for unit in units]
-        if not units or not library.kinds.issuperset(strange):
-            raise ValueError("other units than slices")  # e.g. parameter sets that announce a huge frame
-        size = self._coded((shape.width, shape.height), scale)
-        decoder = cast("VideoCodecContext", CodecContext.create(library.decoder, "r"))
-        decoder.thread_count = 1
-        decoder.options = {"err_detect": "explode"}  # report damage instead of concealing it
-        pictures: list[Pixels] = []
-        packets = decoder.parse(_parameter_sets(self, size, setting) + byte_stream(units))
-        for packet in (*packets, *decoder.parse(), None):
-            for frame in decoder.decode(packet):
-                if frame.is_corrupt or (frame.width, frame.height) != size:
-                    raise ValueError("damaged frame")
-                if len(pictures) == shape.frames:
-                    raise ValueError(f"more than {shape.frames} frames")
-                pictures.append(_to_rgb(frame))
-        if len(pictures) != shape.frames:
-            raise ValueError(f"{len(pictures)} of {shape.frames} frames")
-        return pictures
-
-
-def _padded(pixels: Pixels, size: Size) -> Resized:
-    height, width, _ = pixels.shape
-    return np.pad(pixels, ((0, size[1] - height), (0, size[0] - width), (0, 0)), mode="edge")
-
-
-def _interleaved(frame: Tensor) -> Pixels:
-    return frame.detach().cpu().permute(1, 2, 0).contiguous().numpy()
-
-
-def _planar(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
-
-
-def _to_yuv(pixels: Pixels) -> "VideoFrame":
+def _decoded(
+    name: str, size: Size, units: Sequence[bytes], numbers: Sequence[int]
+) -> Iterator[tuple[int, Pixels]]:
+    """Decode access units, each with a number, to RGB frames of one size with these numbers."""
     import av
+    from av.codec.context import CodecContext
 
-    return av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(
-        format="yuv420p",
-        dst_colorspace=_BT709,
-        src_color_range=_FULL,
-        dst_color_range=_LIMITED,
-        interpolation=_EXACTLY,
-        threads=1,
-    )
+    decoder = cast("VideoCodecContext", CodecContext.create(name, "r"))
+    decoder.thread_count = 1
+    width, height = (-(-side // _BLOCK) * _BLOCK for side in size)
+    # parameter sets may announce a frame of any size: it is refused before memory is reserved for it;
+    # damage is reported, not concealed
+    decoder.options = {"max_pixels": str(width * height), "err_detect": "explode"}
+    for number, unit in zip(numbers, units, strict=True):
+        packet = av.Packet(unit)
+        packet.pts = packet.dts = number
+        yield from ((frame.pts or 0, _checked_rgb(frame, size)) for frame in decoder.decode(packet))
+    yield from ((frame.pts or 0, _checked_rgb(frame, size)) for frame in decoder.decode(None))
 
 
-def _to_rgb(frame: "VideoFrame") -> Pixels:
-    return frame.reformat(
-        format="rgb24",
-        src_colorspace=_BT709,
-        src_color_range=_LIMITED,
-        dst_color_range=_FULL,
-        interpolation=_EXACTLY,
-        threads=1,
-    ).to_ndarray()
+def _checked_rgb(frame: "VideoFrame", size: Size) -> Pixels:
+    if frame.is_corrupt or (frame.width, frame.height) != size or frame.format.name not in _420:
+        raise ValueError("damaged frame, or one of another size or format")
+    return to_rgb(frame)
+
+
+_420 = ("yuv420p", "yuvj420p")
 
 
 def _encoder(codec: InterCodec, size: Size, setting: int) -> "VideoCodecContext":
-    from av.codec.context import CodecContext, Flags
+    from av.codec.context import CodecContext
 
     library = _LIBRARIES[codec.library]
     encoder = cast("VideoCodecContext", CodecContext.create(library.encoder, "w"))
@@ -233,20 +375,24 @@ def _encoder(codec: InterCodec, size: Size, setting: int) -> "VideoCodecContext"
     encoder.pix_fmt = "yuv420p"
     encoder.framerate, encoder.time_base = Fraction(_RATE), Fraction(1, _RATE)
     encoder.thread_count = 1
-    encoder.options = {
-        "preset": codec.preset,
-        "crf": str(SETTINGS - 1 - setting),
-        f"{codec.library}-params": library.options,
-    }
-    encoder.flags |= Flags.global_header
-    encoder.open()
+    encoder.bit_rate = 0  # the rate factor alone decides
+    encoder.options = library.options(codec.speed, library.coarsest - setting)
+    with _silent_svt():
+        encoder.open()
     return encoder
 
 
-@lru_cache(maxsize=64)
-def _parameter_sets(codec: InterCodec, size: Size, setting: int) -> bytes:
-    """Parameter sets of the stream, which an encoder emits before the first frame, without SEI messages."""
-    library = _LIBRARIES[codec.library]
-    messages = {6} if codec.library == "x264" else {39, 40}
-    units = nal_units(_encoder(codec, size, setting).extradata or b"")
-    return byte_stream(tuple(unit for unit in units if library.kind(unit) not in messages))
+_environment = Lock()
+
+
+@contextmanager
+def _silent_svt() -> Iterator[None]:
+    """Keep SVT-AV1 from writing to the standard error stream; it asks an environment variable once."""
+    with _environment:
+        before = os.environ.get("SVT_LOG")
+        os.environ["SVT_LOG"] = "0" if before is None else before
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["SVT_LOG"]

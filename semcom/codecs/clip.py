@@ -47,7 +47,7 @@ class FrameByFrame:
     def encode(self, x: Clip, quality: Quality) -> bytes:
         """Encode all frames at one quality, each as a still picture."""
         payloads = (self.codec.encode(to_image(frame), quality) for frame in x.frames)
-        return b"".join(_varint(len(payload)) + payload for payload in payloads)
+        return b"".join(varint(len(payload)) + payload for payload in payloads)
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
         """Decode a payload to a clip.
@@ -66,7 +66,7 @@ class FrameByFrame:
         size = (1, 3, shape.height, shape.width)
         frames, place = [], 0
         for _ in range(shape.frames):
-            length, place = _read_varint(payload, place)
+            length, place = read_varint(payload, place)
             if place + length > len(payload):
                 raise CorruptPayload(
                     f"{self.name} payload of {len(payload)} bytes ends in frame {len(frames) + 1} of "
@@ -164,8 +164,15 @@ def squared_error(x_hat: Clip, x: Clip) -> float:
     return total / x.frames.numel()
 
 
-def _varint(number: int) -> bytes:
-    """Variable-length integer: 7 bits per byte, low bits first; the highest bit means that more follow."""
+def varint(number: int) -> bytes:
+    """Write an integer of variable length: 7 bits per byte, low bits first; highest bit: more bytes follow.
+
+    Args:
+        number: The integer, at least 0.
+
+    Returns:
+        One byte for numbers up to 127, two up to 16383, and so on.
+    """
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -173,8 +180,19 @@ def _varint(number: int) -> bytes:
     return bytes((*out, number))
 
 
-def _read_varint(data: bytes, place: int) -> tuple[int, int]:
-    """Read a variable-length integer at a position; also the position after it."""
+def read_varint(data: bytes, place: int) -> tuple[int, int]:
+    """Read an integer of variable length, the inverse of `varint`.
+
+    Args:
+        data: Bytes that contain the integer.
+        place: Index of its first byte.
+
+    Returns:
+        The integer, and the index of the first byte after it.
+
+    Raises:
+        CorruptPayload: The integer is cut off, or longer than 5 bytes.
+    """
     number = 0
     for shift in range(0, 35, 7):
         if place >= len(data):

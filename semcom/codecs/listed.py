@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from semcom.codecs.av import InterCodec
+from semcom.codecs.av import LIBRARIES, SPEEDS, InterCodec
 from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.codec import SourceCodec
 from semcom.codecs.hevc import HevcIntra
@@ -17,9 +17,13 @@ FORMATS: tuple[StillFormat, ...] = (Jpeg(), Jpeg2000(), WebP(), Avif(), HevcIntr
 CODECS: tuple[SourceCodec[Tensor], ...] = (*map(StreamCodec, FORMATS), *map(FileCodec, FORMATS))
 """Codecs of images: every format as elementary stream ("avif") and as whole file ("avif-file")."""
 
+INTER_CODECS: tuple[InterCodec, ...] = tuple(
+    InterCodec(library, speed) for library in LIBRARIES for speed in SPEEDS
+)
+"""Codecs of clips with motion compensation: every encoder at every speed ("x265", "av1-slow")."""
+
 CLIP_CODECS: tuple[SourceCodec[Clip], ...] = (
-    InterCodec("x264"),
-    InterCodec("x265"),
+    *INTER_CODECS,
     *(FrameByFrame(StreamCodec(format)) for format in FORMATS),
 )
 """Codecs of clips: with motion compensation ("x265"), and frame by frame ("avif")."""

@@ -15,6 +15,8 @@ CODECS = {
     "learned": "a learned codec",
     "x264": "H.264",
     "x265": "H.265",
+    "av1": "AV1",
+    "vp9": "VP9",
     "zlib": "DEFLATE",
     "utf8": "UTF-8 without compression",
 }
