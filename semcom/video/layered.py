@@ -1,4 +1,4 @@
-"""Layered video codec: a base layer of a standard codec, interpolated frames, and a refiner at the receiver."""
+"""Layered video codec: a standard base layer, interpolated frames, and a refiner at the receiver."""
 
 import binascii
 import logging
@@ -197,9 +197,7 @@ def read_head(payload: bytes) -> tuple[Choice, float, bytes | None]:
         raise CorruptPayload(f"layered payload of {len(payload)} bytes: its header is damaged")
     base, step, refined = head[0] & 3, head[0] >> 2 & 3, head[0] >> 4
     if base >= len(BASES) or step >= len(STEPS) or refined > 1:
-        raise CorruptPayload(
-            f"layered payload of {len(payload)} bytes: modes {head[0]} are of another version"
-        )
+        raise CorruptPayload(f"layered payload of {len(payload)} bytes: unknown modes {head[0]}")
     choice = Choice(base, STEPS[step], BASES[base].qualities[0], head[2] * _STRENGTH_STEP)
     return choice, spread_of(head[1]), head[3:] if refined else None
 
