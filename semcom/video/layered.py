@@ -3,7 +3,7 @@
 import binascii
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -25,49 +25,113 @@ STEPS = (1, 2, 4)
 """Every how many frames one is coded, by its number in the header."""
 STRENGTH = 0.85
 """Strength of the refiner where nothing is searched."""
-HEAD = 13  # bytes: modes, spread, strength, network 4, checksum of these 2, checksum of the base layer 4
-_STRENGTH_STEP = 1 / 64
+STRENGTH_STEP = 1 / 64
+NO_NETWORK = bytes(4)
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the encoder chose for a clip, all of which is in the payload.
+class Head:
+    """Header of a payload of `LayeredCodec`, 13 bytes.
+
+    In order: modes (1 byte: base layer 2 bits, frame step 2 bits), error s of the decoded clip in steps of
+    1/24 of an octave (1), strength in steps of 1/64 (1), network (4), CRC-16 of these (2), CRC-32 of the
+    decoded base layer (4).
 
     Args:
         base: Codec of the base layer, an index of `BASES`.
         step: Every how many frames one is coded, of `STEPS`; the last frame is always coded.
-        quality: Operating point of the base layer.
-        strength: Strength of the refiner from 0 to 3.98; 0 shows the base layer as it is.
+        spread: Code of the error s, see `semcom.video.refinement.spread_code`.
+        strength: Strength of the refiner in steps of 1/64, from 0 to 255.
+        network: First bytes of the SHA-256 of the refiner's weights; zeros if none is used.
+        checksum: CRC-32 of the decoded frames of the base layer, 4 bytes.
     """
 
     base: int
     step: int
+    spread: int
+    strength: int
+    network: bytes
+    checksum: bytes
+
+    def to_bytes(self) -> bytes:
+        """Write the header.
+
+        Returns:
+            `HEAD` bytes.
+        """
+        told = bytes([self.base | STEPS.index(self.step) << 2, self.spread, self.strength]) + self.network
+        return told + binascii.crc_hqx(told, 0xFFFF).to_bytes(2, "big") + self.checksum
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "Head":
+        """Read the header of a payload.
+
+        Args:
+            payload: Any bytes.
+
+        Returns:
+            The header.
+
+        Raises:
+            CorruptPayload: The header is damaged.
+        """
+        told, crc, checksum = payload[:7], payload[7:9], payload[9:HEAD]
+        if len(payload) <= HEAD or binascii.crc_hqx(told, 0xFFFF).to_bytes(2, "big") != crc:
+            raise CorruptPayload(f"layered payload of {len(payload)} bytes: its header is damaged")
+        base, step = told[0] & 3, told[0] >> 2
+        if base >= len(BASES) or step >= len(STEPS):
+            raise CorruptPayload(f"layered payload of {len(payload)} bytes: unknown modes {told[0]}")
+        return cls(base, STEPS[step], told[1], told[2], told[3:], checksum)
+
+
+HEAD = 13
+"""Bytes of the header of a payload."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Coded:
+    """A payload of `LayeredCodec`, and what the encoder knows about it.
+
+    Args:
+        head: Its header.
+        layer: Payload of the base layer.
+        quality: Operating point of the base layer.
+        shown: The clip that it decodes to without the refiner.
+    """
+
+    head: Head
+    layer: bytes
     quality: Quality
-    strength: float = STRENGTH
+    shown: Clip
+
+    @property
+    def payload(self) -> bytes:
+        """Header and base layer."""
+        return self.head.to_bytes() + self.layer
+
+
+Search = Callable[["LayeredCodec", Clip, int], Coded]
+"""Choice of a payload for a clip and a largest length in bits; raises BudgetTooSmall."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayeredCodec:
     """Video codec for very low rates: AV1 or H.265 below, a one-step refiner on top.
 
-    The base layer codes every N-th frame, N in {1, 2, 4}, at full or half size. The receiver interpolates the
-    other frames along optical flow between decoded ones, and a network refines each frame by itself. What a
-    network computes never returns to the decoder of the base layer, so that rounding errors cannot grow from
-    frame to frame; the base layer is the same on every machine by its standard, which a checksum verifies.
-
-    Payload: modes (1 byte: base 2 bits, N 2 bits, refined 1 bit), error s of the decoded clip in steps of
-    1/24 of an octave (1), strength in steps of 1/64 (1), first bytes of the SHA-256 of the network (4),
-    CRC-16 of these (2), CRC-32 of the decoded base layer (4), and the payload of the base layer.
+    The base layer codes every N-th frame, N in {1, 2, 4}, at full size or reduced. The receiver interpolates
+    the other frames along the optical flow between decoded ones, and a network refines each frame by itself.
+    What a network computes never returns to the decoder of the base layer, so that rounding errors cannot
+    grow from frame to frame; the base layer is the same on every machine by its standard, which a checksum
+    verifies. The payload is a header (`Head`) and the payload of the base layer.
 
     Args:
         refiner: The network; None codes and decodes without it.
-        search: Function that chooses among base layers for `fit`: of the codec, the clip and the largest
-            length of the payload in bits.
+        search: Choice of the payload for `fit`.
     """
 
     refiner: FrameRefiner | None
-    search: "Callable[[LayeredCodec, Clip, int], Coded]"
+    search: Search
 
     @property
     def name(self) -> str:
@@ -81,7 +145,72 @@ class LayeredCodec:
 
     def encode(self, x: Clip, quality: Quality) -> bytes:
         """Encode a clip with AV1 as base layer, all frames coded, and the default strength."""
-        return self.coded(x, Choice(0, 1, quality)).payload
+        return self.coded(x, 0, 1, quality).payload
+
+    def coded(self, x: Clip, base: int, step: int, quality: Quality, layer: bytes | None = None) -> Coded:
+        """Encode a clip with given choices and the default strength.
+
+        Args:
+            x: The clip.
+            base: Codec of the base layer, an index of `BASES`.
+            step: Every how many frames one is coded, of `STEPS`.
+            quality: Operating point of the base layer.
+            layer: Payload of the base layer, if it has been encoded before.
+
+        Returns:
+            The payload and what it decodes to.
+
+        Raises:
+            InvalidOption: A choice is out of range, or frames are interpolated and OpenCV is not installed.
+        """
+        if step not in STEPS or not 0 <= base < len(BASES):
+            raise InvalidOption(
+                f"base layer {base}, step {step}: choose 0..{len(BASES) - 1} and one of {STEPS}"
+            )
+        shape = shape_of(x)
+        kept = coded_frames(shape.frames, step)
+        if layer is None:
+            layer = BASES[base].encode(Clip(x.frames[kept], x.frame_rate), quality)
+        decoded = BASES[base].decode(layer, replace(shape, frames=len(kept)))
+        shown = Clip(torch.stack(list(interpolated(decoded.frames, kept))), x.frame_rate)
+        head = Head(base, step, spread_code(_error(shown, x)), 0, NO_NETWORK, _checksum(decoded))
+        return self.with_strength(Coded(head, layer, quality, shown), STRENGTH)
+
+    def with_strength(self, coded: Coded, strength: float) -> Coded:
+        """The same payload with another strength of the refiner.
+
+        Args:
+            coded: A payload.
+            strength: From 0, the base layer as it is, to 3.98; taken as 0 without a network.
+
+        Returns:
+            The payload, whose header alone differs.
+
+        Raises:
+            InvalidOption: The strength is out of range.
+        """
+        steps = round(strength / STRENGTH_STEP)
+        if not 0 <= steps <= 255:
+            raise InvalidOption(f"strength {strength:g} of the refiner: choose 0 to 3.98")
+        if self.refiner is None or not steps:
+            return replace(coded, head=replace(coded.head, strength=0, network=NO_NETWORK))
+        return replace(coded, head=replace(coded.head, strength=steps, network=self.refiner.digest))
+
+    def refined(
+        self, coded: Coded, frames: Iterable[UInt8[Tensor, "3 height width"]]
+    ) -> Iterator[UInt8[Tensor, "3 height width"]]:
+        """What the receiver shows of some frames of the base layer.
+
+        If the header names a network that is not there, they are shown as they are, and a warning is logged.
+
+        Args:
+            coded: The payload.
+            frames: Decoded or interpolated frames.
+
+        Yields:
+            The frames, refined.
+        """
+        return self._refined(coded.head, coded.layer[0], frames)
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
         """Decode a payload to a clip.
@@ -99,17 +228,15 @@ class LayeredCodec:
             CorruptPayload: The header or the base layer is damaged.
             InvalidOption: Frames are to be interpolated, and OpenCV is not installed.
         """
-        choice, spread, network = read_head(payload)
-        base = decoded_base(payload, shape)
-        frames = interpolated(base.frames, coded_frames(shape.frames, choice.step))
-        if network is not None and (self.refiner is None or self.refiner.digest != network):
-            _log.warning(
-                f"the clip was made for network {network.hex()}, which is not here; shown without it"
+        head = Head.from_bytes(payload)
+        kept = coded_frames(shape.frames, head.step)
+        layer = BASES[head.base].decode(payload[HEAD:], replace(shape, frames=len(kept)))
+        if _checksum(layer) != head.checksum:
+            raise CorruptPayload(
+                f"layered payload of {len(payload)} bytes: its base layer decodes to other frames than it was "
+                "made of"
             )
-            network = None
-        if network is not None and self.refiner is not None:
-            scale = BASES[choice.base].scale(payload[HEAD:], shape)
-            frames = self.refiner(frames, spread, scale, choice.strength)
+        frames = self._refined(head, payload[HEAD], interpolated(layer.frames, kept))
         return Clip(torch.stack(list(frames)), shape.frame_rate)
 
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
@@ -126,103 +253,18 @@ class LayeredCodec:
             BudgetTooSmall: The smallest payload exceeds `max_bits`.
         """
         coded = self.search(self, x, max_bits)
-        return Fitted(coded.payload, coded.choice.quality, self.decode(coded.payload, shape_of(x)))
+        frames = torch.stack(list(self.refined(coded, coded.shown.frames)))
+        return Fitted(coded.payload, coded.quality, Clip(frames, x.frame_rate))
 
-    def coded(self, x: Clip, choice: Choice, base: bytes | None = None) -> "Coded":
-        """Encode a clip with given choices.
-
-        Args:
-            x: The clip.
-            choice: The choices; without a network the strength is taken as 0.
-            base: Payload of the base layer, if it has been encoded before.
-
-        Returns:
-            The payload, and the clip that it decodes to without the network.
-
-        Raises:
-            InvalidOption: A choice is out of range, or OpenCV is needed and not installed.
-        """
-        if choice.step not in STEPS or not 0 <= choice.base < len(BASES) or not 0 <= choice.strength < 4:
-            raise InvalidOption(
-                f"{choice}: base must be 0..{len(BASES) - 1}, step one of {STEPS}, strength from 0 to 3.98"
-            )
-        codec, shape = BASES[choice.base], shape_of(x)
-        kept = coded_frames(shape.frames, choice.step)
-        if base is None:
-            base = codec.encode(Clip(x.frames[kept], x.frame_rate), choice.quality)
-        decoded = codec.decode(base, replace(shape, frames=len(kept)))
-        shown = torch.stack(list(interpolated(decoded.frames, kept)))
-        spread = spread_code(_error(shown, x.frames))
-        used = self.refiner is not None and choice.strength > 0
-        strength = round(choice.strength / _STRENGTH_STEP) if used else 0
-        modes = choice.base | STEPS.index(choice.step) << 2 | used << 4
-        digest = self.refiner.digest if self.refiner is not None and used else bytes(4)
-        head = bytes([modes, spread, strength]) + digest
-        head += binascii.crc_hqx(head, 0xFFFF).to_bytes(2, "big") + _checksum(decoded.frames)
-        return Coded(
-            head + base, replace(choice, strength=strength * _STRENGTH_STEP), Clip(shown, x.frame_rate)
-        )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Coded:
-    """A payload of `LayeredCodec` and how it was made.
-
-    Args:
-        payload: The bytes.
-        choice: What the encoder chose.
-        shown: The clip that it decodes to without the network.
-    """
-
-    payload: bytes
-    choice: Choice
-    shown: Clip
-
-
-def read_head(payload: bytes) -> tuple[Choice, float, bytes | None]:
-    """Read the header of a payload of `LayeredCodec`.
-
-    Args:
-        payload: Any bytes.
-
-    Returns:
-        The choices, whose quality is that of the first operating point and not read; the error s of the clip
-        in units of [-1, 1]; and the first bytes of the SHA-256 of the network, None if none was used.
-
-    Raises:
-        CorruptPayload: The header is damaged.
-    """
-    head, checksum = payload[: HEAD - 6], payload[HEAD - 6 : HEAD - 4]
-    if len(payload) <= HEAD or binascii.crc_hqx(head, 0xFFFF).to_bytes(2, "big") != checksum:
-        raise CorruptPayload(f"layered payload of {len(payload)} bytes: its header is damaged")
-    base, step, refined = head[0] & 3, head[0] >> 2 & 3, head[0] >> 4
-    if base >= len(BASES) or step >= len(STEPS) or refined > 1:
-        raise CorruptPayload(f"layered payload of {len(payload)} bytes: unknown modes {head[0]}")
-    choice = Choice(base, STEPS[step], BASES[base].qualities[0], head[2] * _STRENGTH_STEP)
-    return choice, spread_of(head[1]), head[3:] if refined else None
-
-
-def decoded_base(payload: bytes, shape: ClipShape) -> Clip:
-    """Decode the base layer of a payload of `LayeredCodec` and verify its checksum.
-
-    Args:
-        payload: Any bytes.
-        shape: Shape of the whole clip.
-
-    Returns:
-        The coded frames.
-
-    Raises:
-        CorruptPayload: The header or the base layer is damaged.
-    """
-    choice, _, _ = read_head(payload)
-    kept = coded_frames(shape.frames, choice.step)
-    base = BASES[choice.base].decode(payload[HEAD:], replace(shape, frames=len(kept)))
-    if _checksum(base.frames) != payload[HEAD - 4 : HEAD]:
-        raise CorruptPayload(
-            f"layered payload of {len(payload)} bytes: the base layer decodes to other frames than were coded"
-        )
-    return base
+    def _refined(
+        self, head: Head, scale: int, frames: Iterable[UInt8[Tensor, "3 height width"]]
+    ) -> Iterator[UInt8[Tensor, "3 height width"]]:
+        if head.network == NO_NETWORK:
+            return iter(frames)
+        if self.refiner is None or self.refiner.digest != head.network:
+            _log.warning(f"made for network {head.network.hex()}, which is not here: the base layer is shown")
+            return iter(frames)
+        return self.refiner(frames, spread_of(head.spread), scale, head.strength * STRENGTH_STEP)
 
 
 def coded_frames(frames: int, step: int) -> list[int]:
@@ -261,15 +303,16 @@ def interpolated(
         yield frames[place + 1]
 
 
-def _error(shown: Tensor, frames: Tensor) -> float:
+def _error(shown: Clip, x: Clip) -> float:
     """Root mean square error in units of [-1, 1]."""
-    squares = [float((a.float() - b.float()).square().mean()) for a, b in zip(shown, frames, strict=True)]
+    pairs = zip(shown.frames, x.frames, strict=True)
+    squares = [float((a.float() - b.float()).square().mean()) for a, b in pairs]
     return (sum(squares) / len(squares)) ** 0.5 * 2 / 255
 
 
-def _checksum(frames: Tensor) -> bytes:
-    """CRC-32 of frames, 4 bytes."""
+def _checksum(clip: Clip) -> bytes:
+    """CRC-32 of the frames, 4 bytes."""
     value = 0
-    for frame in frames:
+    for frame in clip.frames:
         value = zlib.crc32(frame.contiguous().numpy().data, value)
     return value.to_bytes(4, "big")
