@@ -1,5 +1,6 @@
 """Frames between two decoded frames, by optical flow from one to the other and back."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +65,15 @@ def between(
         shown = (both[:, :3] * weight).sum(0) / weight.sum(0)
         found.append(shown.round().clamp(0, 255).to(torch.uint8))
     return found
+
+
+def flow_is_there() -> bool:
+    """Whether OpenCV, which computes the optical flow, is installed.
+
+    Returns:
+        True if frames can be interpolated.
+    """
+    return find_spec("cv2") is not None
 
 
 def _dis() -> "DISOpticalFlow":

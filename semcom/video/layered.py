@@ -233,8 +233,7 @@ class LayeredCodec:
         layer = BASES[head.base].decode(payload[HEAD:], replace(shape, frames=len(kept)))
         if _checksum(layer) != head.checksum:
             raise CorruptPayload(
-                f"layered payload of {len(payload)} bytes: its base layer decodes to other frames than it was "
-                "made of"
+                f"layered payload of {len(payload)} bytes: its base layer has another checksum"
             )
         frames = self._refined(head, payload[HEAD], interpolated(layer.frames, kept))
         return Clip(torch.stack(list(frames)), shape.frame_rate)

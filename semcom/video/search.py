@@ -1,8 +1,8 @@
-"""Choice of base layer, frame step, size and strength of the layered codec, by what the receiver would show."""
+"""Choice of base layer, frame step, size and strength of the layered codec by perceptual quality."""
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -15,13 +15,14 @@ from semcom.metrics.clip import PerFrame
 from semcom.metrics.metric import Metric
 from semcom.metrics.perceptual import LPIPS, SlicedWasserstein, lpips_network
 from semcom.modalities.video import Clip
+from semcom.video.interpolation import flow_is_there
 from semcom.video.layered import BASES, HEAD, Coded, LayeredCodec, coded_frames
 
 CANDIDATES = ((0, 1, 1), (1, 1, 1), (0, 2, 1), (0, 4, 1), (0, 1, 2), (0, 2, 2))
 """Base layer, frame step and scale of the candidates, in the order in which they are tried."""
 COARSE = 45
 """Rate factor of AV1 below which no candidates with fewer or smaller frames are tried."""
-STRENGTHS = (0.5, 0.85, 1.2)
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 """Strengths of the refiner that are tried."""
 MOST_LOSS_DB = 0.4
 """Largest loss of PSNR against AV1 with every frame at full size and no refiner, if that fits the budget."""
@@ -34,11 +35,10 @@ def perceptual(codec: LayeredCodec, x: Clip, max_bits: int) -> Coded:
     """Find the payload that looks most like the clip within a number of bits.
 
     For every candidate (base layer, frame step, scale) the finest rate factor that fits is found, and what
-    the receiver would show of some frames is compared with the original by LPIPS (SqueezeNet), or by the
-    sliced Wasserstein distance where the weights of LPIPS are missing. The strength of the refiner is chosen
-    for the best candidate. What loses more than `MOST_LOSS_DB` of PSNR against AV1 with every frame coded is
-    left out. Without a refiner, and for frames too small to be compared, the first candidate that fits is
-    taken.
+    the receiver would show of some frames at several strengths of the refiner is compared with the original
+    by LPIPS (SqueezeNet), or by the sliced Wasserstein distance where the weights of LPIPS are missing. What
+    loses more than `MOST_LOSS_DB` of PSNR against AV1 with every frame coded is left out. Without a refiner,
+    and for frames too small to be compared, the first candidate that fits is taken.
 
     Args:
         codec: The codec.
@@ -51,26 +51,38 @@ def perceptual(codec: LayeredCodec, x: Clip, max_bits: int) -> Coded:
     Raises:
         BudgetTooSmall: The smallest payload of all candidates exceeds `max_bits`.
     """
-    found = fitting(codec, x, max_bits)
     measure = _measure(x)
-    if codec.refiner is None or measure is None:
-        return found[0]
-    plain, bound = found[0], math.inf
-    if (plain.head.base, plain.head.step, plain.quality.scale) == CANDIDATES[0]:
-        bound = squared_error(plain.shown, x) * 10 ** (MOST_LOSS_DB / 10)
-    looked_at = torch.linspace(0, len(x.frames) - 1, min(LOOKED_AT, len(x.frames))).round().long().unique()
-    original = Clip(x.frames[looked_at], x.frame_rate)
+    best: tuple[tuple[bool, float], float, Coded] | None = None  # judgement, strength, payload
+    bound = math.inf  # of the squared error
+    for coded in fitting(codec, x, max_bits):
+        if codec.refiner is None or measure is None:
+            return coded
+        if (coded.head.base, coded.head.step, coded.quality.scale) == CANDIDATES[0]:
+            bound = squared_error(coded.shown, x) * 10 ** (MOST_LOSS_DB / 10)
+        for strength, judgement in _judged(codec, coded, x, bound, measure).items():
+            if best is None or judgement < best[0]:
+                best = judgement, strength, coded
+    _, strength, coded = best
+    return codec.with_strength(coded, strength)
 
-    def judged(coded: Coded) -> tuple[bool, float]:
-        """Whether too much PSNR is lost, and the distance."""
-        layer = coded.shown.frames[looked_at]
-        shown = Clip(torch.stack(list(codec.refined(coded, layer))), x.frame_rate)
-        before, after = (squared_error(clip, original) for clip in (Clip(layer, x.frame_rate), shown))
-        error = squared_error(coded.shown, x) * after / max(before, 1e-9)  # of all frames, estimated
-        return error > bound, measure(shown, original)
 
-    best = min(found, key=judged)
-    return min((codec.with_strength(best, strength) for strength in STRENGTHS), key=judged)
+def _judged(
+    codec: LayeredCodec, coded: Coded, x: Clip, bound: float, measure: Metric[Clip]
+) -> dict[float, tuple[bool, float]]:
+    """For each strength, whether the squared error exceeds its bound, and the distance on some frames."""
+    count = min(LOOKED_AT, len(x.frames))
+    looked_at = ((torch.arange(count) + 0.5) * len(x.frames) / count).long()
+    original, layer = (clip.frames[looked_at] for clip in (x, coded.shown))
+    whole = squared_error(coded.shown, x)
+    before = max(squared_error(Clip(layer, x.frame_rate), Clip(original, x.frame_rate)), 1e-9)
+    changed = torch.stack(list(codec.refined(codec.with_strength(coded, 1.0), layer))).float() - layer
+    found: dict[float, tuple[bool, float]] = {}
+    for strength in STRENGTHS:
+        frames = (layer + strength * changed).round().clamp(0, 255).to(torch.uint8)
+        shown, reference = Clip(frames, x.frame_rate), Clip(original, x.frame_rate)
+        error = whole * squared_error(shown, reference) / before  # of all frames, estimated
+        found[strength] = error > bound, measure(shown, reference)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,41 +120,45 @@ class BaseLayer:
         return len(self.payload(setting))
 
 
-def fitting(codec: LayeredCodec, x: Clip, max_bits: int) -> Sequence[Coded]:
+def fitting(codec: LayeredCodec, x: Clip, max_bits: int) -> Iterator[Coded]:
     """Encode all candidates that fit, each at the finest rate factor that does.
+
+    Candidates with interpolated frames are left out where OpenCV is not installed.
 
     Args:
         codec: The codec.
         x: The clip.
         max_bits: Largest length of the payload in bits.
 
-    Returns:
+    Yields:
         The candidates in the order in which they are tried, at least one.
 
     Raises:
         BudgetTooSmall: No candidate fits.
     """
-    found: list[Coded] = []
-    floor = math.inf  # smallest payload of all candidates, in bits
+    floor, found = math.inf, False  # smallest payload of all candidates in bits
     rate_factor: int | None = None  # of the first candidate
     for base, step, scale in CANDIDATES:
-        if base == 0 and found and rate_factor is not None and rate_factor < COARSE:
+        if rate_factor is not None and found and base == 0 and rate_factor < COARSE:
             break
-        frames = x.frames[coded_frames(len(x.frames), step)]
-        layer = BaseLayer(BASES[base], Clip(frames, x.frame_rate), scale)
+        if step > 1 and not (flow_is_there() and len(x.frames) > 2):
+            continue
+        clip = Clip(x.frames[coded_frames(len(x.frames), step)], x.frame_rate)
+        layer = BaseLayer(BASES[base], clip, scale)
         coarsest = layer.settings - 1
-        index = finest(
-            layer.size, layer.settings, max_bits // 8 - HEAD, coarsest - (rate_factor or 2 * coarsest // 3)
-        )
-        floor = min(floor, 8 * (layer.size(0) + HEAD)) if index < 0 else floor
+        start = coarsest // 3 if rate_factor is None else coarsest - rate_factor
+        index = finest(layer.size, layer.settings, max_bits // 8 - HEAD, start)
         if rate_factor is None:
             rate_factor = coarsest - max(index, 0)
-        if index >= 0:
-            found.append(codec.coded(x, base, step, layer.quality(index), layer.payload(index)))
+        if index < 0:
+            floor = min(floor, 8 * (layer.size(0) + HEAD))
+        else:
+            found = True
+            yield codec.coded(x, base, step, layer.quality(index), layer.payload(index))
     if not found:
         frames, _, height, width = x.frames.shape
-        raise too_small(codec.name, int(floor), f"a clip of {frames} frames of {width}x{height}", max_bits)
-    return found
+        about = f"a clip of {frames} frames of {width}x{height}"
+        raise too_small(codec.name, int(floor), about, max_bits)
 
 
 def finest(size: Callable[[int], int], count: int, most: int, start: int) -> int:
