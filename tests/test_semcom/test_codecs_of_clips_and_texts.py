@@ -32,7 +32,7 @@ from semcom.codecs import (
     fit,
 )
 from semcom.codecs.annexb import nal_units
-from semcom.codecs.av import SETTINGS
+from semcom.codecs.av import SCALES
 from semcom.codecs.clip import squared_error
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.modalities import VIDEO, Clip, TextShape
