@@ -23,7 +23,8 @@ class GroupPackets:
     parameter sets and a key frame, and has one or more packets to itself. Its payload is that of the codec at
     the finest quality that fits, cut into these packets. If a packet is lost, the frames before the cut are
     decoded, since no frame depends on one that comes later in the stream; the rest of the group is lost. The
-    next group is not affected. Missing frames are shown as the last frame that arrived before them.
+    next group is not affected. Missing frames are shown as the last frame that arrived before them, or
+    else as the first one that arrived.
 
     If a group has several packets and the encoder changes the order of frames (x264 and x265, not live), the
     index of every frame in display order precedes the stream, in decoding order, as variable-length integers.
@@ -80,8 +81,7 @@ class GroupPackets:
             shape: Number of frames, height, width and frame rate of the clip.
 
         Returns:
-            The clip with one flag per frame, True for a missing one; None if no frame arrived. Missing frames
-            at the start are shown in the mean colour.
+            The clip with one flag per frame, True for a missing one; None if no frame arrived.
         """
         found: dict[int, Tensor] = {}
         for frames, places in self._groups(shape.frames, len(packets)):

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.codec import Quality, SourceCodec
-from semcom.colors import MEAN_COLOR
 from semcom.errors import BudgetTooSmall, CorruptPayload
-from semcom.modalities.image import to_uint8
 from semcom.modalities.text import TextShape
 from semcom.modalities.video import Clip, ClipShape
 from semcom.observation import Gaps
@@ -115,7 +113,8 @@ class FramePackets:
     """Packet codec of clips: every packet holds consecutive frames as still pictures.
 
     Of T frames in N packets, frame t is in packet floor(t N / T). Every packet is coded at the finest quality
-    that fits it. A lost frame is shown as the last frame that arrived before it.
+    that fits it. A lost frame is shown as the last frame that arrived before it, or else as the first one
+    that arrived.
 
     Args:
         codec: Source codec of pictures.
@@ -161,8 +160,7 @@ class FramePackets:
             shape: Number of frames, height, width and frame rate of the clip.
 
         Returns:
-            The clip with one flag per frame, True for a missing one; None if no frame arrived. Missing frames
-            at the start are shown in the mean colour.
+            The clip with one flag per frame, True for a missing one; None if no frame arrived.
         """
         found: dict[int, Tensor] = {}
         for number, frames in groups(shape.frames, len(packets)).items():
@@ -183,13 +181,12 @@ def held_last(found: dict[int, Tensor], shape: ClipShape) -> Gaps[Clip] | None:
         shape: Number of frames, height, width and frame rate of the clip.
 
     Returns:
-        The clip with one flag per frame, True for a missing one; None if no frame arrived. Missing frames at
-        the start are shown in the mean colour.
+        The clip with one flag per frame, True for a missing one; None if no frame arrived. Frames before the
+        first that arrived are shown as that one.
     """
     if not found:
         return None
-    color = to_uint8(torch.tensor(MEAN_COLOR, dtype=torch.float32))[:, None, None]
-    held = color.expand(3, shape.height, shape.width)
+    held = found[min(found)]
     shown: list[Tensor] = []
     for t in range(shape.frames):
         held = found.get(t, held)

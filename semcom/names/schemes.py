@@ -16,6 +16,7 @@ from semcom import zoo
 from semcom.analog import Analog
 from semcom.codecs.av import InterCodec
 from semcom.codecs.groups import GroupPackets
+from semcom.codecs.listed import INTER_CODECS
 from semcom.codecs.packets import FramePackets, TextPackets
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, UnknownName
@@ -49,6 +50,12 @@ DEFAULT_SCHEMES = {"image": "avif+ldpc", "video": "x265+ldpc", "text": "zlib+ldp
 ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")
 HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
 HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # default parts of a hybrid
+
+STANDARDS = {"x264": "H.264 (x264)", "x265": "H.265 (x265)", "av1": "AV1 (SVT-AV1)", "vp9": "VP9 (libvpx)"}
+"""Standard and encoder of video codecs with motion compensation, by name."""
+
+SPEEDS = {"medium": "medium preset", "slow": "slow preset", "live": "zero latency"}
+"""Speeds of video encoders in plain words."""
 
 SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any] | Genie[Any]]]] = {
     "envelope:csit-average": (
@@ -273,8 +280,20 @@ def schemes() -> tuple[Listed, ...]:
         ),
     ]
     clips = [
-        Listed("x264+ldpc:csit-average", "clips: H.264 (x264), LDPC and QAM, rate by the average SNR"),
-        Listed("x265+ldpc:csit-average", "clips: H.265 (x265), LDPC and QAM, rate by the average SNR"),
+        *(
+            Listed(
+                f"{inter.name}+ldpc:csit-average",
+                f"clips: {STANDARDS[inter.library]}, {SPEEDS[inter.speed]}, LDPC and QAM, "
+                "rate by the average SNR",
+            )
+            for inter in INTER_CODECS
+        ),
+        Listed(
+            "av1+packets:4096:csit-average", "clips: AV1 in groups of pictures, in packets with a CRC each"
+        ),
+        Listed(
+            "x265+packets:4096:csit-average", "clips: H.265 in groups of pictures, in packets with a CRC each"
+        ),
         Listed("avif+packets:4096:csit-average", "clips: AVIF frame by frame, in packets with a CRC each"),
     ]
     texts = [
