@@ -6,7 +6,8 @@ VARIABLE = "_SEMCOM_COMPLETE"
 STILL = tuple(
     form + kind for kind in ("", "-file") for form in ("jpeg", "jpeg2000", "webp", "avif", "hevc-intra")
 )
-CODECS = (*STILL, "learned", "x264", "x265", "zlib", "utf8")
+INTER = tuple(name + speed for name in ("x264", "x265", "av1", "vp9") for speed in ("", "-slow", "-live"))
+CODECS = (*STILL, "learned", *INTER, "zlib", "utf8")
 """Names of source codecs."""
 
 METHODS = ("consistency", "ddnm", "ddrm", "diffpir", "dps", "loop", "posterior", "refine")
@@ -19,7 +20,8 @@ SCHEMES = (
     *(f"{codec}+ldpc:csit-average" for codec in CODECS),
     *(f"avif+ldpc:mcs{row}" for row in range(31)),
     "avif+ideal:csit-average",
-    *("avif+packets:4096:csit-average", "zlib+packets:512:csit-average"),
+    *(f"{codec}+packets:4096:csit-average" for codec in ("av1", "x265", "avif")),
+    "zlib+packets:512:csit-average",
     *("hybrid:avif:csit-average:softcast-residual", "hybrid:avif:mcs9:softcast-residual:0.6"),
     *("hybrid:avif:mcs9:deepjscc", "hybrid:avif:mcs9:deepjscc:0.5:0:0.1"),
     *("jpeg+ldpc:csit-average+consistency:8", "deepjscc+ddnm:100", "deepjscc+ddrm:8", "deepjscc+diffpir:8"),

@@ -46,6 +46,7 @@ class _Library:
         decoder: Name of the decoder in libavcodec.
         syntax: Syntax of the elementary stream.
         coarsest: Largest constant rate factor; the smallest is 0.
+        steps: Settings per unit of the rate factor.
         min_side: Smallest side of a coded frame in pixels; smaller frames are padded.
         speeds: Options of the encoder by speed; "{crf}" stands for the rate factor.
     """
@@ -54,11 +55,13 @@ class _Library:
     decoder: str
     syntax: Syntax
     coarsest: int
+    steps: int
     min_side: int
     speeds: Mapping[str, Mapping[str, str]]
 
-    def options(self, speed: str, factor: int) -> dict[str, str]:
-        """Options of the encoder for a speed and a constant rate factor."""
+    def options(self, speed: str, setting: int) -> dict[str, str]:
+        """Options of the encoder for a speed and a setting, 0 for the coarsest rate factor."""
+        factor = f"{self.coarsest - setting / self.steps:g}"
         return {name: value.format(crf=factor) for name, value in self.speeds[speed].items()}
 
 
@@ -90,6 +93,7 @@ _LIBRARIES: Mapping[str, _Library] = MappingProxyType(
             "h264",
             NalSyntax(frozenset({1, 5}), frozenset({7, 8}), 1),
             51,
+            1,
             32,
             _speeds(
                 _X264,
@@ -103,6 +107,7 @@ _LIBRARIES: Mapping[str, _Library] = MappingProxyType(
             "hevc",
             NalSyntax(frozenset(range(22)), frozenset({32, 33, 34}), 2),
             51,
+            1,
             # x265 4.2 writes out of bounds at widths below 56, and reads uninitialised memory for a single
             # row of coding tree units of 64x64
             72,
@@ -117,7 +122,8 @@ _LIBRARIES: Mapping[str, _Library] = MappingProxyType(
             "libsvtav1",
             "libdav1d",
             ObuSyntax(),
-            70,
+            70,  # 63 is a floor of 0.011 to 0.018 bit per pixel, 70 one of 0.006 to 0.012 (SVT-AV1 4.1)
+            2,
             64,
             _speeds(
                 {},
@@ -131,6 +137,7 @@ _LIBRARIES: Mapping[str, _Library] = MappingProxyType(
             "vp9",
             LengthSyntax(),
             63,
+            1,
             16,
             _speeds(
                 _VP9,
@@ -195,21 +202,32 @@ class InterCodec:
         return self.library if self.speed == "medium" else f"{self.library}-{self.speed}"
 
     @property
+    def syntax(self) -> Syntax:
+        """Syntax of the elementary stream."""
+        return _LIBRARIES[self.library].syntax
+
+    @property
+    def reorders(self) -> bool:
+        """Whether access units may come in another order than the frames that they show."""
+        return self.library in ("x264", "x265") and self.speed != "live"
+
+    @property
     def settings(self) -> int:
-        """Number of settings of a scale: 52 (x264, x265), 71 (av1) or 64 (vp9)."""
-        return _LIBRARIES[self.library].coarsest + 1
+        """Number of settings of a scale: 52 (x264, x265), 141 (av1, in halves) or 64 (vp9)."""
+        library = _LIBRARIES[self.library]
+        return library.steps * library.coarsest + 1
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
         """All operating points: scales 4, 2 and 1, within a scale constant rate factors from coarse to 0."""
         return tuple(Quality(scale, setting) for scale in SCALES for setting in range(self.settings))
 
-    def quality(self, rate_factor: int, scale: int = 1) -> Quality:
+    def quality(self, rate_factor: float, scale: int = 1) -> Quality:
         """Operating point of a constant rate factor.
 
         Args:
-            rate_factor: Constant rate factor (CRF) of the encoder: 0..51 (x264, x265), 0..70 (av1) or 0..63
-                (vp9); smaller is finer.
+            rate_factor: Constant rate factor (CRF) of the encoder: 0..51 (x264, x265), 0..70 in steps of 0.5
+                (av1), or 0..63 (vp9); smaller is finer. Other values are rounded to these steps.
             scale: Downscaling factor, 1, 2 or 4.
 
         Returns:
@@ -218,12 +236,24 @@ class InterCodec:
         Raises:
             InvalidOption: The codec does not have this operating point.
         """
-        return self._checked(Quality(scale, self.settings - 1 - rate_factor))
+        steps = _LIBRARIES[self.library].steps
+        return self._checked(Quality(scale, self.settings - 1 - round(steps * rate_factor)))
+
+    def rate_factor(self, quality: Quality) -> float:
+        """Constant rate factor of an operating point, the inverse of `quality`.
+
+        Args:
+            quality: One of `qualities`.
+
+        Returns:
+            The rate factor that is passed to the encoder.
+        """
+        return (self.settings - 1 - quality.setting) / _LIBRARIES[self.library].steps
 
     def encode(self, x: Clip, quality: Quality) -> bytes:
         """Encode a clip as one byte for the scale and an elementary stream."""
         packets = [data for _, data in self.packets(x, quality)]
-        return bytes([quality.scale]) + _LIBRARIES[self.library].syntax.stream(packets)
+        return bytes([quality.scale]) + self.syntax.stream(packets)
 
     def packets(self, x: Clip, quality: Quality) -> list[tuple[int, bytes]]:
         """Encode a clip, and return its access units as the encoder emits them.
@@ -266,7 +296,7 @@ class InterCodec:
                 frames.
         """
         try:
-            units = _LIBRARIES[self.library].syntax.access_units(payload[1:])
+            units = self.syntax.access_units(payload[1:])
             frames: list[torch.Tensor] = []
             for _, frame in self.frames(payload[:1], units, range(len(units)), shape):
                 if len(frames) == shape.frames:
@@ -376,7 +406,7 @@ def _encoder(codec: InterCodec, size: Size, setting: int) -> "VideoCodecContext"
     encoder.framerate, encoder.time_base = Fraction(_RATE), Fraction(1, _RATE)
     encoder.thread_count = 1
     encoder.bit_rate = 0  # the rate factor alone decides
-    encoder.options = library.options(codec.speed, library.coarsest - setting)
+    encoder.options = library.options(codec.speed, setting)
     with _silent_svt():
         encoder.open()
     return encoder

@@ -5,7 +5,7 @@ An access unit is what a decoder needs, with the units before it, to show one mo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from semcom.codecs import obu
 from semcom.codecs.annexb import byte_stream, nal_units
@@ -13,6 +13,7 @@ from semcom.codecs.clip import read_varint, varint
 from semcom.errors import CorruptPayload
 
 
+@runtime_checkable
 class Syntax(Protocol):
     """Syntax of the elementary streams of one standard."""
 

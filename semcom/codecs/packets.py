@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.codec import Quality, SourceCodec
-from semcom.colors import MEAN_COLOR
 from semcom.errors import BudgetTooSmall, CorruptPayload
-from semcom.modalities.image import to_uint8
 from semcom.modalities.text import TextShape
 from semcom.modalities.video import Clip, ClipShape
 from semcom.observation import Gaps
@@ -116,7 +113,8 @@ class FramePackets:
     """Packet codec of clips: every packet holds consecutive frames as still pictures.
 
     Of T frames in N packets, frame t is in packet floor(t N / T). Every packet is coded at the finest quality
-    that fits it. A lost frame is shown as the last frame that arrived before it.
+    that fits it. A lost frame is shown as the last frame that arrived before it, or else as the first one
+    that arrived.
 
     Args:
         codec: Source codec of pictures.
@@ -144,7 +142,7 @@ class FramePackets:
         """
         packets = [b""] * len(room)
         refusal: BudgetTooSmall | None = None
-        for number, frames in _groups(len(x.frames), len(room)).items():
+        for number, frames in groups(len(x.frames), len(room)).items():
             group = Clip(x.frames[frames.start : frames.stop], x.frame_rate)
             try:
                 packets[number] = FrameByFrame(self.codec).fit(group, 8 * room[number]).payload
@@ -162,45 +160,50 @@ class FramePackets:
             shape: Number of frames, height, width and frame rate of the clip.
 
         Returns:
-            The clip with one flag per frame, True for a missing one; None if no frame arrived. Missing frames
-            at the start are shown in the mean colour.
+            The clip with one flag per frame, True for a missing one; None if no frame arrived.
         """
         found: dict[int, Tensor] = {}
-        for number, frames in _groups(shape.frames, len(packets)).items():
+        for number, frames in groups(shape.frames, len(packets)).items():
             part = replace(shape, frames=len(frames))
             try:
                 clip = FrameByFrame(self.codec).decode(packets[number] or b"", part)
             except CorruptPayload:
                 continue
             found |= dict(zip(frames, clip.frames, strict=True))
-        if not found:
-            return None
-        color = to_uint8(torch.tensor(MEAN_COLOR, dtype=torch.float32))[:, None, None]
-        held = color.expand(3, shape.height, shape.width)
-        shown: list[Tensor] = []
-        for t in range(shape.frames):
-            held = found.get(t, held)
-            shown.append(held)
-        missing = tuple(t not in found for t in range(shape.frames))
-        return Gaps(Clip(torch.stack(shown), shape.frame_rate), missing)
+        return held_last(found, shape)
 
 
-def _groups(frames: int, packets: int) -> dict[int, range]:
-    """Frames of every packet that has at least one, by index of the packet."""
-    starts = [-(-number * frames // packets) for number in range(packets + 1)]  # first frame of packet n
-    return {n: range(a, b) for n, (a, b) in enumerate(pairwise(starts)) if a < b}
-
-
-def packet_codec(codec: SourceCodec[Any], modality: str) -> TextPackets | FramePackets | None:
-    """Make a packet codec from a source codec.
+def held_last(found: dict[int, Tensor], shape: ClipShape) -> Gaps[Clip] | None:
+    """Show the frames of a clip that arrived, each until the next one that arrived.
 
     Args:
-        codec: Source codec of texts for "text", of pictures for "video".
-        modality: Name of the modality whose items are sent.
+        found: Frames that arrived by index, uint8 [3, height, width].
+        shape: Number of frames, height, width and frame rate of the clip.
 
     Returns:
-        The packet codec; None for modalities other than "text" and "video".
+        The clip with one flag per frame, True for a missing one; None if no frame arrived. Frames before the
+        first that arrived are shown as that one.
     """
-    if modality == "text":
-        return TextPackets(codec)
-    return FramePackets(codec) if modality == "video" else None
+    if not found:
+        return None
+    held = found[min(found)]
+    shown: list[Tensor] = []
+    for t in range(shape.frames):
+        held = found.get(t, held)
+        shown.append(held)
+    missing = tuple(t not in found for t in range(shape.frames))
+    return Gaps(Clip(torch.stack(shown), shape.frame_rate), missing)
+
+
+def groups(frames: int, packets: int) -> dict[int, range]:
+    """Divide frames evenly among packets.
+
+    Args:
+        frames: Number of frames, at least 0.
+        packets: Number of packets, at least 1.
+
+    Returns:
+        Frames of every packet that has at least one, by index of the packet.
+    """
+    starts = [-(-number * frames // packets) for number in range(packets + 1)]  # first frame of packet n
+    return {n: range(a, b) for n, (a, b) in enumerate(pairwise(starts)) if a < b}

@@ -1,4 +1,4 @@
-"""Grammar of source codecs: elementary streams ("avif", "x265", "zlib") and whole files ("avif-file")."""
+"""Grammar of source codecs: elementary streams ("avif", "x265-slow", "zlib"), whole files ("avif-file")."""
 
 from collections.abc import Callable
 from functools import cache, lru_cache

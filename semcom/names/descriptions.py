@@ -20,6 +20,8 @@ CODECS = {
     "zlib": "DEFLATE",
     "utf8": "UTF-8 without compression",
 }
+INTER = ("x264", "x265", "av1", "vp9")
+FORMS = {"file": "in a whole file", "slow": "by a slow preset", "live": "with zero latency"}
 OUTSIDE = "a scheme of another package"
 
 
@@ -61,10 +63,10 @@ def _transmission(name: str) -> str:
 
 
 def _codec(name: str) -> str:
-    stem = name.removesuffix("-file")
-    if stem not in CODECS:
-        return f"codec {name} of another package"
-    return f"{CODECS[stem]}{' in a whole file' if stem != name else ''}"
+    stem, _, form = name.rpartition("-")
+    if stem in CODECS and form in FORMS and (stem in INTER) == (form != "file"):
+        return f"{CODECS[stem]} {FORMS[form]}"
+    return CODECS.get(name, f"codec {name} of another package")
 
 
 def _link(link: str) -> str:

@@ -14,7 +14,10 @@ from channels.link import IdealLink
 from channels.mcs import MCS_TABLE
 from semcom import zoo
 from semcom.analog import Analog
-from semcom.codecs.packets import packet_codec
+from semcom.codecs.av import InterCodec
+from semcom.codecs.groups import GroupPackets
+from semcom.codecs.listed import INTER_CODECS
+from semcom.codecs.packets import FramePackets, TextPackets
 from semcom.envelope import Envelope, GenieEnvelope, shipped_choices
 from semcom.errors import InvalidOption, UnknownName
 from semcom.hybrid import Hybrid
@@ -27,7 +30,7 @@ from semcom.modalities import IMAGE, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
 from semcom.names.receivers import HEADS, METHODS, NEEDS, REFINE, receiver
-from semcom.packetised import Packetised
+from semcom.packetised import PacketCodec, Packetised
 from semcom.receivers import Direct
 from semcom.receivers.generative import Generative
 from semcom.receivers.refiner import Refiner
@@ -47,6 +50,12 @@ DEFAULT_SCHEMES = {"image": "avif+ldpc", "video": "x265+ldpc", "text": "zlib+ldp
 ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")
 HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
 HYBRID = ("avif", "csit-average", "softcast-residual", "0.5", "0", "0")  # default parts of a hybrid
+
+STANDARDS = {"x264": "H.264 (x264)", "x265": "H.265 (x265)", "av1": "AV1 (SVT-AV1)", "vp9": "VP9 (libvpx)"}
+"""Standard and encoder of video codecs with motion compensation, by name."""
+
+SPEEDS = {"medium": "medium preset", "slow": "slow preset", "live": "zero latency"}
+"""Speeds of video encoders in plain words."""
 
 SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any] | Genie[Any]]]] = {
     "envelope:csit-average": (
@@ -271,8 +280,20 @@ def schemes() -> tuple[Listed, ...]:
         ),
     ]
     clips = [
-        Listed("x264+ldpc:csit-average", "clips: H.264 (x264), LDPC and QAM, rate by the average SNR"),
-        Listed("x265+ldpc:csit-average", "clips: H.265 (x265), LDPC and QAM, rate by the average SNR"),
+        *(
+            Listed(
+                f"{inter.name}+ldpc:csit-average",
+                f"clips: {STANDARDS[inter.library]}, {SPEEDS[inter.speed]}, LDPC and QAM, "
+                "rate by the average SNR",
+            )
+            for inter in INTER_CODECS
+        ),
+        Listed(
+            "av1+packets:4096:csit-average", "clips: AV1 in groups of pictures, in packets with a CRC each"
+        ),
+        Listed(
+            "x265+packets:4096:csit-average", "clips: H.265 in groups of pictures, in packets with a CRC each"
+        ),
         Listed("avif+packets:4096:csit-average", "clips: AVIF frame by frame, in packets with a CRC each"),
     ]
     texts = [
@@ -340,18 +361,23 @@ def _separate(
         return Separate(codec(source, modality.name), FixedMcs(int(fixed[1])))
     packets = re.fullmatch(r"packets:(\d{1,9})(?::(csit-average|mcs\d{1,4}(?:-mcs\d{1,4})*))?", link)
     if packets:
-        still = "image" if modality.name == "video" else modality.name
-        in_packets = packet_codec(codec(source, still), modality.name)
-        if in_packets is None:
-            raise UnknownName(
-                f"scheme {name!r}: only clips and texts are sent in packets; take {source}+ldpc"
-            )
+        in_packets = _in_packets(source, name, modality)
         rows = tuple(map(int, re.findall(r"mcs(\d+)", packets[2] or "")))
         return Packetised(in_packets, int(packets[1]), rows)
     raise UnknownName(
         f"no link called {link!r} in scheme {name!r}; there are ldpc:csit-average, ldpc:mcs<N>, "
         "ideal:csit-average, and for clips and texts packets:<uses>[:csit-average | :mcs<N>[-mcs<M>...]]"
     )
+
+
+def _in_packets(source: str, name: str, modality: Modality[Any]) -> PacketCodec[Any]:
+    """The codec of a name in packets: groups of pictures, frames, or runs of characters."""
+    if modality.name == "text":
+        return TextPackets(codec(source, "text"))
+    if modality.name != "video":
+        raise UnknownName(f"scheme {name!r}: only clips and texts are sent in packets; take {source}+ldpc")
+    found = codec(source, "video")
+    return GroupPackets(found) if isinstance(found, InterCodec) else FramePackets(codec(source))
 
 
 def _hybrid(name: str, device: str) -> Hybrid:

