@@ -51,6 +51,7 @@ from semcom.terminal import (
     silence_stdout,
     training_progress,
 )
+from semcom.video.commands import video
 
 if TYPE_CHECKING:
     from semcom.data import Item
@@ -90,6 +91,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_examples("semcom quickstart", "semcom send photo.png --scheme avif+ldpc --snr 10"),
 )
+app.add_typer(video)
 INTERRUPTED = 130  # exit code of typer after Ctrl-C
 SHELLS = ("bash", "zsh", "fish")
 MAX_BATCH = 2**16  # crops; catches typing errors

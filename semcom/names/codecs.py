@@ -21,10 +21,20 @@ STILL: dict[str, Callable[[], SourceCodec[Any]]] = {
 }
 """Image codecs by name."""
 
+
+def _layered() -> SourceCodec[Any]:
+    from semcom.video.layered import LayeredCodec
+    from semcom.video.refinement import FrameRefiner
+    from semcom.video.search import perceptual
+
+    return LayeredCodec(FrameRefiner.shipped(), perceptual)
+
+
 BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
     "image": STILL,
     "video": {
         **{codec.name: lambda codec=codec: codec for codec in CLIP_CODECS},
+        "layered": _layered,
         **{name: lambda make=make: FrameByFrame(make()) for name, make in STILL.items()},
     },
     "text": {codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},

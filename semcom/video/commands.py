@@ -1,4 +1,4 @@
-"""The commands `semcom video encode`, `decode` and `info`."""
+"""The commands `semcom video encode` and `semcom video decode`."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from semcom.errors import InvalidOption, InvalidSource
-from semcom.options import check_device, check_input, check_outputs
+from semcom.options import check_input, check_outputs
 from semcom.terminal import finite, note, print_row, progress_bar
 
 video = typer.Typer(
@@ -19,7 +19,6 @@ SUFFIX = ".scv"
 MOST_BPP = 24.0  # of 8-bit RGB without any coding
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and all else on stderr.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="Device for networks: cpu or cuda.")]
 
 
 @video.command(
@@ -33,7 +32,6 @@ def encode(
     codec: Annotated[
         str, typer.Option("--codec", help="layered, predictive, or x264, x265, av1, vp9 with -slow or -live.")
     ] = "layered",
-    device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Encode a clip to a file of at most a number of bits per pixel.
@@ -41,7 +39,6 @@ def encode(
     `layered` searches codec, frame step, size and strength of the refiner; all it chooses is in the file.
     """
     check_input(source)
-    check_device(device)
     if not 0 < bpp <= MOST_BPP:
         raise InvalidOption(f"--bpp {bpp:g}: choose a number above 0, up to {MOST_BPP:g}")
     if out.suffix.lower() != SUFFIX:
@@ -54,7 +51,7 @@ def encode(
 
     if codec not in CODECS:
         raise InvalidOption(f"--codec {codec}: choose one of {', '.join(CODECS)}")
-    chosen = names.codec(codec, "video", device)
+    chosen = names.codec(codec, "video")
     with progress_bar("frames") as told:
         done = encode_file(source, out, codec, lambda x, bits: fit(chosen, x, bits).payload, bpp, told)
     row = {
@@ -73,7 +70,6 @@ def encode(
 def decode(
     source: Annotated[Path, typer.Argument(help="A file made by `semcom video encode`.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Lossless clip: .mkv, .avi or .png.", show_default=False)],
-    device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Decode a file of coded video; frames of damaged parts repeat the last frame before them.
@@ -81,7 +77,6 @@ def decode(
     The file alone is needed. Exit code 0 also if parts are damaged; they are named.
     """
     check_input(source)
-    check_device(device)
     check_outputs(out, inputs=[source])
 
     from semcom import names
@@ -93,7 +88,7 @@ def decode(
     if source.is_dir():
         raise InvalidSource(f"{source}: a folder; name a file of coded video")
     with progress_bar("frames") as told:
-        done = decode_file(source, out, lambda name: names.codec(name, "video", device), told)
+        done = decode_file(source, out, lambda name: names.codec(name, "video"), told)
     row = {"frames": done.shape.frames, "bytes": done.size, "bpp": done.bpp}
     if done.damaged:
         ranges = ", ".join(f"{part.start + 1}-{part.stop}" for part in done.damaged)
