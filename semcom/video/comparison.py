@@ -1,0 +1,283 @@
+"""Rate and quality of video codecs at equal payload: one encode per operating point, all metrics of it."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from semcom.codecs.av import InterCodec
+from semcom.codecs.codec import Fitted, SourceCodec, fit
+from semcom.errors import BudgetTooSmall, StoreError
+from semcom.files import write_whole
+from semcom.metrics.metric import Metric
+from semcom.modalities.modality import Item
+from semcom.modalities.video import VIDEO, Clip
+from semcom.video.search import BaseLayer, finest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, str | float]
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Rows of a comparison, kept in a file with one line of JSON each, to which rows are added.
+
+    Args:
+        path: The file; it need not exist.
+    """
+
+    path: Path
+
+    def rows(self) -> list[dict[str, str | float]]:
+        """Read all rows; a last line that was cut off by a kill is left out.
+
+        Returns:
+            The rows in the order in which they were added.
+
+        Raises:
+            StoreError: Another line is damaged.
+        """
+        if not self.path.is_file():
+            return []
+        lines = self.path.read_text().splitlines()
+        found = []
+        for number, line in enumerate(lines):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                if number < len(lines) - 1:
+                    raise StoreError(f"{self.path}: line {number + 1} is damaged; remove it") from None
+        return found
+
+    def add(self, row: Row) -> None:
+        """Add a row; the file is written as a whole or not at all.
+
+        Args:
+            row: Finite numbers and names by column.
+        """
+        write_whole(self.path, "".join(f"{json.dumps(r)}\n" for r in (*self.rows(), row)))
+
+
+def compared(
+    items: Sequence[Item[Clip]],
+    codecs: Mapping[str, SourceCodec[Clip]],
+    bpp: Sequence[float],
+    metrics: Sequence[Metric[Clip]],
+    records: Records,
+    told: Callable[[int, int], None],
+    keep: Callable[[Item[Clip], str, float, Clip], None] = lambda item, name, bpp, shown: None,
+) -> list[dict[str, str | float]]:
+    """Encode every clip by every codec at every rate, once, and measure what is decoded.
+
+    Codecs with motion compensation are fitted at full size by their rate factor; the others choose for
+    themselves. A rate below the floor of a codec gives a row with `floor` = 1 and no metrics. Rows that are
+    in the records already are not measured again.
+
+    Args:
+        items: The clips.
+        codecs: Codecs by name.
+        bpp: Largest numbers of bits per pixel.
+        metrics: Metrics of clips.
+        records: Where the rows are kept.
+        told: Called with the number of operating points done, and of all.
+        keep: Called with every decoded clip.
+
+    Returns:
+        All rows: item, codec, bpp_allowed, bytes, bpp, setting, scale, encode_s, decode_s, and one column per
+        metric.
+    """
+    known = {(row["item"], row["codec"], row["bpp_allowed"]) for row in records.rows()}
+    total, done = len(items) * len(codecs) * len(bpp), 0
+    for item in items:
+        for name, codec in codecs.items():
+            layer = BaseLayer(codec, item.x, 1) if isinstance(codec, InterCodec) else None
+            for allowed in bpp:
+                if (item.id, name, allowed) not in known:
+                    records.add(_row(item, name, codec, layer, allowed, metrics, keep))
+                done += 1
+                told(done, total)
+    return records.rows()
+
+
+def _row(
+    item: Item[Clip],
+    name: str,
+    codec: SourceCodec[Clip],
+    layer: BaseLayer | None,
+    allowed: float,
+    metrics: Sequence[Metric[Clip]],
+    keep: Callable[[Item[Clip], str, float, Clip], None],
+) -> Row:
+    row: dict[str, str | float] = {"item": item.id, "codec": name, "bpp_allowed": allowed}
+    pixels = item.x.frames.numel() // 3
+    start = time.process_time()
+    try:
+        fitted = _fitted(codec, layer, item.x, int(allowed * pixels))
+    except BudgetTooSmall:
+        return row | {"floor": 1}
+    searched = time.process_time() - start
+    start = time.process_time()
+    shown = codec.decode(fitted.payload, VIDEO.shape(item.x))
+    row |= {
+        "floor": 0,
+        "bytes": len(fitted.payload),
+        "bpp": 8 * len(fitted.payload) / pixels,
+        "scale": fitted.quality.scale,
+        "setting": fitted.quality.setting,
+        "encode_s": round(searched, 2),
+        "decode_s": round(time.process_time() - start, 2),
+    }
+    keep(item, name, allowed, shown)
+    return row | {metric.name: round(metric(shown, item.x), 5) for metric in metrics}
+
+
+def _fitted(codec: SourceCodec[Clip], layer: BaseLayer | None, x: Clip, bits: int) -> Fitted[Clip]:
+    if layer is None:
+        return fit(codec, x, bits)
+    index = finest(layer.size, layer.settings, bits // 8, layer.settings // 3)
+    if index < 0:
+        raise BudgetTooSmall(f"{codec.name} needs {layer.size(0)} bytes")
+    return Fitted(layer.payload(index), layer.quality(index), x)
+
+
+def ratios(
+    rows: Iterable[Row], metric: str, codec: str, other: str, most_bpp: float = math.inf
+) -> dict[tuple[str, float], float]:
+    """Ratio of a metric between two codecs at every operating point that both reach.
+
+    Args:
+        rows: Rows of `compared`.
+        metric: Column of a metric above 0.
+        codec: Name of the codec of the numerator.
+        other: Name of the codec of the denominator.
+        most_bpp: Largest number of bits per pixel that is looked at.
+
+    Returns:
+        Ratios by item and number of bits per pixel.
+    """
+    values = {
+        (row["codec"], row["item"], row["bpp_allowed"]): float(row[metric])
+        for row in rows
+        if metric in row and float(row["bpp_allowed"]) <= most_bpp
+    }
+    return {
+        (str(item), float(bpp)): value / values[other, item, bpp]
+        for (name, item, bpp), value in values.items()
+        if name == codec and (other, item, bpp) in values
+    }
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """Geometric mean of numbers above 0.
+
+    Args:
+        values: The numbers, at least one.
+
+    Returns:
+        exp(mean(log(values))).
+
+    Example:
+        >>> round(geometric_mean([0.5, 2.0]), 9)
+        1.0
+    """
+    logs = [math.log(value) for value in values]
+    return math.exp(math.fsum(logs) / len(logs))
+
+
+def rate_curves(rows: Sequence[Row], metric: str, label: str) -> "Figure":
+    """Draw a metric against the number of bits per pixel, one panel per clip.
+
+    Args:
+        rows: Rows of `compared`.
+        metric: Column of the metric.
+        label: Label of the vertical axis.
+
+    Returns:
+        The figure.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from semcom.plots import COLORS, FIGURE_STYLE, MARKERS
+
+    items = list(dict.fromkeys(str(row["item"]) for row in rows))
+    codecs = list(dict.fromkeys(str(row["codec"]) for row in rows))
+    columns = min(3, len(items))
+    lines = math.ceil(len(items) / columns)
+    with matplotlib.rc_context(FIGURE_STYLE):
+        figure = Figure(figsize=(3.6 * columns, 2.9 * lines), layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False).flatten()
+        for panel, item in zip(panels, items, strict=False):
+            for number, codec in enumerate(codecs):
+                points = sorted(
+                    (float(row["bpp"]), float(row[metric]))
+                    for row in rows
+                    if row["item"] == item and row["codec"] == codec and metric in row
+                )
+                if points:
+                    color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+                    panel.plot(
+                        *zip(*points, strict=True), label=codec, markersize=4, color=color, marker=marker
+                    )
+            panel.set_title(item.rsplit("-", 1)[0], fontsize=9)
+            panel.set_xlabel("bits per pixel")
+            panel.set_ylabel(label)
+        for panel in panels[len(items) :]:
+            panel.set_axis_off()
+        panels[0].legend(fontsize=7)
+    return figure
+
+
+def side_by_side(shown: Mapping[str, Clip], path: Path, label_height: int = 14) -> None:
+    """Write several clips beside each other, with their names, as an animated WebP that browsers loop.
+
+    Args:
+        shown: Clips of one shape by name.
+        path: File, .webp.
+        label_height: Height of the names in pixels.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    from io import BytesIO
+
+    from PIL import Image, ImageDraw
+
+    clips = list(shown.values())
+    width = clips[0].frames.shape[3]
+    pictures = []
+    for frames in zip(*(clip.frames for clip in clips), strict=True):
+        whole = torch.cat(frames, 2)
+        picture = Image.new("RGB", (whole.shape[2], whole.shape[1] + label_height), "white")
+        picture.paste(Image.fromarray(whole.permute(1, 2, 0).numpy()), (0, label_height))
+        draw = ImageDraw.Draw(picture)
+        for number, name in enumerate(shown):
+            draw.text((number * width + 3, 1), name, fill="black")
+        pictures.append(picture)
+    buffer = BytesIO()
+    delay = round(1000 / float(clips[0].frame_rate))
+    pictures[0].save(
+        buffer, "WEBP", save_all=True, append_images=pictures[1:], duration=delay, loop=0, quality=85
+    )
+    write_whole(path, buffer.getvalue())
+
+
+def whole_frames(items: Sequence[Item[Clip]], most: int) -> Iterator[Item[Clip]]:
+    """Clips cut to their first frames.
+
+    Args:
+        items: The clips.
+        most: Largest number of frames.
+
+    Yields:
+        The clips, with the ids of the whole ones.
+    """
+    for item in items:
+        yield Item(item.id, Clip(item.x.frames[:most], item.x.frame_rate), item.modality)
