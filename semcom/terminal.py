@@ -144,7 +144,7 @@ def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
             hours, minutes = divmod(minutes, 60)
             return Text(f"{hours}:{minutes:02}:{seconds:02}", style="progress.remaining")
 
-    def update(done: int, total: int, seconds_left: float | None = None) -> None:
+    def update(done: int, total: int | None, seconds_left: float | None = None) -> None:
         end = None if seconds_left is None else time.monotonic() + seconds_left
         bar.update(task, completed=done, total=total, end=end)
 

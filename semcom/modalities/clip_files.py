@@ -61,6 +61,14 @@ class FrameSource(Protocol):
         """
         ...
 
+    def stated_frames(self) -> int | None:
+        """Number of frames that the file states, which may be wrong.
+
+        Returns:
+            The number; None if nothing is stated.
+        """
+        ...
+
     def frame_rate(self) -> Fraction:
         """Frames per second, known after the last frame.
 
@@ -211,6 +219,9 @@ class _Animation:
         except Exception as error:  # a foreign decoder may raise any exception
             raise InvalidSource(f"not a readable animation ({reason_of(error)})") from None
 
+    def stated_frames(self) -> int | None:
+        return None
+
     def frame_rate(self) -> Fraction:
         if self.still:
             return 1 / self.delays[0] if self.delays[0] else USUAL_RATE
@@ -278,6 +289,12 @@ class _Stream:
 
     def frames(self) -> Iterator[Tensor]:
         return _of_one_size(self._shown())
+
+    def stated_frames(self) -> int | None:
+        if self.stream.frames:
+            return self.stream.frames
+        rate, duration = self.stream.guessed_rate, self.container.duration  # in microseconds
+        return round(duration * rate / 1_000_000) if rate and duration else None
 
     def frame_rate(self) -> Fraction:
         return _frame_rate(self.path, self, self.container, self.stream)
