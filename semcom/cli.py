@@ -45,6 +45,7 @@ from semcom.terminal import (
     progress_bar,
     quiet_libraries,
     readable_width,
+    remembered_interruptions,
     sending_progress,
     shown_instead,
     shown_sets,
@@ -200,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silences its warning about a read-only home
     try:
         check_none_empty(sys.argv[1:] if arguments is None else arguments)
-        with readable_width(), quiet_libraries():
+        with remembered_interruptions(), readable_width(), quiet_libraries():
             code = app(args=arguments, prog_name="semcom", standalone_mode=False)
         if code == INTERRUPTED:
             return complain("interrupted", INTERRUPTED)

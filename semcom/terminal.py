@@ -3,13 +3,16 @@
 import math
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -118,6 +121,51 @@ def sending_progress(schemes: "tuple[Scheme, ...]") -> "Iterator[tuple[Scheme, .
         yield tuple(map(told, schemes))
 
 
+@dataclass
+class Interruption:
+    """Handler of Ctrl-C that raises KeyboardInterrupt, and remembers it.
+
+    An exception that is raised while a library is imported, or inside of a callback, may be swallowed there;
+    `progress_bar` raises it again.
+
+    Args:
+        heard: Whether Ctrl-C was pressed.
+    """
+
+    heard: bool = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal.
+
+        Args:
+            number: Number of the signal.
+            frame: Stack frame that was interrupted.
+
+        Raises:
+            KeyboardInterrupt: Always.
+        """
+        self.heard = True
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def remembered_interruptions() -> Iterator[None]:
+    """Context manager that handles Ctrl-C by `Interruption`, where Python's own handler is in place.
+
+    Yields:
+        None.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or current_thread() is not main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, Interruption())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
     """Context manager that shows a progress bar with the remaining time on stderr.
@@ -145,6 +193,9 @@ def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
             return Text(f"{hours}:{minutes:02}:{seconds:02}", style="progress.remaining")
 
     def update(done: int, total: int | None, seconds_left: float | None = None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if isinstance(handler, Interruption) and handler.heard:
+            raise KeyboardInterrupt
         end = None if seconds_left is None else time.monotonic() + seconds_left
         bar.update(task, completed=done, total=total, end=end)
 

@@ -16,6 +16,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from semcom.names.schemes import DEEPJSCC_2019
 from semcom.realism import SET_METRICS
 from semcom.receivers.generative import Generative
 from semcom.results import ResultStore
-from semcom.terminal import print_row, print_summary, progress_bar, sending_progress
+from semcom.terminal import print_row, print_summary, progress_bar, remembered_interruptions, sending_progress
 from semcom.training import shards
 from semcom.training.recipes import RECIPES
 
@@ -1200,3 +1201,15 @@ def test_train_stops_goes_on_and_shows_its_progress(place: Path, capsys: pytest.
     tuned = "train deepjscc-2019 --data train.npz --validation val.npy --crop 32 --rho 1/192 --out tuned"
     assert main(arguments(f"{tuned} --seconds 1 --start t/weights.safetensors --patience 1 --batch 4")) == 0
     assert float(capsys.readouterr().out.split()[2]) >= float(shown.out.split()[2]) - 0.02  # fp16
+
+
+def test_a_swallowed_interruption_ends_the_work_at_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C raises in whatever runs, and what runs may swallow it; the progress bar raises it again."""
+    with remembered_interruptions():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), progress_bar() as told:
+            told(1, 2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with progress_bar() as told:
+        told(1, 2)
