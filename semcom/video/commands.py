@@ -1,14 +1,19 @@
-"""The commands `semcom video encode` and `semcom video decode`."""
+"""The commands `semcom video encode`, `semcom video decode` and `semcom video compare`."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semcom.errors import InvalidOption, InvalidSource
-from semcom.options import check_input, check_outputs
+from semcom.files import write_whole
+from semcom.options import check_input, check_outputs, chosen_metrics, make_folder, names_of
 from semcom.terminal import finite, note, print_row, progress_bar
+
+if TYPE_CHECKING:
+    from semcom.modalities.modality import Item
+    from semcom.modalities.video import Clip
 
 video = typer.Typer(
     name="video",
@@ -95,3 +100,66 @@ def decode(
         row |= {"damaged_frames": ranges}
         note(f"damaged: frames {ranges} repeat the last frame before them")
     print(json.dumps(finite(row), indent=1)) if as_json else print_row(row)
+
+
+@video.command(
+    epilog="Example: semcom video compare clip.mkv --bpp 0.02,0.04 --out comparison\n\n"
+    "Example: semcom video compare clips/ --codecs x265-slow,av1-slow,layered --frames 48 --out comparison"
+)
+def compare(
+    source: Annotated[Path, typer.Argument(help="A clip, or a folder of clips.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder of records, curves, loops and report.", show_default=False)
+    ],
+    bpp: Annotated[
+        str, typer.Option("--bpp", help="Bits per pixel, separated by commas.")
+    ] = "0.01,0.02,0.04,0.06",
+    codecs: Annotated[
+        str, typer.Option("--codecs", help="Codecs of clips.")
+    ] = "x264-slow,x265-slow,av1-slow,layered",
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="Metrics of clips.", show_default="the usual ones")
+    ] = None,
+    frames: Annotated[int, typer.Option("--frames", help="First frames of every clip.", min=1)] = 48,
+) -> None:
+    """Compare video codecs at equal payload; the same command goes on where it was stopped.
+
+    OUT/report.html has findings, curves, clips side by side and all operating points.
+    """
+    check_input(source)
+
+    from semcom import names
+    from semcom.data import load_folder
+    from semcom.modalities.video import VIDEO, Clip
+    from semcom.video.comparison import Records, compared, page, side_by_side, whole_frames
+
+    rates = [_rate(text) for text in names_of("--bpp", bpp)]
+    chosen = {name: names.codec(name, "video") for name in names_of("--codecs", codecs)}
+    items = list(whole_frames(load_folder(source, (VIDEO,)), frames))
+    measures = chosen_metrics(metrics, items)
+    make_folder(out)
+    shown: dict[str, dict[str, Clip]] = {}
+
+    def keep(item: "Item[Clip]", name: str, rate: float, decoded: Clip) -> None:
+        if rate == rates[0]:
+            shown.setdefault(item.id, {"original": item.x})[name] = decoded
+
+    with progress_bar("operating points") as told:
+        rows = compared(items, chosen, rates, measures, Records(out / "records.jsonl"), told, keep)
+    for item, clips in shown.items():
+        side_by_side(clips, out / f"{item}.webp")
+    labels = {metric.name: f"{metric.name} {metric.unit}".strip() for metric in measures}
+    loops = [path for item in items if (path := out / f"{item.id}.webp").is_file()]
+    ours = list(chosen)[-1]
+    write_whole(out / "report.html", page(rows, ours, labels, loops))
+    note(f"{len(rows)} operating points -> {out / 'report.html'}")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= MOST_BPP:
+        raise InvalidOption(f"--bpp {text}: choose numbers above 0, up to {MOST_BPP:g}")
+    return rate

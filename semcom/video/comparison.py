@@ -1,5 +1,7 @@
 """Rate and quality of video codecs at equal payload: one encode per operating point, all metrics of it."""
 
+import base64
+import html
 import json
 import math
 import time
@@ -17,12 +19,15 @@ from semcom.files import write_whole
 from semcom.metrics.metric import Metric
 from semcom.modalities.modality import Item
 from semcom.modalities.video import VIDEO, Clip
+from semcom.statistics import bootstrap_mean
 from semcom.video.search import BaseLayer, finest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, str | float]
+DIGITS = {"psnr_db": 2, "lpips_squeeze": 3, "swd": 0}
+"""Digits after the decimal point, by metric."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,33 +167,12 @@ def ratios(
     Returns:
         Ratios by item and number of bits per pixel.
     """
-    values = {
-        (row["codec"], row["item"], row["bpp_allowed"]): float(row[metric])
-        for row in rows
-        if metric in row and float(row["bpp_allowed"]) <= most_bpp
-    }
+    values = _values(rows, metric, most_bpp)
     return {
-        (str(item), float(bpp)): value / values[other, item, bpp]
+        (item, bpp): value / values[other, item, bpp]
         for (name, item, bpp), value in values.items()
         if name == codec and (other, item, bpp) in values
     }
-
-
-def geometric_mean(values: Iterable[float]) -> float:
-    """Geometric mean of numbers above 0.
-
-    Args:
-        values: The numbers, at least one.
-
-    Returns:
-        exp(mean(log(values))).
-
-    Example:
-        >>> round(geometric_mean([0.5, 2.0]), 9)
-        1.0
-    """
-    logs = [math.log(value) for value in values]
-    return math.exp(math.fsum(logs) / len(logs))
 
 
 def rate_curves(rows: Sequence[Row], metric: str, label: str) -> "Figure":
@@ -233,6 +217,137 @@ def rate_curves(rows: Sequence[Row], metric: str, label: str) -> "Figure":
             panel.set_axis_off()
         panels[0].legend(fontsize=7)
     return figure
+
+
+def findings(rows: Sequence[Row], ours: str, metric: str, label: str, most_bpp: float) -> list[str]:
+    """Sentences on how one codec compares with the others at equal payload.
+
+    Args:
+        rows: Rows of `compared`.
+        ours: Name of the codec.
+        metric: Column of a metric above 0, of which lower values are better.
+        label: Name of the metric in a sentence.
+        most_bpp: Largest number of bits per pixel that is looked at.
+
+    Returns:
+        One sentence per other codec: geometric mean of the ratio, with its 95 % bootstrap interval over
+        clips, and the mean difference in PSNR.
+    """
+    said: list[str] = []
+    for other in dict.fromkeys(str(row["codec"]) for row in rows):
+        found = ratios(rows, metric, ours, other, most_bpp)
+        if other == ours or not found:
+            continue
+        interval = bootstrap_mean([math.log(ratio) for ratio in found.values()], [item for item, _ in found])
+        mean, low, high = (math.exp(value) for value in (interval.mean, interval.low, interval.high))
+        gains = differences(rows, "psnr_db", ours, other, most_bpp)
+        limits = f" ({low:.3f} to {high:.3f})" if interval.items > 1 else ""
+        said.append(
+            f"{label} of {ours} is {mean:.3f} times that of {other}{limits} at {len(found)} operating points "
+            f"(worst {max(found.values()):.2f}), with {sum(gains) / len(gains):+.2f} dB of PSNR "
+            f"({min(gains):+.2f} to {max(gains):+.2f})."
+        )
+    return said
+
+
+def differences(
+    rows: Iterable[Row], metric: str, codec: str, other: str, most_bpp: float = math.inf
+) -> list[float]:
+    """Difference of a metric between two codecs at every operating point that both reach.
+
+    Args:
+        rows: Rows of `compared`.
+        metric: Column of the metric.
+        codec: Name of one codec.
+        other: Name of the codec whose values are subtracted.
+        most_bpp: Largest number of bits per pixel that is looked at.
+
+    Returns:
+        The differences, in the order of the rows.
+    """
+    values = _values(rows, metric, most_bpp)
+    return [
+        value - values[other, item, bpp]
+        for (name, item, bpp), value in values.items()
+        if name == codec and (other, item, bpp) in values
+    ]
+
+
+def _values(rows: Iterable[Row], metric: str, most_bpp: float) -> dict[tuple[str, str, float], float]:
+    """Values of a metric by codec, item and number of bits per pixel allowed."""
+    return {
+        (str(row["codec"]), str(row["item"]), float(row["bpp_allowed"])): float(row[metric])
+        for row in rows
+        if metric in row and float(row["bpp_allowed"]) <= most_bpp
+    }
+
+
+def points_table(rows: Sequence[Row], metrics: Mapping[str, int]) -> list[list[str]]:
+    """Cells of a table of all operating points, one line per clip and rate, one column per codec.
+
+    Args:
+        rows: Rows of `compared`.
+        metrics: Digits after the decimal point by column of a metric.
+
+    Returns:
+        The heading and the lines; "floor" where a codec needs more bits, "-" where nothing was measured.
+    """
+    codecs = list(dict.fromkeys(str(row["codec"]) for row in rows))
+    by_key = {(row["item"], row["bpp_allowed"], row["codec"]): row for row in rows}
+    lines = [["clip", "bpp", *codecs]]
+    for item, bpp in dict.fromkeys((str(row["item"]), float(row["bpp_allowed"])) for row in rows):
+        cells = [_cell(by_key.get((item, bpp, codec), {}), metrics) for codec in codecs]
+        lines.append([item.rsplit("-", 1)[0], f"{bpp:g}", *cells])
+    return lines
+
+
+def _cell(row: Row, metrics: Mapping[str, int]) -> str:
+    if not row:
+        return "-"
+    if row["floor"]:
+        return "floor"
+    return " / ".join(f"{float(row[name]):.{digits}f}" for name, digits in metrics.items() if name in row)
+
+
+def page(rows: Sequence[Row], ours: str, labels: Mapping[str, str], loops: Sequence[Path]) -> str:
+    """A page of one file with findings, curves, loops side by side and all operating points.
+
+    Args:
+        rows: Rows of `compared`.
+        ours: Name of the codec that the findings are about.
+        labels: Labels of the metrics that are drawn, by column.
+        loops: Animations made by `side_by_side`.
+
+    Returns:
+        HTML.
+    """
+    from semcom.plots import figure_bytes
+    from semcom.report import whole_page
+
+    told = [metric for metric in ("lpips_squeeze", "swd") if any(metric in row for row in rows)]
+    said = findings(rows, ours, told[0], labels[told[0]], math.inf) if told else []
+    body = ["<h1>Video codecs at equal payload</h1>", '<div class="card"><h2>Findings</h2><ul>']
+    body += [f"<li>{html.escape(sentence)}</li>" for sentence in said or ["Nothing to compare."]]
+    body += ["</ul></div>"]
+    for metric, label in labels.items():
+        if any(metric in row for row in rows):
+            figure = figure_bytes(rate_curves(rows, metric, label), "svg").decode()
+            body.append(
+                f'<div class="card"><h2>{html.escape(label)}</h2>{figure[figure.index("<svg") :]}</div>'
+            )
+    for path in loops:
+        data = base64.b64encode(path.read_bytes()).decode()
+        name = html.escape(path.stem.rsplit("-", 1)[0])
+        body.append(f'<div class="card"><h2>{name}</h2><img alt="{name}, side by side" ')
+        body.append(f'style="max-width:100%" src="data:image/webp;base64,{data}"></div>')
+    digits = {name: DIGITS.get(name, 3) for name in labels}
+    heading, *lines = points_table(rows, digits)
+    body.append(f'<div class="card"><h2>Operating points: {html.escape(" / ".join(labels.values()))}</h2>')
+    body.append('<div style="overflow-x:auto"><table><tr>')
+    body += [f"<th>{html.escape(cell)}</th>" for cell in heading]
+    body += [f"</tr><tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in line)}" for line in lines]
+    body.append("</tr></table></div></div>")
+    return whole_page("Video codecs at equal payload", "".join(body))
 
 
 def side_by_side(shown: Mapping[str, Clip], path: Path, label_height: int = 14) -> None:
