@@ -21,6 +21,8 @@ video = typer.Typer(
     no_args_is_help=True,
 )
 SUFFIX = ".scv"
+RATES = "0.01,0.02,0.04,0.06"
+COMPARED = "x264-slow,x265-slow,av1-slow,layered"
 MOST_BPP = 24.0  # of 8-bit RGB without any coding
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and all else on stderr.")]
@@ -108,15 +110,9 @@ def decode(
 )
 def compare(
     source: Annotated[Path, typer.Argument(help="A clip, or a folder of clips.", show_default=False)],
-    out: Annotated[
-        Path, typer.Option(help="Folder of records, curves, loops and report.", show_default=False)
-    ],
-    bpp: Annotated[
-        str, typer.Option("--bpp", help="Bits per pixel, separated by commas.")
-    ] = "0.01,0.02,0.04,0.06",
-    codecs: Annotated[
-        str, typer.Option("--codecs", help="Codecs of clips.")
-    ] = "x264-slow,x265-slow,av1-slow,layered",
+    out: Annotated[Path, typer.Option(help="Folder of records, loops and report.", show_default=False)],
+    bpp: Annotated[str, typer.Option("--bpp", help="Bits per pixel, separated by commas.")] = RATES,
+    codecs: Annotated[str, typer.Option("--codecs", help="Codecs of clips.")] = COMPARED,
     metrics: Annotated[
         str | None, typer.Option("--metrics", help="Metrics of clips.", show_default="the usual ones")
     ] = None,
@@ -129,9 +125,11 @@ def compare(
     check_input(source)
 
     from semcom import names
+    from semcom.columns import Column
     from semcom.data import load_folder
     from semcom.modalities.video import VIDEO, Clip
     from semcom.video.comparison import Records, compared, page, side_by_side, whole_frames
+    from semcom.wording import brief
 
     rates = [_rate(text) for text in names_of("--bpp", bpp)]
     chosen = {name: names.codec(name, "video") for name in names_of("--codecs", codecs)}
@@ -148,7 +146,7 @@ def compare(
         rows = compared(items, chosen, rates, measures, Records(out / "records.jsonl"), told, keep)
     for item, clips in shown.items():
         side_by_side(clips, out / f"{item}.webp")
-    labels = {metric.name: f"{metric.name} {metric.unit}".strip() for metric in measures}
+    labels = {metric.name: brief(Column(metric.name, metric.unit)) for metric in measures}
     loops = [path for item in items if (path := out / f"{item.id}.webp").is_file()]
     ours = list(chosen)[-1]
     write_whole(out / "report.html", page(rows, ours, labels, loops))

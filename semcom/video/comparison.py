@@ -326,22 +326,20 @@ def page(rows: Sequence[Row], ours: str, labels: Mapping[str, str], loops: Seque
 
     told = [metric for metric in ("lpips_squeeze", "swd") if any(metric in row for row in rows)]
     said = findings(rows, ours, told[0], labels[told[0]], math.inf) if told else []
-    body = ["<h1>Video codecs at equal payload</h1>", '<div class="card"><h2>Findings</h2><ul>']
+    body = ['<div class="card"><h2>Findings</h2><ul>']
     body += [f"<li>{html.escape(sentence)}</li>" for sentence in said or ["Nothing to compare."]]
     body += ["</ul></div>"]
-    for metric, label in labels.items():
-        if any(metric in row for row in rows):
-            figure = figure_bytes(rate_curves(rows, metric, label), "svg").decode()
-            body.append(
-                f'<div class="card"><h2>{html.escape(label)}</h2>{figure[figure.index("<svg") :]}</div>'
-            )
     for path in loops:
         data = base64.b64encode(path.read_bytes()).decode()
         name = html.escape(path.stem.rsplit("-", 1)[0])
         body.append(f'<div class="card"><h2>{name}</h2><img alt="{name}, side by side" ')
         body.append(f'style="max-width:100%" src="data:image/webp;base64,{data}"></div>')
-    digits = {name: DIGITS.get(name, 3) for name in labels}
-    heading, *lines = points_table(rows, digits)
+    for metric, label in labels.items():
+        if any(metric in row for row in rows):
+            figure = figure_bytes(rate_curves(rows, metric, label), "svg").decode()
+            body.append(f'<div class="card"><h2>{html.escape(label)}</h2>')
+            body.append(f"{figure[figure.index('<svg') :]}</div>")
+    heading, *lines = points_table(rows, {name: DIGITS.get(name, 3) for name in labels})
     body.append(f'<div class="card"><h2>Operating points: {html.escape(" / ".join(labels.values()))}</h2>')
     body.append('<div style="overflow-x:auto"><table><tr>')
     body += [f"<th>{html.escape(cell)}</th>" for cell in heading]
