@@ -240,12 +240,12 @@ def findings(rows: Sequence[Row], ours: str, metric: str, label: str, most_bpp: 
             continue
         interval = bootstrap_mean([math.log(ratio) for ratio in found.values()], [item for item, _ in found])
         mean, low, high = (math.exp(value) for value in (interval.mean, interval.low, interval.high))
-        gains = differences(rows, "psnr_db", ours, other, most_bpp)
         limits = f" ({low:.3f} to {high:.3f})" if interval.items > 1 else ""
+        gains = differences(rows, "psnr_db", ours, other, most_bpp)
+        worth = f", with {sum(gains) / len(gains):+.2f} dB of PSNR ({min(gains):+.2f} to {max(gains):+.2f})"
         said.append(
             f"{label} of {ours} is {mean:.3f} times that of {other}{limits} at {len(found)} operating points "
-            f"(worst {max(found.values()):.2f}), with {sum(gains) / len(gains):+.2f} dB of PSNR "
-            f"({min(gains):+.2f} to {max(gains):+.2f})."
+            f"(worst {max(found.values()):.2f}){worth if gains else ''}."
         )
     return said
 
@@ -324,7 +324,7 @@ def page(rows: Sequence[Row], ours: str, labels: Mapping[str, str], loops: Seque
     from semcom.plots import figure_bytes
     from semcom.report import whole_page
 
-    told = [metric for metric in ("lpips_squeeze", "swd") if any(metric in row for row in rows)]
+    told = [metric for metric in ("lpips_squeeze", "swd") if metric in labels]
     said = findings(rows, ours, told[0], labels[told[0]], math.inf) if told else []
     body = ['<div class="card"><h2>Findings</h2><ul>']
     body += [f"<li>{html.escape(sentence)}</li>" for sentence in said or ["Nothing to compare."]]
