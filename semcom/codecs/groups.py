@@ -29,9 +29,9 @@ class GroupPackets:
     If a group has several packets and the encoder changes the order of frames (x264 and x265, not live), the
     index of every frame in display order precedes the stream, in decoding order, as variable-length integers.
 
-    A single group would be cheapest, but a lost packet would cost the rest of the clip. Mean PSNR in dB of AV1
-    on two clips of 48 frames (carphone, basketballpass) in 24 packets, 0.06 bit per pixel in all, by the share
-    of packets lost independently:
+    A single group would be cheapest, but a lost packet would cost the rest of the clip. Mean PSNR in dB of
+    AV1 on two clips of 48 frames (carphone, basketballpass) in 24 packets, 0.06 bit per pixel in all, by the
+    share of packets lost independently:
 
     | `least` | no loss | 5 % | 10 % | 30 % |
     | --- | --- | --- | --- | --- |
