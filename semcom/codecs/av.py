@@ -222,7 +222,7 @@ class InterCodec:
         """All operating points: scales 4, 2 and 1, within a scale constant rate factors from coarse to 0."""
         return tuple(Quality(scale, setting) for scale in SCALES for setting in range(self.settings))
 
-    def quality(self, rate_factor: float, scale: int = 1) -> Quality:
+    def quality(self, rate_factor: int | float, scale: int = 1) -> Quality:
         """Operating point of a constant rate factor.
 
         Args:

@@ -29,6 +29,19 @@ class GroupPackets:
     If a group has several packets and the encoder changes the order of frames (x264 and x265, not live), the
     index of every frame in display order precedes the stream, in decoding order, as variable-length integers.
 
+    A single group would be cheapest, but a lost packet would cost the rest of the clip. Mean PSNR in dB of
+    AV1 on two clips of 48 frames (carphone, basketballpass) in 24 packets, 0.06 bit per pixel in all, by the
+    share of packets lost independently:
+
+    | `least` | no loss | 5 % | 10 % | 30 % |
+    | --- | --- | --- | --- | --- |
+    | 4 | 27.0, 28.5 | 26.7, 27.9 | 26.3, 27.1 | 25.0, 24.1 |
+    | 8 | 29.7, 29.7 | 28.6, 27.9 | 27.4, 26.2 | 20.9, 19.4 |
+    | 16 | 31.7, 31.2 | 29.0, 27.7 | 25.6, 24.0 | 15.1, 15.0 |
+
+    Losses cost least if a group is one packet, that is with few, long packets (6 packets of the same rate at
+    30 %: 26.7 and 26.4 dB).
+
     Args:
         codec: Video codec.
         least: Smallest number of frames of a group, at least 1. Longer groups need fewer key frames, but more

@@ -1,9 +1,8 @@
 """H.264, H.265, AV1 and VP9: what is sent, foreign decoders, damage, and clips in packets."""
 
+import os
 import random
 import struct
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -25,7 +24,6 @@ from semcom.codecs.obu import DELIMITER, FRAME, SEQUENCE_HEADER, Obu, leb128, ob
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.modalities import VIDEO, Clip
 
-ROOT = Path(__file__).parents[2]
 RATE = Fraction(25)
 LIMIT_S = 2.0  # for one decoding of a small clip, on a loaded machine; the worst of 12,000 was 0.01 s
 LIBRARIES = tuple(InterCodec(library) for library in ("x264", "x265", "av1", "vp9"))
@@ -163,7 +161,7 @@ def ivf(fourcc: bytes, size: tuple[int, int], units: list[bytes]) -> bytes:
 
 @every
 def test_foreign_paths_show_the_same_frames(codec: InterCodec, tmp_path: Path) -> None:
-    """The stream as a file, demuxed by libavformat, decoded by default and by the reference libraries."""
+    """The stream as a file, demuxed by libavformat, decoded by default and by libvpx."""
     import av
     from av.codec.context import CodecContext
 
@@ -176,7 +174,7 @@ def test_foreign_paths_show_the_same_frames(codec: InterCodec, tmp_path: Path) -
         stream = ivf({"av1": b"AV01", "vp9": b"VP90"}[codec.library], size, codec.syntax.access_units(stream))
     path = tmp_path / f"clip{suffix}"
     path.write_bytes(stream)
-    second = {"av1": "libaom-av1", "vp9": "libvpx-vp9"}.get(codec.library)
+    second = {"vp9": "libvpx-vp9"}.get(codec.library)  # the usual one is of libavcodec itself
     for decoder in (None, second):
         if decoder is None or decoder in av.codecs_available:
             with av.open(str(path)) as container:
@@ -214,8 +212,10 @@ def test_qualities_are_rate_factors() -> None:
         assert codec.quality(codec.rate_factor(codec.qualities[9]), 4) == codec.qualities[9]
         with pytest.raises(InvalidOption, match="setting in 0"):
             codec.quality(71)
+    strange = InterCodec("x265")
+    object.__setattr__(strange, "library", "x266")  # past the checks of types during tests
     with pytest.raises(InvalidOption, match="'x266' at speed 'medium'; there are x264, x265, av1, vp9"):
-        InterCodec("x266")  # pyright: ignore[reportArgumentType]
+        strange.__post_init__()
 
 
 @every_library
@@ -230,19 +230,13 @@ def test_the_floor_is_named(codec: InterCodec) -> None:
         fit(codec, x, 8 * floor - 1)
 
 
-def test_encoders_are_silent() -> None:
+@every
+def test_encoders_are_silent(codec: InterCodec, capfd: pytest.CaptureFixture[str]) -> None:
     """Nothing is written to the streams of the process, and its environment is as before."""
-    program = (
-        "import os, torch; from fractions import Fraction; from semcom.codecs import INTER_CODECS\n"
-        "from semcom.modalities import Clip; before = dict(os.environ)\n"
-        "x = Clip(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), Fraction(25))\n"
-        "for codec in INTER_CODECS: codec.encode(x, codec.qualities[-9])\n"
-        "assert dict(os.environ) == before\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    before = dict(os.environ)
+    codec.decode(codec.encode(moving(2), middling(codec)), VIDEO.shape(moving(2)))
+    assert capfd.readouterr() == ("", "")
+    assert dict(os.environ) == before
 
 
 # Colours
@@ -298,14 +292,13 @@ def outcome(codec: InterCodec, data: bytes, shape: Any = SHAPE) -> str:
         assert VIDEO.shape(VIDEO.check(codec.decode(data, shape))) == shape
         return ""
     except CorruptPayload as error:
-        assert "\n" not in str(error)
         return str(error)
     finally:
         assert time.process_time() - start < LIMIT_S
 
 
 def damaged(rng: random.Random, payloads: list[bytes], trial: int) -> bytes:
-    """Flipped bits, a truncated payload, two places swapped, or the beginning of one and the end of another."""
+    """Flipped bits, a truncated payload, two places swapped, or the beginning of one and another's end."""
     data = bytearray(rng.choice(payloads))
     if trial % 4 == 0:
         for _ in range(rng.choice((1, 1, 3, 10))):
@@ -330,6 +323,7 @@ def check_damage(codec: InterCodec, trials: int) -> None:
     payloads = [codec.encode(CLIP, middling(codec, share)) for share in (0.1, 0.4, 0.7)]
     payloads.append(codec.encode(CLIP, middling(codec, 0.5, 2)))
     messages = [outcome(codec, damaged(rng, payloads, trial)) for trial in range(trials)]
+    assert not any("\n" in message for message in messages)
     verdicts = Counter((trial % 4, bool(message)) for trial, message in enumerate(messages))
     assert verdicts[1, True] >= 0.9 * trials / 4  # truncated
     assert verdicts[0, True] > 0
@@ -420,11 +414,19 @@ def test_groups_are_decoded_up_to_the_lost_packet(codec: InterCodec, count: int)
                 assert torch.equal(part.x.frames[t], whole.x.frames[t])
             elif t and not all(part.missing[:t]):
                 assert torch.equal(part.x.frames[t], part.x.frames[t - 1])
-    if count == 9:  # the last packet of a group costs only its last frames
-        last = packets.decode([*coded[:-1], None], SHAPE)
-        assert last is not None
-        assert 1 <= sum(last.missing) <= 3
     assert packets.decode([None] * count, SHAPE) is None
+
+
+@every_library
+def test_later_packets_matter_less(codec: InterCodec) -> None:
+    """All before the lost packet is shown, so that fewer frames are missing the later it comes."""
+    packets = GroupPackets(codec, least=12)
+    coded = packets.encode(CLIP, [400] * 16)
+    lost = [packets.decode([*coded[:i], None, *coded[i + 1 :]], SHAPE) for i in range(16)]
+    missing = [12 if gaps is None else sum(gaps.missing) for gaps in lost]
+    assert missing == sorted(missing, reverse=True)
+    assert missing[0] == 12
+    assert 1 <= missing[-1] <= 6
 
 
 def test_one_packet_a_group_holds_the_payload_of_the_codec() -> None:
