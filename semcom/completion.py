@@ -38,7 +38,7 @@ CHANNELS = (
 
 METRICS = (
     *("psnr_db", "ssim", "ms_ssim", "swd", "lpips_squeeze", "lpips_alex", "lpips_vgg", "grid"),
-    *("wer", "cer", "bleu"),
+    *("vmaf", "vmaf_neg", "wer", "cer", "bleu"),
 )
 """Names of metrics of single items."""
 

@@ -33,6 +33,8 @@ LABELS = {  # axis labels of known columns; other columns are labelled by their 
     "lpips_alex": "LPIPS (AlexNet)",
     "lpips_vgg": "LPIPS (VGG-16)",
     "grid": "Autocorrelation at 16 pixels",
+    "vmaf": "VMAF",
+    "vmaf_neg": "VMAF-NEG",
     "mse": "Squared error per value",
     "w2": "Wasserstein distance W2, root per value",
     "wer": "Word error rate",

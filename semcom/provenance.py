@@ -34,6 +34,7 @@ LIBRARIES = (
     "av",
     "compressai",
     "lpips",
+    "vmaf-torch",
 )
 PILLOW_CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "webp", "avif")
 

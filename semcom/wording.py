@@ -5,14 +5,14 @@ import math
 from semcom.columns import Column
 from semcom.metrics.catalogue import SHIPPED_COLUMNS
 
-DIGITS = {"psnr_db": 2, "swd": 1, "bleu": 1}
+DIGITS = {"psnr_db": 2, "swd": 1, "bleu": 1, "vmaf": 1, "vmaf_neg": 1}
 BRIEF = {
     **{"psnr_db": "PSNR dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "swd": "SWD", "lpips_squeeze": "LPIPS"},
-    **{"wer": "WER", "cer": "CER", "bleu": "BLEU"},
+    **{"wer": "WER", "cer": "CER", "bleu": "BLEU", "vmaf": "VMAF", "vmaf_neg": "VMAF-NEG"},
 }
 SPOKEN = {
     **{"psnr_db": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "swd": "SWD", "bleu": "BLEU"},
-    **{"grid": "periodicity at the grid"},
+    **{"grid": "periodicity at the grid", "vmaf": "VMAF", "vmaf_neg": "VMAF-NEG"},
     **{"lpips_squeeze": "LPIPS", "lpips_alex": "LPIPS (AlexNet)", "lpips_vgg": "LPIPS (VGG-16)"},
     **{"wer": "word error rate", "cer": "character error rate", "mse": "squared error"},
 }

@@ -25,6 +25,7 @@ from semcom.metrics.perceptual import (
 )
 from semcom.metrics.realism import FID, KID
 from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate, bleu, cer, wer
+from semcom.metrics.vmaf import VMAF, ClipVMAF
 
 __all__ = [
     "BLEU",
@@ -34,9 +35,11 @@ __all__ = [
     "MSSSIM",
     "PSNR",
     "SSIM",
+    "VMAF",
     "Availability",
     "BatchMetric",
     "CharacterErrorRate",
+    "ClipVMAF",
     "GridPeriodicity",
     "Metric",
     "PerFrame",
