@@ -35,6 +35,8 @@ LIBRARIES = (
     "compressai",
     "lpips",
     "vmaf-torch",
+    "cvvdp",
+    "opencv-python-headless",
 )
 PILLOW_CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "webp", "avif")
 

@@ -9,6 +9,8 @@ from semcom.checkpoints import require_checkpoint
 from semcom.columns import Column, Columns
 from semcom.errors import MissingPackage, MissingWeights, UnknownName, closest
 from semcom.metrics.clip import PerFrame
+from semcom.metrics.clip_features import ClipFeatureDistance
+from semcom.metrics.colour_video_vdp import ColorVideoVDP
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM
 from semcom.metrics.flat import GridPeriodicity
 from semcom.metrics.metric import Metric, column_of
@@ -17,6 +19,7 @@ from semcom.metrics.perceptual import LPIPS, SlicedWasserstein
 from semcom.metrics.realism import INCEPTION_FILE
 from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate
 from semcom.metrics.vmaf import VMAF, ClipVMAF
+from semcom.metrics.warp import WarpError, WarpErrorGap
 
 FRAME_METRICS: tuple[Metric[Any], ...] = (
     PSNR(),
@@ -28,10 +31,18 @@ FRAME_METRICS: tuple[Metric[Any], ...] = (
     LPIPS("vgg"),
     GridPeriodicity(),
 )
+CLIP_METRICS: tuple[Metric[Any], ...] = (
+    ClipVMAF(),
+    ClipVMAF(neg=True),
+    ColorVideoVDP(),
+    WarpError(),
+    WarpErrorGap(),
+    ClipFeatureDistance(),
+)
 METRICS: Mapping[str, tuple[Metric[Any], ...]] = MappingProxyType(
     {
         "image": (*FRAME_METRICS, VMAF(), VMAF(neg=True)),
-        "video": (*map(PerFrame, FRAME_METRICS), ClipVMAF(), ClipVMAF(neg=True)),
+        "video": (*map(PerFrame, FRAME_METRICS), *CLIP_METRICS),
         "text": (WordErrorRate(), CharacterErrorRate(), BLEU()),
     }
 )
@@ -164,7 +175,8 @@ def on_device(metric: Metric[Any], device: str) -> Metric[Any]:
     """
     if isinstance(metric, PerFrame):
         return PerFrame(on_device(metric.metric, device))
-    return replace(metric, device=device) if isinstance(metric, LPIPS | VMAF | ClipVMAF) else metric
+    movable = isinstance(metric, LPIPS | VMAF | ClipVMAF | ColorVideoVDP | ClipFeatureDistance)
+    return replace(metric, device=device) if movable else metric
 
 
 def unavailable_set_metrics() -> tuple[str, ...]:

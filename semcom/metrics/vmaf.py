@@ -296,6 +296,6 @@ def _model(neg: bool, device: str) -> Any:
     """The model of vmaf-torch, whose weights are part of its code."""
     _require(neg)
     with ignored_warnings():
-        from vmaf_torch import VMAF as Model  # pyright: ignore[reportMissingImports]
+        import vmaf_torch  # pyright: ignore[reportMissingImports]
 
-        return Model(NEG=neg, clip_score=True).eval().requires_grad_(False).to(device)
+        return vmaf_torch.VMAF(NEG=neg, clip_score=True).eval().requires_grad_(False).to(device)
