@@ -58,13 +58,13 @@ class LpipsNetwork(nn.Module):
         return sum(distances, start=x.new_zeros(()))  # one after the other, as the authors do
 
     def units(self, x: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """Features of every compared layer, [batch, width, places, places], divided by their norm at each place.
+        """Features of every compared layer, divided by their norm at each place.
 
         Args:
             x: Images in [-1, 1], sides of at least 32 pixels.
 
         Returns:
-            One tensor per layer, first layer first.
+            One tensor [batch, channels, height, width] per layer, first layer first.
         """
         features = (x - x.new_tensor(SHIFT)[:, None, None]) / x.new_tensor(SCALE)[:, None, None]
         units = []

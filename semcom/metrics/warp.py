@@ -240,7 +240,7 @@ def _followed(before: np.ndarray, now: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def _sampled(image: Tensor, where: Tensor) -> Tensor:
-    """Linear interpolation of an image [height, width, channels] at places [height, width, 2]: column, row."""
+    """Linear interpolation of an image [height, width, channels] at places (column, row)."""
     height, width = image.shape[:2]
     grid = 2 * where / torch.tensor([width - 1.0, height - 1.0]) - 1
     sampled = functional.grid_sample(

@@ -13,7 +13,14 @@ from guests.metric import ROUGHNESS
 from instances import METRICS
 from torch import Tensor
 
-from semcom.errors import FaultyMetric, InvalidOption, InvalidSource, MissingWeights, UnknownName
+from semcom.errors import (
+    FaultyMetric,
+    InvalidOption,
+    InvalidSource,
+    MissingPackage,
+    MissingWeights,
+    UnknownName,
+)
 from semcom.metrics import (
     LPIPS,
     PSNR,
@@ -53,7 +60,10 @@ LARGEST = {
     "text": TextShape(),
     "waveform": ("samples", 8000),
 }
-UNITS = {"psnr_db": "dB", "roughness": "levels"}  # '' for all others
+UNITS = {  # '' for all others
+    **{"psnr_db": "dB", "roughness": "levels", "cvvdp": "JOD"},
+    **{"warp_error": "levels", "warp_error_gap": "levels"},
+}
 BEST = {"psnr_db": 100.0, "ssim": 1.0, "ms_ssim": 1.0, "bleu": 100.0}  # 0 for distances
 WORDS = [f"word{number}" for number in range(14)]
 
@@ -73,12 +83,12 @@ def picture_metric(request):
 
 @pytest.mark.parametrize(("modality", "metric"), METRICS, ids=lambda part: getattr(part, "name", part))
 def test_every_metric_works_here(modality, metric):
-    """One skipped line per backbone that is not in the torch cache."""
+    """One skipped line per backbone that is not in the torch cache, and per package that is not installed."""
     if modality == "waveform":
         return  # a guest is given as an object, not by name
     try:
         assert metric_named(metric.name, modality) == metric
-    except MissingWeights as error:
+    except (MissingWeights, MissingPackage) as error:
         pytest.skip(str(error))
 
 
