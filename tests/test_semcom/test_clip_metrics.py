@@ -245,26 +245,23 @@ def test_long_clips_are_measured_in_parts_with_the_same_result(vmaf_torch, monke
 
 
 def test_enhancement_gains_nothing_in_vmaf_neg(vmaf_torch) -> None:
-    """Contrast of 1.2 around the mean: VMAF rises above that of the equal clip's, VMAF-NEG does not."""
-    frames = 128 + 0.3 * (moving((1, 2), 4) - 128)
+    """Contrast of 1.2: VMAF rises from 97.4, the value of the original itself, to its cap of 100."""
+    frames = 128 + 0.3 * (moving((0, 0), 2) - 128)
     x, x_hat = clip(frames), clip(128 + 1.2 * (frames - 128))
     gain = [ClipVMAF(neg)(x_hat, x) - ClipVMAF(neg)(x, x) for neg in (False, True)]
-    assert gain[1] <= 1e-3
-    assert ClipVMAF(False)(x_hat, x) >= ClipVMAF(True)(x_hat, x)
+    assert gain[0] > 2
+    assert gain[1] < -2
 
 
 # ColorVideoVDP
 
 
-@pytest.mark.slow
-def test_flicker_costs_more_than_what_stands_still() -> None:
-    """The same noise in all frames, and its sign reversed in every second one."""
+def test_flicker_costs_more_than_a_lasting_change() -> None:
+    """Twelve levels lighter all the time, or in every second frame and darker in the others."""
     pytest.importorskip("pycvvdp", reason="cvvdp is not installed")
     frames = moving((0, 0), 8)
-    noise = np.random.default_rng(0).normal(0, 6, frames[0].shape)
-    signs = np.array([1, -1] * 4)[:, None, None, None]
     x = clip(frames)
-    still, flicker = (ColorVideoVDP()(clip(frames + sign * noise), x) for sign in (np.abs(signs), signs))
+    signs = np.array([1, -1] * 4)[:, None, None, None]
+    lasting, flicker = (ColorVideoVDP()(clip(frames + 12 * sign), x) for sign in (np.abs(signs), signs))
     assert ColorVideoVDP()(x, x) == 10
-    assert flicker != pytest.approx(still, abs=0.01)
-    assert max(still, flicker) < 10
+    assert 10 > lasting > flicker + 1
