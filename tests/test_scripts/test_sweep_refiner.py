@@ -124,7 +124,7 @@ def test_the_witness_is_paired_by_picture(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.syspath_prepend(SCRIPTS)
     script = import_module("witness_refiner")
-    gains = (1.0, 2.0, 3.0)
+    gains = [1.0, 2.0, 3.0]
     rows = [
         {"scheme": scheme, "channel": "awgn", "rho": rho, "snr_db": 5.0, "item": f"item{i}", "seed": 0}
         | {"outage": 0, "vmaf_neg": 30 + 20 * i + own}
