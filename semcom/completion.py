@@ -40,6 +40,7 @@ CHANNELS = (
 
 METRICS = (
     *("psnr_db", "ssim", "ms_ssim", "swd", "lpips_squeeze", "lpips_alex", "lpips_vgg", "grid"),
+    *("vmaf", "vmaf_neg", "cvvdp", "warp_error", "warp_error_gap", "clip_feature_distance"),
     *("wer", "cer", "bleu"),
 )
 """Names of metrics of single items."""

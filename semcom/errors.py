@@ -60,6 +60,10 @@ class MissingWeights(SemcomError):
     """Network weights that are absent, damaged, or fail their checksum."""
 
 
+class MissingPackage(SemcomError, ImportError):
+    """An optional package that is not installed; the message has the command that installs it."""
+
+
 class UnsuitableEvidence(SemcomError):
     """An observation that a receiver cannot use: of another kind, or with unknown noise."""
 

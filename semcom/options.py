@@ -216,6 +216,7 @@ def chosen_metrics(
     Raises:
         UnknownName: The modality has no metric of that name.
         MissingWeights: The weights of a named metric are missing.
+        MissingPackage: A named metric needs a package that is not installed.
     """
     from semcom import names as grammar
 

@@ -34,6 +34,9 @@ LIBRARIES = (
     "av",
     "compressai",
     "lpips",
+    "vmaf-torch",
+    "cvvdp",
+    "opencv-python-headless",
 )
 PILLOW_CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "webp", "avif")
 

@@ -15,7 +15,7 @@ LIBRARIES = frozenset(
     {
         *("PIL", "accelerate", "av", "compressai", "diffusers", "einops", "jaxtyping", "lpips", "matplotlib"),
         *("numba", "numpy", "pandas", "pillow_heif", "safetensors", "scipy", "skimage", "torch"),
-        *("torch_fidelity", "torchmetrics", "torchvision", "transformers"),
+        *("torch_fidelity", "torchmetrics", "torchvision", "transformers", "vmaf_torch", "pycvvdp", "cv2"),
     }
 )
 """Packages whose versions are logged with every run."""

@@ -143,6 +143,85 @@ def wilson_interval(failures: int, trials: int, *, level: float = 0.95) -> tuple
     return max(0.0, center - half), min(1.0, center + half)
 
 
+@dataclass(frozen=True, slots=True)
+class Bjontegaard:
+    """A Bjontegaard delta with the range over which it is a mean.
+
+    Args:
+        value: Change of rate in percent, or change of quality in its unit.
+        low: Lower end of the common range: quality for a change of rate, rate for a change of quality.
+        high: Upper end of the common range.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def bjontegaard_rate(
+    baseline_rate: ArrayLike, baseline_quality: ArrayLike, rate: ArrayLike, quality: ArrayLike
+) -> Bjontegaard:
+    """Bjontegaard delta rate, and the range of quality over which it is a mean.
+
+    100 (10^d - 1), where d is the mean over the common quality range of log10 rate - log10 baseline rate,
+    both interpolated by monotone cubics (PCHIP). Nothing is extrapolated: the range goes from the larger of
+    the two lowest qualities to the smaller of the two highest. Distances, such as LPIPS, are given with the
+    sign reversed.
+
+    Args:
+        baseline_rate: Rates of the baseline, above 0, [points].
+        baseline_quality: Quality of the baseline at these rates, [points].
+        rate: Rates of the candidate, above 0, [points].
+        quality: Quality of the candidate at these rates, [points].
+
+    Returns:
+        Change of rate in percent, negative is better, and the range of quality.
+
+    Raises:
+        InvalidOption: There are fewer than two points, rates are not positive, quality does not increase
+            strictly with rate, or there is no common range.
+
+    Reference:
+        Bjontegaard, ITU-T VCEG-M33, 2001; piecewise cubics as in VCEG-AI11, 2008.
+
+    Example:
+        >>> bjontegaard_rate([1.0, 2.0, 4.0], [30.0, 32.0, 34.0], [1.0, 2.0, 4.0], [32.0, 34.0, 36.0])
+        Bjontegaard(value=-50.0, low=32.0, high=34.0)
+    """
+    curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
+    gap, low, high = _mean_gap(curve, other, "quality")
+    return Bjontegaard(100 * (10**gap - 1), low, high)
+
+
+def bjontegaard_quality(
+    baseline_rate: ArrayLike, baseline_quality: ArrayLike, rate: ArrayLike, quality: ArrayLike
+) -> Bjontegaard:
+    """Bjontegaard delta quality ("BD-PSNR"), and the range of rate over which it is a mean.
+
+    Mean of quality - baseline quality over the common range of log10 rate, both interpolated by monotone
+    cubics (PCHIP). Nothing is extrapolated.
+
+    Args:
+        baseline_rate: Rates of the baseline, above 0, [points].
+        baseline_quality: Quality of the baseline at these rates, [points].
+        rate: Rates of the candidate, above 0, [points].
+        quality: Quality of the candidate at these rates, [points].
+
+    Returns:
+        Mean change of quality in its unit, positive is better, and the range of rate.
+
+    Raises:
+        InvalidOption: There are fewer than two points, rates are not positive, quality does not increase
+            strictly with rate, or there is no common range.
+
+    Reference:
+        Bjontegaard, ITU-T VCEG-M33, 2001; piecewise cubics as in VCEG-AI11, 2008.
+    """
+    curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
+    gap, low, high = _mean_gap((curve[1], curve[0]), (other[1], other[0]), "rate")
+    return Bjontegaard(gap, 10**low, 10**high)
+
+
 def bd_rate(
     baseline_rate: ArrayLike, baseline_quality: ArrayLike, rate: ArrayLike, quality: ArrayLike
 ) -> float:
@@ -168,8 +247,7 @@ def bd_rate(
     Reference:
         Bjontegaard, ITU-T VCEG-M33, 2001; piecewise cubics as in VCEG-AI11, 2008.
     """
-    curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
-    return 100 * (10 ** _mean_gap(curve, other, "quality") - 1)
+    return bjontegaard_rate(baseline_rate, baseline_quality, rate, quality).value
 
 
 def bd_quality(
@@ -196,8 +274,7 @@ def bd_quality(
     Reference:
         Bjontegaard, ITU-T VCEG-M33, 2001; piecewise cubics as in VCEG-AI11, 2008.
     """
-    curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
-    return _mean_gap((curve[1], curve[0]), (other[1], other[0]), "rate")
+    return bjontegaard_quality(baseline_rate, baseline_quality, rate, quality).value
 
 
 def rate_needed(rate: ArrayLike, loss: ArrayLike, target: float) -> float:
@@ -479,9 +556,10 @@ def _log_rate(quality: ArrayLike, rate: ArrayLike) -> tuple[np.ndarray, np.ndarr
 
 def _mean_gap(
     baseline: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], axis: str
-) -> float:
+) -> tuple[float, float, float]:
+    """Mean of other - baseline over their common range, and its ends."""
     low, high = max(baseline[0][0], other[0][0]), min(baseline[0][-1], other[0][-1])
     if low >= high:
         raise InvalidOption(f"the two curves share no range of {axis}, so there is no Bjontegaard delta")
     areas = [float(PchipInterpolator(x, y).integrate(low, high)) for x, y in (baseline, other)]
-    return (areas[1] - areas[0]) / (high - low)
+    return (areas[1] - areas[0]) / (high - low), float(low), float(high)

@@ -13,6 +13,8 @@ from semcom.metrics.catalogue import (
     unavailable_set_metrics,
 )
 from semcom.metrics.clip import PerFrame
+from semcom.metrics.clip_features import ClipFeatureDistance
+from semcom.metrics.colour_video_vdp import ColorVideoVDP
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM, ms_ssim, psnr_db, ssim
 from semcom.metrics.flat import GridPeriodicity, colour_drift, grid_periodicity
 from semcom.metrics.metric import BatchMetric, Metric, SetMetric, column_of, measure
@@ -25,6 +27,8 @@ from semcom.metrics.perceptual import (
 )
 from semcom.metrics.realism import FID, KID
 from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate, bleu, cer, wer
+from semcom.metrics.vmaf import VMAF, ClipVMAF
+from semcom.metrics.warp import WarpError, WarpErrorGap, warp_errors
 
 __all__ = [
     "BLEU",
@@ -34,15 +38,21 @@ __all__ = [
     "MSSSIM",
     "PSNR",
     "SSIM",
+    "VMAF",
     "Availability",
     "BatchMetric",
     "CharacterErrorRate",
+    "ClipFeatureDistance",
+    "ClipVMAF",
+    "ColorVideoVDP",
     "GridPeriodicity",
     "Metric",
     "PerFrame",
     "SetMetric",
     "SetSlicedWasserstein",
     "SlicedWasserstein",
+    "WarpError",
+    "WarpErrorGap",
     "WordErrorRate",
     "available_metrics",
     "bleu",
@@ -61,5 +71,6 @@ __all__ = [
     "sliced_wasserstein",
     "ssim",
     "unavailable_set_metrics",
+    "warp_errors",
     "wer",
 ]

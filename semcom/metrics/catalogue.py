@@ -7,16 +7,21 @@ from typing import Any
 
 from semcom.checkpoints import require_checkpoint
 from semcom.columns import Column, Columns
-from semcom.errors import MissingWeights, UnknownName, closest
+from semcom.errors import MissingPackage, MissingWeights, UnknownName, closest
 from semcom.metrics.clip import PerFrame
+from semcom.metrics.clip_features import ClipFeatureDistance
+from semcom.metrics.colour_video_vdp import ColorVideoVDP
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM
 from semcom.metrics.flat import GridPeriodicity
 from semcom.metrics.metric import Metric, column_of
-from semcom.metrics.perceptual import BACKBONE_FILES, LPIPS, SlicedWasserstein
+from semcom.metrics.packages import Demanding
+from semcom.metrics.perceptual import LPIPS, SlicedWasserstein
 from semcom.metrics.realism import INCEPTION_FILE
 from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate
+from semcom.metrics.vmaf import VMAF, ClipVMAF
+from semcom.metrics.warp import WarpError, WarpErrorGap
 
-IMAGE_METRICS: tuple[Metric[Any], ...] = (
+FRAME_METRICS: tuple[Metric[Any], ...] = (
     PSNR(),
     SSIM(),
     MSSSIM(),
@@ -26,10 +31,18 @@ IMAGE_METRICS: tuple[Metric[Any], ...] = (
     LPIPS("vgg"),
     GridPeriodicity(),
 )
+CLIP_METRICS: tuple[Metric[Any], ...] = (
+    ClipVMAF(),
+    ClipVMAF(neg=True),
+    ColorVideoVDP(),
+    WarpError(),
+    WarpErrorGap(),
+    ClipFeatureDistance(),
+)
 METRICS: Mapping[str, tuple[Metric[Any], ...]] = MappingProxyType(
     {
-        "image": IMAGE_METRICS,
-        "video": tuple(map(PerFrame, IMAGE_METRICS)),
+        "image": (*FRAME_METRICS, VMAF(), VMAF(neg=True)),
+        "video": (*map(PerFrame, FRAME_METRICS), *CLIP_METRICS),
         "text": (WordErrorRate(), CharacterErrorRate(), BLEU()),
     }
 )
@@ -96,6 +109,7 @@ def metric_named(name: str, modality_name: str = "image") -> Metric[Any]:
     Raises:
         UnknownName: There is no such modality, or it has no metric of that name.
         MissingWeights: The weights of the metric's network are not on this machine.
+        MissingPackage: The metric needs a package that is not installed.
     """
     known = {metric.name: metric for metric in metrics_of(modality_name)}
     if name not in known:
@@ -105,9 +119,9 @@ def metric_named(name: str, modality_name: str = "image") -> Metric[Any]:
         else:
             why = f"no metric called {name!r}{closest(name, known)}"
         raise UnknownName(f"{why}; for {modality_name} there are {', '.join(known)}")
-    reason = _obstacle(known[name])
-    if reason is not None:
-        raise MissingWeights(reason)
+    obstacle = _obstacle(known[name])
+    if obstacle is not None:
+        raise obstacle
     return known[name]
 
 
@@ -137,7 +151,7 @@ def default_metrics(modality_name: str = "image") -> Availability:
         modality_name: "image", "video" or "text".
 
     Returns:
-        The default metrics that can be computed, and one line for each whose weights are missing.
+        The default metrics that can be computed, and one line for each whose weights or package are missing.
 
     Raises:
         UnknownName: There is no such modality.
@@ -161,7 +175,8 @@ def on_device(metric: Metric[Any], device: str) -> Metric[Any]:
     """
     if isinstance(metric, PerFrame):
         return PerFrame(on_device(metric.metric, device))
-    return replace(metric, device=device) if isinstance(metric, LPIPS) else metric
+    movable = isinstance(metric, LPIPS | VMAF | ClipVMAF | ColorVideoVDP | ClipFeatureDistance)
+    return replace(metric, device=device) if movable else metric
 
 
 def unavailable_set_metrics() -> tuple[str, ...]:
@@ -193,22 +208,22 @@ def column_named(name: str, columns: Columns = SHIPPED_COLUMNS) -> Column:
 def _sorted_out(metrics: "list[Metric[Any]] | tuple[Metric[Any], ...]", shape: object) -> Availability:
     working, left_out = [], []
     for metric in metrics:
-        reason = _obstacle(metric)
-        if reason is None and shape is not None and not metric.fits(shape):
-            reason = f"{metric.name}: not for items of shape {shape}; larger ones may be measured"
-        if reason is None:
-            working.append(metric)
+        obstacle = _obstacle(metric)
+        if obstacle is not None:
+            left_out.append(str(obstacle))
+        elif shape is not None and not metric.fits(shape):
+            left_out.append(f"{metric.name}: not for items of shape {shape}; larger ones may be measured")
         else:
-            left_out.append(reason)
+            working.append(metric)
     return Availability(tuple(working), tuple(left_out))
 
 
-def _obstacle(metric: Metric[Any]) -> str | None:
-    """Why the metric cannot work here, on one line."""
+def _obstacle(metric: Metric[Any]) -> MissingWeights | MissingPackage | None:
+    """Why the metric cannot work here."""
     inner = metric.metric if isinstance(metric, PerFrame) else metric
-    if isinstance(inner, LPIPS):
+    if isinstance(inner, Demanding):
         try:
-            require_checkpoint(BACKBONE_FILES[inner.backbone], inner.name)
-        except MissingWeights as error:
-            return str(error)
+            inner.require()
+        except (MissingWeights, MissingPackage) as error:
+            return error
     return None

@@ -81,15 +81,10 @@ class PerFrame:
             InvalidSource: An argument is not a clip or has no frames, the clips differ in number or size of
                 frames, or the frames are too small.
         """
-        received, originals = (_frames(each, self.name) for each in (x_hat, x))
-        if received.shape != originals.shape:
-            raise InvalidSource(
-                f"{self.name} of {len(received)} frames of {_size(received)} and {len(originals)} of "
-                f"{_size(originals)}: numbers and sizes must agree; cut or repeat frames"
-            )
+        received, originals = frame_pair(x_hat, x, self.name)
         values = [
             value
-            for a, b in zip(_batches(received), _batches(originals), strict=True)
+            for a, b in zip(frame_batches(received), frame_batches(originals), strict=True)
             for value in self._values(a, b)
         ]
         return math.fsum(values) / len(values)
@@ -98,6 +93,42 @@ class PerFrame:
         if isinstance(self.metric, BatchMetric):
             return self.metric.batch(x_hat, x).tolist()
         return [float(self.metric(a, b)) for a, b in zip(x_hat.split(1), x.split(1), strict=True)]
+
+
+def frame_pair(
+    x_hat: object, x: object, name: str, min_side: int = 1, min_frames: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Frames of a received clip and of its original, checked to be of equal number and size.
+
+    Args:
+        x_hat: Received clip.
+        x: Original clip.
+        name: Name of the metric, for messages.
+        min_side: Smallest side of a frame in pixels.
+        min_frames: Smallest number of frames.
+
+    Returns:
+        Both clips' frames, uint8 [frames, 3, height, width].
+
+    Raises:
+        InvalidSource: An argument is not a clip or has no frames, the clips differ in number or size of
+            frames, or they are too small or too few.
+    """
+    received, originals = _frames(x_hat, name), _frames(x, name)
+    if received.shape != originals.shape:
+        raise InvalidSource(
+            f"{name} of {len(received)} frames of {_size(received)} and {len(originals)} of "
+            f"{_size(originals)}: numbers and sizes must agree; cut or repeat frames"
+        )
+    if min(originals.shape[2:]) < min_side:
+        raise InvalidSource(
+            f"{name} of frames of {_size(originals)}: needs sides of at least {min_side}; leave {name} out"
+        )
+    if len(originals) < min_frames:
+        raise InvalidSource(
+            f"{name} of a clip of {len(originals)} frames: needs at least {min_frames}; leave {name} out"
+        )
+    return received, originals
 
 
 def _frames(clip: object, name: str) -> Tensor:
@@ -114,8 +145,15 @@ def _frames(clip: object, name: str) -> Tensor:
     return frames
 
 
-def _batches(frames: Tensor) -> Iterator[Tensor]:
-    """Frames as images in [0, 1], in batches of at most PIXELS_AT_ONCE pixels."""
+def frame_batches(frames: Tensor) -> Iterator[Tensor]:
+    """Frames as images in [0, 1], in batches of at most 131 072 pixels, one frame at least.
+
+    Args:
+        frames: Frames of a clip, uint8 [frames, 3, height, width].
+
+    Returns:
+        Batches [batch, 3, height, width], in the order of the frames.
+    """
     at_once = max(1, PIXELS_AT_ONCE // (frames.shape[2] * frames.shape[3]))
     return (batch.float() / 255 for batch in frames.split(at_once))
 

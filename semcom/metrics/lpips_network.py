@@ -53,12 +53,19 @@ class LpipsNetwork(nn.Module):
         """Distance of each image; images in [-1, 1], sides of at least 32 pixels."""
         distances = [
             head((a - b) ** 2).mean((2, 3), keepdim=True)
-            for head, a, b in zip(self.heads, self._units(x_hat), self._units(x), strict=True)
+            for head, a, b in zip(self.heads, self.units(x_hat), self.units(x), strict=True)
         ]
         return sum(distances, start=x.new_zeros(()))  # one after the other, as the authors do
 
-    def _units(self, x: Tensor) -> list[Tensor]:
-        """Features of every layer, of norm 1 at each place."""
+    def units(self, x: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Features of every compared layer, divided by their norm at each place.
+
+        Args:
+            x: Images in [-1, 1], sides of at least 32 pixels.
+
+        Returns:
+            One tensor [batch, channels, height, width] per layer, first layer first.
+        """
         features = (x - x.new_tensor(SHIFT)[:, None, None]) / x.new_tensor(SCALE)[:, None, None]
         units = []
         for index, module in enumerate(self.features):

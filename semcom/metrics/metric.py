@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semcom.columns import Column
-from semcom.errors import FaultyMetric, InvalidOption, InvalidSource
+from semcom.errors import FaultyMetric, InvalidOption, InvalidSource, reason_of
 from semcom.memory import bytes_per_value, require_memory
 from semcom.modalities.image import Image, check_image
 from semcom.surroundings import library_defaults
@@ -213,6 +213,24 @@ def measure(metric: Metric[X], x_hat: X, x: X) -> float:
             f"metric {metric.name} is {value}; give it a finite value there, such as a cap, or leave it out"
         )
     return value
+
+
+def check_device(device: str, name: str) -> None:
+    """Check that the device of a metric exists on this machine.
+
+    Args:
+        device: PyTorch device, such as "cpu" or "cuda".
+        name: Name of the metric, for the message.
+
+    Raises:
+        InvalidOption: There is no such kind of device, or no GPU here.
+    """
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise InvalidOption(f"{name} on device {device!r}: {reason_of(error)}") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InvalidOption(f"{name} on device {device}: there is no GPU here; choose cpu")
 
 
 def fits_picture(shape: object, min_side: int = 1) -> bool:

@@ -11,10 +11,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semcom.checkpoints import DAMAGE, checkpoint_folder, load_checkpoint, load_tensors, require_digest
-from semcom.errors import InvalidOption, InvalidSource, MissingWeights, reason_of
+from semcom.checkpoints import (
+    DAMAGE,
+    checkpoint_folder,
+    load_checkpoint,
+    load_tensors,
+    require_checkpoint,
+    require_digest,
+)
+from semcom.errors import InvalidOption, InvalidSource, MissingWeights
 from semcom.metrics.lpips_network import Backbone, LpipsNetwork
-from semcom.metrics.metric import Picture, Reference, check_one, check_pair, fits_picture
+from semcom.metrics.metric import Picture, Reference, check_device, check_one, check_pair, fits_picture
 from semcom.modalities.image import Image
 from semcom.surroundings import library_defaults
 
@@ -91,12 +98,7 @@ class LPIPS:
             raise InvalidOption(
                 f"LPIPS backbone {self.backbone!r}: choose one of {', '.join(BACKBONE_FILES)}"
             )
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise InvalidOption(f"{self.name} on device {self.device!r}: {reason_of(error)}") from None
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise InvalidOption(f"{self.name} on device {self.device}: there is no GPU here; choose cpu")
+        check_device(self.device, self.name)
 
     @property
     def name(self) -> str:
@@ -120,6 +122,14 @@ class LPIPS:
         On a GPU they are not in the memory that is asked for.
         """
         return LPIPS_BYTES[self.backbone] if torch.device(self.device).type == "cpu" else 12.0
+
+    def require(self) -> None:
+        """Check that the backbone's file lies in the torch cache.
+
+        Raises:
+            MissingWeights: The file is absent, damaged or another file.
+        """
+        require_checkpoint(BACKBONE_FILES[self.backbone], self.name)
 
     def fits(self, shape: object) -> bool:
         """Whether the shape is that of an image with sides of at least 32 pixels.

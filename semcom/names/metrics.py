@@ -22,6 +22,7 @@ def metric(name: str, modality: str = "image", device: str = "cpu") -> Metric[An
     Raises:
         UnknownName: The modality has no such metric.
         MissingWeights: The weights of the metric's network are not on this machine.
+        MissingPackage: The metric needs a package that is not installed.
         InvalidOption: The imported object is not a metric, or the device does not exist.
     """
     if IMPORTED.fullmatch(name):

@@ -116,3 +116,23 @@ def test_flat_colours_name_the_worst_picture(
     assert "| 1/4 | 10 dB | 0.00 (plain) | " in table
     assert table.endswith(" (plain) | 1 of 2 |\n")
     assert capsys.readouterr().out.rstrip() in table
+
+
+def test_the_witness_is_paired_by_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gains of 1, 2 and 3 over scores that differ by far more from picture to picture."""
+    import pandas as pd
+
+    monkeypatch.syspath_prepend(SCRIPTS)
+    script = import_module("witness_refiner")
+    gains = [1.0, 2.0, 3.0]
+    rows = [
+        {"scheme": scheme, "channel": "awgn", "rho": rho, "snr_db": 5.0, "item": f"item{i}", "seed": 0}
+        | {"outage": 0, "vmaf_neg": 30 + 20 * i + own}
+        for i, gain in enumerate(gains)
+        for scheme, own in ((ENVELOPE, 0.0), (REFINED, gain))
+        for rho in (1 / 192, 1 / 12)
+    ]
+    found = bootstrap_mean(gains, range(3))
+    lines = script.table(pd.DataFrame(rows), ("vmaf_neg",)).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 1/12, 5 dB", "| 1/192, 5 dB"]
+    assert lines[2].endswith(f"| 50.0 | 52.0 | +2.00 ({found.low:+.2f} to {found.high:+.2f}) |")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from guests.metric import ROUGHNESS
 from instances import METRICS
 from torch import Tensor
 
-from semcom.errors import FaultyMetric, InvalidOption, InvalidSource, MissingWeights, UnknownName
+from semcom.errors import (
+    FaultyMetric,
+    InvalidOption,
+    InvalidSource,
+    MissingPackage,
+    MissingWeights,
+    UnknownName,
+)
 from semcom.metrics import (
     LPIPS,
     PSNR,
@@ -53,8 +61,14 @@ LARGEST = {
     "text": TextShape(),
     "waveform": ("samples", 8000),
 }
-UNITS = {"psnr_db": "dB", "roughness": "levels"}  # '' for all others
-BEST = {"psnr_db": 100.0, "ssim": 1.0, "ms_ssim": 1.0, "bleu": 100.0}  # 0 for distances
+UNITS = {  # '' for all others
+    **{"psnr_db": "dB", "roughness": "levels", "cvvdp": "JOD"},
+    **{"warp_error": "levels", "warp_error_gap": "levels"},
+}
+BEST = {"psnr_db": 100.0, "ssim": 1.0, "ms_ssim": 1.0, "bleu": 100.0, "cvvdp": 10.0}  # 0 for distances
+OWN = ("vmaf", "vmaf_neg", "warp_error")  # an original against itself has a value of its own
+OPTIONAL = ("vmaf", "vmaf_neg", "cvvdp", "warp_error", "warp_error_gap")  # where packages are installed
+LEAST = {"swd": 7, "vmaf": 17, "vmaf_neg": 17, "lpips_squeeze": 32, "grid": 32}  # side in pixels, or 1
 WORDS = [f"word{number}" for number in range(14)]
 
 
@@ -73,12 +87,12 @@ def picture_metric(request):
 
 @pytest.mark.parametrize(("modality", "metric"), METRICS, ids=lambda part: getattr(part, "name", part))
 def test_every_metric_works_here(modality, metric):
-    """One skipped line per backbone that is not in the torch cache."""
+    """One skipped line per backbone that is not in the torch cache, and per package that is not installed."""
     if modality == "waveform":
         return  # a guest is given as an object, not by name
     try:
         assert metric_named(metric.name, modality) == metric
-    except MissingWeights as error:
+    except (MissingWeights, MissingPackage) as error:
         pytest.skip(str(error))
 
 
@@ -139,7 +153,8 @@ def test_identity_is_best_and_damage_is_worse(case, height, width):
     values = [metric(*pair(modality, damage, height, width, damaged)) for damage in (0, 0.25, 0.5, 1)]
     steps = np.diff(values)
     assert (steps < 0).all() if metric.higher_is_better else (steps > 0).all()
-    assert values[0] == pytest.approx(BEST.get(metric.name, 0.0), abs=error)
+    if metric.name not in OWN:
+        assert values[0] == pytest.approx(BEST.get(metric.name, 0.0), abs=error)
 
 
 def test_one_float_and_always_the_same(case):
@@ -200,7 +215,7 @@ def test_values_outside_the_range_are_refused(picture_metric, bad, side):
 def test_smallest_picture(picture_metric):
     """What fits is measured, what does not is refused, frames as pictures."""
     least = next(side for side in range(1, 65) if picture_metric.fits((1, 3, side, 64)))
-    assert least == {"swd": 7, "lpips_squeeze": 32, "grid": 32}.get(picture_metric.name, 1)
+    assert least == LEAST.get(picture_metric.name, 1)
     per_frame = PerFrame(picture_metric)
     assert per_frame.fits(ClipShape(2, 64, least, RATE))
     x = images(1, least, least + 3)
@@ -472,9 +487,13 @@ def test_missing_backbones_are_one_line_each_and_have_no_metric(tmp_path, monkey
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for modality in ("image", "video"):
         found = available_metrics(modality)
-        assert [m.name for m in found.metrics] == ["psnr_db", "ssim", "ms_ssim", "swd", "grid"]
-        assert [line.split(":")[0] for line in found.left_out] == ["lpips_squeeze", "lpips_alex", "lpips_vgg"]
-        assert all("\n" not in line and ".pth" in line for line in found.left_out)
+        names = [m.name for m in found.metrics if m.name not in OPTIONAL]
+        assert names == ["psnr_db", "ssim", "ms_ssim", "swd", "grid"]
+        lines = [line for line in found.left_out if line.split(":")[0] not in OPTIONAL]
+        lacking = ["lpips_squeeze", "lpips_alex", "lpips_vgg"]
+        lacking += ["clip_feature_distance"] if modality == "video" else []
+        assert [line.split(":")[0] for line in lines] == lacking
+        assert all("\n" not in line and ".pth" in line for line in lines)
         with pytest.raises(MissingWeights, match="alexnet"):
             metric_named("lpips_alex", modality)
     usual = {name: default_metrics(name) for name in ("image", "video", "text")}
@@ -486,10 +505,38 @@ def test_missing_backbones_are_one_line_each_and_have_no_metric(tmp_path, monkey
     assert [len(found.left_out) for found in usual.values()] == [1, 1, 0]
 
 
+@pytest.mark.parametrize(
+    ("module", "package", "names"),
+    [
+        ("vmaf_torch", "vmaf-torch", ("vmaf", "vmaf_neg")),
+        ("pycvvdp", "cvvdp", ("cvvdp",)),
+        ("cv2", "opencv-python-headless", ("warp_error", "warp_error_gap")),
+    ],
+)
+def test_missing_packages_are_one_line_each_with_the_command(module, package, names, monkeypatch):
+    monkeypatch.setattr(
+        "semcom.metrics.packages.find_spec", lambda name: None if name == module else find_spec(name)
+    )
+    line = f"the package {package} is not installed; pip install 'semcom[video]'"
+    found = available_metrics("video")
+    assert not {metric.name for metric in found.metrics} & set(names)
+    for name in names:
+        assert f"{name}: {line}" in found.left_out
+        with pytest.raises(MissingPackage, match=package) as caught:
+            metric_named(name, "video")
+        assert str(caught.value) == f"{name}: {line}"
+        (metric,) = [metric for metric in metrics_of("video") if metric.name == name]
+        x = clip(images(2, 64, 48))
+        if name.startswith("warp"):  # models that were loaded before stay
+            with pytest.raises(MissingPackage):
+                metric(x, x)
+
+
 def test_metrics_that_a_tiny_item_has_no_room_for_are_left_out():
     for modality, shape in (("image", (1, 3, 5, 64)), ("video", ClipShape(9, 64, 5, RATE))):
         found = available_metrics(modality, shape)
-        assert [m.name for m in found.metrics] == ["psnr_db", "ssim", "ms_ssim"]
+        names = [m.name for m in found.metrics if m.name not in OPTIONAL]
+        assert names == ["psnr_db", "ssim", "ms_ssim"]
         assert any(line.startswith("swd: ") for line in found.left_out)
 
 
@@ -522,6 +569,11 @@ def test_the_device_is_no_part_of_the_definition():
     moved = on_device(PerFrame(here), "meta")
     assert isinstance(moved, PerFrame)
     assert moved.metric.device == "meta"
+    movable = ("vmaf", "vmaf_neg", "cvvdp", "clip_feature_distance")
+    for metric in (metric for metric in metrics_of("video") if metric.name in movable):
+        other = on_device(metric, "meta")
+        assert (other, other.device) == (metric, "meta")
+        assert fingerprint(other) == fingerprint(metric)
     assert on_device(CharacterErrorRate(), "meta") == CharacterErrorRate()
 
 

@@ -10,6 +10,8 @@ from semcom.errors import InvalidOption, UnknownName
 from semcom.statistics import (
     bd_quality,
     bd_rate,
+    bjontegaard_quality,
+    bjontegaard_rate,
     bootstrap_mean,
     compare,
     paired_difference,
@@ -130,6 +132,42 @@ def test_bjontegaard_of_a_scaled_curve_is_the_scale():
     assert bd_rate(rate, quality, 0.8 * rate, quality) == pytest.approx(-20)
     assert bd_quality(rate, quality, rate, quality + 1.5) == pytest.approx(1.5)
     assert bd_rate(rate, quality, rate[::-1], quality[::-1]) == pytest.approx(0)
+
+
+def test_the_range_of_a_delta_is_what_both_curves_cover():
+    """Quality of 10 log10(rate), shifted by 3 dB: the rate falls by 10^-0.3 wherever the curves overlap."""
+    rate, other = np.array([1.0, 2.0, 5.0, 10.0]), np.array([0.5, 3.0, 6.0])
+    curves = (rate, 10 * np.log10(rate), other, 10 * np.log10(other) + 3)
+    found = bjontegaard_rate(*curves)
+    assert found.value == pytest.approx(100 * (10**-0.3 - 1))
+    # from the baseline's lowest quality, above the candidate's, to the baseline's highest, below it
+    assert (found.low, found.high) == pytest.approx((0, 10))
+    gain = bjontegaard_quality(*curves)
+    assert (gain.value, gain.low, gain.high) == pytest.approx((3, 1, 6))
+    with pytest.raises(InvalidOption, match="share no range of quality"):
+        bjontegaard_rate(rate, 10 * np.log10(rate), rate, 10 * np.log10(rate) + 10)
+    with pytest.raises(InvalidOption, match="share no range of rate"):
+        bjontegaard_quality(rate, rate, 100 * rate, rate)
+
+
+def test_the_interpolation_is_that_of_fritsch_and_butland():
+    """Slopes are weighted harmonic means of the slopes at both sides, one-sided three-point ones at the ends.
+
+    Hermite cubics are integrated in closed form: h (y0 + y1) / 2 + h^2 (d0 - d1) / 12.
+    """
+    quality, logs = np.array([30.0, 31.0, 33.5, 36.0]), np.array([-1.3, -1.1, -0.8, -0.2])
+    h, slope = np.diff(quality), np.diff(logs) / np.diff(quality)
+    inner = [
+        (3 * (h[k - 1] + h[k])) / ((2 * h[k] + h[k - 1]) / slope[k - 1] + (h[k] + 2 * h[k - 1]) / slope[k])
+        for k in (1, 2)
+    ]
+    first = ((2 * h[0] + h[1]) * slope[0] - h[0] * slope[1]) / (h[0] + h[1])
+    last = ((2 * h[2] + h[1]) * slope[2] - h[2] * slope[1]) / (h[2] + h[1])
+    d = np.array([first, *inner, last])
+    area = (h * (logs[:-1] + logs[1:]) / 2 + h**2 * (d[:-1] - d[1:]) / 12).sum()
+    # against a straight line through two points, whose integral is that of a trapezium
+    expected = 100 * (10 ** (area / 6 - (-1.0)) - 1)
+    assert bd_rate([0.05, 0.2], [30, 36], 10**logs, quality) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(

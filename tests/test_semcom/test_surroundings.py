@@ -21,7 +21,7 @@ from channels import AWGN, Channel, NamedStreams, transmit
 from semcom import names, send, zoo
 from semcom.budget import Budget
 from semcom.codecs import Jpeg, Memo, StreamCodec
-from semcom.errors import MissingWeights
+from semcom.errors import MissingPackage, MissingWeights
 from semcom.metrics import metrics_of
 from semcom.modalities import MODALITIES, Item
 from semcom.modalities.video import Clip
@@ -232,10 +232,10 @@ def test_a_codec_serves_six_threads(codec: Any) -> None:
 
 
 def works(metric: Any, x: torch.Tensor) -> bool:
-    """Whether the weights of its network are on this machine."""
+    """Whether the weights of its network, or its package, are on this machine."""
     try:
         metric(x, x)
-    except MissingWeights:
+    except (MissingWeights, MissingPackage):
         return False
     return True
 
