@@ -20,8 +20,8 @@ from semcom.video.layered import BASES, HEAD, Coded, LayeredCodec, coded_frames
 
 CANDIDATES = ((0, 1, 1), (1, 1, 1), (0, 2, 1), (0, 4, 1), (0, 1, 2), (0, 2, 2))
 """Base layer, frame step and scale of the candidates, in the order in which they are tried."""
-COARSE = 45
-"""Rate factor of AV1 below which no candidates with fewer or smaller frames are tried."""
+COARSE = 45.0
+"""Rate factor of AV1, at full size with every frame, below which fewer or smaller frames are not tried."""
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 """Strengths of the refiner that are tried."""
 MOST_LOSS_DB = 0.4
@@ -137,24 +137,23 @@ def fitting(codec: LayeredCodec, x: Clip, max_bits: int) -> Iterator[Coded]:
         BudgetTooSmall: No candidate fits.
     """
     floor, found = math.inf, False  # smallest payload of all candidates in bits
-    rate_factor: int | None = None  # of the first candidate
+    share = 0.3  # of the ladder of settings, where the search starts: where it ended last
+    fine = False
     for base, step, scale in CANDIDATES:
-        if rate_factor is not None and found and base == 0 and rate_factor < COARSE:
+        reduced = step > 1 or scale > 1
+        if reduced and fine:
             break
         if step > 1 and not (flow_is_there() and len(x.frames) > 2):
             continue
         clip = Clip(x.frames[coded_frames(len(x.frames), step)], x.frame_rate)
         layer = BaseLayer(BASES[base], clip, scale)
-        coarsest = layer.settings - 1
-        start = coarsest // 3 if rate_factor is None else coarsest - rate_factor
-        index = finest(layer.size, layer.settings, max_bits // 8 - HEAD, start)
-        if rate_factor is None:
-            rate_factor = coarsest - max(index, 0)
+        index = finest(layer.size, layer.settings, max_bits // 8 - HEAD, round(share * layer.settings))
         if index < 0:
             floor = min(floor, 8 * (layer.size(0) + HEAD))
-        else:
-            found = True
-            yield codec.coded(x, base, step, layer.quality(index), layer.payload(index))
+            continue
+        found, share = True, index / layer.settings
+        yield codec.coded(x, base, step, layer.quality(index), layer.payload(index))
+        fine = fine or (base == 0 and not reduced and BASES[0].rate_factor(layer.quality(index)) < COARSE)
     if not found:
         frames, _, height, width = x.frames.shape
         about = f"a clip of {frames} frames of {width}x{height}"
@@ -177,7 +176,7 @@ def finest(size: Callable[[int], int], count: int, most: int, start: int) -> int
         >>> finest(lambda setting: setting**2, 100, 50, 4)
         7
     """
-    low, high, stride = -1, count, 2  # everything up to low fits, high does not
+    low, high, stride = -1, count, max(1, count // 32)  # everything up to low fits, high does not
     place = min(max(start, 0), count - 1)
     while high - low > 1:
         if size(place) <= most:
