@@ -192,7 +192,7 @@ def progress_bar(label: str = "sweep") -> "Iterator[Progress]":
             hours, minutes = divmod(minutes, 60)
             return Text(f"{hours}:{minutes:02}:{seconds:02}", style="progress.remaining")
 
-    def update(done: int, total: int | None, seconds_left: float | None = None) -> None:
+    def update(done: int, total: int, seconds_left: float | None = None) -> None:
         handler = signal.getsignal(signal.SIGINT)
         if isinstance(handler, Interruption) and handler.heard:
             raise KeyboardInterrupt

@@ -374,7 +374,7 @@ def _turned(pixels: np.ndarray, frame: "VideoFrame") -> np.ndarray:
     """Apply the display matrix, x' = a x + c y, y' = b x + d y: rotation by quarter turns, and mirroring."""
     from av.sidedata.sidedata import SideData, Type
 
-    parts = cast("Iterable[SideData]", frame.side_data)
+    parts = cast("Iterator[SideData]", frame.side_data)
     matrices = [bytes(data) for data in parts if data.type == Type.DISPLAYMATRIX]
     if not matrices:
         return pixels

@@ -18,6 +18,7 @@ from semcom.training.crops import Crops
 from semcom.training.pairs import LEAST_SPREAD, Pairs
 from semcom.training.sequences import RATE, sequences
 
+BY_NAME = {codec.name: codec for codec in (InterCodec("x265", "slow"), InterCodec("av1"))}
 CODECS = {"x265-slow": (28, 46), "av1": (42, 66)}
 """Codecs that make half of the decoded sequences each, with the range of their constant rate factors."""
 HALVED = 0.25
@@ -117,9 +118,7 @@ def coded(
 
 def _decoded(frames: Tensor, name: str, scale: int, rate_factor: int) -> tuple[Tensor, float]:
     """What a codec makes of a sequence, and its root mean square error in units of [-1, 1]."""
-    from semcom import names  # needs more than training machines may have
-
-    codec: InterCodec = names.codec(name, "video")
+    codec = BY_NAME[name]
     clip = Clip(frames, RATE)
     payload = codec.encode(clip, codec.quality(rate_factor, scale))
     decoded = codec.decode(payload, VIDEO.shape(clip)).frames
@@ -135,7 +134,7 @@ def _beside(frames: Tensor, decoded: Tensor, kept: list[int]) -> np.ndarray:
 def _pictures(folder: Path) -> list[Path]:
     from semcom.data import picture_files
 
-    return picture_files(folder)
+    return list(picture_files(folder))
 
 
 def _clips(folder: Path) -> tuple[list[Path], list[Path]]:

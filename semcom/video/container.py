@@ -34,8 +34,8 @@ _FIELDS = struct.Struct(">4sBHHIHH")
 _MOST = 0xFFFF  # of width, height, and of both numbers of the frame rate
 _log = logging.getLogger(__name__)
 
-Told = Callable[[int, int | None], None]
-"""Progress: frames done, and frames of the whole clip if known."""
+Told = Callable[[int, int], None]
+"""Progress: frames done, and frames of the whole clip."""
 Encode = Callable[[Clip, int], bytes]
 """Payload of a clip within a number of bits; raises BudgetTooSmall."""
 
@@ -135,7 +135,7 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
         codec: Name of the codec, one of `CODECS`.
         encode: Payload of a segment within a number of bits.
         bpp: Largest number of bits per pixel, over the whole file.
-        told: Called with the number of frames encoded so far, and that of the clip if it is stated.
+        told: Called with the number of frames encoded so far, and the one that the file states.
 
     Returns:
         Shape of the clip and size of the file.
@@ -157,7 +157,7 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
                 room = int(bpp * done * height * width) // 8 - spent - 5  # at most 5 bytes tell the length
                 payload = encode(Clip(frames, Fraction(25)), max(room, 0) * 8)
                 spent += file.write(varint(len(payload)) + payload)
-                told(done, clip.stated_frames())
+                told(done, max(done, clip.stated_frames() or 0))
             rate = _rate(clip.frame_rate())
         shape = ClipShape(done, size[1], size[0], rate)
         file.seek(0)

@@ -1,7 +1,7 @@
 """Frames between two decoded frames, by optical flow from one to the other and back."""
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,11 +9,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from semcom.errors import InvalidOption
+from semcom.metrics.packages import require_package
 from semcom.surroundings import library_defaults
-
-if TYPE_CHECKING:
-    from cv2 import DISOpticalFlow
 
 LEAST_SIDE = 16  # pixels; the flow's pyramid needs more than one patch of 8x8
 
@@ -41,7 +38,7 @@ def between(
         Frames at t = 1 / (count + 1), ..., count / (count + 1).
 
     Raises:
-        InvalidOption: OpenCV is not installed.
+        MissingPackage: OpenCV is not installed.
 
     Reference:
         Kroeger et al., Fast optical flow using dense inverse search, ECCV 2016 (the flow);
@@ -76,13 +73,10 @@ def flow_is_there() -> bool:
     return find_spec("cv2") is not None
 
 
-def _dis() -> "DISOpticalFlow":
-    try:
-        import cv2
-    except ImportError:
-        raise InvalidOption(
-            "interpolated frames need OpenCV, which is not installed; pip install 'semcom[video]'"
-        ) from None
+def _dis() -> Any:
+    require_package("cv2", "opencv-python-headless", "interpolated frames")
+    import cv2  # pyright: ignore[reportMissingImports]
+
     return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 
@@ -91,7 +85,7 @@ def _grey(frame: Tensor) -> np.ndarray:
     return (frame.float() * luma).sum(0).round().to(torch.uint8).numpy()
 
 
-def _flow(dis: "DISOpticalFlow", start: np.ndarray, end: np.ndarray) -> Tensor:
+def _flow(dis: Any, start: np.ndarray, end: np.ndarray) -> Tensor:
     """Flow in pixels, [2, height, width]: horizontal, vertical."""
     return torch.from_numpy(dis.calc(start, end, None)).permute(2, 0, 1).contiguous()
 

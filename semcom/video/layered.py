@@ -161,7 +161,8 @@ class LayeredCodec:
             The payload and what it decodes to.
 
         Raises:
-            InvalidOption: A choice is out of range, or frames are interpolated and OpenCV is not installed.
+            InvalidOption: A choice is out of range.
+            MissingPackage: Frames are interpolated, and OpenCV is not installed.
         """
         if step not in STEPS or not 0 <= base < len(BASES):
             raise InvalidOption(
@@ -226,7 +227,7 @@ class LayeredCodec:
 
         Raises:
             CorruptPayload: The header or the base layer is damaged.
-            InvalidOption: Frames are to be interpolated, and OpenCV is not installed.
+            MissingPackage: Frames are interpolated, and OpenCV is not installed.
         """
         head = Head.from_bytes(payload)
         kept = coded_frames(shape.frames, head.step)

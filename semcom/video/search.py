@@ -52,18 +52,19 @@ def perceptual(codec: LayeredCodec, x: Clip, max_bits: int) -> Coded:
         BudgetTooSmall: The smallest payload of all candidates exceeds `max_bits`.
     """
     measure = _measure(x)
-    best: tuple[tuple[bool, float], float, Coded] | None = None  # judgement, strength, payload
+    best: list[tuple[tuple[bool, float], Coded]] = []  # one judgement and payload at most
     bound = math.inf  # of the squared error
     for coded in fitting(codec, x, max_bits):
         if codec.refiner is None or measure is None:
             return coded
         if (coded.head.base, coded.head.step, coded.quality.scale) == CANDIDATES[0]:
             bound = squared_error(coded.shown, x) * 10 ** (MOST_LOSS_DB / 10)
-        for strength, judgement in _judged(codec, coded, x, bound, measure).items():
-            if best is None or judgement < best[0]:
-                best = judgement, strength, coded
-    _, strength, coded = best
-    return codec.with_strength(coded, strength)
+        judged = _judged(codec, coded, x, bound, measure)
+        strength = min(judged, key=judged.__getitem__)
+        best = sorted(
+            [*best, (judged[strength], codec.with_strength(coded, strength))], key=lambda one: one[0]
+        )[:1]
+    return best[0][1]
 
 
 def _judged(
