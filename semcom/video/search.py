@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -52,37 +52,45 @@ def perceptual(codec: LayeredCodec, x: Clip, max_bits: int) -> Coded:
         BudgetTooSmall: The smallest payload of all candidates exceeds `max_bits`.
     """
     measure = _measure(x)
-    best: list[tuple[tuple[bool, float], Coded]] = []  # one judgement and payload at most
-    bound = math.inf  # of the squared error
-    for coded in fitting(codec, x, max_bits):
-        if codec.refiner is None or measure is None:
-            return coded
-        if (coded.head.base, coded.head.step, coded.quality.scale) == CANDIDATES[0]:
-            bound = squared_error(coded.shown, x) * 10 ** (MOST_LOSS_DB / 10)
-        judged = _judged(codec, coded, x, bound, measure)
-        strength = min(judged, key=judged.__getitem__)
-        best = sorted(
-            [*best, (judged[strength], codec.with_strength(coded, strength))], key=lambda one: one[0]
-        )[:1]
-    return best[0][1]
+    found = fitting(codec, x, max_bits)
+    if codec.refiner is None or measure is None:
+        return next(found)
+    return min(_judged(codec, x, found, measure), key=lambda judged: judged[0])[1]
 
 
 def _judged(
-    codec: LayeredCodec, coded: Coded, x: Clip, bound: float, measure: Metric[Clip]
-) -> dict[float, tuple[bool, float]]:
-    """For each strength, whether the squared error exceeds its bound, and the distance on some frames."""
+    codec: LayeredCodec, x: Clip, found: Iterable[Coded], measure: Metric[Clip]
+) -> Iterator[tuple[tuple[bool, float], Coded]]:
+    """Each candidate at its best strength: whether its squared error exceeds the bound, and its distance."""
+    bound = math.inf
+    for coded in found:
+        if (coded.head.base, coded.head.step, coded.quality.scale) == CANDIDATES[0]:
+            bound = squared_error(coded.shown, x) * 10 ** (MOST_LOSS_DB / 10)
+        errors_and_distances = _of_strengths(codec, coded, x, measure)
+        yield min(
+            (
+                ((error > bound, distance), codec.with_strength(coded, strength))
+                for strength, (error, distance) in errors_and_distances.items()
+            ),
+            key=lambda judged: judged[0],
+        )
+
+
+def _of_strengths(
+    codec: LayeredCodec, coded: Coded, x: Clip, measure: Metric[Clip]
+) -> dict[float, tuple[float, float]]:
+    """Squared error, estimated for all frames, and distance on some frames, by strength of the refiner."""
     count = min(LOOKED_AT, len(x.frames))
     looked_at = ((torch.arange(count) + 0.5) * len(x.frames) / count).long()
     original, layer = (clip.frames[looked_at] for clip in (x, coded.shown))
     whole = squared_error(coded.shown, x)
     before = max(squared_error(Clip(layer, x.frame_rate), Clip(original, x.frame_rate)), 1e-9)
     changed = torch.stack(list(codec.refined(codec.with_strength(coded, 1.0), layer))).float() - layer
-    found: dict[float, tuple[bool, float]] = {}
+    found: dict[float, tuple[float, float]] = {}
     for strength in STRENGTHS:
         frames = (layer + strength * changed).round().clamp(0, 255).to(torch.uint8)
         shown, reference = Clip(frames, x.frame_rate), Clip(original, x.frame_rate)
-        error = whole * squared_error(shown, reference) / before  # of all frames, estimated
-        found[strength] = error > bound, measure(shown, reference)
+        found[strength] = whole * squared_error(shown, reference) / before, measure(shown, reference)
     return found
 
 
