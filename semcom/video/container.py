@@ -56,7 +56,7 @@ class Header:
     shape: ClipShape
 
     def to_bytes(self) -> bytes:
-        """Write the header.
+        """Write the header of a file of coded video.
 
         Returns:
             `HEADER` bytes.
@@ -77,7 +77,7 @@ class Header:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Header":
-        """Read the header.
+        """Read the header of a file of coded video.
 
         Args:
             data: The first `HEADER` bytes of a file.

@@ -55,7 +55,7 @@ class Head:
     checksum: bytes
 
     def to_bytes(self) -> bytes:
-        """Write the header.
+        """Write the header of a payload.
 
         Returns:
             `HEAD` bytes.
@@ -94,7 +94,7 @@ class Coded:
     """A payload of `LayeredCodec`, and what the encoder knows about it.
 
     Args:
-        head: Its header.
+        head: Header of the payload.
         layer: Payload of the base layer.
         quality: Operating point of the base layer.
         shown: The clip that it decodes to without the refiner.
@@ -178,7 +178,7 @@ class LayeredCodec:
         return self.with_strength(Coded(head, layer, quality, shown), STRENGTH)
 
     def with_strength(self, coded: Coded, strength: float) -> Coded:
-        """The same payload with another strength of the refiner.
+        """Change the strength of the refiner in a payload.
 
         Args:
             coded: A payload.
@@ -291,7 +291,7 @@ def interpolated(
 
     Args:
         frames: Decoded frames.
-        kept: Their numbers, ascending from 0.
+        kept: Number of each decoded frame in the clip, ascending from 0.
 
     Yields:
         The frames in order.
