@@ -79,6 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(records)} records, table in {chosen.out}")
 
 
+def rows_at(means: "pd.DataFrame", channel: str, snr_db: float, scheme: str) -> "pd.DataFrame":
+    """Rows of one operating point."""
+    chosen = (means["channel"] == channel) & (means["snr_db"] == snr_db) & (means["scheme"] == scheme)
+    return means.loc[chosen]
+
+
 def table(records: "pd.DataFrame", metric: str, points: dict[str, tuple[str, float]]) -> list[str]:
     """Lines of a table of means with 95 % bootstrap intervals over clips: a line per operating point."""
     means = item_means(records)
@@ -87,7 +93,7 @@ def table(records: "pd.DataFrame", metric: str, points: dict[str, tuple[str, flo
     for about, (channel, snr_db) in points.items():
         cells: list[str] = []
         for scheme in schemes:
-            here = means.query("channel == @channel and snr_db == @snr_db and scheme == @scheme")
+            here = rows_at(means, channel=channel, snr_db=snr_db, scheme=scheme)
             if here.empty:
                 cells.append("-")
                 continue
