@@ -14,6 +14,8 @@ from semcom.modalities.image import to_uint8
 from semcom.refiner import PictureRefiner, in_tiles
 from semcom.surroundings import library_defaults
 
+NETWORK = "frame-refiner"
+"""Name of the network of this package."""
 SPREAD_STEPS = 24  # per factor of 2
 LEAST_SPREAD = 2.0**-8  # of [-1, 1]: half a level of 8 bits
 
@@ -46,7 +48,7 @@ class FrameRefiner:
         Raises:
             MissingWeights: The weights are absent or damaged.
         """
-        return cls(zoo.load_as("refiner", PictureRefiner), bytes.fromhex(zoo.sha256("refiner"))[:4])
+        return cls(zoo.load_as(NETWORK, PictureRefiner), bytes.fromhex(zoo.sha256(NETWORK))[:4])
 
     @library_defaults()
     @torch.no_grad()
