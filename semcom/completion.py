@@ -6,7 +6,7 @@ VARIABLE = "_SEMCOM_COMPLETE"
 STILL = tuple(
     form + kind for kind in ("", "-file") for form in ("jpeg", "jpeg2000", "webp", "avif", "hevc-intra")
 )
-CODECS = (*STILL, "learned", "x264", "x265", "zlib", "utf8")
+CODECS = (*STILL, "learned", "x264", "x265", "predictive", "zlib", "utf8")
 """Names of source codecs."""
 
 METHODS = ("consistency", "ddnm", "ddrm", "diffpir", "dps", "loop", "posterior", "refine")
@@ -48,7 +48,15 @@ SET_METRICS = ("swd_set", "kid_inception", "fid_inception")
 MODALITIES = ("image", "video", "text")
 """Names of modalities."""
 
-RECIPES = ("deepjscc", "deepjscc-perceptual", "deepjscc-2019", "learned-codec", "prior", "refiner")
+RECIPES = (
+    "deepjscc",
+    "deepjscc-perceptual",
+    "deepjscc-2019",
+    "learned-codec",
+    "prior",
+    "refiner",
+    "prediction",
+)
 """Names of training recipes."""
 
 

@@ -273,6 +273,7 @@ def schemes() -> tuple[Listed, ...]:
     clips = [
         Listed("x264+ldpc:csit-average", "clips: H.264 (x264), LDPC and QAM, rate by the average SNR"),
         Listed("x265+ldpc:csit-average", "clips: H.265 (x265), LDPC and QAM, rate by the average SNR"),
+        Listed("predictive+ldpc:csit-average", "clips: key frames, the others predicted at the receiver"),
         Listed("avif+packets:4096:csit-average", "clips: AVIF frame by frame, in packets with a CRC each"),
     ]
     texts = [

@@ -286,7 +286,9 @@ def _panned(piece: UInt8[Tensor, "side side 3"], rng: np.random.Generator) -> Te
         c, s = size * math.cos(turn), size * math.sin(turn)
         x, y = place + speed * t
         thetas.append([[c, -s, x], [s, c, y]])
-    grid = nn.functional.affine_grid(torch.tensor(thetas, dtype=torch.float32), [FRAMES, 3, SIDE, SIDE], align_corners=False)
+    grid = nn.functional.affine_grid(
+        torch.tensor(thetas, dtype=torch.float32), [FRAMES, 3, SIDE, SIDE], align_corners=False
+    )
     picture = piece.permute(2, 0, 1)[None].float().expand(FRAMES, -1, -1, -1)
     return nn.functional.grid_sample(picture, grid, "bicubic", "reflection", align_corners=False)
 

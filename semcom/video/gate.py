@@ -1,4 +1,4 @@
-"""Gates: distances between a predicted frame and the original, by which the transmitter accepts predictions."""
+"""Gates: distances of predicted frames from the originals, by which the transmitter accepts predictions."""
 
 import logging
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from semcom.video.predictors import Frames
 
 FEATURE_NOISE = 0.05
 """Noise level, in [-1, 1], at which the prior that gives the features is asked."""
-FEATURE_SCALE = 1.0
+FEATURE_SCALE = 0.5
 """Factor that gives the feature distance the size of LPIPS (SqueezeNet) on pictures coded by HEVC."""
 EPS = 1e-10
 logger = logging.getLogger(__name__)
@@ -72,8 +72,8 @@ class FeatureGate:
         d = c mean over 3 layers of the mean over places of |f(x_hat) - f(x)|^2
 
     f are features of the shipped prior of photographs on its three finest grids, of norm 1 at every place.
-    The constant c gives d the median size of LPIPS (SqueezeNet) on photographs coded by HEVC; single values
-    differ by some 30 %, and thresholds carry over no better than that.
+    The constant c = 1/2 gives d about the size of LPIPS (SqueezeNet) on pictures coded coarsely; ratios of
+    the two differ by a factor of 2 from picture to picture, and thresholds carry over no better than that.
 
     Args:
         prior: A denoiser; the shipped one unless another is given.

@@ -15,6 +15,9 @@ from semcom.video.network import AFTER, BEFORE, FramePredictor, noise_of, predic
 Frames = UInt8[Tensor, "count 3 height width"]
 """Frames of 8 bits, uint8 [count, 3, height, width]."""
 
+Past = UInt8[Tensor, "known 3 height width"]
+"""Past frames of 8 bits, the latest last, uint8 [known, 3, height, width]."""
+
 BLOCK_SIDE = 8
 REACH = 7
 """Largest motion in pixels per frame, in both directions, that block motion looks for."""
@@ -52,7 +55,7 @@ class Predictor(Protocol):
         """First 4 bytes of the digest of its network's parameters; empty without a network."""
         ...
 
-    def predict(self, past: Frames, count: int, seed: Sequence[int]) -> Frames:
+    def predict(self, past: Past, count: int, seed: Sequence[int]) -> Frames:
         """Predict the frames that follow.
 
         Args:
@@ -91,7 +94,7 @@ class HoldLast:
         """Empty: there is no network."""
         return b""
 
-    def predict(self, past: Frames, count: int, seed: Sequence[int]) -> Frames:
+    def predict(self, past: Past, count: int, seed: Sequence[int]) -> Frames:
         """Repeat the last of the past frames `count` times; the seed is not used."""
         return past[-1:].expand(count, -1, -1, -1).clone()
 
@@ -120,7 +123,7 @@ class Linear:
         """Empty: there is no network."""
         return b""
 
-    def predict(self, past: Frames, count: int, seed: Sequence[int]) -> Frames:
+    def predict(self, past: Past, count: int, seed: Sequence[int]) -> Frames:
         """Continue the two last frames pixel by pixel; the seed is not used."""
         last = past[-1].int()
         step = last - past[max(0, len(past) - 2)].int()
@@ -157,7 +160,7 @@ class BlockMotion:
         """Empty: there is no network."""
         return b""
 
-    def predict(self, past: Frames, count: int, seed: Sequence[int]) -> Frames:
+    def predict(self, past: Past, count: int, seed: Sequence[int]) -> Frames:
         """Move the blocks of the last frame on; the seed is not used."""
         if len(past) < 2:
             return HoldLast().predict(past, count, seed)
@@ -187,7 +190,9 @@ def block_motion(
     best = torch.full((rows, columns), 2**30, dtype=torch.int32)
     found = torch.zeros(2, rows, columns, dtype=torch.int64)
     reaches = range(-REACH, REACH + 1)
-    for down, right in sorted(((y, x) for y in reaches for x in reaches), key=lambda v: abs(v[0]) + abs(v[1])):
+    for down, right in sorted(
+        ((y, x) for y in reaches for x in reaches), key=lambda v: abs(v[0]) + abs(v[1])
+    ):
         moved = reference[:, REACH - down :, REACH - right :][:, : target.shape[1], : target.shape[2]]
         blocks = (target - moved).abs().sum(0, dtype=torch.int32)
         cost = blocks.reshape(rows, BLOCK_SIDE, columns, BLOCK_SIDE).sum((1, 3), dtype=torch.int32)
@@ -212,7 +217,9 @@ def compensated(
         A frame of the same size.
     """
     height, width = frame.shape[1:]
-    down, right = vectors.repeat_interleave(BLOCK_SIDE, 1).repeat_interleave(BLOCK_SIDE, 2)[:, :height, :width]
+    down, right = vectors.repeat_interleave(BLOCK_SIDE, 1).repeat_interleave(BLOCK_SIDE, 2)[
+        :, :height, :width
+    ]
     rows = (torch.arange(height)[:, None] - down).clamp(0, height - 1)
     columns = (torch.arange(width) - right).clamp(0, width - 1)
     return frame[:, rows, columns]
@@ -254,7 +261,7 @@ class MeanNetwork:
         """First 4 bytes of the digest of the parameters."""
         return self._digest
 
-    def predict(self, past: Frames, count: int, seed: Sequence[int]) -> Frames:
+    def predict(self, past: Past, count: int, seed: Sequence[int]) -> Frames:
         """Predict frame after frame from the last two; the seed is not used."""
         shown = list(past)
         for _ in range(count):
@@ -305,7 +312,7 @@ class Diffusion:
         """First 4 bytes of the digest of the parameters."""
         return self._digest
 
-    def predict(self, past: Frames, count: int, seed: Sequence[int]) -> Frames:
+    def predict(self, past: Past, count: int, seed: Sequence[int]) -> Frames:
         """Draw frame after frame from the last two, with noise that the seed names."""
         shown = list(past)
         for number in range(count):
