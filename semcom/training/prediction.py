@@ -35,6 +35,8 @@ HELD_OUT_CLIPS = 3  # of the folder of clips, the last ones in alphabetical orde
 SHORT_SIDES = (144, 288)  # pixels, to which frames of clips are reduced
 NOISE_STD = 0.3
 """Largest standard deviation of the noise that is added to the frames around, in [-1, 1]."""
+LEAST_ERROR = 1e-4
+"""Added to squared errors in [-1, 1] before the logarithm; one level squared is 6e-5."""
 STAGES = (0.45, 0.55)
 """Share of the duration of the mean, and of the diffusion model."""
 logger = logging.getLogger(__name__)
@@ -337,9 +339,10 @@ def which_known(past: Float[Tensor, " batch"], future: Float[Tensor, " batch"]) 
 def mean_loss(
     network: FramePredictor, batch: Float[Tensor, "batch channels size size"], rng: SharedStreams
 ) -> Tensor:
-    """Training loss of the mean: root mean square error of each sequence, mean over the batch.
+    """Training loss of the mean: squared error of each sequence in dB, mean over the batch.
 
-    The root keeps a sequence of fast motion from outweighing all others.
+    The logarithm weighs all sequences alike: one that stands still, whose error is small, counts as much as
+    one of fast motion. It is less steep below an error of about one level.
 
     Args:
         network: The predictor.
@@ -347,11 +350,11 @@ def mean_loss(
         rng: Random streams.
 
     Returns:
-        Scalar loss.
+        Scalar loss in dB.
     """
     target, frames, known, noise_std = _condition(batch, rng)
     error = network.mean(frames, known, noise_std).float() - target
-    return (error.square().mean((1, 2, 3)) + 1e-6).sqrt().mean()
+    return 10 * (error.square().mean((1, 2, 3)) + LEAST_ERROR).log10().mean()
 
 
 def velocity_loss(

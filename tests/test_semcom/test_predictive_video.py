@@ -55,7 +55,8 @@ def network(seed: int = 0) -> FramePredictor:
 def textured(height: int, width: int, seed: int = 0) -> Tensor:
     """Smooth random picture, uint8 [3, height, width]."""
     generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(1, 3, height // 4 + 2, width // 4 + 2, generator=generator)
+    grey, color = (torch.rand(1, n, height // 4 + 2, width // 4 + 2, generator=generator) for n in (1, 3))
+    coarse = 0.9 * grey + 0.1 * color  # still codecs coarsen colours
     fine = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)
     return (fine[0].clamp(0, 1) * 255).byte()
 
@@ -224,7 +225,7 @@ def test_the_lpips_gate_is_the_metric() -> None:
 @every_predictor
 @pytest.mark.parametrize("frames", [1, 2, 3, 9])
 def test_the_receiver_shows_what_the_transmitter_judged(predictor: Predictor, frames: int) -> None:
-    samples = 4 if predictor.is_random else 1
+    samples = 2 if predictor.is_random else 1
     codec = PredictiveCodec(JPEG, predictor, PixelGate(), 0.1, samples, block=3)
     clip = panning(frames, 24)
     made = codec.encoding(clip, FINE)
@@ -300,7 +301,7 @@ def test_drift_is_bounded_by_the_gate() -> None:
     free = PredictiveCodec(JPEG, HoldLast(), PixelGate(), math.inf).encoding(clip, FINE)
     gated = PredictiveCodec(JPEG, HoldLast(), PixelGate(), 0.05).encoding(clip, FINE)
     assert max(gated.distances) <= 0.05
-    assert free.distances[6] < free.distances[19]
+    assert free.distances[2] < free.distances[19]
     assert free.distances[19] > 0.05
 
 
@@ -354,7 +355,7 @@ def test_the_threshold_adapts_to_the_key_frames() -> None:
 
 
 def damaged_codec() -> tuple[PredictiveCodec, Clip, bytes]:
-    codec = PredictiveCodec(JPEG, BlockMotion(), PixelGate(), 0.03)
+    codec = PredictiveCodec(JPEG, Linear(), PixelGate(), 0.06)
     clip = panning(16, 24, 3)
     payload = codec.encode(clip, FINE)
     assert sum(step.is_key for step in codec.encoding(clip, FINE).steps) >= 2
@@ -367,7 +368,7 @@ def test_random_damage_is_named_and_never_crashes() -> None:
     right = codec.decode(payload, shape).frames
     rng = np.random.default_rng(0)
     refused = shown = 0
-    for trial in range(300):
+    for trial in range(120):
         bad = bytearray(payload)
         kind = trial % 3
         place = int(rng.integers(len(payload)))
@@ -393,7 +394,7 @@ def test_random_damage_is_named_and_never_crashes() -> None:
         for t, flag in enumerate(found.damaged):
             assert flag or torch.equal(found.clip.frames[t], right[t])
     assert refused > 0
-    assert shown > 100
+    assert shown > 40
 
 
 @pytest.mark.parametrize("payload", [b"", b"\0", bytes(40), b"\xff" * 200])
