@@ -180,7 +180,7 @@ class FramePredictor(nn.Module):
         known: Float[Tensor, "batch 4 height width"],
         noise_std: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Deterministic prediction mu(c).
+        """Predict the mean mu(c) of a frame from the frames around it, without any noise.
 
         Args:
             frames: Frames at times -2, -1, +1, +2 from the predicted one, in [-1, 1]; 0 where missing.
@@ -203,7 +203,7 @@ class FramePredictor(nn.Module):
         noise_std: Float[Tensor, " batch"],
         mean: Float[Tensor, "batch 3 height width"],
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Estimate of v = alpha eps - sigma R from alpha R + sigma eps.
+        """Estimate v = alpha eps - sigma R of a residual R from its noisy version alpha R + sigma eps.
 
         Args:
             noisy: alpha R + sigma eps.
