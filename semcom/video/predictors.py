@@ -81,12 +81,12 @@ class HoldLast:
 
     @property
     def frames_needed(self) -> int:
-        """One past frame."""
+        """The number of past frames that it looks at: one."""
         return 1
 
     @property
     def is_random(self) -> bool:
-        """False."""
+        """False: every seed gives the same frames."""
         return False
 
     @property
@@ -115,7 +115,7 @@ class Linear:
 
     @property
     def is_random(self) -> bool:
-        """False."""
+        """False: every seed gives the same frames."""
         return False
 
     @property
@@ -152,7 +152,7 @@ class BlockMotion:
 
     @property
     def is_random(self) -> bool:
-        """False."""
+        """False: every seed gives the same frames."""
         return False
 
     @property
@@ -253,7 +253,7 @@ class MeanNetwork:
 
     @property
     def is_random(self) -> bool:
-        """False."""
+        """False: every seed gives the same frames."""
         return False
 
     @property
