@@ -7,7 +7,7 @@ STILL = tuple(
     form + kind for kind in ("", "-file") for form in ("jpeg", "jpeg2000", "webp", "avif", "hevc-intra")
 )
 INTER = tuple(name + speed for name in ("x264", "x265", "av1", "vp9") for speed in ("", "-slow", "-live"))
-CODECS = (*STILL, "learned", *INTER, "zlib", "utf8")
+CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "zlib", "utf8")
 """Names of source codecs."""
 
 METHODS = ("consistency", "ddnm", "ddrm", "diffpir", "dps", "loop", "posterior", "refine")
@@ -51,7 +51,15 @@ SET_METRICS = ("swd_set", "kid_inception", "fid_inception")
 MODALITIES = ("image", "video", "text")
 """Names of modalities."""
 
-RECIPES = ("deepjscc", "deepjscc-perceptual", "deepjscc-2019", "learned-codec", "prior", "refiner")
+RECIPES = (
+    "deepjscc",
+    "deepjscc-perceptual",
+    "deepjscc-2019",
+    "learned-codec",
+    "prior",
+    "refiner",
+    "prediction",
+)
 """Names of training recipes."""
 
 

@@ -20,6 +20,7 @@ from semcom.jscc.refinement import DecoderRefinement
 from semcom.prior import NaturalImagePrior
 from semcom.refiner import PictureRefiner
 from semcom.surroundings import library_defaults, own_random_numbers
+from semcom.video.network import FramePredictor
 
 FORMAT = "1"
 Network = TypeVar("Network", bound=nn.Module)
@@ -27,6 +28,7 @@ CLASSES: dict[str, type[nn.Module]] = {
     "AdaptiveDeepJSCC": AdaptiveDeepJSCC,
     "Bourtsoulatze2019": Bourtsoulatze2019,
     "DecoderRefinement": DecoderRefinement,
+    "FramePredictor": FramePredictor,
     "MeanScaleHyperprior": MeanScaleHyperprior,
     "NaturalImagePrior": NaturalImagePrior,
     "PictureRefiner": PictureRefiner,

@@ -19,6 +19,7 @@ RECIPES = {
     "learned-codec": "semcom.training.learned_codec",
     "prior": "semcom.training.prior",
     "refiner": "semcom.training.refiner",
+    "prediction": "semcom.training.prediction",
 }
 
 
