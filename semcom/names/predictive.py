@@ -90,6 +90,9 @@ def predictor_named(name: str) -> Predictor:
     found = re.fullmatch(r"mean|diffusion(?:-(\d{1,3}))?", head)
     if not found:
         raise UnknownName(unknown("predictor", name, PREDICTORS))
+    steps = int(found[1] or STEPS)
+    if steps < 1:
+        raise InvalidOption(f"predictor {name}: at least one step")
     if not path and NETWORK not in zoo.names():
         raise MissingWeights(
             f"predictor {head}: no network of this kind ships with the package; train one by `semcom train "
@@ -100,4 +103,4 @@ def predictor_named(name: str) -> Predictor:
         raise InvalidOption(f"{path} holds a {type(network).__name__}; name weights of a FramePredictor")
     if head == "mean":
         return MeanNetwork(network)
-    return Diffusion(network, int(found[1] or STEPS))
+    return Diffusion(network, steps)

@@ -124,7 +124,7 @@ def gate_here() -> Gate:
     return LpipsGate()
 
 
-def _floats(frames: Frames, least: int) -> Float[Tensor, "count 3 height width"]:
+def _floats(frames: Frames, least: int) -> Float[Tensor, "count 3 rows columns"]:
     """Frames in [0, 1], their sides extended to at least a number of pixels by repeating the edge."""
     height, width = frames.shape[2:]
     padding = (0, max(0, least - width), 0, max(0, least - height))
