@@ -4,8 +4,9 @@ All libraries are reached through PyAV.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Lock
@@ -407,9 +408,36 @@ def _encoder(codec: InterCodec, size: Size, setting: int) -> "VideoCodecContext"
     encoder.thread_count = 1
     encoder.bit_rate = 0  # the rate factor alone decides
     encoder.options = library.options(codec.speed, setting)
-    with _silent_svt():
+    with _silent_svt(), _usual_scheduling():
         encoder.open()
     return encoder
+
+
+@contextmanager
+def _usual_scheduling() -> Iterator[None]:
+    """Keep SVT-AV1 from real-time priority, which it takes for its threads and the caller's where it may.
+
+    As root it may, and would then starve all other processes of the machine.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    before = set(_tasks_in_real_time())
+    try:
+        yield
+    finally:
+        for task in set(_tasks_in_real_time()) - before:
+            with suppress(OSError):  # it has ended
+                os.sched_setscheduler(task, policy, parameters)
+
+
+def _tasks_in_real_time() -> Iterator[int]:
+    """Threads of this process with a real-time policy (sched(7))."""
+    for task in os.listdir("/proc/self/task"):
+        with suppress(OSError):
+            if os.sched_getscheduler(int(task)) in (os.SCHED_FIFO, os.SCHED_RR):
+                yield int(task)
 
 
 _environment = Lock()

@@ -155,68 +155,47 @@ def _fitted(codec: SourceCodec[Clip], layer: BaseLayer | None, x: Clip, bits: in
 def ratios(
     rows: Iterable[Row], metric: str, codec: str, other: str, most_bpp: float = math.inf
 ) -> dict[tuple[str, float], float]:
-    """Ratio of a metric between two codecs at every operating point that both reach.
+    """Ratio of a metric between two codecs at equal payload, at the operating points of the other codec.
+
+    Payloads come in steps, so that two codecs never spend the same. The metric of `codec` is therefore
+    interpolated in log(metric) over log(bits per pixel) between its operating points at the payload of
+    `other`; beyond its points, within a factor of 1.25, the slope of the nearest two continues.
 
     Args:
         rows: Rows of `compared`.
         metric: Column of a metric above 0.
         codec: Name of the codec of the numerator.
         other: Name of the codec of the denominator.
-        most_bpp: Largest number of bits per pixel that is looked at.
+        most_bpp: Largest number of bits per pixel allowed that is looked at.
 
     Returns:
-        Ratios by item and number of bits per pixel.
+        Ratios by item and number of bits per pixel allowed; points that `codec` does not reach are left out.
     """
-    values = _values(rows, metric, most_bpp)
-    return {
-        (item, bpp): value / values[other, item, bpp]
-        for (name, item, bpp), value in values.items()
-        if name == codec and (other, item, bpp) in values
-    }
+    found: dict[tuple[str, float], float] = {}
+    values = _values(rows, metric)
+    for (name, item, allowed), (bpp, value) in values.items():
+        ours = sorted(point for key, point in values.items() if key[:2] == (codec, item))
+        if name != other or allowed > most_bpp or not ours:
+            continue
+        at = _at_payload(ours, bpp)
+        if at is not None:
+            found[item, allowed] = at / value
+    return found
 
 
-def rate_curves(rows: Sequence[Row], metric: str, label: str) -> "Figure":
-    """Draw a metric against the number of bits per pixel, one panel per clip.
+BEYOND = 1.25
+"""Factor in bits per pixel by which a curve is continued beyond its points."""
 
-    Args:
-        rows: Rows of `compared`.
-        metric: Column of the metric.
-        label: Label of the vertical axis.
 
-    Returns:
-        The figure.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    from semcom.plots import COLORS, FIGURE_STYLE, MARKERS
-
-    items = list(dict.fromkeys(str(row["item"]) for row in rows))
-    codecs = list(dict.fromkeys(str(row["codec"]) for row in rows))
-    columns = min(3, len(items))
-    lines = math.ceil(len(items) / columns)
-    with matplotlib.rc_context(FIGURE_STYLE):
-        figure = Figure(figsize=(3.6 * columns, 2.9 * lines), layout="constrained")
-        panels = figure.subplots(lines, columns, squeeze=False).flatten()
-        for panel, item in zip(panels, items, strict=False):
-            for number, codec in enumerate(codecs):
-                points = sorted(
-                    (float(row["bpp"]), float(row[metric]))
-                    for row in rows
-                    if row["item"] == item and row["codec"] == codec and metric in row
-                )
-                if points:
-                    color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
-                    panel.plot(
-                        *zip(*points, strict=True), label=codec, markersize=4, color=color, marker=marker
-                    )
-            panel.set_title(item.rsplit("-", 1)[0], fontsize=9)
-            panel.set_xlabel("bits per pixel")
-            panel.set_ylabel(label)
-        for panel in panels[len(items) :]:
-            panel.set_axis_off()
-        panels[0].legend(fontsize=7)
-    return figure
+def _at_payload(points: Sequence[tuple[float, float]], bpp: float) -> float | None:
+    """Metric at a number of bits per pixel, from ascending points (bpp, metric)."""
+    if not points[0][0] / BEYOND <= bpp <= points[-1][0] * BEYOND:
+        return None
+    if len(points) == 1:
+        return points[0][1]
+    place = next((i for i in range(1, len(points)) if points[i][0] >= bpp), len(points) - 1)
+    (x0, y0), (x1, y1) = ((math.log(x), math.log(y)) for x, y in points[place - 1 : place + 1])
+    return math.exp(y0 + (y1 - y0) * (math.log(bpp) - x0) / (x1 - x0)) if x1 > x0 else math.exp(y1)
 
 
 def findings(rows: Sequence[Row], ours: str, metric: str, label: str, most_bpp: float) -> list[str]:
@@ -253,32 +232,35 @@ def findings(rows: Sequence[Row], ours: str, metric: str, label: str, most_bpp: 
 def differences(
     rows: Iterable[Row], metric: str, codec: str, other: str, most_bpp: float = math.inf
 ) -> list[float]:
-    """Difference of a metric between two codecs at every operating point that both reach.
+    """Difference of a metric between two codecs at every budget that both reach.
 
     Args:
         rows: Rows of `compared`.
         metric: Column of the metric.
         codec: Name of one codec.
         other: Name of the codec whose values are subtracted.
-        most_bpp: Largest number of bits per pixel that is looked at.
+        most_bpp: Largest number of bits per pixel allowed that is looked at.
 
     Returns:
         The differences, in the order of the rows.
     """
-    values = _values(rows, metric, most_bpp)
+    values = _values(rows, metric)
     return [
-        value - values[other, item, bpp]
-        for (name, item, bpp), value in values.items()
-        if name == codec and (other, item, bpp) in values
+        value - values[other, item, allowed][1]
+        for (name, item, allowed), (_, value) in values.items()
+        if name == codec and allowed <= most_bpp and (other, item, allowed) in values
     ]
 
 
-def _values(rows: Iterable[Row], metric: str, most_bpp: float) -> dict[tuple[str, str, float], float]:
-    """Values of a metric by codec, item and number of bits per pixel allowed."""
+def _values(rows: Iterable[Row], metric: str) -> dict[tuple[str, str, float], tuple[float, float]]:
+    """Bits per pixel spent and value of a metric, by codec, item and number of bits per pixel allowed."""
     return {
-        (str(row["codec"]), str(row["item"]), float(row["bpp_allowed"])): float(row[metric])
+        (str(row["codec"]), str(row["item"]), float(row["bpp_allowed"])): (
+            float(row["bpp"]),
+            float(row[metric]),
+        )
         for row in rows
-        if metric in row and float(row["bpp_allowed"]) <= most_bpp
+        if metric in row
     }
 
 

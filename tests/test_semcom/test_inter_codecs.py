@@ -3,6 +3,7 @@
 import os
 import random
 import struct
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -459,3 +460,13 @@ def test_packets_of_any_bytes_never_fail(codec: InterCodec) -> None:
         gaps = packets.decode(arrived, SHAPE)
         assert gaps is None or VIDEO.shape(gaps.x) == SHAPE
         assert gaps is None or len(gaps.missing) == 12
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="scheduling policies of Linux")
+@pytest.mark.parametrize("library", inter.LIBRARIES)
+def test_encoders_do_not_take_real_time_priority(library: str) -> None:
+    """SVT-AV1 does so as root: the process would starve all others."""
+    codec = InterCodec(library)
+    codec.encode(Clip(torch.zeros(3, 3, 72, 72, dtype=torch.uint8), Fraction(25)), codec.qualities[-1])
+    tasks = [int(task) for task in os.listdir("/proc/self/task")]
+    assert {os.sched_getscheduler(task) for task in tasks} == {os.sched_getscheduler(0)} == {os.SCHED_OTHER}

@@ -54,9 +54,22 @@ def clip(frames: int = 3) -> Item[Clip]:
 
 def test_ratios_and_differences_are_of_common_points() -> None:
     rows = [*ROWS, FLOOR]
-    assert ratios(rows, "lpips_squeeze", "layered", "x265") == {("a-1", 0.02): 0.5, ("b-2", 0.02): 2.0}
+    found = ratios(rows, "lpips_squeeze", "layered", "x265")
+    assert found == pytest.approx({("a-1", 0.02): 0.5, ("b-2", 0.02): 2.0})
     assert differences(rows, "psnr_db", "layered", "x265") == [1.0, -0.5]
     assert ratios(rows, "lpips_squeeze", "layered", "x265", 0.01) == {}
+
+
+def test_ratios_are_at_equal_payload() -> None:
+    """LPIPS of d = 0.01 / bpp at the payload of the other codec; nothing far beyond the curve."""
+    ours = [
+        {"item": "a", "codec": "ours", "bpp_allowed": bpp, "bpp": bpp, "lpips_squeeze": 0.01 / bpp}
+        for bpp in (0.02, 0.04)
+    ]
+    for spent, ratio in ((0.03, 0.01 / 0.03 / 0.5), (0.018, 0.01 / 0.018 / 0.5), (0.06, None)):
+        other = {"item": "a", "codec": "x", "bpp_allowed": 0.05, "bpp": spent, "lpips_squeeze": 0.5}
+        found = ratios([*ours, other], "lpips_squeeze", "ours", "x")
+        assert found == ({} if ratio is None else pytest.approx({("a", 0.05): ratio}))
 
 
 def test_findings_have_the_geometric_mean() -> None:
