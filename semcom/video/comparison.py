@@ -198,6 +198,50 @@ def _at_payload(points: Sequence[tuple[float, float]], bpp: float) -> float | No
     return math.exp(y0 + (y1 - y0) * (math.log(bpp) - x0) / (x1 - x0)) if x1 > x0 else math.exp(y1)
 
 
+def rate_curves(rows: Sequence[Row], metric: str, label: str) -> "Figure":
+    """Draw a metric against the number of bits per pixel, one panel per clip.
+
+    Args:
+        rows: Rows of `compared`.
+        metric: Column of the metric.
+        label: Label of the vertical axis.
+
+    Returns:
+        The figure.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from semcom.plots import COLORS, FIGURE_STYLE, MARKERS
+
+    items = list(dict.fromkeys(str(row["item"]) for row in rows))
+    codecs = list(dict.fromkeys(str(row["codec"]) for row in rows))
+    columns = min(3, len(items))
+    lines = math.ceil(len(items) / columns)
+    with matplotlib.rc_context(FIGURE_STYLE):
+        figure = Figure(figsize=(3.6 * columns, 2.9 * lines), layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False).flatten()
+        for panel, item in zip(panels, items, strict=False):
+            for number, codec in enumerate(codecs):
+                points = sorted(
+                    (float(row["bpp"]), float(row[metric]))
+                    for row in rows
+                    if row["item"] == item and row["codec"] == codec and metric in row
+                )
+                if points:
+                    color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+                    panel.plot(
+                        *zip(*points, strict=True), label=codec, markersize=4, color=color, marker=marker
+                    )
+            panel.set_title(item.rsplit("-", 1)[0], fontsize=9)
+            panel.set_xlabel("bits per pixel")
+            panel.set_ylabel(label)
+        for panel in panels[len(items) :]:
+            panel.set_axis_off()
+        panels[0].legend(fontsize=7)
+    return figure
+
+
 def findings(rows: Sequence[Row], ours: str, metric: str, label: str, most_bpp: float) -> list[str]:
     """Sentences on how one codec compares with the others at equal payload.
 
