@@ -37,8 +37,11 @@ class FrameRefiner:
     digest: bytes
 
     @classmethod
-    def shipped(cls) -> "FrameRefiner":
+    def shipped(cls, device: str = "cpu") -> "FrameRefiner":
         """Load the refiner of this package.
+
+        Args:
+            device: PyTorch device of the network.
 
         Returns:
             The refiner.
@@ -46,7 +49,7 @@ class FrameRefiner:
         Raises:
             MissingWeights: The weights are absent or damaged.
         """
-        return cls(zoo.load_as("refiner", PictureRefiner), bytes.fromhex(zoo.sha256("refiner"))[:4])
+        return cls(zoo.load_as("refiner", PictureRefiner, device), bytes.fromhex(zoo.sha256("refiner"))[:4])
 
     @library_defaults()
     @torch.no_grad()
