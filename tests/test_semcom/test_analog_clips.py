@@ -172,9 +172,7 @@ def test_a_frame_that_is_lost_alone_repeats_the_one_before() -> None:
     clips, x, uses = FrameByFrameAnalog(SoftCast(), "softcast-2d"), moving(3, 24, 40, speed=3), 6000
     y = clips.send(x, uses, None).symbols.clone()
     y[:, 1::3] = torch.view_as_complex(torch.randn(1, y[:, 1::3].shape[1], 2, dtype=torch.float32))
-    received = Received(
-        y, torch.ones_like(y), torch.full((1, 1), 0.01, dtype=torch.float32, dtype=torch.float32)
-    )
+    received = Received(y, torch.ones_like(y), torch.full((1, 1), 0.01, dtype=torch.float32))
     (observation,) = clips.receive(received, VIDEO.shape(x), uses)
     (gaps,) = observation.evidence
     assert isinstance(gaps, Gaps)
@@ -220,9 +218,7 @@ def test_the_error_is_that_of_theory() -> None:
     clips, uses = ClipSoftCast(), x.frames.numel() // 4
     model = GroupModel(6, (32, 48))
     symbols = clips.send(x, uses, None).symbols
-    clean = Received(
-        symbols, torch.ones_like(symbols), torch.full((1, 1), 1e-3, dtype=torch.float32, dtype=torch.float32)
-    )
+    clean = Received(symbols, torch.ones_like(symbols), torch.full((1, 1), 1e-3, dtype=torch.float32))
     (told,) = clips.coder.receive_coefficients(clean, model, uses)
     assert told is not None
     allocation = told[1]
@@ -310,9 +306,7 @@ def test_a_group_whose_metadata_are_lost_repeats_the_frame_before() -> None:
     y = symbols.clone()
     middle = slice(uses * 2 // 5 + 5, uses * 4 // 5 - 5)  # groups of 2, 2 and 1 frames
     y[:, middle] = torch.view_as_complex(torch.randn(1, middle.stop - middle.start, 2, dtype=torch.float32))
-    received = Received(
-        y, torch.ones_like(y), torch.full((1, 1), 0.01, dtype=torch.float32, dtype=torch.float32)
-    )
+    received = Received(y, torch.ones_like(y), torch.full((1, 1), 0.01, dtype=torch.float32))
     (observation,) = clips.receive(received, VIDEO.shape(x), uses)
     (gaps,) = observation.evidence
     assert isinstance(gaps, Gaps)
@@ -321,9 +315,7 @@ def test_a_group_whose_metadata_are_lost_repeats_the_frame_before() -> None:
     assert torch.equal(held[2], held[1])
     assert torch.equal(held[3], held[1])
     lost = torch.view_as_complex(torch.randn(1, uses, 2, dtype=torch.float32))
-    received = Received(
-        lost, torch.ones_like(lost), torch.full((1, 1), 0.01, dtype=torch.float32, dtype=torch.float32)
-    )
+    received = Received(lost, torch.ones_like(lost), torch.full((1, 1), 0.01, dtype=torch.float32))
     (observation,) = clips.receive(received, VIDEO.shape(x), uses)
     assert observation.shown is None
     assert not observation.evidence

@@ -61,7 +61,7 @@ def of_clips() -> list[Case]:
     levels = torch.arange(5 * 3 * 18 * 26, dtype=torch.int64).remainder(251).to(torch.uint8)
     clip = Clip(levels.reshape(5, 3, 18, 26), Fraction(25))
     shape, codec = VIDEO.shape(clip), InterCodec("x264")
-    payload = codec.encode(clip, codec.quality(40))
+    payload = codec.encode(clip, codec.quality(40.0))
     decoded = Decoded(clip, payload=Payload(codec, payload, codec.name))
     gaps = Gaps(clip, (True, False, False, False, True))
     return [

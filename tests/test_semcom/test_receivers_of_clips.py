@@ -46,9 +46,9 @@ def observed(codec: Any, x: Clip, quality: Any) -> Observation[Clip]:
 
 
 @pytest.mark.parametrize("name", ["x264", "x265", "av1"])
-@pytest.mark.parametrize(("rate_factor", "scale"), [(30, 1), (44, 1), (34, 2)])
+@pytest.mark.parametrize(("rate_factor", "scale"), [(30.0, 1), (44.0, 1), (34.0, 2)])
 def test_the_error_is_told_within_what_was_measured(
-    clip: Clip, name: Any, rate_factor: int, scale: int
+    clip: Clip, name: Any, rate_factor: float, scale: int
 ) -> None:
     codec = InterCodec(name)
     seen = observed(codec, clip, codec.quality(rate_factor, scale))
@@ -97,7 +97,7 @@ def test_speeds_share_the_table_of_their_codec(clip: Clip) -> None:
     laws = shipped_laws()
     told = [expected_error(clip, Origin(f"x265{speed}", (-5.0, 0.0)), laws) for speed in ("", "-slow")]
     assert told[0] == told[1]
-    with pytest.raises(UnsuitableEvidence, match="nobody has measured the errors of clips by vp9; .*x265"):
+    with pytest.raises(UnsuitableEvidence, match=r"nobody has measured the errors of clips by vp9; .*x265"):
         expected_error(clip, Origin("vp9", (-5.0, 0.0)), laws)
 
 
@@ -136,7 +136,7 @@ def test_the_network_is_told_error_and_scale(clip: Clip) -> None:
         return [255 - frame for frame in frames]
 
     codec = InterCodec("x264")
-    seen = observed(codec, clip, codec.quality(36, 2))
+    seen = observed(codec, clip, codec.quality(36.0, 2))
     shown = ClipRefiner(network, 0.5)(seen, shape_of(clip), RNG)  # pyright: ignore[reportArgumentType]
     origin = origin_of(seen)
     assert shown is not None
@@ -148,7 +148,7 @@ def test_the_network_is_told_error_and_scale(clip: Clip) -> None:
 
 def test_a_knob_at_zero_shows_what_arrived(clip: Clip) -> None:
     codec = InterCodec("x264")
-    seen = observed(codec, clip, codec.quality(36))
+    seen = observed(codec, clip, codec.quality(36.0))
     still = ClipRefiner(CLIP_REFINER.refiner, 0.0)(seen, shape_of(clip), RNG)
     moved = CLIP_REFINER(seen, shape_of(clip), RNG)
     assert still is not None
@@ -164,7 +164,7 @@ def test_clips_of_unknown_error_are_refused(clip: Clip) -> None:
         CLIP_REFINER(observed(jpeg, clip, jpeg.qualities[9]), shape_of(clip), RNG)
     with pytest.raises(UnsuitableEvidence, match="hands over none"):
         CLIP_REFINER(Observation(clip, (Decoded(clip),)), shape_of(clip), RNG)
-    with pytest.raises(InvalidOption, match="knob 1.6 of refine"):
+    with pytest.raises(InvalidOption, match=r"knob 1\.6 of refine"):
         ClipRefiner(CLIP_REFINER.refiner, 1.6)
 
 
