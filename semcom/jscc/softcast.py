@@ -62,7 +62,7 @@ class Layout:
         distortion on validation photographs.
         """
         bits = 5 / 8 * self.spectra * (self.data_uses / self.spectra) ** (1 / 3)
-        return max(8 * round(bits), 32 + 24 * self.spectra)
+        return max(8 * round(bits), 8 + 48 * self.spectra)  # flat items need some 45 per spectrum
 
     @property
     def metadata_uses(self) -> int:

@@ -143,7 +143,7 @@ def test_every_frame_is_sent_as_the_picture_is() -> None:
     x, uses = moving(3, 24, 40), 1000
     symbols = clips.send(x, uses, None).symbols
     assert symbols.shape[1] == uses
-    received = transmit(AWGN(), symbols, 10.0, noise(2, dtype=torch.float32))
+    received = transmit(AWGN(), symbols.expand(2, -1), 10.0, noise(2))
     shown = clips.receive(received, VIDEO.shape(x), uses)
     for i, share in enumerate((334, 333, 333)):
         own = symbols[:, i::3]
@@ -193,7 +193,7 @@ def test_transform_is_orthonormal_and_inverted(size: tuple[int, int, int]) -> No
     assert (coefficients**2).sum() == pytest.approx(energy, rel=1e-5)
     assert torch.equal(torch.stack(restored(coefficients)), x.frames)
     if size[0] == 1:
-        assert np.array_equal(coefficients[0], transform(to_image(x.frames[0])))
+        np.testing.assert_allclose(coefficients[0], transform(to_image(x.frames[0])), atol=1e-12)
 
 
 def test_a_still_clip_has_the_energy_of_its_mean_alone() -> None:
@@ -208,14 +208,15 @@ def test_without_noise_and_with_room_for_all_it_is_exact(size: tuple[int, int, i
     """White noise as the clip, of which no description is right: all coefficients arrive all the same."""
     frames = torch.randint(0, 256, (size[0], 3, *size[1:]), generator=torch.Generator().manual_seed(0))
     x = Clip(frames.to(torch.uint8), Fraction(25))
-    (outcome,) = sent(ClipSoftCast(), x, 20_000, [120.0])
+    generous = ClipSoftCast(SoftCast(design_snr_db=60))  # at 10 dB, weak coefficients get no power
+    (outcome,) = sent(generous, x, 20_000, [120.0])
     assert torch.equal(outcome.x_hat.frames, x.frames)
 
 
 def test_the_error_is_that_of_theory() -> None:
     """On AWGN, given the coefficients: bias (1 - w a)^2 c^2 and noise w^2 N each, and rounding to 8 bits."""
-    x, snr_db, trials = moving(6, 32, 48), 5.0, 32
-    clips, uses = ClipSoftCast(), x.frames.numel() // 4
+    x, snr_db, trials = moving(6, 32, 48), 0.0, 32
+    clips, uses = ClipSoftCast(), x.frames.numel() // 12
     model = GroupModel(6, (32, 48))
     symbols = clips.send(x, uses, None).symbols
     clean = Received(symbols, torch.ones_like(symbols), torch.full((1, 1), 1e-3, dtype=torch.float32))
