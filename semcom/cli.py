@@ -119,7 +119,7 @@ ReceiverOption = Annotated[
     typer.Option(
         "--receiver",
         help="Generative receiver: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
-        "refine (one call, no prior); package.module:NAME.",
+        "refine (one call, no prior; clips too); interpolate (lost frames of clips); package.module:NAME.",
         show_default="the scheme's",
         autocompletion=_one_of(*completion.METHODS),
     ),

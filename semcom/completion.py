@@ -10,8 +10,8 @@ INTER = tuple(name + speed for name in ("x264", "x265", "av1", "vp9") for speed 
 CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "zlib", "utf8")
 """Names of source codecs."""
 
-METHODS = ("consistency", "ddnm", "ddrm", "diffpir", "dps", "loop", "posterior", "refine")
-"""Names of generative receivers."""
+METHODS = (*("consistency", "ddnm", "ddrm", "diffpir", "dps", "loop", "posterior", "refine", "interpolate"),)
+"""Names of receivers."""
 
 SCHEMES = (
     *("envelope:csit-average", "genie-envelope", "softcast", "softcast:csit-average", "deepjscc"),
@@ -22,6 +22,8 @@ SCHEMES = (
     "avif+ideal:csit-average",
     *(f"{codec}+packets:4096:csit-average" for codec in ("av1", "x265", "avif")),
     "zlib+packets:512:csit-average",
+    *("softcast-2d", "x265+ldpc:csit-average+refine", "av1+ldpc:csit-average+refine"),
+    "x265+packets:4096:csit-average+interpolate",
     *("hybrid:avif:csit-average:softcast-residual", "hybrid:avif:mcs9:softcast-residual:0.6"),
     *("hybrid:avif:mcs9:deepjscc", "hybrid:avif:mcs9:deepjscc:0.5:0:0.1"),
     *("jpeg+ldpc:csit-average+consistency:8", "deepjscc+ddnm:100", "deepjscc+ddrm:8", "deepjscc+diffpir:8"),

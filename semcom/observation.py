@@ -21,7 +21,8 @@ class Origin:
     Args:
         code: Name of an error table (see `semcom.calibration`).
         point: Coordinates in that table. For a joint source-channel code: log2 of channel uses per source
-            value, and effective SNR in dB. For a source codec: log2 of bits per source value.
+            value, and effective SNR in dB. For a source codec: log2 of bits per source value, and for a video
+            codec the log2 of the factor by which the clip was reduced.
     """
 
     code: str
@@ -128,10 +129,12 @@ class Gaps(Generic[X]):
         x: The item, with a concealment in place of every missing part.
         missing: Whether each part is missing, in order: one entry per frame of a clip, or per character of
             the text x.
+        origin: Video codec and operating point of the frames that arrived; None for other items.
     """
 
     x: X
     missing: tuple[bool, ...]
+    origin: Origin | None = None
 
 
 Evidence = Decoded | Symbols | Linear | Gaps

@@ -35,6 +35,7 @@ from channels.fec import NRLDPC, ChannelCode, SmallBlock
 from channels.link import IdealLink
 from semcom import codecs, names, zoo
 from semcom.analog import Analog
+from semcom.analog_clips import FrameByFrameAnalog
 from semcom.calibration import CosineGain
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
 from semcom.codecs.jpeg_cells import JpegCoefficients, Plane
@@ -47,7 +48,9 @@ from semcom.jscc.bank import Bank
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.jscc import DeepJSCC
 from semcom.jscc.softcast import SoftCast
+from semcom.jscc.softcast_clips import ClipSoftCast
 from semcom.metrics import metrics_of
+from semcom.modalities import VIDEO
 from semcom.operators import (
     BlockMean,
     Composed,
@@ -60,6 +63,7 @@ from semcom.operators import (
     Mask,
 )
 from semcom.receivers import Direct
+from semcom.receivers.clips import ClipRefiner
 from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM
 from semcom.receivers.ddrm import DDRM
@@ -69,11 +73,13 @@ from semcom.receivers.generative import Generative, Method
 from semcom.receivers.loop import EncoderInTheLoop
 from semcom.receivers.posterior import Posterior
 from semcom.reduced import Reduced
+from semcom.refiner import PictureRefiner
 from semcom.samplers import FromNoise, Matched
 from semcom.scheme import Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
 from semcom.surroundings import library_defaults
 from semcom.transmission import Transmission
+from semcom.video.refinement import FrameRefiner
 
 CHANNELS = (
     AWGN(),
@@ -203,6 +209,26 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
     Hybrid(Separate(AVIF, FixedMcs(9)), SoftCast(), 0.5, -2.0, 0.1),
     Hybrid(Separate(JPEG, Adapted()), names.scheme("deepjscc").transmission, 0.4, 3.0),
 )
+
+CLIP_TRANSMISSIONS: tuple[Transmission, ...] = (
+    ClipSoftCast(),
+    ClipSoftCast(SoftCast(csit="average"), 3),
+    FrameByFrameAnalog(SoftCast(), "softcast-2d"),
+    names.scheme("deepjscc", VIDEO).transmission,
+)
+"""Analog transmissions of clips."""
+
+
+@library_defaults()
+def a_refiner_of_clips() -> ClipRefiner:
+    """Small, of random weights."""
+    torch.manual_seed(0)
+    network = PictureRefiner((8, 16, 24), (1, 1, 1)).requires_grad_(False)
+    torch.nn.init.normal_(network.out.weight, std=0.05)
+    return ClipRefiner(FrameRefiner(network, b"toys"))
+
+
+CLIP_REFINER = a_refiner_of_clips()
 
 SCHEMES = tuple(Scheme(transmission.name, transmission, Direct()) for transmission in TRANSMISSIONS)
 

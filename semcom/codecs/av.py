@@ -223,6 +223,23 @@ class InterCodec:
         """All operating points: scales 4, 2 and 1, within a scale constant rate factors from coarse to 0."""
         return tuple(Quality(scale, setting) for scale in SCALES for setting in range(self.settings))
 
+    def scale(self, payload: bytes, shape: tuple[int, ...]) -> int:
+        """Factor by which a clip was reduced before coding, as the payload tells it.
+
+        Args:
+            payload: Bytes that `encode` made.
+            shape: Shape of a frame, (1, 3, height, width), which is not needed.
+
+        Returns:
+            1, 2 or 4.
+
+        Raises:
+            CorruptPayload: The payload begins with another byte, or is empty.
+        """
+        if payload[:1] not in (b"\1", b"\2", b"\4"):
+            raise CorruptPayload(f"{self.name} payload of {len(payload)} bytes: no scale in its first byte")
+        return payload[0]
+
     def quality(self, rate_factor: int | float, scale: int = 1) -> Quality:
         """Operating point of a constant rate factor.
 

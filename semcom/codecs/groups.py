@@ -1,5 +1,6 @@
 """Packet codec of clips with motion compensation: closed groups of pictures, each in one or more packets."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -12,7 +13,7 @@ from semcom.codecs.codec import Fitted, Quality
 from semcom.codecs.packets import groups, held_last
 from semcom.errors import BudgetTooSmall
 from semcom.modalities.video import Clip, ClipShape
-from semcom.observation import Gaps
+from semcom.observation import Gaps, Origin
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class GroupPackets:
             The clip with one flag per frame, True for a missing one; None if no frame arrived.
         """
         found: dict[int, Tensor] = {}
+        size, scale = 0, 1  # of what could be decoded, in bytes; of the last group
         for frames, places in self._groups(shape.frames, len(packets)):
             parts = packets[places.start : places.stop]
             arrived = [part for part in parts if part is not None]
@@ -104,8 +106,15 @@ class GroupPackets:
             payload = b"".join(arrived if whole else arrived[: parts.index(None)])
             part = replace(shape, frames=len(frames))
             run = _Run(self.codec, len(places) > 1)
-            found |= {frames[number]: frame for number, frame in run.beginning(payload, part, whole)}
-        return held_last(found, shape)
+            shown = {frames[number]: frame for number, frame in run.beginning(payload, part, whole)}
+            if shown:
+                size, scale = size + len(payload), max(payload[0], 1)
+            found |= shown
+        gaps = held_last(found, shape)
+        if gaps is None:
+            return None
+        values = 3 * len(found) * shape.height * shape.width
+        return replace(gaps, origin=Origin(self.name, (math.log2(8 * size / values), math.log2(scale))))
 
     def _groups(self, frames: int, packets: int) -> Iterator[tuple[range, range]]:
         """Frames and packets of every group."""

@@ -18,7 +18,7 @@ from channels.symbols import pack as pack_symbols
 from semcom.calibration import CosineGain
 from semcom.colors import MEAN_COLOR
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
-from semcom.jscc.spectrum import LEVELS, Histogram, Spectrum, Symbol, Unpacker, fits, pack
+from semcom.jscc.spectrum import LEVELS, Described, Model, PictureModel, Symbol, Unpacker, fits, pack
 from semcom.modalities.image import Image
 from semcom.observation import Linear, Observation, Symbols
 from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
@@ -44,21 +44,25 @@ class Layout:
 
     Args:
         data_uses: Number of data symbols allowed.
-        source_dims: Number of real values of the picture, 3 x height x width.
+        source_dims: Number of real values of the item, for a picture 3 x height x width.
         code_rate: Code rate of the metadata, 0.01 to 0.9.
+        spectra: Number of plane spectra in the metadata, 1 for a picture.
     """
 
     data_uses: int
     source_dims: int
     code_rate: float
+    spectra: int = 1
 
     @property
     def metadata_bits(self) -> int:
-        """Length of the metadata in bits, about 5 cbrt(data_uses): a multiple of 8, at least 56.
+        """Length of the metadata in bits: a multiple of 8, at least 56 for a picture.
 
-        This length is close to the one of least distortion on validation photographs.
+        It is about 5 s cbrt(data_uses / s) for s spectra, which for pictures is close to the length of least
+        distortion on validation photographs.
         """
-        return max(8 * round(5 / 8 * self.data_uses ** (1 / 3)), 56)
+        bits = 5 / 8 * self.spectra * (self.data_uses / self.spectra) ** (1 / 3)
+        return max(8 * round(bits), 8 + 48 * self.spectra)  # flat items need some 45 per spectrum
 
     @property
     def metadata_uses(self) -> int:
@@ -97,12 +101,12 @@ class Description:
     """Metadata of a transmission: everything that the receiver has to know to decode the coefficients.
 
     Args:
-        spectrum: Variances of the coefficients.
+        spectrum: Variances of the coefficients, such as a `Spectrum`.
         snr_db: SNR in dB for which the power is allocated, a whole number.
         scale: Common amplitude in steps of 1 / SCALE_STEPS octaves, -256 to 255; 0 stands for amplitude 1.
     """
 
-    spectrum: Spectrum
+    spectrum: Described
     snr_db: int
     scale: int = 0
 
@@ -121,15 +125,13 @@ class Description:
         return header + self.spectrum.symbols()
 
     @classmethod
-    def unpack(
-        cls, number: int, bits: int, shape: tuple[int, int], csit: Csit, design_snr_db: int
-    ) -> "Description":
+    def unpack(cls, number: int, bits: int, model: Model, csit: Csit, design_snr_db: int) -> "Description":
         """Decode metadata, the inverse of `pack(description.symbols(csit), bits)`.
 
         Args:
             number: Received metadata as a number, 0 to 2^bits - 1.
             bits: Length of the metadata in bits.
-            shape: Height and width of the picture.
+            model: Rule of the description, for the shape of the item.
             csit: "average" if the metadata includes the SNR.
             design_snr_db: SNR of the power allocation in dB if it does not.
 
@@ -143,7 +145,7 @@ class Description:
         level = message.take(LEVEL_TABLE)
         scale = message.take(SCALE_TABLE) - SCALE_VALUES // 2
         snr_db = message.take(SNR_TABLE) + LOWEST_SNR_DB if csit == "average" else design_snr_db
-        description = cls(Spectrum.read(message, shape, level), snr_db, scale)
+        description = cls(model.read(message, level), snr_db, scale)
         if pack(description.symbols(csit), bits) != number:
             raise CorruptPayload("the metadata of an analog transmission is not what any transmitter writes")
         return description
@@ -175,7 +177,7 @@ class Allocation:
     """Coefficients that are sent, largest variance first, and their amplitudes.
 
     Args:
-        index: Flat indices into [3, height, width], [count].
+        index: Flat indices into the coefficients of the item, for a picture [3, height, width]; [count].
         variance: Variance lambda of every coefficient according to the metadata, above 0, [count].
         amplitude: Factor a by which every coefficient is multiplied, at least 0, [count].
         unsent: Sum of the variances of all coefficients that are not sent.
@@ -245,10 +247,42 @@ class SoftCast:
 
     def send(self, x: Image, uses: int, known: ChannelKnowledge | None) -> Sent:
         """Transform the picture, scale the coefficients of largest variance, and encode the metadata."""
-        layout = Layout(uses, x.numel(), self.code_rate)
-        coefficients = transform(x)
+        return self.send_coefficients(transform(x), PictureModel((x.shape[2], x.shape[3])), uses, known)
+
+    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
+        """Decode the metadata, then estimate every coefficient linearly with least mean squared error."""
+        observations: list[Observation[Image]] = []
+        for found in self.receive_coefficients(received, PictureModel((shape[2], shape[3])), uses):
+            if found is None:
+                observations.append(Observation(None))
+                continue
+            heard, allocation = found
+            estimated, error_std = estimate(heard, allocation, shape)
+            symbols = Symbols(estimated, error_std, evidence_of(heard, allocation, shape))
+            observations.append(Observation(estimated, (symbols,)))
+        return observations
+
+    def send_coefficients(
+        self, coefficients: np.ndarray, model: Model, uses: int, known: ChannelKnowledge | None
+    ) -> Sent:
+        """Scale the coefficients of largest variance, and encode the metadata.
+
+        Args:
+            coefficients: Orthonormal cosine coefficients of an item, of any shape.
+            model: Rule by which their variances are described.
+            uses: Number of data symbols allowed, at least 0.
+            known: The channel's law and average SNR; None if `csit` is "none".
+
+        Returns:
+            The symbols, whose number is `layout(model, uses).uses`; no symbols and a cause if the metadata do
+            not fit.
+
+        Raises:
+            InvalidOption: `known` is None, but `csit` is "average".
+        """
+        layout = self.layout(model, uses)
         try:
-            description = self._describe(coefficients, layout, self._allocation_snr_db(known))
+            description = self._describe(coefficients, model, layout, self._allocation_snr_db(known))
         except BudgetTooSmall as error:
             return nothing_sent(str(error))
         allocation = description.allocation(layout.coefficients)
@@ -260,7 +294,7 @@ class SoftCast:
         metadata = _bits(number, layout.metadata_bits)
         symbols[:, of_metadata] = QPSK.modulate(layout.block.encode(metadata))
         analog = pack_symbols(torch.from_numpy(description.amplitude * values).float()[None])
-        # The power exceeds 1 here only if the picture needs a common amplitude below the smallest one coded.
+        # The power exceeds 1 here only if the item needs a common amplitude below the smallest one coded.
         symbols[:, of_coefficients] = spread(analog / average_power(analog).sqrt().clamp_min(1.0))
         peak = symbols.abs().square().max() / average_power(symbols)
         info = {
@@ -270,27 +304,45 @@ class SoftCast:
         }
         return Sent(symbols, info=info)
 
-    def receive(self, received: Received, shape: tuple[int, ...], uses: int) -> list[Observation[Image]]:
-        """Decode the metadata, then estimate every coefficient linearly with least mean squared error."""
-        layout = Layout(uses, math.prod(shape), self.code_rate)
+    def receive_coefficients(
+        self, received: Received, model: Model, uses: int
+    ) -> list[tuple[Received, Allocation] | None]:
+        """Decode the metadata, and undo the whitening of the coefficients' symbols.
+
+        Args:
+            received: Batch of receptions of the symbols of `send_coefficients`.
+            model: Rule by which the variances are described.
+            uses: Number of data symbols that `send_coefficients` was allowed.
+
+        Returns:
+            Per reception the symbols of the coefficients, y [1, uses], and which coefficients they carry;
+            None if the metadata were lost.
+        """
+        layout = self.layout(model, uses)
         of_metadata, of_coefficients = layout.places()
         decoded = layout.block.decode(QPSK.exact_llr(_part(received, of_metadata)).cpu())
         analog = _part(received, of_coefficients)
         known: dict[int, Allocation | None] = {}
-        observations: list[Observation[Image]] = []
+        found: list[tuple[Received, Allocation] | None] = []
         for i, ok in enumerate(decoded.ok.tolist()):
             number = _number(decoded.bits[i])
             if ok and number not in known:
-                known[number] = self._allocation(number, (shape[2], shape[3]), layout)
+                known[number] = self._allocation(number, model, layout)
             allocation = known[number] if ok else None
-            if allocation is None:
-                observations.append(Observation(None))
-                continue
-            heard = despread(analog.item(i))
-            estimated, error_std = estimate(heard, allocation, shape)
-            symbols = Symbols(estimated, error_std, evidence_of(heard, allocation, shape))
-            observations.append(Observation(estimated, (symbols,)))
-        return observations
+            found.append(None if allocation is None else (despread(analog.item(i)), allocation))
+        return found
+
+    def layout(self, model: Model, uses: int) -> Layout:
+        """Division of the data symbols into metadata and coefficients.
+
+        Args:
+            model: Rule by which the variances are described.
+            uses: Number of data symbols allowed, at least 0.
+
+        Returns:
+            The division.
+        """
+        return Layout(uses, model.values, self.code_rate, model.spectra)
 
     def _allocation_snr_db(self, known: ChannelKnowledge | None) -> int:
         if self.csit == "none":
@@ -299,29 +351,27 @@ class SoftCast:
             raise InvalidOption("softcast:csit-average needs the average SNR at the transmitter")
         return round(min(max(known.snr_db, LOWEST_SNR_DB), HIGHEST_SNR_DB))
 
-    def _describe(
-        self, coefficients: Float[np.ndarray, "3 height width"], layout: Layout, snr_db: int
-    ) -> Description:
+    def _describe(self, coefficients: np.ndarray, model: Model, layout: Layout, snr_db: int) -> Description:
         """The finest spectrum whose description fits the metadata."""
         if layout.coefficients < 1:
             raise BudgetTooSmall(
                 f"softcast needs {layout.metadata_uses + 1} data symbols, {layout.data_uses} fit; raise rho"
             )
-        histograms = tuple(Histogram.of(plane) for plane in coefficients)
+        spectrum = model.fits(coefficients)
         for level in range(len(LEVELS)):
-            if Spectrum.least_bits(histograms[0].shape, level) > layout.metadata_bits:
+            if model.least_bits(level) > layout.metadata_bits:
                 continue
-            description = Description(Spectrum.fit(histograms, level), snr_db)
+            description = Description(spectrum(level), snr_db)
             if fits(description.symbols(self.csit), layout.metadata_bits):
                 return description
         raise BudgetTooSmall(
             f"softcast has {layout.metadata_bits} bits to describe the spectrum, too few for it; raise rho"
         )
 
-    def _allocation(self, number: int, shape: tuple[int, int], layout: Layout) -> "Allocation | None":
+    def _allocation(self, number: int, model: Model, layout: Layout) -> Allocation | None:
         try:
             description = Description.unpack(
-                number, layout.metadata_bits, shape, self.csit, self.design_snr_db
+                number, layout.metadata_bits, model, self.csit, self.design_snr_db
             )
         except CorruptPayload:
             return None
@@ -405,13 +455,30 @@ def estimate(
     Returns:
         The picture, [1, 3, height, width] in [0, 1], and the root of the expected squared error per value.
     """
+    coefficients, error_std = estimated_coefficients(analog, allocation, math.prod(shape[1:]))
+    return inverse_transform(coefficients.reshape(shape[1:])), error_std
+
+
+def estimated_coefficients(
+    analog: Received, allocation: Allocation, count: int
+) -> tuple[Float[np.ndarray, " count"], float]:
+    """Linear minimum mean square error estimate of all coefficients, and its expected error (see `estimate`).
+
+    Args:
+        analog: One reception of the coefficients, y [1, uses], with h and N0.
+        allocation: Coefficients sent, with their variances and amplitudes.
+        count: Number of coefficients of the item.
+
+    Returns:
+        The coefficients in flat order, [count], and the root of the expected squared error per value.
+    """
     index, variance, amplitude = allocation.index, allocation.variance, allocation.amplitude
     gains, noise_vars, values = _matched(analog, len(index))
-    coefficients = np.zeros(math.prod(shape[1:]))
+    coefficients = np.zeros(count)
     total = gains * amplitude**2 * variance + noise_vars
     coefficients[index] = variance * amplitude * values / total
     error = float(np.sum(variance * noise_vars / total)) + allocation.unsent
-    return inverse_transform(coefficients.reshape(shape[1:])), math.sqrt(error / len(coefficients))
+    return coefficients, math.sqrt(error / count)
 
 
 def evidence_of(analog: Received, allocation: Allocation, shape: tuple[int, ...]) -> Linear:

@@ -1,9 +1,10 @@
 """Parametric power spectrum of a picture in some hundred bits, the side information of analog coding."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,6 +27,98 @@ NO_COUNT = 1e-3  # stands for an empty cell
 # log2 variance = OFFSET - SLOPE * log2(spatial frequency) per plane: least squares over photos/train.
 OFFSET = (-8.0, -16.2, -16.8)
 SLOPE = (2.4, 3.05, 2.75)
+
+
+@runtime_checkable
+class Described(Protocol):
+    """Variances of the cosine coefficients of an item, as described in few bits."""
+
+    @property
+    def level(self) -> int:
+        """Index into `LEVELS`."""
+        ...
+
+    def largest(self, count: int) -> Int[np.ndarray, " count"]:
+        """Flat indices of the coefficients of largest variance, in falling order.
+
+        Args:
+            count: Number of coefficients.
+
+        Returns:
+            Indices, [count].
+        """
+        ...
+
+    def variances(self, index: Int[np.ndarray, " some"]) -> Float[np.ndarray, " some"]:
+        """Variances of the coefficients at given flat indices.
+
+        Args:
+            index: Flat indices, [some].
+
+        Returns:
+            Variances, [some].
+        """
+        ...
+
+    def total(self) -> float:
+        """Sum of the variances of all coefficients."""
+        ...
+
+    def symbols(self) -> list[Symbol]:
+        """The description as values for `pack`, with their frequency tables."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Rule by which the variances of all coefficients of an item of known shape are described in few bits."""
+
+    @property
+    def spectra(self) -> int:
+        """Number of plane spectra in a description, at least 1."""
+        ...
+
+    @property
+    def values(self) -> int:
+        """Number of coefficients of the item."""
+        ...
+
+    def least_bits(self, level: int) -> int:
+        """Length of the shortest description at a level.
+
+        Args:
+            level: Index into `LEVELS`.
+
+        Returns:
+            Bits.
+        """
+        ...
+
+    def fits(self, coefficients: np.ndarray) -> Callable[[int], Described]:
+        """Prepare the description of coefficients at any level.
+
+        Args:
+            coefficients: Cosine coefficients of the item.
+
+        Returns:
+            Function from a level to the description at it.
+        """
+        ...
+
+    def read(self, message: "Unpacker", level: int) -> Described:
+        """Read a description, the inverse of `Described.symbols`.
+
+        Args:
+            message: Decoder of the values.
+            level: Index into `LEVELS`.
+
+        Returns:
+            The description.
+
+        Raises:
+            CorruptPayload: A value is out of range.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +279,40 @@ class Spectrum:
         if max(np.abs(nodes).max() for nodes in (*planes, np.array(constants))) > LARGEST_NODE:
             raise CorruptPayload("the description of a spectrum is out of range")
         return cls(shape, level, tuple(planes), constants)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureModel:
+    """Description of the coefficients of a picture, [3, height, width], by a `Spectrum`.
+
+    Args:
+        shape: Height and width of the picture.
+    """
+
+    shape: tuple[int, int]
+
+    @property
+    def spectra(self) -> int:
+        """Number of spectra, always 1."""
+        return 1
+
+    @property
+    def values(self) -> int:
+        """Number of coefficients, 3 height width."""
+        return 3 * math.prod(self.shape)
+
+    def least_bits(self, level: int) -> int:
+        """Length in bits of the shortest description at a level."""
+        return Spectrum.least_bits(self.shape, level)
+
+    def fits(self, coefficients: Float[np.ndarray, "3 height width"]) -> Callable[[int], Spectrum]:
+        """Prepare the description of coefficients at any level."""
+        histograms = tuple(Histogram.of(plane) for plane in coefficients)
+        return lambda level: Spectrum.fit(histograms, level)
+
+    def read(self, message: "Unpacker", level: int) -> Spectrum:
+        """Read a spectrum; raises CorruptPayload if a node is out of range."""
+        return Spectrum.read(message, self.shape, level)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

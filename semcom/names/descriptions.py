@@ -3,8 +3,8 @@
 import re
 
 from channels.mcs import MCS_TABLE
-from semcom.names.receivers import HEADS, METHODS, REFINE
-from semcom.names.schemes import ALIASES, HYBRID, SCHEMES
+from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, REFINE
+from semcom.names.schemes import ALIASES, CLIP_SCHEMES, HYBRID, SCHEMES
 
 CODECS = {
     "jpeg": "JPEG",
@@ -51,8 +51,8 @@ def described(name: str) -> str:
 
 
 def _transmission(name: str) -> str:
-    if name in SCHEMES:
-        about = SCHEMES[name][0].removeprefix("digital: ")
+    if name in SCHEMES or name in CLIP_SCHEMES:
+        about = (SCHEMES if name in SCHEMES else CLIP_SCHEMES)[name][0].removeprefix("digital: ")
         return about[0].upper() + about[1:]
     source, plus, link = name.partition("+")
     parts = name.split(":")
@@ -99,6 +99,8 @@ def _hybrid(parts: list[str]) -> str:
 
 
 def _receiver(method: str, settings: list[str]) -> str:
+    if method == INTERPOLATE:
+        return "lost frames interpolated by optical flow between frames that arrived"
     if method == REFINE:
         knob = f", knob {settings[0]} (0: as received)" if settings and settings[0] else ""
         cells = ", kept consistent with the received JPEG bytes" if settings[1:] else ""

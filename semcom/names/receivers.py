@@ -14,6 +14,7 @@ from semcom.foreign_priors import VariancePreserving, from_diffusers, from_guide
 from semcom.names.parser import IMPORTED, imported, optional, unknown
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
+from semcom.receivers.clips import ClipRefiner, Interpolation
 from semcom.receivers.consistency import Consistency
 from semcom.receivers.ddnm import DDNM
 from semcom.receivers.ddrm import DDRM
@@ -26,6 +27,8 @@ from semcom.receivers.refiner import KNOB, Refiner
 from semcom.refiner import PictureRefiner
 from semcom.samplers import FromNoise, Matched
 from semcom.tiles import Tiled
+from semcom.video.interpolation import flow_is_there
+from semcom.video.refinement import FrameRefiner
 
 MARGIN = 2.0
 """Initial noise level of DiffPIR over the expected error. On photos/val, values above 1 gain more realism per
@@ -75,7 +78,9 @@ REFINE = "refine"
 """Name of the one-step refiner, which has no steps and no prior, but a network of its own."""
 CELLS = "cells"
 """Last part of the name of a refiner whose pictures keep to the quantisation cells of the received bytes."""
-HEADS = (*METHODS, REFINE)
+INTERPOLATE = "interpolate"
+"""Name of the receiver of clips that interpolates lost frames, which has neither network nor prior."""
+HEADS = (*METHODS, REFINE, INTERPOLATE)
 """First part of the name of every receiver of this package."""
 PRIOR = "prior"
 TILE = 1024  # pixels; side of the tiles in which the prior processes larger images
@@ -145,6 +150,8 @@ def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -
         if denoiser is not None or at:
             raise InvalidOption(f"receiver {spec!r} has a network of its own; leave the prior out")
         return _refiner(spec, rest, device)
+    if head == INTERPOLATE:
+        raise InvalidOption(f"receiver {spec!r} shows lost frames of clips; leave it out for other items")
     if head not in METHODS:
         raise UnknownName(unknown("receiver", head, HEADS))
     _, usual, build = METHODS[head]
@@ -169,6 +176,45 @@ def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -
     else:
         denoiser, label = prior(PRIOR, device), ""
     return Generative(build(denoiser, steps or usual), knob, samples, prior=label)
+
+
+def clip_receiver(spec: str, device: str = "cpu") -> ClipRefiner | Interpolation:
+    """Make a receiver of clips from its name, `refine[:<knob>]` or `interpolate`.
+
+    Args:
+        spec: The name.
+        device: PyTorch device of the network.
+
+    Returns:
+        The receiver.
+
+    Raises:
+        InvalidOption: The name has other parts, the knob is out of range, clips have no such receiver, or
+            frames cannot be interpolated since OpenCV is not installed.
+        UnknownName: There is no such receiver.
+        MissingWeights: The network is absent or damaged.
+    """
+    head, *rest = spec.split(":")
+    if head == INTERPOLATE:
+        if rest:
+            raise InvalidOption(f"receiver {spec!r}: {INTERPOLATE} takes no parameters")
+        if not flow_is_there():
+            raise InvalidOption(
+                f"receiver {INTERPOLATE} needs OpenCV, which is not installed; pip install 'semcom[video]'"
+            )
+        return Interpolation()
+    if head == REFINE:
+        try:
+            (knob,) = rest or ("",)
+            number = float(knob or KNOB)
+        except ValueError:
+            raise InvalidOption(
+                f"receiver {spec!r}: for clips it is spelled refine[:knob], for instance refine:0.5"
+            ) from None
+        return ClipRefiner(FrameRefiner.shipped(device), number)
+    if head in METHODS:
+        raise InvalidOption(f"receiver {spec!r} refines image items only; clips take {REFINE}, {INTERPOLATE}")
+    raise UnknownName(unknown("receiver", head, (REFINE, INTERPOLATE)))
 
 
 def with_receiver(
@@ -222,6 +268,12 @@ def with_receiver(
         raise InvalidOption(
             f"receiver {receiver}: a name alone; --steps, --knob, --samples, --prior tell the rest"
         )
+    if receiver == INTERPOLATE:
+        if told or given:
+            raise InvalidOption(
+                "receiver interpolate: it takes no options; leave --steps, --knob, --samples, --prior out"
+            )
+        return f"{name}+{INTERPOLATE}"
     if receiver == REFINE:
         if told or given not in ([], ["--knob"]):
             raise InvalidOption(

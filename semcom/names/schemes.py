@@ -14,6 +14,7 @@ from channels.link import IdealLink
 from channels.mcs import MCS_TABLE
 from semcom import zoo
 from semcom.analog import Analog
+from semcom.analog_clips import FrameByFrameAnalog
 from semcom.codecs.av import InterCodec
 from semcom.codecs.groups import GroupPackets
 from semcom.codecs.listed import INTER_CODECS
@@ -26,10 +27,11 @@ from semcom.jscc.bank import Bank
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
-from semcom.modalities import IMAGE, Modality
+from semcom.jscc.softcast_clips import ClipSoftCast
+from semcom.modalities import IMAGE, VIDEO, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
-from semcom.names.receivers import HEADS, METHODS, NEEDS, REFINE, receiver
+from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, NEEDS, REFINE, clip_receiver, receiver
 from semcom.packetised import PacketCodec, Packetised
 from semcom.receivers import Direct
 from semcom.receivers.generative import Generative
@@ -107,6 +109,34 @@ SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any] | Genie[Any]]]] 
 }
 """Image transmissions with a name of their own, as functions of the device."""
 
+CLIP_SCHEMES: dict[str, tuple[str, Callable[[str], Transmission[Any]]]] = {
+    "softcast": (
+        "SoftCast of groups of frames: their cosine transform over time and space as symbols",
+        lambda device: ClipSoftCast(),
+    ),
+    "softcast:csit-average": (
+        "SoftCast of groups of frames whose power allocation knows the average SNR",
+        lambda device: ClipSoftCast(SoftCast(csit="average")),
+    ),
+    "softcast-2d": (
+        "SoftCast of every frame of a clip by itself",
+        lambda device: FrameByFrameAnalog(SoftCast(), "softcast-2d"),
+    ),
+    "deepjscc": (
+        "DeepJSCC of every frame of a clip by itself",
+        lambda device: FrameByFrameAnalog(_deepjscc(device)),
+    ),
+    "deepjscc:csit-average": (
+        "DeepJSCC of every frame by itself, whose encoder knows the average SNR",
+        lambda device: FrameByFrameAnalog(replace(_deepjscc(device), csit="average")),
+    ),
+    "deepjscc-perceptual": (
+        "DeepJSCC of every frame by itself, whose decoder was trained on LPIPS",
+        lambda device: FrameByFrameAnalog(Analog(_perceptual(device), device=device)),
+    ),
+}
+"""Transmissions of clips with a name of their own, as functions of the device."""
+
 
 def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> Scheme[Any]:
     """Make a scheme from its name; its own name is canonical ("avif+ldpc" becomes "avif+ldpc:csit-average").
@@ -135,7 +165,10 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
             raise InvalidOption(f"scheme {name!r}: receiver {last} takes no prior; leave @{prior} out")
         return refined(scheme(source, modality, device), receiver_named(last))
     if plus and head in HEADS:
-        return refined(scheme(source, modality, device), receiver(f"{last}{at}{prior}", device=device))
+        spelled = f"{last}{at}{prior}"
+        of_clips = modality.name == VIDEO.name
+        added = clip_receiver(spelled, device) if of_clips else receiver(spelled, device=device)
+        return refined(scheme(source, modality, device), added)
     if at:
         raise InvalidOption(f"scheme {name!r} has no receiver that takes a prior; leave @{prior} out")
     transmission = _transmission(ALIASES.get(name, name), modality, device)
@@ -300,6 +333,17 @@ def schemes() -> tuple[Listed, ...]:
         ),
         Listed("predictive+ldpc:csit-average", "clips: key frames, the others predicted at the receiver"),
         Listed("avif+packets:4096:csit-average", "clips: AVIF frame by frame, in packets with a CRC each"),
+        Listed(
+            "layered+ldpc:csit-average",
+            "clips: AV1 or H.265 below, interpolated and refined frames on top, rate by the average SNR",
+        ),
+        Listed("softcast-2d", f"clips: {CLIP_SCHEMES['softcast-2d'][0]}; softcast: of groups of frames"),
+        Listed(f"x265+ldpc:csit-average+{REFINE}", "clips: H.265, every frame refined by one network call"),
+        Listed(f"av1+ldpc:csit-average+{REFINE}", "clips: AV1, every frame refined by one network call"),
+        Listed(
+            f"x265+packets:4096:csit-average+{INTERPOLATE}",
+            "clips: H.265 in packets, lost frames interpolated by optical flow",
+        ),
     ]
     texts = [
         Listed("zlib+ldpc:csit-average", "texts: DEFLATE, LDPC and QAM, rate by the average SNR"),
@@ -312,8 +356,12 @@ def schemes() -> tuple[Listed, ...]:
 def _transmission(name: str, modality: Modality[Any], device: str) -> Transmission[Any] | Genie[Any]:
     source, plus, link = name.partition("+")
     pictures_only = name in SCHEMES or name.split(":")[0] == "hybrid"
+    if modality.name == VIDEO.name and name in CLIP_SCHEMES:
+        return CLIP_SCHEMES[name][1](device)
     if pictures_only and modality.name != IMAGE.name:
-        known = ", ".join(f"{codec}+ldpc" for codec in BY_MODALITY.get(modality.name, {}))
+        analog = CLIP_SCHEMES if modality.name == VIDEO.name else ()
+        digital = (f"{codec}+ldpc" for codec in BY_MODALITY.get(modality.name, {}))
+        known = ", ".join((*analog, *digital))
         raise UnknownName(
             f"scheme {name!r} sends image items, not {modality.name}; for those there are {known}"
         )
@@ -330,7 +378,7 @@ def _transmission(name: str, modality: Modality[Any], device: str) -> Transmissi
 
 def _checked(scheme: Scheme[Any], spec: str) -> Scheme[Any]:
     """A scheme of the user's, unless it goes by the name of one of ours."""
-    known = {listed.name for listed in schemes()} | set(SCHEMES)
+    known = {listed.name for listed in schemes()} | set(SCHEMES) | set(CLIP_SCHEMES)
     codecs = tuple(f"{codec}+" for codecs in BY_MODALITY.values() for codec in codecs)
     if scheme.name in known or scheme.name.startswith((*codecs, "hybrid:")):
         raise InvalidOption(

@@ -39,8 +39,11 @@ class FrameRefiner:
     digest: bytes
 
     @classmethod
-    def shipped(cls) -> "FrameRefiner":
+    def shipped(cls, device: str = "cpu") -> "FrameRefiner":
         """Load the refiner of this package.
+
+        Args:
+            device: PyTorch device of the network.
 
         Returns:
             The refiner.
@@ -48,7 +51,7 @@ class FrameRefiner:
         Raises:
             MissingWeights: The weights are absent or damaged.
         """
-        return cls(zoo.load_as(NETWORK, PictureRefiner), bytes.fromhex(zoo.sha256(NETWORK))[:4])
+        return cls(zoo.load_as(NETWORK, PictureRefiner, device), bytes.fromhex(zoo.sha256(NETWORK))[:4])
 
     @library_defaults()
     @torch.no_grad()

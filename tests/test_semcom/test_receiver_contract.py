@@ -3,6 +3,7 @@
 import copy
 import pickle
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,16 @@ import pytest
 import torch
 from guests.modality import WAVEFORM
 from guests.receiver import SMOOTHING
-from instances import GENERATIVE
+from instances import CLIP_REFINER, GENERATIVE
 from toys import picture
 
 from channels import AWGN, NamedStreams, transmit
-from semcom.modalities import IMAGE, Modality
-from semcom.observation import Observation
+from semcom.codecs.av import InterCodec
+from semcom.modalities import IMAGE, VIDEO, Clip, Modality
+from semcom.observation import Decoded, Gaps, Observation, Payload
 from semcom.provenance import fingerprint
 from semcom.receivers import Direct
+from semcom.receivers.clips import Interpolation
 from semcom.scheme import Receiver
 from semcom.transmission import ChannelKnowledge, Genie
 
@@ -54,7 +57,21 @@ def of_pictures() -> list[Case]:
     return cases
 
 
+def of_clips() -> list[Case]:
+    levels = torch.arange(5 * 3 * 18 * 26, dtype=torch.int64).remainder(251).to(torch.uint8)
+    clip = Clip(levels.reshape(5, 3, 18, 26), Fraction(25))
+    shape, codec = VIDEO.shape(clip), InterCodec("x264")
+    payload = codec.encode(clip, codec.quality(40.0))
+    decoded = Decoded(clip, payload=Payload(codec, payload, codec.name))
+    gaps = Gaps(clip, (True, False, False, False, True))
+    return [
+        Case(CLIP_REFINER, VIDEO, Observation(clip, (decoded,)), shape),
+        Case(Interpolation(), VIDEO, Observation(clip, (gaps,)), shape),
+    ]
+
+
 CASES = (
+    *of_clips(),
     Case(Direct(), IMAGE, Observation(picture("toy", 24, 40).x), (1, 3, 24, 40)),
     *of_pictures(),
     Case(SMOOTHING, WAVEFORM, Observation(SOUND), ("samples", 600)),

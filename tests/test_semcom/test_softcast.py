@@ -32,6 +32,7 @@ from semcom.jscc.spectrum import (
     NODE_RANGE,
     NODE_TABLE,
     Histogram,
+    PictureModel,
     Spectrum,
     Unpacker,
     fits,
@@ -168,7 +169,7 @@ def test_a_scheme_loses_what_theory_says() -> None:
     bits = (torch.view_as_real(received.y[0, metadata]).reshape(-1) < 0).to(torch.uint8)  # QPSK of TS 38.211
     decoded = layout.block.decode(20.0 - 40.0 * bits[None].float())
     number = int("".join(map(str, decoded.bits[0].tolist())), 2)
-    description = Description.unpack(number, layout.metadata_bits, (64, 96), "none", 10)
+    description = Description.unpack(number, layout.metadata_bits, PictureModel((64, 96)), "none", 10)
     allocation = description.allocation(layout.coefficients)
     amplitude = allocation.amplitude * description.amplitude
     energy = transform(x).reshape(-1) ** 2
@@ -225,7 +226,7 @@ def test_a_description_comes_back(level: int, shape: tuple[int, int]) -> None:
     bits = next(bits for bits in range(2000) if fits(description.symbols("average"), bits))
     assert bits >= Spectrum.least_bits(shape, level)
     number = pack(description.symbols("average"), bits)
-    back = Description.unpack(number, bits, shape, "average", 0)
+    back = Description.unpack(number, bits, PictureModel(shape), "average", 0)
     assert (back.snr_db, back.scale, back.spectrum.level) == (17, -100, level)
     assert back.spectrum.constants == spectrum.constants
     assert all((a == b).all() for a, b in zip(back.spectrum.nodes, spectrum.nodes, strict=True))
@@ -237,7 +238,7 @@ def test_numbers_that_nobody_packed_are_told_apart() -> None:
     for _ in range(200):
         number = int.from_bytes(rng.bytes(100), "big")
         try:
-            description = Description.unpack(number, 800, (40, 60), "average", 10)
+            description = Description.unpack(number, 800, PictureModel((40, 60)), "average", 10)
         except CorruptPayload:
             refused += 1
             continue
