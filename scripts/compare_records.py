@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semcom.errors import InvalidSource
 from semcom.experiment import run_script
 from semcom.statistics import bootstrap_mean
 
@@ -30,6 +31,8 @@ def means(path: Path) -> "pd.DataFrame":
     """Rows by key, averaged over seeds; rho is rounded as in items.csv."""
     import pandas as pd
 
+    if not path.is_file():
+        raise InvalidSource(f"{path}: no such file; name items.csv or records.parquet of an experiment")
     rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     rows["rho"] = rows["rho"].map(lambda rho: float(f"{rho:.6g}"))
     return rows.pivot_table([metric for metric in METRICS if metric in rows], KEYS)
