@@ -107,11 +107,6 @@ class PictureRefiner(nn.Module):
         self.after_patches = LowPass(3, FLAT)
         self.sure = LowPass(3, SURE)
 
-    @property
-    def name(self) -> str:
-        """Name of the weights file of this network, always "refiner"."""
-        return "refiner"
-
     def forward(
         self,
         y: Float[Tensor, "batch 3 height width"],

@@ -185,8 +185,9 @@ def bjontegaard_rate(
         Bjontegaard, ITU-T VCEG-M33, 2001; piecewise cubics as in VCEG-AI11, 2008.
 
     Example:
-        >>> bjontegaard_rate([1.0, 2.0, 4.0], [30.0, 32.0, 34.0], [1.0, 2.0, 4.0], [32.0, 34.0, 36.0])
-        Bjontegaard(value=-50.0, low=32.0, high=34.0)
+        >>> found = bjontegaard_rate([1.0, 2.0, 4.0], [30.0, 32.0, 34.0], [1.0, 2.0, 4.0], [32.0, 34.0, 36.0])
+        >>> round(found.value, 9), found.low, found.high
+        (-50.0, 32.0, 34.0)
     """
     curve, other = _log_rate(baseline_quality, baseline_rate), _log_rate(quality, rate)
     gap, low, high = _mean_gap(curve, other, "quality")

@@ -35,7 +35,11 @@ class Described(Protocol):
 
     @property
     def level(self) -> int:
-        """Index into `LEVELS`."""
+        """Level of detail of the description.
+
+        Returns:
+            Index into `LEVELS`.
+        """
         ...
 
     def largest(self, count: int) -> Int[np.ndarray, " count"]:
@@ -61,11 +65,19 @@ class Described(Protocol):
         ...
 
     def total(self) -> float:
-        """Sum of the variances of all coefficients."""
+        """Sum of the variances of all coefficients.
+
+        Returns:
+            The sum.
+        """
         ...
 
     def symbols(self) -> list[Symbol]:
-        """The description as values for `pack`, with their frequency tables."""
+        """Description as values for `pack`, with their frequency tables.
+
+        Returns:
+            The symbols, in the order in which they are sent.
+        """
         ...
 
 

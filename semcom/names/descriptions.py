@@ -3,6 +3,8 @@
 import re
 
 from channels.mcs import MCS_TABLE
+from semcom.names.predictive import HEAD as PREDICTIVE
+from semcom.names.predictive import USUAL
 from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, REFINE
 from semcom.names.schemes import ALIASES, CLIP_SCHEMES, HYBRID, SCHEMES
 
@@ -17,6 +19,7 @@ CODECS = {
     "x265": "H.265",
     "av1": "AV1",
     "vp9": "VP9",
+    "layered": "AV1 or H.265 refined by a network at the receiver",
     "zlib": "DEFLATE",
     "utf8": "UTF-8 without compression",
 }
@@ -64,6 +67,10 @@ def _transmission(name: str) -> str:
 
 def _codec(name: str) -> str:
     stem, _, form = name.rpartition("-")
+    head, *parts = name.split(":")
+    if head == PREDICTIVE:
+        still, predictor, *_ = (*parts, *USUAL[len(parts) :])
+        return f"key frames by {_codec(still)}, the others predicted ({predictor}) at the receiver"
     if stem in CODECS and form in FORMS and (stem in INTER) == (form != "file"):
         return f"{CODECS[stem]} {FORMS[form]}"
     return CODECS.get(name, f"codec {name} of another package")

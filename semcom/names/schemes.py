@@ -328,10 +328,9 @@ def schemes() -> tuple[Listed, ...]:
             "x265+packets:4096:csit-average", "clips: H.265 in groups of pictures, in packets with a CRC each"
         ),
         Listed(
-            "layered+ldpc:csit-average",
-            "clips: AV1 or H.265 at very low rates, refined by a network at the receiver",
+            "predictive:learned:block:auto+ldpc:csit-average",
+            "clips: key frames, the others predicted at the receiver",
         ),
-        Listed("predictive+ldpc:csit-average", "clips: key frames, the others predicted at the receiver"),
         Listed("avif+packets:4096:csit-average", "clips: AVIF frame by frame, in packets with a CRC each"),
         Listed(
             "layered+ldpc:csit-average",

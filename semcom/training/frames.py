@@ -9,16 +9,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from semcom.codecs.av import InterCodec
 from semcom.errors import InvalidSource
 from semcom.files import replacing
-from semcom.modalities.video import VIDEO, Clip
 from semcom.provenance import fingerprint
 from semcom.training.crops import Crops
 from semcom.training.pairs import LEAST_SPREAD, Pairs
 from semcom.training.sequences import RATE, sequences
 
-BY_NAME = {codec.name: codec for codec in (InterCodec("x265", "slow"), InterCodec("av1"))}
 CODECS = {"x265-slow": (28, 46), "av1": (42, 66)}
 """Codecs that make half of the decoded sequences each, with the range of their constant rate factors."""
 HALVED = 0.25
@@ -59,7 +56,8 @@ def frame_pairs(photos: Path, clips: Path, cache: Path, size: int, device: str) 
         for path, values in ((kept, pixels), (told, numbers)):
             with replacing(path) as part, part.open("wb") as file:
                 np.save(file, values)
-    spread, scale = torch.from_numpy(np.load(told)).float().to(device)
+    numbers = np.array(np.lib.format.open_memmap(told, mode="r"))
+    spread, scale = torch.from_numpy(numbers).float().to(device)
     return Pairs(Crops.load(kept, size, device), spread, scale)
 
 
@@ -118,7 +116,11 @@ def coded(
 
 def _decoded(frames: Tensor, name: str, scale: int, rate_factor: int) -> tuple[Tensor, float]:
     """What a codec makes of a sequence, and its root mean square error in units of [-1, 1]."""
-    codec = BY_NAME[name]
+    from semcom.codecs.av import LIBRARIES, InterCodec  # needs more than training machines may have
+    from semcom.modalities.video import VIDEO, Clip
+
+    library, _, speed = name.partition("-")
+    codec = next(InterCodec(known, "slow" if speed else "medium") for known in LIBRARIES if known == library)
     clip = Clip(frames, RATE)
     payload = codec.encode(clip, codec.quality(rate_factor, scale))
     decoded = codec.decode(payload, VIDEO.shape(clip)).frames
@@ -139,6 +141,8 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _clips(folder: Path) -> tuple[list[Path], list[Path]]:
     """Clips to train on, and clips for validation: the last tenth."""
+    from semcom.modalities.video import VIDEO
+
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO.suffixes)
     if not files:
         raise InvalidSource(f"{folder}: no clips in this folder")

@@ -279,6 +279,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
     "MeanScaleHyperprior": (160, 8, 8),
     "NaturalImagePrior": ((8, 8), (1, 1)),
     "PictureRefiner": ((8, 8), (1, 1)),
+    "FramePredictor": ((8, 8), 4),
 }
 
 

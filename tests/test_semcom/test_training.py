@@ -442,7 +442,9 @@ def test_a_folder_is_packed_once_and_again_when_it_has_changed(tmp_path: Path) -
     assert first.stat().st_mtime_ns == written
     other = shard_of(tmp_path / "b/photos", cache, 3, 16)  # of the same name
     assert [int(np.load(shard)[0, 0, 0, 0]) for shard in (first, other)] == [50, 100]
-    os.utime(tmp_path / "a/photos/1.png", (0, 0))  # another picture of as many bytes
+    os.utime(tmp_path / "a/photos/1.png", (0, 0))  # the same picture
+    assert shard_of(tmp_path / "a/photos", cache, 3, 16) == first
+    Image.new("RGB", (20, 20), (51, 0, 0)).save(tmp_path / "a/photos/1.png")
     later = shard_of(tmp_path / "a/photos", cache, 3, 16)
     assert later not in (first, other)
     Image.new("RGB", (30, 30)).save(tmp_path / "a/photos/2.png")
