@@ -69,6 +69,7 @@ def main() -> None:
     with progress_bar("operating points") as told:
         records = Records(options.out / "records.jsonl")
         rows = compared(items, codecs, options.bpp, metrics, records, told, keep)
+    rows.sort(key=lambda row: float(row["bpp_allowed"]))
     loops = [options.out / f"{item}.webp" for item in shown]
     for path, clips in zip(loops, shown.values(), strict=True):
         side_by_side(clips, path)
