@@ -1,0 +1,1 @@
+"""Texts by pretrained language models: prompt compression, semantic compression, editing, entropy coding."""

