@@ -62,12 +62,22 @@ class Records:
         return found
 
     def add(self, row: Row) -> None:
-        """Add a row; the file is written as a whole or not at all.
+        """Add a row, or replace that of the same operating point; the file is written whole or not at all.
 
         Args:
-            row: Finite numbers and names by column.
+            row: Finite numbers and names by column, item, codec and bpp_allowed among them.
         """
-        write_whole(self.path, "".join(f"{json.dumps(r)}\n" for r in (*self.rows(), row)))
+        rows = {_point(known): known for known in self.rows()} | {_point(row): row}
+        write_whole(self.path, "".join(f"{json.dumps(r)}\n" for r in rows.values()))
+
+
+def _point(row: Row) -> tuple[str, str, float]:
+    """Operating point of a row: item, codec, bits per pixel allowed."""
+    return str(row["item"]), str(row["codec"]), float(row["bpp_allowed"])
+
+
+SAME = ("floor", "bytes", "scale", "setting")
+"""Columns by which an encode is known again."""
 
 
 def compared(
@@ -82,8 +92,9 @@ def compared(
     """Encode every clip by every codec at every rate, once, and measure what is decoded.
 
     Codecs with motion compensation are fitted at full size by their rate factor; the others choose for
-    themselves. A rate below the floor of a codec gives a row with `floor` = 1 and no metrics. Rows that are
-    in the records already are not measured again.
+    themselves. A rate below the floor of a codec gives a row with `floor` = 1 and no metrics. What is in the
+    records already is not measured again: a row that lacks some of the metrics gets them from the same
+    encode, made anew, which must have the length and the setting of the first.
 
     Args:
         items: The clips.
@@ -97,15 +108,26 @@ def compared(
     Returns:
         All rows: item, codec, bpp_allowed, bytes, bpp, setting, scale, encode_s, decode_s, and one column per
         metric.
+
+    Raises:
+        StoreError: Metrics are to be added to a row of another encode, such as that of another version.
     """
-    known = {(row["item"], row["codec"], row["bpp_allowed"]) for row in records.rows()}
+    known = {_point(row): row for row in records.rows()}
     total, done = len(items) * len(codecs) * len(bpp), 0
     for item in items:
         for name, codec in codecs.items():
             layer = BaseLayer(codec, item.x, 1) if isinstance(codec, InterCodec) else None
             for allowed in bpp:
-                if (item.id, name, allowed) not in known:
-                    records.add(_row(item, name, codec, layer, allowed, metrics, keep))
+                row = known.get((item.id, name, allowed), {})
+                lacking = [metric for metric in metrics if metric.name not in row]
+                if not row or (lacking and not row["floor"]):
+                    added = _row(item, name, codec, layer, allowed, lacking, keep)
+                    if row and any(row[column] != added.get(column) for column in SAME):
+                        raise StoreError(
+                            f"{records.path}: {name} at {allowed:g} bits per pixel now codes {item.id} "
+                            f"otherwise; measure into another folder"
+                        )
+                    records.add({**added, **row})
                 done += 1
                 told(done, total)
     return records.rows()

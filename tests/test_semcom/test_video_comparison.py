@@ -127,6 +127,25 @@ def test_every_point_is_measured_once(tmp_path: Path) -> None:
     assert len(kept) == 2
 
 
+def test_metrics_are_added_to_known_points(tmp_path: Path) -> None:
+    """Further metrics of the same encodes; what was measured stays, and another encode is refused."""
+    records = Records(tmp_path / "records.jsonl")
+    codecs = {"x265-live": names.codec("x265-live", "video")}
+    psnr, swd = (names.metric(name, "video") for name in ("psnr_db", "swd"))
+    budgets = (0.001, 2.0)
+    floor, known = compared([clip()], codecs, budgets, [psnr], records, lambda done, total: None)
+    rows = compared([clip()], codecs, budgets, [psnr, swd], records, lambda done, total: None)
+    both = compared(
+        [clip()], codecs, budgets, [psnr, swd], Records(tmp_path / "other.jsonl"), lambda done, total: None
+    )
+    assert rows == [floor, known | {"swd": both[1]["swd"]}]
+    assert rows == records.rows()
+    records.add(known | {"bytes": 1})
+    assert records.rows() == [floor, known | {"bytes": 1}]
+    with pytest.raises(StoreError, match="x265-live at 2 bits per pixel now codes toy-00000000 otherwise"):
+        compared([clip()], codecs, budgets, [psnr, swd], records, lambda done, total: None)
+
+
 def test_loops_hold_all_clips(tmp_path: Path) -> None:
     x = clip().x
     side_by_side({"original": x, "other": x}, tmp_path / "loop.webp", 14)
