@@ -29,7 +29,7 @@ from semcom.video.comparison import Records, compared, whole_frames
 CODECS = ("av1-slow", "layered")
 CROPS = (
     ("basketballpass", 170, 70, "floor"),
-    ("davis_bmx-trees", 165, 240, "road"),
+    ("davis_bmx-trees", 165, 240, "roadside"),
     ("sam2_dog", 170, 200, "path"),
     ("cup", 20, 20, "wall"),
     ("bikes", 40, 20, "road"),
