@@ -99,7 +99,7 @@ def table(rows: Sequence[Row]) -> str:
 def witnesses(rows: Sequence[Row]) -> str:
     """Independent metrics: means over clips, and differences at equal payload."""
     measured = [row for row in rows if any(metric in row for metric in WITNESSES)]
-    said = findings(measured, OURS, "clip_feature_distance", "Clip-feature distance", MOST_BPP)
+    said = findings(rows, OURS, "clip_feature_distance", "Clip-feature distance", MOST_BPP)
     text = ["# Means over clips, and differences at equal payload", ""]
     heading, *lines = witness_table(measured, OURS, WITNESSES)
     text += [*markdown(heading, lines), "", *(f"- {sentence}" for sentence in said), ""]
