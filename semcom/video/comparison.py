@@ -62,12 +62,22 @@ class Records:
         return found
 
     def add(self, row: Row) -> None:
-        """Add a row; the file is written as a whole or not at all.
+        """Add a row, or replace that of the same operating point; the file is written whole or not at all.
 
         Args:
-            row: Finite numbers and names by column.
+            row: Finite numbers and names by column, item, codec and bpp_allowed among them.
         """
-        write_whole(self.path, "".join(f"{json.dumps(r)}\n" for r in (*self.rows(), row)))
+        rows = {_point(known): known for known in self.rows()} | {_point(row): row}
+        write_whole(self.path, "".join(f"{json.dumps(r)}\n" for r in rows.values()))
+
+
+def _point(row: Row) -> tuple[str, str, float]:
+    """Operating point of a row: item, codec, bits per pixel allowed."""
+    return str(row["item"]), str(row["codec"]), float(row["bpp_allowed"])
+
+
+SAME = ("floor", "bytes", "scale", "setting")
+"""Columns by which an encode is known again."""
 
 
 def compared(
@@ -82,8 +92,9 @@ def compared(
     """Encode every clip by every codec at every rate, once, and measure what is decoded.
 
     Codecs with motion compensation are fitted at full size by their rate factor; the others choose for
-    themselves. A rate below the floor of a codec gives a row with `floor` = 1 and no metrics. Rows that are
-    in the records already are not measured again.
+    themselves. A rate below the floor of a codec gives a row with `floor` = 1 and no metrics. What is in the
+    records already is not measured again: a row that lacks some of the metrics gets them from the same
+    encode, made anew, which must have the length and the setting of the first.
 
     Args:
         items: The clips.
@@ -97,15 +108,26 @@ def compared(
     Returns:
         All rows: item, codec, bpp_allowed, bytes, bpp, setting, scale, encode_s, decode_s, and one column per
         metric.
+
+    Raises:
+        StoreError: Metrics are to be added to a row of another encode, such as that of another version.
     """
-    known = {(row["item"], row["codec"], row["bpp_allowed"]) for row in records.rows()}
+    known = {_point(row): row for row in records.rows()}
     total, done = len(items) * len(codecs) * len(bpp), 0
     for item in items:
         for name, codec in codecs.items():
             layer = BaseLayer(codec, item.x, 1) if isinstance(codec, InterCodec) else None
             for allowed in bpp:
-                if (item.id, name, allowed) not in known:
-                    records.add(_row(item, name, codec, layer, allowed, metrics, keep))
+                row = known.get((item.id, name, allowed), {})
+                lacking = [metric for metric in metrics if metric.name not in row]
+                if not row or (lacking and not row["floor"]):
+                    added = _row(item, name, codec, layer, allowed, lacking, keep)
+                    if row and any(row[column] != added.get(column) for column in SAME):
+                        raise StoreError(
+                            f"{records.path}: {name} at {allowed:g} bits per pixel now codes {item.id} "
+                            f"otherwise; measure into another folder"
+                        )
+                    records.add({**added, **row})
                 done += 1
                 told(done, total)
     return records.rows()
@@ -171,15 +193,49 @@ def ratios(
     Returns:
         Ratios by item and number of bits per pixel allowed; points that `codec` does not reach are left out.
     """
+    gaps = _gaps(rows, metric, codec, other, most_bpp, math.log)
+    return {point: math.exp(gap) for point, gap in gaps.items()}
+
+
+def differences(
+    rows: Iterable[Row], metric: str, codec: str, other: str, most_bpp: float = math.inf
+) -> dict[tuple[str, float], float]:
+    """Difference of a metric between two codecs at equal payload, at the operating points of the other codec.
+
+    The metric of `codec` is interpolated linearly over log(bits per pixel), as in `ratios`.
+
+    Args:
+        rows: Rows of `compared`.
+        metric: Column of the metric.
+        codec: Name of one codec.
+        other: Name of the codec whose values are subtracted.
+        most_bpp: Largest number of bits per pixel allowed that is looked at.
+
+    Returns:
+        Differences by item and number of bits per pixel allowed; points that `codec` does not reach are left
+        out.
+    """
+    return _gaps(rows, metric, codec, other, most_bpp, lambda value: value)
+
+
+def _gaps(
+    rows: Iterable[Row],
+    metric: str,
+    codec: str,
+    other: str,
+    most_bpp: float,
+    scale: Callable[[float], float],
+) -> dict[tuple[str, float], float]:
+    """Difference of a function of a metric, by item and number of bits per pixel allowed."""
     found: dict[tuple[str, float], float] = {}
-    values = _values(rows, metric)
+    values = {point: (bpp, scale(value)) for point, (bpp, value) in _values(rows, metric).items()}
     for (name, item, allowed), (bpp, value) in values.items():
         ours = sorted(point for key, point in values.items() if key[:2] == (codec, item))
         if name != other or allowed > most_bpp or not ours:
             continue
         at = _at_payload(ours, bpp)
         if at is not None:
-            found[item, allowed] = at / value
+            found[item, allowed] = at - value
     return found
 
 
@@ -188,14 +244,14 @@ BEYOND = 1.25
 
 
 def _at_payload(points: Sequence[tuple[float, float]], bpp: float) -> float | None:
-    """Metric at a number of bits per pixel, from ascending points (bpp, metric)."""
+    """Value at a number of bits per pixel, linear in its logarithm between ascending points (bpp, value)."""
     if not points[0][0] / BEYOND <= bpp <= points[-1][0] * BEYOND:
         return None
     if len(points) == 1:
         return points[0][1]
     place = next((i for i in range(1, len(points)) if points[i][0] >= bpp), len(points) - 1)
-    (x0, y0), (x1, y1) = ((math.log(x), math.log(y)) for x, y in points[place - 1 : place + 1])
-    return math.exp(y0 + (y1 - y0) * (math.log(bpp) - x0) / (x1 - x0)) if x1 > x0 else math.exp(y1)
+    (x0, y0), (x1, y1) = points[place - 1 : place + 1]
+    return y0 + (y1 - y0) * math.log(bpp / x0) / math.log(x1 / x0) if x1 > x0 else y1
 
 
 def rate_curves(rows: Sequence[Row], metric: str, label: str) -> "Figure":
@@ -264,36 +320,13 @@ def findings(rows: Sequence[Row], ours: str, metric: str, label: str, most_bpp: 
         interval = bootstrap_mean([math.log(ratio) for ratio in found.values()], [item for item, _ in found])
         mean, low, high = (math.exp(value) for value in (interval.mean, interval.low, interval.high))
         limits = f" ({low:.3f} to {high:.3f})" if interval.items > 1 else ""
-        gains = differences(rows, "psnr_db", ours, other, most_bpp)
+        gains = differences(rows, "psnr_db", ours, other, most_bpp).values()
         worth = f", with {sum(gains) / len(gains):+.2f} dB of PSNR ({min(gains):+.2f} to {max(gains):+.2f})"
         said.append(
             f"{label} of {ours} is {mean:.3f} times that of {other}{limits} at {len(found)} operating points "
             f"(worst {max(found.values()):.2f}){worth if gains else ''}."
         )
     return said
-
-
-def differences(
-    rows: Iterable[Row], metric: str, codec: str, other: str, most_bpp: float = math.inf
-) -> list[float]:
-    """Difference of a metric between two codecs at every budget that both reach.
-
-    Args:
-        rows: Rows of `compared`.
-        metric: Column of the metric.
-        codec: Name of one codec.
-        other: Name of the codec whose values are subtracted.
-        most_bpp: Largest number of bits per pixel allowed that is looked at.
-
-    Returns:
-        The differences, in the order of the rows.
-    """
-    values = _values(rows, metric)
-    return [
-        value - values[other, item, allowed][1]
-        for (name, item, allowed), (_, value) in values.items()
-        if name == codec and allowed <= most_bpp and (other, item, allowed) in values
-    ]
 
 
 def _values(rows: Iterable[Row], metric: str) -> dict[tuple[str, str, float], tuple[float, float]]:
@@ -306,6 +339,61 @@ def _values(rows: Iterable[Row], metric: str) -> dict[tuple[str, str, float], tu
         for row in rows
         if metric in row
     }
+
+
+def witness_table(rows: Sequence[Row], ours: str, metrics: Mapping[str, int]) -> list[list[str]]:
+    """Cells of a table of means over clips, and of the differences of one codec at equal payload.
+
+    Args:
+        rows: Rows of `compared`.
+        ours: Name of the codec of which the differences are told.
+        metrics: Digits after the decimal point by column of a metric.
+
+    Returns:
+        The heading and the lines. A line holds the mean of every codec over the clips at which all codecs
+        were measured, and for every other codec the mean of ours - other with its 95 % bootstrap interval
+        over clips, and the clip at which it is lowest and highest.
+    """
+    measured = [row for row in rows if any(metric in row for metric in metrics)]
+    codecs = list(dict.fromkeys(str(row["codec"]) for row in measured))
+    others = [codec for codec in codecs if codec != ours]
+    lines = [["metric", "bpp", *codecs, *(f"{ours} - {other}" for other in others)]]
+    for metric, digits in metrics.items():
+        values = _values(measured, metric)
+        for bpp in dict.fromkeys(allowed for _, _, allowed in values):
+            items = [
+                item
+                for item in dict.fromkeys(item for _, item, _ in values)
+                if all((codec, item, bpp) in values for codec in codecs)
+            ]
+            if not items:
+                continue
+            means = [
+                math.fsum(values[codec, item, bpp][1] for item in items) / len(items) for codec in codecs
+            ]
+            cells = [f"{mean:.{digits}f}" for mean in means]
+            for other in others:
+                gaps = differences(measured, metric, ours, other)
+                cells.append(
+                    _spread({item: gaps[item, bpp] for item in items if (item, bpp) in gaps}, digits)
+                )
+            lines.append([metric, f"{bpp:g}", *cells])
+    return lines
+
+
+def _spread(values: Mapping[str, float], digits: int) -> str:
+    """Mean, its interval over items, and the items of the extremes."""
+    if not values:
+        return "-"
+    interval = bootstrap_mean(list(values.values()), list(values))
+    said = f"{interval.mean:+.{digits}f}"
+    if interval.items == 1:
+        return said
+    lowest, highest = (
+        f"{end(values, key=values.__getitem__).rsplit('-', 1)[0]} {end(values.values()):+.{digits}f}"
+        for end in (min, max)
+    )
+    return f"{said} ({interval.low:+.{digits}f} to {interval.high:+.{digits}f}); {lowest} to {highest}"
 
 
 def points_table(rows: Sequence[Row], metrics: Mapping[str, int]) -> list[list[str]]:

@@ -24,6 +24,7 @@ from semcom.video.comparison import (
     ratios,
     side_by_side,
     whole_frames,
+    witness_table,
 )
 
 ROWS = [
@@ -56,7 +57,7 @@ def test_ratios_and_differences_are_of_common_points() -> None:
     rows = [*ROWS, FLOOR]
     found = ratios(rows, "lpips_squeeze", "layered", "x265")
     assert found == pytest.approx({("a-1", 0.02): 0.5, ("b-2", 0.02): 2.0})
-    assert differences(rows, "psnr_db", "layered", "x265") == [1.0, -0.5]
+    assert differences(rows, "psnr_db", "layered", "x265") == {("a-1", 0.02): 1.0, ("b-2", 0.02): -0.5}
     assert ratios(rows, "lpips_squeeze", "layered", "x265", 0.01) == {}
 
 
@@ -70,6 +71,27 @@ def test_ratios_are_at_equal_payload() -> None:
         other = {"item": "a", "codec": "x", "bpp_allowed": 0.05, "bpp": spent, "lpips_squeeze": 0.5}
         found = ratios([*ours, other], "lpips_squeeze", "ours", "x")
         assert found == ({} if ratio is None else pytest.approx({("a", 0.05): ratio}))
+
+
+def test_differences_are_at_equal_payload() -> None:
+    """PSNR of 30 + 6 log2(bpp / 0.02) dB, at the payload of the other codec."""
+    ours = [
+        {"item": "a", "codec": "ours", "bpp_allowed": bpp, "bpp": bpp, "psnr_db": psnr_db}
+        for bpp, psnr_db in ((0.02, 30.0), (0.04, 36.0))
+    ]
+    for spent in (0.018, 0.03, 0.045):
+        other = {"item": "a", "codec": "x", "bpp_allowed": 0.05, "bpp": spent, "psnr_db": 29.0}
+        found = differences([*ours, other], "psnr_db", "ours", "x")
+        assert found == pytest.approx({("a", 0.05): 1 + 6 * math.log2(spent / 0.02)})
+
+
+def test_witnesses_are_paired() -> None:
+    heading, *lines = witness_table([*ROWS, FLOOR], "layered", {"psnr_db": 1, "swd": 0})
+    assert heading == ["metric", "bpp", "x265", "layered", "layered - x265"]
+    (line,) = lines  # at 0.04 one codec needs more bits
+    assert line[:4] == ["psnr_db", "0.02", "27.5", "27.8"]
+    assert line[4].startswith("+0.2 (-")
+    assert line[4].endswith("; b -0.5 to a +1.0")
 
 
 def test_findings_have_the_geometric_mean() -> None:
@@ -122,9 +144,28 @@ def test_every_point_is_measured_once(tmp_path: Path) -> None:
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for row in rows:
         if not row["floor"]:
-            assert row["bpp"] == 8 * row["bytes"] / (3 * 72 * 72) <= 2
+            assert row["bpp"] == 8 * float(row["bytes"]) / (3 * 72 * 72) <= 2
     assert run() == rows
     assert len(kept) == 2
+
+
+def test_metrics_are_added_to_known_points(tmp_path: Path) -> None:
+    """Further metrics of the same encodes; what was measured stays, and another encode is refused."""
+    records = Records(tmp_path / "records.jsonl")
+    codecs = {"x265-live": names.codec("x265-live", "video")}
+    psnr, swd = (names.metric(name, "video") for name in ("psnr_db", "swd"))
+    budgets = (0.001, 2.0)
+    floor, known = compared([clip()], codecs, budgets, [psnr], records, lambda done, total: None)
+    rows = compared([clip()], codecs, budgets, [psnr, swd], records, lambda done, total: None)
+    both = compared(
+        [clip()], codecs, budgets, [psnr, swd], Records(tmp_path / "other.jsonl"), lambda done, total: None
+    )
+    assert rows == [floor, known | {"swd": both[1]["swd"]}]
+    assert rows == records.rows()
+    records.add(known | {"bytes": 1})
+    assert records.rows() == [floor, known | {"bytes": 1}]
+    with pytest.raises(StoreError, match="x265-live at 2 bits per pixel now codes toy-00000000 otherwise"):
+        compared([clip()], codecs, budgets, [psnr, swd], records, lambda done, total: None)
 
 
 def test_loops_hold_all_clips(tmp_path: Path) -> None:
@@ -132,7 +173,7 @@ def test_loops_hold_all_clips(tmp_path: Path) -> None:
     side_by_side({"original": x, "other": x}, tmp_path / "loop.webp", 14)
     with Image.open(tmp_path / "loop.webp") as loop:
         assert loop.size == (144, 86)
-        assert loop.n_frames == 3
+        assert loop.n_frames == 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_the_page_stands_alone(tmp_path: Path) -> None:
