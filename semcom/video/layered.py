@@ -17,6 +17,7 @@ from semcom.codecs.codec import Fitted, Quality
 from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.video import Clip, ClipShape
 from semcom.video.interpolation import between
+from semcom.video.predictive import Decoding
 from semcom.video.refinement import FrameRefiner, spread_code, spread_of
 
 BASES = (InterCodec("av1", "slow"), InterCodec("x265", "slow"))
@@ -211,7 +212,15 @@ class LayeredCodec:
         Yields:
             The frames, refined.
         """
+        for note in self._missing(coded.head):
+            _log.warning(note)
         return self._refined(coded.head, coded.layer[0], frames)
+
+    def _missing(self, head: Head) -> tuple[str, ...]:
+        """One line if the network of a payload is not there."""
+        if head.network == NO_NETWORK or (self.refiner is not None and self.refiner.digest == head.network):
+            return ()
+        return (f"made for network {head.network.hex()}, which is not here: the base layer is shown",)
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
         """Decode a payload to a clip.
@@ -229,6 +238,25 @@ class LayeredCodec:
             CorruptPayload: The header or the base layer is damaged.
             MissingPackage: Frames are interpolated, and OpenCV is not installed.
         """
+        found = self.examine(payload, shape)
+        for note in found.notes:
+            _log.warning(note)
+        return found.clip
+
+    def examine(self, payload: bytes, shape: ClipShape) -> Decoding:
+        """Decode a payload to a clip, and say whether its network is not there.
+
+        Args:
+            payload: Any bytes.
+            shape: Number of frames, height, width and frame rate of the clip.
+
+        Returns:
+            A clip of this shape, none of whose frames is damaged; the note says that the base layer is shown.
+
+        Raises:
+            CorruptPayload: The header or the base layer is damaged.
+            MissingPackage: Frames are interpolated, and OpenCV is not installed.
+        """
         head = Head.from_bytes(payload)
         kept = coded_frames(shape.frames, head.step)
         layer = BASES[head.base].decode(payload[HEAD:], replace(shape, frames=len(kept)))
@@ -237,7 +265,8 @@ class LayeredCodec:
                 f"layered payload of {len(payload)} bytes: its base layer has another checksum"
             )
         frames = self._refined(head, payload[HEAD], interpolated(layer.frames, kept))
-        return Clip(torch.stack(list(frames)), shape.frame_rate)
+        clip = Clip(torch.stack(list(frames)), shape.frame_rate)
+        return Decoding(clip, (False,) * shape.frames, self._missing(head))
 
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
         """Find the payload that looks most like the clip within a number of bits.
@@ -259,10 +288,7 @@ class LayeredCodec:
     def _refined(
         self, head: Head, scale: int, frames: Iterable[UInt8[Tensor, "3 height width"]]
     ) -> Iterator[UInt8[Tensor, "3 height width"]]:
-        if head.network == NO_NETWORK:
-            return iter(frames)
         if self.refiner is None or self.refiner.digest != head.network:
-            _log.warning(f"made for network {head.network.hex()}, which is not here: the base layer is shown")
             return iter(frames)
         return self.refiner(frames, spread_of(head.spread), scale, head.strength * STRENGTH_STEP)
 
