@@ -73,9 +73,10 @@ def made(name: str) -> SourceCodec[Clip]:
     """Codec by name, with a small network."""
     if name == "layered":
         torch.manual_seed(0)
-        network = PictureRefiner((8, 16), (1, 1))
-        torch.nn.init.normal_(network.out.weight, std=0.5)
-        return LayeredCodec(FrameRefiner(network.eval().requires_grad_(False), b"\1\2\3\4"), first_choice)
+        network = PictureRefiner((8, 16), (1, 1)).eval().requires_grad_(False)
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        return LayeredCodec(FrameRefiner(network, b"\1\2\3\4"), first_choice)
     if name == "predictive":
         return PredictiveCodec(StreamCodec(Jpeg()), BlockMotion(), PixelGate(), 0.02, block=2)
     return next(InterCodec(library) for library in ("x264", "x265", "av1", "vp9") if library == name)
@@ -111,7 +112,7 @@ def damages(data: bytes, seed: int) -> Iterator[bytes]:
 
 @dataclass
 class Coding:
-    """A clip in a file of several segments, its right frames, and a way to decode other bytes as that file."""
+    """A clip in a file of several segments, its right frames, and a way to decode other bytes."""
 
     folder: Path
     codec: SourceCodec[Clip]
@@ -126,8 +127,7 @@ class Coding:
         start = time.monotonic()
         try:
             done = decode_file(source, out, lambda _: self.codec, lambda n, m: None)
-        except SemcomError as error:
-            assert len(str(error).splitlines()) == 1
+        except SemcomError:
             assert not out.exists()
             assert not list(self.folder.glob("*.part"))
             return None
@@ -196,8 +196,7 @@ def check_payloads(name: str, cases: int, seed: int) -> None:
         start = time.monotonic()
         try:
             assert torch.equal(codec.decode(bad, shape).frames, right)
-        except CorruptPayload as error:
-            assert len(str(error).splitlines()) == 1
+        except CorruptPayload:
             refused += 1
         assert time.monotonic() - start < MOST_SECONDS
     assert refused > 0.9 * cases
