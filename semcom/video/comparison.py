@@ -96,7 +96,7 @@ def compared(
 
     Returns:
         All rows: item, codec, bpp_allowed, bytes, bpp, setting, scale, encode_s, decode_s, and one column per
-        metric.
+        metric that is defined for the clip.
     """
     known = {(row["item"], row["codec"], row["bpp_allowed"]) for row in records.rows()}
     total, done = len(items) * len(codecs) * len(bpp), 0
@@ -140,7 +140,8 @@ def _row(
         "decode_s": round(time.process_time() - start, 2),
     }
     keep(item, name, allowed, shown)
-    return row | {metric.name: round(metric(shown, item.x), 5) for metric in metrics}
+    shape = VIDEO.shape(item.x)
+    return row | {metric.name: round(metric(shown, item.x), 5) for metric in metrics if metric.fits(shape)}
 
 
 def _fitted(codec: SourceCodec[Clip], layer: BaseLayer | None, x: Clip, bits: int) -> Fitted[Clip]:
