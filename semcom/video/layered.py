@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from semcom.codecs.av import InterCodec
-from semcom.codecs.clip import shape_of
+from semcom.codecs.clip import joined, shape_of
 from semcom.codecs.codec import Fitted, Quality
 from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.video import Clip, ClipShape
@@ -174,7 +173,7 @@ class LayeredCodec:
         if layer is None:
             layer = BASES[base].encode(Clip(x.frames[kept], x.frame_rate), quality)
         decoded = BASES[base].decode(layer, replace(shape, frames=len(kept)))
-        shown = Clip(torch.stack(list(interpolated(decoded.frames, kept))), x.frame_rate)
+        shown = decoded if step == 1 else joined(interpolated(decoded.frames, kept), shape)
         head = Head(base, step, spread_code(_error(shown, x)), 0, NO_NETWORK, _checksum(decoded))
         return self.with_strength(Coded(head, layer, quality, shown), STRENGTH)
 
@@ -265,8 +264,7 @@ class LayeredCodec:
                 f"layered payload of {len(payload)} bytes: its base layer has another checksum"
             )
         frames = self._refined(head, payload[HEAD], interpolated(layer.frames, kept))
-        clip = Clip(torch.stack(list(frames)), shape.frame_rate)
-        return Decoding(clip, (False,) * shape.frames, self._missing(head))
+        return Decoding(joined(frames, shape), (False,) * shape.frames, self._missing(head))
 
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
         """Find the payload that looks most like the clip within a number of bits.
@@ -282,8 +280,8 @@ class LayeredCodec:
             BudgetTooSmall: The smallest payload exceeds `max_bits`.
         """
         coded = self.search(self, x, max_bits)
-        frames = torch.stack(list(self.refined(coded, coded.shown.frames)))
-        return Fitted(coded.payload, coded.quality, Clip(frames, x.frame_rate))
+        frames = self.refined(coded, coded.shown.frames)
+        return Fitted(coded.payload, coded.quality, joined(frames, shape_of(x)))
 
     def _refined(
         self, head: Head, scale: int, frames: Iterable[UInt8[Tensor, "3 height width"]]
