@@ -364,3 +364,38 @@ def test_a_file_that_is_no_clip_is_named(tmp_path: Path) -> None:
         )
     with pytest.raises(InvalidSource, match=r"note\.mkv: not a file of coded video"):
         decode_file(tmp_path / "note.mkv", tmp_path / "out.mkv", lambda _: Raw(), lambda n, m: None)
+
+
+PEAK = """
+import resource
+import sys
+from pathlib import Path
+from semcom.codecs import InterCodec
+from semcom.video import container
+container.SEGMENT = 50
+codec = InterCodec("x264", "live")
+quality = codec.qualities[len(codec.qualities) * 3 // 4]
+container.encode_file(
+    Path(sys.argv[1]), Path(sys.argv[2]), "x264-live", lambda x, bits: codec.encode(x, quality), 24.0,
+    lambda n, m: None,
+)
+container.decode_file(Path(sys.argv[2]), Path(sys.argv[3]), lambda name: codec, lambda n, m: None)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
+    """200 frames more of 640x360 would be 132 MiB; both clips have several whole segments."""
+    peaks: list[float] = []
+    for frames in (200, 400):
+        source = tmp_path / f"{frames}.mkv"
+        film(source, frames, (640, 360), "libx264")
+        run = subprocess.run(
+            [sys.executable, "-c", PEAK, source, tmp_path / "clip.scv", tmp_path / "out.mkv"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        peaks.append(int(run.stdout) / 1024)
+    assert peaks[1] - peaks[0] < 40, peaks
