@@ -147,7 +147,7 @@ def compare(
 
     def keep(item: "Item[Clip]", name: str, rate: float, decoded: Clip) -> None:
         if rate == rates[0]:
-            shown.setdefault(item.id, {"original": item.x})[name] = decoded
+            shown.setdefault(item.id, {"original": item.x})[f"{name}, {rate:g} bpp"] = decoded
 
     with progress_bar("operating points") as told:
         rows = compared(items, chosen, rates, measures, Records(out / "records.jsonl"), told, keep)
