@@ -381,7 +381,7 @@ def page(rows: Sequence[Row], ours: str, labels: Mapping[str, str], loops: Seque
     return whole_page("Video codecs at equal payload", "".join(body))
 
 
-def side_by_side(shown: Mapping[str, Clip], path: Path, label_height: int = 14) -> None:
+def side_by_side(shown: Mapping[str, Clip], path: Path, label_height: int = 20) -> None:
     """Write several clips beside each other, with their names, as an animated WebP that browsers loop.
 
     Args:
