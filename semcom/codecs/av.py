@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 
 from semcom.codecs.chroma import interleaved, padded, planar, to_rgb, to_yuv
-from semcom.codecs.clip import fit_clip
+from semcom.codecs.clip import fit_clip, joined
 from semcom.codecs.codec import Fitted, Quality
 from semcom.codecs.elementary import LengthSyntax, NalSyntax, ObuSyntax, Syntax
 from semcom.codecs.still import Pixels, Size, enlarge, reduced_size, shrink
@@ -315,18 +315,12 @@ class InterCodec:
         """
         try:
             units = self.syntax.access_units(payload[1:])
-            frames: list[torch.Tensor] = []
-            for _, frame in self.frames(payload[:1], units, range(len(units)), shape):
-                if len(frames) == shape.frames:
-                    raise ValueError(f"more than {shape.frames} frames")
-                frames.append(frame)
-            if len(frames) != shape.frames:
-                raise ValueError(f"{len(frames)} of {shape.frames} frames")
+            decoded = self.frames(payload[:1], units, range(len(units)), shape)
+            return joined((frame for _, frame in decoded), shape)
         except Exception as error:  # whatever a foreign decoder throws at damaged bytes
             raise CorruptPayload(
                 f"{self.name} payload of {len(payload)} bytes cannot be decoded: {reason_of(error)}"
             ) from None
-        return Clip(torch.stack(frames), shape.frame_rate)
 
     def frames(
         self, head: bytes, units: Sequence[bytes], numbers: Sequence[int], shape: ClipShape

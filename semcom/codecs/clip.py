@@ -1,5 +1,6 @@
 """Codec of clips made of a codec of pictures, and functions shared by all codecs of clips."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -107,6 +108,31 @@ def from_image(image: Float[Tensor, "1 3 height width"]) -> UInt8[Tensor, "3 hei
         Frame of 8 bits, [3, height, width].
     """
     return to_uint8(image[0])
+
+
+def joined(frames: Iterable[UInt8[Tensor, "3 height width"]], shape: ClipShape) -> Clip:
+    """Join frames to a clip while they are made, so that each is held once.
+
+    Args:
+        frames: Frames of 8 bits, one after the other.
+        shape: Number of frames, height, width and frame rate of the clip.
+
+    Returns:
+        The clip.
+
+    Raises:
+        ValueError: There are more or fewer frames, or a frame has another size.
+    """
+    whole = torch.empty(shape.frames, 3, shape.height, shape.width, dtype=torch.uint8)
+    count = 0
+    for frame in frames:
+        if count == shape.frames or frame.shape != whole.shape[1:]:
+            raise ValueError(f"more than {shape.frames} frames, or one of another size")
+        whole[count] = frame
+        count += 1
+    if count != shape.frames:
+        raise ValueError(f"{count} of {shape.frames} frames")
+    return Clip(whole, shape.frame_rate)
 
 
 def shape_of(x: Clip) -> ClipShape:

@@ -266,7 +266,8 @@ def too_small(name: str, needed_bits: int, about: str, max_bits: int) -> BudgetT
         The error, to be raised by the caller.
     """
     return BudgetTooSmall(
-        f"{name} needs at least {needed_bits} bits for {about}, {max_bits} are allowed; raise rho or the SNR"
+        f"{name} needs at least {needed_bits} bits for {about}, {max_bits} are allowed; "
+        "raise rho, the SNR or --bpp"
     )
 
 

@@ -55,12 +55,19 @@ def encode(
     from semcom import names
     from semcom.codecs.codec import fit
     from semcom.video.container import CODECS, encode_file
+    from semcom.video.layered import LayeredCodec
 
     if codec not in CODECS:
         raise InvalidOption(f"--codec {codec}: choose one of {', '.join(CODECS)}")
     chosen = names.codec(codec, "video")
+
+    def payload(x: "Clip", bits: int) -> bytes:
+        if isinstance(chosen, LayeredCodec):  # what a receiver would show is of no use here
+            return chosen.search(chosen, x, bits).payload
+        return fit(chosen, x, bits).payload
+
     with progress_bar("frames") as told:
-        done = encode_file(source, out, codec, lambda x, bits: fit(chosen, x, bits).payload, bpp, told)
+        done = encode_file(source, out, codec, payload, bpp, told)
     row = {
         "frames": done.shape.frames,
         "width": done.shape.width,
@@ -140,7 +147,7 @@ def compare(
 
     def keep(item: "Item[Clip]", name: str, rate: float, decoded: Clip) -> None:
         if rate == rates[0]:
-            shown.setdefault(item.id, {"original": item.x})[name] = decoded
+            shown.setdefault(item.id, {"original": item.x})[f"{name}, {rate:g} bpp"] = decoded
 
     with progress_bar("operating points") as told:
         rows = compared(items, chosen, rates, measures, Records(out / "records.jsonl"), told, keep)

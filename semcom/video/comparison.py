@@ -107,7 +107,7 @@ def compared(
 
     Returns:
         All rows: item, codec, bpp_allowed, bytes, bpp, setting, scale, encode_s, decode_s, and one column per
-        metric.
+        metric that is defined for the clip.
 
     Raises:
         StoreError: Metrics are to be added to a row of another encode, such as that of another version.
@@ -119,7 +119,8 @@ def compared(
             layer = BaseLayer(codec, item.x, 1) if isinstance(codec, InterCodec) else None
             for allowed in bpp:
                 row = known.get((item.id, name, allowed), {})
-                lacking = [metric for metric in metrics if metric.name not in row]
+                fitting = (metric for metric in metrics if metric.fits(VIDEO.shape(item.x)))
+                lacking = [metric for metric in fitting if metric.name not in row]
                 if not row or (lacking and not row["floor"]):
                     added = _row(item, name, codec, layer, allowed, lacking, keep)
                     if row and any(row[column] != added.get(column) for column in SAME):
@@ -423,6 +424,10 @@ def _cell(row: Row, metrics: Mapping[str, int]) -> str:
     return " / ".join(f"{float(row[name]):.{digits}f}" for name, digits in metrics.items() if name in row)
 
 
+LEAST_WIDTH = 200
+"""Pixels of each clip of a loop on a narrow screen, which scrolls sideways."""
+
+
 def page(rows: Sequence[Row], ours: str, labels: Mapping[str, str], loops: Sequence[Path]) -> str:
     """A page of one file with findings, curves, loops side by side and all operating points.
 
@@ -443,11 +448,13 @@ def page(rows: Sequence[Row], ours: str, labels: Mapping[str, str], loops: Seque
     body = ['<div class="card"><h2>Findings</h2><ul>']
     body += [f"<li>{html.escape(sentence)}</li>" for sentence in said or ["Nothing to compare."]]
     body += ["</ul></div>"]
+    least = LEAST_WIDTH * (1 + len({row["codec"] for row in rows}))
     for path in loops:
         data = base64.b64encode(path.read_bytes()).decode()
         name = html.escape(path.stem.rsplit("-", 1)[0])
-        body.append(f'<div class="card"><h2>{name}</h2><img alt="{name}, side by side" ')
-        body.append(f'style="max-width:100%" src="data:image/webp;base64,{data}"></div>')
+        body.append(f'<div class="card"><h2>{name}: clips side by side</h2><div style="overflow-x:auto">')
+        body.append(f'<img alt="{name}, side by side" style="width:100%;min-width:{least}px" ')
+        body.append(f'src="data:image/webp;base64,{data}"></div></div>')
     for metric, label in labels.items():
         if any(metric in row for row in rows):
             figure = figure_bytes(rate_curves(rows, metric, label), "svg").decode()
@@ -462,7 +469,7 @@ def page(rows: Sequence[Row], ours: str, labels: Mapping[str, str], loops: Seque
     return whole_page("Video codecs at equal payload", "".join(body))
 
 
-def side_by_side(shown: Mapping[str, Clip], path: Path, label_height: int = 14) -> None:
+def side_by_side(shown: Mapping[str, Clip], path: Path, label_height: int = 20) -> None:
     """Write several clips beside each other, with their names, as an animated WebP that browsers loop.
 
     Args:
@@ -475,9 +482,10 @@ def side_by_side(shown: Mapping[str, Clip], path: Path, label_height: int = 14) 
     """
     from io import BytesIO
 
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     clips = list(shown.values())
+    font = ImageFont.load_default(size=0.75 * label_height)
     width = clips[0].frames.shape[3]
     pictures = []
     for frames in zip(*(clip.frames for clip in clips), strict=True):
@@ -486,7 +494,7 @@ def side_by_side(shown: Mapping[str, Clip], path: Path, label_height: int = 14) 
         picture.paste(Image.fromarray(whole.permute(1, 2, 0).numpy()), (0, label_height))
         draw = ImageDraw.Draw(picture)
         for number, name in enumerate(shown):
-            draw.text((number * width + 3, 1), name, fill="black")
+            draw.text((number * width + 3, 1), name, fill="black", font=font)
         pictures.append(picture)
     buffer = BytesIO()
     delay = round(1000 / float(clips[0].frame_rate))

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from semcom.codecs.av import InterCodec
-from semcom.codecs.clip import shape_of
+from semcom.codecs.clip import joined, shape_of
 from semcom.codecs.codec import Fitted, Quality
 from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.video import Clip, ClipShape
 from semcom.video.interpolation import between
+from semcom.video.predictive import Decoding
 from semcom.video.refinement import FrameRefiner, spread_code, spread_of
 
 BASES = (InterCodec("av1", "slow"), InterCodec("x265", "slow"))
@@ -173,7 +173,7 @@ class LayeredCodec:
         if layer is None:
             layer = BASES[base].encode(Clip(x.frames[kept], x.frame_rate), quality)
         decoded = BASES[base].decode(layer, replace(shape, frames=len(kept)))
-        shown = Clip(torch.stack(list(interpolated(decoded.frames, kept))), x.frame_rate)
+        shown = decoded if step == 1 else joined(interpolated(decoded.frames, kept), shape)
         head = Head(base, step, spread_code(_error(shown, x)), 0, NO_NETWORK, _checksum(decoded))
         return self.with_strength(Coded(head, layer, quality, shown), STRENGTH)
 
@@ -211,7 +211,15 @@ class LayeredCodec:
         Yields:
             The frames, refined.
         """
+        for note in self._missing(coded.head):
+            _log.warning(note)
         return self._refined(coded.head, coded.layer[0], frames)
+
+    def _missing(self, head: Head) -> tuple[str, ...]:
+        """One line if the network of a payload is not there."""
+        if head.network == NO_NETWORK or (self.refiner is not None and self.refiner.digest == head.network):
+            return ()
+        return (f"made for network {head.network.hex()}, which is not here: the base layer is shown",)
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
         """Decode a payload to a clip.
@@ -229,6 +237,25 @@ class LayeredCodec:
             CorruptPayload: The header or the base layer is damaged.
             MissingPackage: Frames are interpolated, and OpenCV is not installed.
         """
+        found = self.examine(payload, shape)
+        for note in found.notes:
+            _log.warning(note)
+        return found.clip
+
+    def examine(self, payload: bytes, shape: ClipShape) -> Decoding:
+        """Decode a payload to a clip, and say whether its network is not there.
+
+        Args:
+            payload: Any bytes.
+            shape: Number of frames, height, width and frame rate of the clip.
+
+        Returns:
+            A clip of this shape, none of whose frames is damaged; the note says that the base layer is shown.
+
+        Raises:
+            CorruptPayload: The header or the base layer is damaged.
+            MissingPackage: Frames are interpolated, and OpenCV is not installed.
+        """
         head = Head.from_bytes(payload)
         kept = coded_frames(shape.frames, head.step)
         layer = BASES[head.base].decode(payload[HEAD:], replace(shape, frames=len(kept)))
@@ -237,7 +264,7 @@ class LayeredCodec:
                 f"layered payload of {len(payload)} bytes: its base layer has another checksum"
             )
         frames = self._refined(head, payload[HEAD], interpolated(layer.frames, kept))
-        return Clip(torch.stack(list(frames)), shape.frame_rate)
+        return Decoding(joined(frames, shape), (False,) * shape.frames, self._missing(head))
 
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
         """Find the payload that looks most like the clip within a number of bits.
@@ -253,16 +280,13 @@ class LayeredCodec:
             BudgetTooSmall: The smallest payload exceeds `max_bits`.
         """
         coded = self.search(self, x, max_bits)
-        frames = torch.stack(list(self.refined(coded, coded.shown.frames)))
-        return Fitted(coded.payload, coded.quality, Clip(frames, x.frame_rate))
+        frames = self.refined(coded, coded.shown.frames)
+        return Fitted(coded.payload, coded.quality, joined(frames, shape_of(x)))
 
     def _refined(
         self, head: Head, scale: int, frames: Iterable[UInt8[Tensor, "3 height width"]]
     ) -> Iterator[UInt8[Tensor, "3 height width"]]:
-        if head.network == NO_NETWORK:
-            return iter(frames)
         if self.refiner is None or self.refiner.digest != head.network:
-            _log.warning(f"made for network {head.network.hex()}, which is not here: the base layer is shown")
             return iter(frames)
         return self.refiner(frames, spread_of(head.spread), scale, head.strength * STRENGTH_STEP)
 

@@ -112,7 +112,7 @@ class PredictiveCodec:
     network, if there is one) with a CRC of 16 bits; the schedule as one number in mixed radix (how
     many frames of each block are accepted, and which sample), the length of every key frame, and a check of
     16 bits of every block's frames, together with a CRC of 16 bits; then the key frames, each with a CRC of
-    16 bits.
+    16 bits that starts from its number.
 
     States have 8 bits, and predictors compute exactly, so that the receiver shows the frames that the
     transmitter has judged. The check of a block tells if it does not, for instance since a still codec of
@@ -378,7 +378,8 @@ class PredictiveCodec:
         schedule = number.to_bytes((number.bit_length() + 7) // 8, "little")
         side = b"".join((_varint(len(schedule)), schedule, *(_varint(len(key)) for key in keys)))
         side += b"".join(check.to_bytes(CHECK_BYTES, "big") for check in checks)
-        parts = (header, self._checked(header), side, _crc(side), *(key + _crc(key) for key in keys))
+        checked = (key + _crc(key, place) for place, key in enumerate(keys))
+        parts = (header, self._checked(header), side, _crc(side), *checked)
         return b"".join(parts)
 
     def _checked(self, header: bytes) -> bytes:
@@ -501,10 +502,10 @@ class _Parsed:
         if reader.take(CHECK_BYTES) != _crc(side):
             raise CorruptPayload(f"{what} has a damaged schedule")
         keys: dict[int, bytes | None] = {}
-        for place, length in zip(places, lengths, strict=True):
+        for order, (place, length) in enumerate(zip(places, lengths, strict=True)):
             key = payload[reader.place : reader.place + length]
             reader.place += length
-            right = payload[reader.place : reader.place + CHECK_BYTES] == _crc(key)
+            right = payload[reader.place : reader.place + CHECK_BYTES] == _crc(key, order)
             reader.place += CHECK_BYTES
             keys[place] = key if right and len(key) == length else None
         notes: list[str] = []
@@ -578,8 +579,9 @@ def _check(frames: list[Tensor]) -> int:
     return crc & 0xFFFF
 
 
-def _crc(data: bytes) -> bytes:
-    return (zlib.crc32(data) & 0xFFFF).to_bytes(CHECK_BYTES, "big")
+def _crc(data: bytes, start: int = 0) -> bytes:
+    """CRC of 16 bits; key frames start from their number, so that one in another's place is found."""
+    return (zlib.crc32(data, start) & 0xFFFF).to_bytes(CHECK_BYTES, "big")
 
 
 def _varint(number: int) -> bytes:

@@ -154,7 +154,8 @@ def fitting(codec: LayeredCodec, x: Clip, max_bits: int) -> Iterator[Coded]:
             break
         if step > 1 and not (flow_is_there() and len(x.frames) > 2):
             continue
-        clip = Clip(x.frames[coded_frames(len(x.frames), step)], x.frame_rate)
+        kept = coded_frames(len(x.frames), step)
+        clip = x if step == 1 else Clip(x.frames[kept], x.frame_rate)  # indexing copies
         layer = BaseLayer(BASES[base], clip, scale)
         index = finest(layer.size, layer.settings, max_bits // 8 - HEAD, round(share * layer.settings))
         if index < 0:

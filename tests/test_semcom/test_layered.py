@@ -280,7 +280,7 @@ def test_a_file_holds_the_clip(tmp_path: Path) -> None:
     size = (tmp_path / "clip.scv").stat().st_size
     assert done.size == size
     assert done.bpp == 8 * size / (9 * SIDE**2) <= 1.0
-    assert told == [9]
+    assert told == [0, 9]
     back = decode_file(tmp_path / "clip.scv", tmp_path / "out.mkv", lambda name: BASES[1], lambda n, m: None)
     assert back.damaged == ()
     shown = VIDEO.read(tmp_path / "out.mkv").x
