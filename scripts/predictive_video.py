@@ -32,8 +32,9 @@ from semcom.names.predictive import predictor_named
 from semcom.statistics import bootstrap_mean
 from semcom.surroundings import library_defaults
 from semcom.video.gate import LpipsGate
+from semcom.video.motion import block_motion, compensated
 from semcom.video.predictive import PredictiveCodec
-from semcom.video.predictors import Frames, Past, Predictor, block_motion, compensated
+from semcom.video.predictors import Frames, Past, Predictor
 
 SIDE, FRAMES = 128, 30
 PLACES = ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8), (0.2, 0.8))
@@ -86,7 +87,7 @@ def warped(frame: Tensor, earlier: Tensor, later: Tensor) -> Tensor:
     try:
         import cv2  # pyright: ignore[reportMissingImports]
     except ImportError:
-        return compensated(frame, block_motion(earlier, later))
+        return compensated(frame[None], block_motion(earlier[None], later[None]))[0]
     grey = [cv2.cvtColor(x.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for x in (later, earlier)]
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
     height, width = frame.shape[1:]

@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from channels.streams import SharedStreams
 from semcom import zoo
 from semcom.errors import InvalidSource
 from semcom.files import replacing
+from semcom.metrics.perceptual import lpips_network
 from semcom.modalities.video import VIDEO
 from semcom.provenance import fingerprint
 from semcom.surroundings import library_defaults, own_random_numbers
@@ -23,6 +25,7 @@ from semcom.training.crops import Crops
 from semcom.training.loop import Settings
 from semcom.training.processes import own_device
 from semcom.video.network import AFTER, BEFORE, SLOTS, FramePredictor, known_slots, schedule
+from semcom.video.network import moved as moved_blocks
 
 CLIPS = Path("../shared/data/video/train")
 """Folder of training clips, where the recipe is given no other."""
@@ -37,6 +40,8 @@ HELD_OUT_CLIPS = 3  # of the folder of clips, the last ones in alphabetical orde
 SHORT_SIDES = (144, 288)  # pixels, to which frames of clips are reduced
 NOISE_STD = 0.3
 """Largest standard deviation of the noise that is added to the frames around, in [-1, 1]."""
+LPIPS_DB = 25.0
+"""Decibels of squared error that an LPIPS of 1 is worth to the mean."""
 LEAST_ERROR = 1e-4
 """Added to squared errors in [-1, 1] before the logarithm; one level squared is 6e-5."""
 STAGES = (0.45, 0.55)
@@ -86,6 +91,7 @@ def train(
     sequences, held_out = Sequences.load(
         training_shard(photos), validation_shard(validation), clips, count, crop, device
     )
+    lpips = lpips_network("squeeze", torch.device(device))
     torch.manual_seed(0)
     network = FramePredictor() if start is None else zoo.read_as(start, FramePredictor)
     value = math.nan
@@ -100,10 +106,11 @@ def train(
         trained.requires_grad_(True)
         still.requires_grad_(False)
         settings = Settings(share * seconds, batch, learning_rate, 0.05, ema_steps=300)
-        goal = (mean_loss, velocity_loss)[number]
+        goal = (partial(mean_loss, lpips=lpips), velocity_loss)[number]
+        scorer = (partial(mean_score, lpips=lpips), velocity_score)[number]
 
-        def score(network: FramePredictor, number: int = number) -> float:
-            return (mean_score, velocity_score)[number](network, held_out)
+        def score(network: FramePredictor, scorer: Callable[..., float] = scorer) -> float:
+            return scorer(network, held_out)
 
         value = train_and_save(network, goal, sequences.sample, score, settings, stage, device)
         network = zoo.read_as(done, FramePredictor)
@@ -342,24 +349,30 @@ def which_known(past: Float[Tensor, " batch"], future: Float[Tensor, " batch"]) 
 
 
 def mean_loss(
-    network: FramePredictor, batch: Float[Tensor, "batch channels size size"], rng: SharedStreams
+    network: FramePredictor,
+    batch: Float[Tensor, "batch channels size size"],
+    rng: SharedStreams,
+    lpips: nn.Module,
 ) -> Tensor:
-    """Training loss of the mean: squared error of each sequence in dB, mean over the batch.
+    """Training loss of the mean: squared error of each sequence in dB plus 25 dB times LPIPS, batch mean.
 
     The logarithm weighs all sequences alike: one that stands still, whose error is small, counts as much as
-    one of fast motion. It is less steep below an error of about one level.
+    one of fast motion. It is less steep below an error of about one level. By squared error alone the mean is
+    blurred, and a gate by LPIPS would rather hold the last frame.
 
     Args:
         network: The predictor.
         batch: Frames behind each other in [-1, 1].
         rng: Random streams.
+        lpips: LPIPS metric for images in [-1, 1].
 
     Returns:
         Scalar loss in dB.
     """
     target, frames, known, noise_std = _condition(batch, rng)
-    error = network.mean(frames, known, noise_std).float() - target
-    return 10 * (error.square().mean((1, 2, 3)) + LEAST_ERROR).log10().mean()
+    shown = network.mean(frames, known, noise_std).float()
+    error = (shown - target).square().mean((1, 2, 3))
+    return (10 * (error + LEAST_ERROR).log10() + LPIPS_DB * lpips(shown, target).float().flatten()).mean()
 
 
 def velocity_loss(
@@ -436,28 +449,37 @@ def past_only(batch: Float[Tensor, "batch channels size size"]) -> tuple[Tensor,
 
 
 @torch.no_grad()
-def mean_score(network: FramePredictor, held_out: Sequences) -> float:
-    """Validation score of the mean in dB: PSNR of the next frame, mean over sequences.
+def mean_score(network: FramePredictor, held_out: Sequences, lpips: nn.Module) -> float:
+    """Validation score of the mean in dB: PSNR of the next frame less 25 dB times LPIPS, mean over sequences.
 
     Squared errors are increased by `LEAST_ERROR`, so that a sequence that stands still, of which a copy has
-    no error at all, does not outweigh the others: no value exceeds 46 dB.
+    no error at all, does not outweigh the others: no PSNR exceeds 46 dB. The log tells the same of the last
+    frame held, and moved on by the motion of its blocks.
 
     Args:
         network: The predictor.
         held_out: Held-out sequences.
+        lpips: LPIPS metric for images in [-1, 1].
 
     Returns:
-        PSNR in dB.
+        Score in dB.
     """
-    values: list[float] = []
-    copies: list[float] = []
+    values: dict[str, list[tuple[float, float]]] = {}
     for batch in held_out.whole():
         target, frames, known, none = past_only(batch)
-        for shown, into in ((network.mean(frames, known, none), values), (frames[:, 3:6], copies)):
-            errors = (shown.clamp(-1, 1) - target).square().mean((1, 2, 3)) + LEAST_ERROR
-            into += (-10 * (errors / 4).log10()).tolist()
-    logger.info(f"mean {np.mean(values):.3f} dB, last frame held {np.mean(copies):.3f} dB")
-    return float(np.mean(values))
+        shown_as = {
+            "mean": network.mean(frames, known, none),
+            "held": frames[:, 3:6],
+            "moved": moved_blocks(frames, known),
+        }
+        for name, shown in shown_as.items():
+            shown = shown.clamp(-1, 1)
+            errors = (shown - target).square().mean((1, 2, 3)) + LEAST_ERROR
+            pairs = zip((-10 * (errors / 4).log10()).tolist(), lpips(shown, target).flatten(), strict=True)
+            values.setdefault(name, []).extend((psnr_db, float(distance)) for psnr_db, distance in pairs)
+    means = {name: np.mean(of, axis=0) for name, of in values.items()}
+    logger.info(", ".join(f"{name} {of[0]:.3f} dB, LPIPS {of[1]:.4f}" for name, of in means.items()))
+    return float(means["mean"][0] - LPIPS_DB * means["mean"][1])
 
 
 @torch.no_grad()

@@ -1,10 +1,13 @@
 """Network that predicts a frame from frames around it: a mean, and a diffusion model of what the mean misses.
 
     x = mu(c) + s R,    c = (two frames before, two frames after, which of them are known)
+    mu(c) = g moved(c) + (1 - g) nearest(c) + correction(c)
 
-mu is deterministic. R is drawn by a diffusion model given c and mu, with the cosine schedule and prediction
-of v = alpha eps - sigma R. s is one number, the root mean square error of mu on training sequences, so that R
-has variance 1, and even an untrained R costs at most a factor of 2 in squared error.
+mu is deterministic: a mixture of what is known nearest in time and of the same moved on by the motion of
+blocks between known frames, with weights g, and a correction by a network. R is drawn by a diffusion model
+given c and mu, with the cosine schedule and prediction of v = alpha eps - sigma R. s is one number, the root
+mean square error of mu on training sequences, so that R has variance 1, and even an untrained R costs at most
+a factor of 2 in squared error.
 
 The receiver predicts from its own predictions, and so does the transmitter: one level of difference would
 grow from frame to frame. On inputs in float64 all layers therefore compute exactly, on the fixed-point grids
@@ -33,6 +36,7 @@ from torch.nn import functional as F  # noqa: N812
 from semcom.codecs.hyperprior import WEIGHT_LIMIT, Conv, exact, fixed_point, leaky
 from semcom.layers import padded_to_multiples
 from semcom.surroundings import library_defaults
+from semcom.video.motion import block_motion, compensated
 
 BEFORE, AFTER = 2, 2
 """Number of frames before and after the predicted one that the network sees."""
@@ -40,6 +44,8 @@ SLOTS = BEFORE + AFTER
 COLORS = 3
 CONDITION = 96
 """Features of the condition of the residual blocks."""
+BLOCK_SIDE, WINDOW = 4, 3
+"""Side of the blocks whose motion is looked for, in pixels, and of the square of blocks that are compared."""
 RESIDUAL_LIMIT = 8.0
 """Largest magnitude of a sample of R, which has a standard deviation of 1."""
 
@@ -126,7 +132,7 @@ class FramePredictor(nn.Module):
     """Predictor of a frame in [-1, 1] from frames around it, of which any may be missing.
 
     Both networks are fully convolutional U-Nets on patches; frames of any size are padded to multiples of the
-    coarsest patch. The mean is what is known nearest in time, plus the output of its network.
+    coarsest patch.
 
     Args:
         widths: Features on every grid, the finest first; each grid has half the sides of the one before.
@@ -149,7 +155,7 @@ class FramePredictor(nn.Module):
         self.patch = patch
         self.coarsest_patch = patch * 2 ** (len(widths) - 1)
         pixels = COLORS * patch**2
-        self.mean_network = UNet(SLOTS * (pixels + 1), pixels, 1, widths)
+        self.mean_network = UNet(SLOTS * (pixels + 1) + pixels, pixels + patch**2, 1, widths)
         self.residual_network = UNet(SLOTS * (pixels + 1) + 2 * pixels, pixels, 5, widths)
         self.register_buffer("scale", torch.tensor(0.125))
 
@@ -191,8 +197,12 @@ class FramePredictor(nn.Module):
             The mean, in [-1, 1] up to overshoots.
         """
         height, width = frames.shape[2:]
-        change = self.mean_network(self._patches(frames, known), noise_std[:, None])
-        return exact(nearest(frames, known) + F.pixel_shuffle(change, self.patch)[:, :, :height, :width])
+        near, ahead = nearest(frames, known), moved(frames, known)
+        extra = F.pixel_unshuffle(padded_to_multiples(ahead, self.coarsest_patch), self.patch)
+        out = self.mean_network(torch.cat([self._patches(frames, known), extra], 1), noise_std[:, None])
+        out = F.pixel_shuffle(out, self.patch)[:, :, :height, :width]
+        share = (out[:, COLORS:] + 0.5).clamp(0, 1)
+        return exact(near + exact(share * (ahead - near)) + out[:, :COLORS])
 
     def velocity(
         self,
@@ -295,6 +305,44 @@ def nearest(
     nearer = exact((before * m[1] + after * m[2]) / near.clamp_min(1))
     further = exact((far_before * m[0] + far_after * m[3]) / far.clamp_min(1))
     return torch.where(near > 0, nearer, further)
+
+
+def moved(
+    frames: Float[Tensor, "batch 12 height width"], known: Float[Tensor, "batch 4 height width"]
+) -> Float[Tensor, "batch 3 height width"]:
+    """What is known nearest in time, moved on by the motion of blocks of 4x4 pixels between two known frames.
+
+    With the frames before and after, blocks move along straight lines between them; with two frames on one
+    side alone, on as they moved between these. With less, nothing is moved, see `nearest`.
+
+    Args:
+        frames: Frames at times -2, -1, +1, +2 in [-1, 1], 0 where missing.
+        known: 1 where a frame is known, in the same order; a frame is known as a whole or not at all.
+
+    Returns:
+        A frame.
+    """
+    flags = known[:, :, 0, 0] > 0
+    there = flags.unbind(1)
+    between = there[1] & there[2]
+    onward, backward = there[0] & there[1] & ~there[2], there[2] & there[3] & ~there[1]
+    shown = nearest(frames, known)
+    levels = ((frames.detach() + 1) * 127.5).round().clamp(0, 255).float()
+    for chosen, (a, b), times in (
+        (between, (1, 2), (-1, 1)),
+        (onward, (0, 1), (-2, -1)),
+        (backward, (3, 2), (2, 1)),
+    ):
+        if not chosen.any():
+            continue
+        first, second = ((frames[chosen, 3 * slot : 3 * slot + 3]) for slot in (a, b))
+        one, other = (levels[chosen, 3 * slot : 3 * slot + 3] for slot in (a, b))
+        vectors = block_motion(one, other, times, BLOCK_SIDE, WINDOW)
+        found = compensated(second, vectors, times[1], BLOCK_SIDE)
+        if times == (-1, 1):
+            found = exact((compensated(first, vectors, -1, BLOCK_SIDE) + found) / 2)
+        shown = shown.index_copy(0, chosen.nonzero()[:, 0], found.to(shown))
+    return shown
 
 
 def predict_frame(

@@ -17,9 +17,11 @@ from semcom.codecs import HevcIntra, Jpeg, StreamCodec, fit
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, SemcomError, UnknownName
 from semcom.modalities.video import VIDEO, Clip
 from semcom.video.gate import FeatureGate, Gate, LpipsGate
+from semcom.video.motion import block_motion
 from semcom.video.network import (
     FramePredictor,
     known_slots,
+    moved,
     nearest,
     noise_of,
     predict_frame,
@@ -33,7 +35,6 @@ from semcom.video.predictors import (
     Linear,
     MeanNetwork,
     Predictor,
-    block_motion,
     concealed,
 )
 
@@ -116,7 +117,7 @@ def test_block_motion_finds_a_translation(motion: tuple[int, int]) -> None:
     first, second, third = (
         whole[:, 24 - k * motion[0] :, 24 - k * motion[1] :][:, :48, :48] for k in range(3)
     )
-    inner = block_motion(first, second)[:, 1:-1, 1:-1]
+    inner = block_motion(first[None], second[None])[0, :, 1:-1, 1:-1]
     assert (inner == torch.tensor(motion)[:, None, None]).all()
     shown = BlockMotion().predict(torch.stack([first, second]), 1, ())[0]
     assert torch.equal(shown[:, 16:-16, 16:-16], third[:, 16:-16, 16:-16])
@@ -125,7 +126,8 @@ def test_block_motion_finds_a_translation(motion: tuple[int, int]) -> None:
 def test_an_untrained_network_holds_and_its_residual_has_the_stated_scale() -> None:
     plain = FramePredictor((8, 12, 16))  # last layers are zero
     past = panning(2, 40).frames
-    assert torch.equal(MeanNetwork(plain).predict(past, 2, ()), past[-1:].expand(2, -1, -1, -1))
+    still = past[-1:].expand(2, -1, -1, -1)
+    assert torch.equal(MeanNetwork(plain).predict(still, 2, ()), still)
     exact = plain.in_fixed_point()
     frames = torch.zeros(1, 12, 64, 64, dtype=torch.float64)
     known, none = torch.ones(1, 4, 64, 64, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
@@ -155,6 +157,28 @@ def test_what_is_nearest() -> None:
     ):
         planes = known_slots(torch.tensor([known]).bool(), (1, 1))
         assert float(nearest(frames * planes.repeat_interleave(3, 1), planes)[0, 0]) == expected
+
+
+@pytest.mark.parametrize("motion", [(0, 0), (2, -3), (-5, 4)])
+@pytest.mark.parametrize("known", [(1, 1, 0, 0), (0, 1, 1, 0), (0, 0, 1, 1), (1, 1, 1, 1)])
+def test_blocks_move_to_the_time_of_the_missing_frame(
+    motion: tuple[int, int], known: tuple[int, ...]
+) -> None:
+    whole = textured(112, 112)
+    views = [whole[:, 32 - k * motion[0] :, 32 - k * motion[1] :][:, :48, :48] for k in (-2, -1, 0, 1, 2)]
+    truth = views.pop(2).double() / 127.5 - 1
+    planes = known_slots(torch.tensor([known]).bool(), (48, 48)).double()
+    frames = (torch.cat(views).double() / 127.5 - 1)[None] * planes.repeat_interleave(3, 1)
+    error = (moved(frames, planes)[0] - truth)[:, 16:-16, 16:-16].abs().max()
+    assert error < 2**-11  # the grid of what is exact
+    if motion != (0, 0):
+        assert (nearest(frames, planes)[0] - truth)[:, 16:-16, 16:-16].abs().max() > 0.1
+
+
+def test_with_one_frame_nothing_moves() -> None:
+    planes = known_slots(torch.tensor([[False, True, False, False]]), (16, 16)).double()
+    frames = torch.randn(1, 12, 16, 16, dtype=torch.float64) * planes.repeat_interleave(3, 1)
+    assert torch.equal(moved(frames, planes), nearest(frames, planes))
 
 
 def test_noise_is_normal_and_named() -> None:
