@@ -28,7 +28,6 @@ from torch import Tensor
 from semcom import names
 from semcom.codecs.av import InterCodec
 from semcom.experiment import run_script, write, write_figure
-from semcom.metrics.metric import Metric
 from semcom.modalities.video import VIDEO, Clip
 from semcom.names.predictive import predictor_named
 from semcom.statistics import bootstrap_mean
@@ -162,32 +161,33 @@ def crops(folder: Path, most: int) -> Iterator[tuple[str, Clip]]:
         yield f"{path.stem}-{place}", Clip(piece, clip.frame_rate)
 
 
-def rows_of(name: str, clip: Clip, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row per encode of one crop."""
+def rows_of(name: str, clip: Clip, shown_as: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row per encode of one crop by one predictor."""
     still = names.codec(options.still)
     ladder = [quality for quality in still.qualities if quality.scale == 1]
     metrics = [names.metric(metric, "video") for metric in METRICS]
     values = clip.frames[:, 0].numel()
-    for shown_as in options.predictors:
-        predictor: Predictor = GenieMotion(clip.frames) if shown_as == "genie" else predictor_named(shown_as)
-        predictor = Remembered(predictor)
-        samples = options.samples if predictor.is_random else 1
-        for share in options.qualities:
-            quality = ladder[round(share * (len(ladder) - 1))]
-            for rho in options.rhos:
-                codec = PredictiveCodec(still, predictor, LpipsGate(), rho, samples)
-                made = codec.encoding(clip, quality)
-                found = [metric(Clip(made.frames, clip.frame_rate), clip) for metric in metrics]
-                row = {"item": name, "codec": shown_as, "still": still.name, "setting": quality.setting}
-                row |= {"rho": rho, "key_frames": made.key_frames, "bpp": 8 * len(made.payload) / values}
-                yield row | dict(zip(METRICS, found, strict=True))
-    yield from reference_rows(name, clip, metrics, options.references)
+    predictor: Predictor = GenieMotion(clip.frames) if shown_as == "genie" else predictor_named(shown_as)
+    predictor = Remembered(predictor)
+    samples = options.samples if predictor.is_random else 1
+    known: dict[bytes, dict[str, float]] = {}  # several thresholds may give the same frames
+    for share in options.qualities:
+        quality = ladder[round(share * (len(ladder) - 1))]
+        for rho in options.rhos:
+            codec = PredictiveCodec(still, predictor, LpipsGate(), rho, samples)
+            made = codec.encoding(clip, quality)
+            frames = made.frames.numpy().tobytes()
+            if frames not in known:
+                shown = Clip(made.frames, clip.frame_rate)
+                known[frames] = {column: m(shown, clip) for column, m in zip(METRICS, metrics, strict=True)}
+            row = {"item": name, "codec": shown_as, "still": still.name, "setting": quality.setting}
+            row |= {"rho": rho, "key_frames": made.key_frames, "bpp": 8 * len(made.payload) / values}
+            yield row | known[frames]
 
 
-def reference_rows(
-    name: str, clip: Clip, metrics: Sequence[Metric[Clip]], codecs: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """One row per codec and rate, and one per live codec and rate factor with the size of its MP4 file."""
+def reference_rows(name: str, clip: Clip, reference: str) -> Iterator[dict[str, Any]]:
+    """One row per rate of a codec, and of a live one per rate factor with the size of its MP4 file."""
+    metrics = [names.metric(metric, "video") for metric in METRICS]
     values = clip.frames[:, 0].numel()
 
     def row(codec: InterCodec, setting: int, payload: int, shown: Clip) -> dict[str, Any]:
@@ -195,22 +195,22 @@ def reference_rows(
         about = {"item": name, "codec": codec.name, "still": "", "setting": setting, "rho": math.nan}
         return about | {"key_frames": 1, "bpp": 8 * payload / values} | found
 
-    for codec in (names.codec(reference, "video") for reference in codecs):
-        assert isinstance(codec, InterCodec)
-        layer = BaseLayer(codec, clip, 1)
-        floor = math.inf
-        for bpp in REFERENCE_BPP:
-            place = finest(layer.size, layer.settings, int(bpp * values / 8), layer.settings // 3)
-            if place >= 0 and place != floor:
-                floor = place
-                shown = codec.decode(layer.payload(place), VIDEO.shape(clip))
-                yield row(codec, layer.quality(place).setting, len(layer.payload(place)), shown)
-        if codec.speed == "live":
-            for factor in FILE_FACTORS:
-                payload = codec.encode(clip, codec.quality(factor))
-                shown = codec.decode(payload, VIDEO.shape(clip))
-                size = file_bytes(clip, {"x264": "libx264", "x265": "libx265"}[codec.library], factor)
-                yield row(codec, factor, len(payload), shown) | {"file_bpp": 8 * size / values}
+    codec = names.codec(reference, "video")
+    assert isinstance(codec, InterCodec)
+    layer = BaseLayer(codec, clip, 1)
+    before = -1
+    for bpp in REFERENCE_BPP:
+        place = finest(layer.size, layer.settings, int(bpp * values / 8), layer.settings // 3)
+        if place > before:
+            before = place
+            payload = layer.payload(place)
+            shown = codec.decode(payload, VIDEO.shape(clip))
+            yield row(codec, layer.quality(place).setting, len(payload), shown)
+    for factor in FILE_FACTORS if codec.speed == "live" else ():
+        payload = codec.encode(clip, codec.quality(factor))
+        shown = codec.decode(payload, VIDEO.shape(clip))
+        size = file_bytes(clip, {"x264": "libx264", "x265": "libx265"}[codec.library], factor)
+        yield row(codec, factor, len(payload), shown) | {"file_bpp": 8 * size / values}
 
 
 def file_bytes(clip: Clip, encoder: str, factor: int) -> int:
@@ -332,12 +332,19 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "rows.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
-    done = {row["item"] for row in rows}
+    done = {(row["item"], row["codec"]) for row in rows}
     with library_defaults():
         for name, clip in crops(options.data, options.crops):
-            if name not in done:
-                rows += rows_of(name, clip, options)
-                write(kept, "".join(json.dumps(row) + "\n" for row in rows))
+            for codec in (*options.predictors, *options.references):
+                if (name, codec) not in done:
+                    is_reference = codec in options.references
+                    found = (
+                        reference_rows(name, clip, codec)
+                        if is_reference
+                        else rows_of(name, clip, codec, options)
+                    )
+                    rows += found
+                    write(kept, "".join(json.dumps(row) + "\n" for row in rows))
             print(f"{name}: {len(rows)} rows", flush=True)
     write(options.out / "table.md", table(rows))
     for metric, label in zip(METRICS, ("PSNR (dB)", "LPIPS (SqueezeNet)", "clip features"), strict=True):
