@@ -277,22 +277,16 @@ def figure(rows: Sequence[dict[str, Any]], metric: str, label: str) -> "Figure":
     from semcom.plots import COLORS, FIGURE_STYLE, MARKERS
 
     curves: dict[str, set[tuple[float, float]]] = {}
-    keys = {
-        (r["codec"], r["still"], r["setting"] if r["still"] else allowed(r["bpp"]), r["rho"]) for r in rows
-    }
+    points: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        if "file_bpp" not in row:
+            setting = row["setting"] if row["still"] else allowed(row["bpp"])
+            points.setdefault((row["codec"], setting, str(row["rho"])), []).append(row)
     crops = len({row["item"] for row in rows})
-    for codec, still, setting, rho in sorted(keys, key=str):
-        own = [
-            row
-            for row in rows
-            if row["codec"] == codec
-            and row.get("file_bpp") in (None, "")
-            and (row["setting"] if still else allowed(row["bpp"])) == setting
-            and (row["rho"] == rho or not still)
-        ]
-        if len({row["item"] for row in own}) == crops:
-            point = tuple(math.fsum(row[c] for row in own) / len(own) for c in ("bpp", metric))
-            curves.setdefault(codec, []).append(point)
+    for (codec, _, _), own in points.items():
+        if len(own) == crops:  # else the mean would be of other crops
+            bpp, value = (math.fsum(row[column] for row in own) / crops for column in ("bpp", metric))
+            curves.setdefault(codec, set()).add((bpp, value))
     with matplotlib.rc_context(FIGURE_STYLE):
         drawn = Figure(figsize=(6.4, 4.2), layout="constrained")
         panel = drawn.subplots()
