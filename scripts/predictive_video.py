@@ -6,15 +6,16 @@ Expect:  see results/predictive_video/README.md
 
 Every row is one encode, from which all its figures are: key frames, bits per pixel, PSNR, LPIPS, distance of
 clip features. "genie" is told the motion of the originals for nothing, which bounds what a predictor of
-motion can reach. x264 and x265 stand beside it at fixed rates, by the bytes of their payload, and, with the
-paper's settings, by the bytes of an MP4 file, whose boxes and messages weigh more than such a short clip.
+motion can reach. "two-sided" ones interpolate between key frames. x264 and x265 stand beside it at fixed
+rates, by the bytes of their payload, and, with the paper's settings, by the bytes of an MP4 file, whose boxes
+and messages weigh more than such a short clip.
 """
 
 import argparse
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -27,17 +28,19 @@ from torch import Tensor
 
 from semcom import names
 from semcom.codecs.av import InterCodec
+from semcom.codecs.codec import SourceCodec
 from semcom.experiment import run_script, write, write_figure
-from semcom.metrics.metric import Metric
 from semcom.modalities.video import VIDEO, Clip
-from semcom.names.predictive import predictor_named
+from semcom.names.predictive import interpolator_named, predictor_named
 from semcom.statistics import bootstrap_mean
 from semcom.surroundings import library_defaults
 from semcom.video.gate import LpipsGate
+from semcom.video.interpolators import Frame, Interpolator
 from semcom.video.motion import block_motion, compensated
 from semcom.video.predictive import PredictiveCodec
 from semcom.video.predictors import Frames, Past, Predictor
 from semcom.video.search import BaseLayer, finest
+from semcom.video.two_sided import TwoSidedCodec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,10 +48,16 @@ if TYPE_CHECKING:
 SIDE, FRAMES = 128, 30
 PLACES = ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8), (0.2, 0.8))
 """Places of the crops, as shares of what is left and above."""
-PREDICTORS = ("hold", "linear", "block", "mean", "diffusion", "genie")
+TWO_SIDED = "two-sided-"
+PREDICTORS = (
+    *("hold", "linear", "block", "mean", "diffusion", "genie"),
+    *(f"{TWO_SIDED}{interpolator}" for interpolator in ("fade", "block", "mean")),
+)
+GAP = 8
+"""Distance of key frames between which the others are interpolated, before the gate adds any."""
 RHOS = (0.1, 0.15, 0.2, 0.25, 0.3, math.inf)
 METRICS = ("psnr_db", "lpips_squeeze", "clip_feature_distance")
-REFERENCES = ("x264-live", "x265-live", "x264-slow", "x265-slow")
+REFERENCES = ("x264-live", "x265-live", "x265-slow")
 REFERENCE_BPP = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1)
 FILE_FACTORS = (51, 45, 39, 33, 27)
 """Rate factors at which files with the paper's settings are made."""
@@ -133,6 +142,35 @@ class Remembered:
         return self._kept[key].clone()
 
 
+@dataclass(frozen=True, eq=False)
+class RememberedBetween:
+    """Interpolator that keeps what it has interpolated: several thresholds ask for the same gaps.
+
+    Args:
+        interpolator: Any interpolator.
+    """
+
+    interpolator: Interpolator
+    _kept: dict[tuple[bytes, bytes, int], Tensor] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the interpolator."""
+        return self.interpolator.name
+
+    @property
+    def digest(self) -> bytes:
+        """Digest of the interpolator's network."""
+        return self.interpolator.digest
+
+    def between(self, before: Frame, after: Frame, count: int) -> Frames:
+        """Interpolate, or repeat what was interpolated between the same frames."""
+        key = (before.numpy().tobytes(), after.numpy().tobytes(), count)
+        if key not in self._kept:
+            self._kept[key] = self.interpolator.between(before, after, count)
+        return self._kept[key]
+
+
 def warped(frame: Tensor, earlier: Tensor, later: Tensor) -> Tensor:
     """Warp a frame by the motion between two others: DIS flow where OpenCV is, else blocks of 8x8."""
     try:
@@ -162,32 +200,49 @@ def crops(folder: Path, most: int) -> Iterator[tuple[str, Clip]]:
         yield f"{path.stem}-{place}", Clip(piece, clip.frame_rate)
 
 
-def rows_of(name: str, clip: Clip, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row per encode of one crop."""
+def rows_of(name: str, clip: Clip, shown_as: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row per encode of one crop by one predictor."""
     still = names.codec(options.still)
     ladder = [quality for quality in still.qualities if quality.scale == 1]
-    metrics = [names.metric(metric, "video") for metric in METRICS]
+    psnr_db, _, features = (names.metric(metric, "video") for metric in METRICS)
     values = clip.frames[:, 0].numel()
-    for shown_as in options.predictors:
-        predictor: Predictor = GenieMotion(clip.frames) if shown_as == "genie" else predictor_named(shown_as)
-        predictor = Remembered(predictor)
-        samples = options.samples if predictor.is_random else 1
-        for share in options.qualities:
-            quality = ladder[round(share * (len(ladder) - 1))]
-            for rho in options.rhos:
-                codec = PredictiveCodec(still, predictor, LpipsGate(), rho, samples)
-                made = codec.encoding(clip, quality)
-                found = [metric(Clip(made.frames, clip.frame_rate), clip) for metric in metrics]
-                row = {"item": name, "codec": shown_as, "still": still.name, "setting": quality.setting}
-                row |= {"rho": rho, "key_frames": made.key_frames, "bpp": 8 * len(made.payload) / values}
-                yield row | dict(zip(METRICS, found, strict=True))
-    yield from reference_rows(name, clip, metrics, options.references)
+    coded = two_sided(shown_as, still) if TWO_SIDED in shown_as else one_sided(shown_as, still, clip, options)
+    known: dict[bytes, dict[str, float]] = {}  # several thresholds may give the same frames
+    for share in options.qualities:
+        quality = ladder[round(share * (len(ladder) - 1))]
+        for rho in options.rhos:
+            made = coded(rho).encoding(clip, quality)
+            frames = made.frames.numpy().tobytes()
+            if frames not in known:
+                shown = Clip(made.frames, clip.frame_rate)
+                known[frames] = {
+                    "psnr_db": psnr_db(shown, clip),
+                    "lpips_squeeze": math.fsum(made.distances) / len(made.distances),  # as the gate saw it
+                    "clip_feature_distance": features(shown, clip),
+                }
+            row = {"item": name, "codec": shown_as, "still": still.name, "setting": quality.setting}
+            row |= {"rho": rho, "key_frames": made.key_frames, "bpp": 8 * len(made.payload) / values}
+            yield row | known[frames]
 
 
-def reference_rows(
-    name: str, clip: Clip, metrics: Sequence[Metric[Clip]], codecs: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """One row per codec and rate, and one per live codec and rate factor with the size of its MP4 file."""
+def one_sided(
+    name: str, still: SourceCodec[Tensor], clip: Clip, options: argparse.Namespace
+) -> Callable[[float], PredictiveCodec]:
+    """Codecs with a predictor by threshold."""
+    predictor = Remembered(GenieMotion(clip.frames) if name == "genie" else predictor_named(name))
+    samples = options.samples if predictor.is_random else 1
+    return lambda rho: PredictiveCodec(still, predictor, LpipsGate(), rho, samples)
+
+
+def two_sided(name: str, still: SourceCodec[Tensor]) -> Callable[[float], TwoSidedCodec]:
+    """Codecs with an interpolator by threshold."""
+    interpolator = RememberedBetween(interpolator_named(name.removeprefix(TWO_SIDED)))
+    return lambda rho: TwoSidedCodec(still, interpolator, LpipsGate(), rho, GAP)
+
+
+def reference_rows(name: str, clip: Clip, reference: str) -> Iterator[dict[str, Any]]:
+    """One row per rate of a slow codec, and per rate factor of a live one with the size of its MP4 file."""
+    metrics = [names.metric(metric, "video") for metric in METRICS]
     values = clip.frames[:, 0].numel()
 
     def row(codec: InterCodec, setting: int, payload: int, shown: Clip) -> dict[str, Any]:
@@ -195,22 +250,22 @@ def reference_rows(
         about = {"item": name, "codec": codec.name, "still": "", "setting": setting, "rho": math.nan}
         return about | {"key_frames": 1, "bpp": 8 * payload / values} | found
 
-    for codec in (names.codec(reference, "video") for reference in codecs):
-        assert isinstance(codec, InterCodec)
-        layer = BaseLayer(codec, clip, 1)
-        floor = math.inf
-        for bpp in REFERENCE_BPP:
-            place = finest(layer.size, layer.settings, int(bpp * values / 8), layer.settings // 3)
-            if place >= 0 and place != floor:
-                floor = place
-                shown = codec.decode(layer.payload(place), VIDEO.shape(clip))
-                yield row(codec, layer.quality(place).setting, len(layer.payload(place)), shown)
-        if codec.speed == "live":
-            for factor in FILE_FACTORS:
-                payload = codec.encode(clip, codec.quality(factor))
-                shown = codec.decode(payload, VIDEO.shape(clip))
-                size = file_bytes(clip, {"x264": "libx264", "x265": "libx265"}[codec.library], factor)
-                yield row(codec, factor, len(payload), shown) | {"file_bpp": 8 * size / values}
+    codec = names.codec(reference, "video")
+    assert isinstance(codec, InterCodec)
+    layer = BaseLayer(codec, clip, 1)
+    before = -1
+    for bpp in REFERENCE_BPP if codec.speed == "slow" else ():
+        place = finest(layer.size, layer.settings, int(bpp * values / 8), layer.settings // 3)
+        if place > before:
+            before = place
+            payload = layer.payload(place)
+            shown = codec.decode(payload, VIDEO.shape(clip))
+            yield row(codec, layer.quality(place).setting, len(payload), shown)
+    for factor in FILE_FACTORS if codec.speed == "live" else ():
+        payload = codec.encode(clip, codec.quality(factor))
+        shown = codec.decode(payload, VIDEO.shape(clip))
+        size = file_bytes(clip, {"x264": "libx264", "x265": "libx265"}[codec.library], factor)
+        yield row(codec, factor, len(payload), shown) | {"file_bpp": 8 * size / values}
 
 
 def file_bytes(clip: Clip, encoder: str, factor: int) -> int:
@@ -277,22 +332,16 @@ def figure(rows: Sequence[dict[str, Any]], metric: str, label: str) -> "Figure":
     from semcom.plots import COLORS, FIGURE_STYLE, MARKERS
 
     curves: dict[str, set[tuple[float, float]]] = {}
-    keys = {
-        (r["codec"], r["still"], r["setting"] if r["still"] else allowed(r["bpp"]), r["rho"]) for r in rows
-    }
+    points: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        if "file_bpp" not in row:
+            setting = row["setting"] if row["still"] else allowed(row["bpp"])
+            points.setdefault((row["codec"], setting, str(row["rho"])), []).append(row)
     crops = len({row["item"] for row in rows})
-    for codec, still, setting, rho in sorted(keys, key=str):
-        own = [
-            row
-            for row in rows
-            if row["codec"] == codec
-            and row.get("file_bpp") in (None, "")
-            and (row["setting"] if still else allowed(row["bpp"])) == setting
-            and (row["rho"] == rho or not still)
-        ]
-        if len({row["item"] for row in own}) == crops:
-            point = tuple(math.fsum(row[c] for row in own) / len(own) for c in ("bpp", metric))
-            curves.setdefault(codec, []).append(point)
+    for (codec, _, _), own in points.items():
+        if len(own) == crops:  # else the mean would be of other crops
+            bpp, value = (math.fsum(row[column] for row in own) / crops for column in ("bpp", metric))
+            curves.setdefault(codec, set()).add((bpp, value))
     with matplotlib.rc_context(FIGURE_STYLE):
         drawn = Figure(figsize=(6.4, 4.2), layout="constrained")
         panel = drawn.subplots()
@@ -332,12 +381,19 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "rows.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
-    done = {row["item"] for row in rows}
+    done = {(row["item"], row["codec"]) for row in rows}
     with library_defaults():
         for name, clip in crops(options.data, options.crops):
-            if name not in done:
-                rows += rows_of(name, clip, options)
-                write(kept, "".join(json.dumps(row) + "\n" for row in rows))
+            for codec in (*options.predictors, *options.references):
+                if (name, codec) not in done:
+                    is_reference = codec in options.references
+                    found = (
+                        reference_rows(name, clip, codec)
+                        if is_reference
+                        else rows_of(name, clip, codec, options)
+                    )
+                    rows += found
+                    write(kept, "".join(json.dumps(row) + "\n" for row in rows))
             print(f"{name}: {len(rows)} rows", flush=True)
     write(options.out / "table.md", table(rows))
     for metric, label in zip(METRICS, ("PSNR (dB)", "LPIPS (SqueezeNet)", "clip features"), strict=True):

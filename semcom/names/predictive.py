@@ -1,9 +1,10 @@
 """Grammar of codecs of clips by key frames, with prediction or interpolation of the others.
 
-Prediction is spelled `predictive[:<codec>[:<predictor>[:<rho>[:<samples>]]]]`. The codec is that of the key frames ("learned", "hevc-intra", ...); the predictor "hold", "linear", "block",
-"mean" or "diffusion", the last two also with a network of one's own, "diffusion=weights.safetensors", and
-"diffusion-10" with 10 steps; rho the threshold of the gate, "auto", "inf" or a number; samples the number of
-samples to choose from. For instance "predictive:hevc-intra:diffusion:0.2:4".
+Prediction is spelled `predictive[:<codec>[:<predictor>[:<rho>[:<samples>]]]]`. The codec is that of the
+key frames ("learned", "hevc-intra", ...); the predictor "hold", "linear", "block", "mean" or "diffusion", the
+last two also with a network of one's own, "diffusion=weights.safetensors", and "diffusion-10" with 10 steps;
+rho the threshold of the gate, "auto", "inf" or a number; samples the number of samples to choose from. For
+instance "predictive:hevc-intra:diffusion:0.2:4".
 
 Interpolation is spelled `two-sided[:<codec>[:<interpolator>[:<rho>[:<gap>]]]]`. The interpolator is "fade",
 "block" or "mean", the last one also with a network of one's own; gap the distance of key frames before the

@@ -192,7 +192,7 @@ def test_noise_is_normal_and_named() -> None:
 
 
 def test_gaps_are_filled_from_both_sides() -> None:
-    clip = panning(7, 24)
+    clip = Clip(torch.stack([textured(24, 24)] * 4 + [textured(24, 24, 1)] * 3), RATE)
     frames: list[Tensor | None] = list(clip.frames)
     for t in (0, 3, 4):
         frames[t] = None

