@@ -1,5 +1,6 @@
 """Interpolators of the frames between two decoded frames; all compute exactly, on any machine."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +17,8 @@ Frame = UInt8[Tensor, "3 height width"]
 
 WINDOW = 3
 """Side of the square of blocks over which differences are summed."""
+PENALTY = 3.0
+"""Cost of a pixel of path from one frame to the other, per pixel of the window, in levels of R + G + B."""
 
 
 @runtime_checkable
@@ -78,13 +81,14 @@ class Fade:
 class SymmetricBlockMotion:
     """Interpolator that moves blocks of 8x8 pixels along straight lines from one frame to the other.
 
-    For the frame k of n = count + 1, the vector v of a block, in whole pixels per frame, minimises the sum of
+    For the frame k of n = count + 1, the vector v of a block, in whole pixels from -7 to 7 per g frames,
+    minimises the sum of
 
-        |before(p - k v) - after(p + (n - k) v)|
+        |before(p - (k / g) v) - after(p + ((n - k) / g) v)|,    g = gcd(k, n)
 
-    over the pixels p of the block and its neighbours, plus a penalty that keeps flat blocks in place. The
-    frame is the mean of both, weighted as in `Fade`. Nothing about motion is sent; outside of the frames
-    their edge is repeated.
+    over the pixels p of the block and its neighbours, plus a penalty on the path from frame to frame, which
+    keeps blocks in place unless motion explains much more. The frame is the mean of both, weighted as in
+    `Fade`. Nothing about motion is sent; outside of the frames their edge is repeated.
     """
 
     @property
@@ -102,9 +106,11 @@ class SymmetricBlockMotion:
         first, last, n = before[None], after[None], count + 1
         found: list[Tensor] = []
         for k in range(1, n):
-            vectors = block_motion(first, last, (-k, n - k), window=WINDOW)
-            moved = (compensated(first, vectors, -k), compensated(last, vectors, n - k))
-            found.append(_mixed(moved[0][0], moved[1][0], k, n))
+            unit = math.gcd(k, n)
+            back, on = -k // unit, (n - k) // unit
+            vectors = block_motion(first, last, (back, on), window=WINDOW, penalty=PENALTY * (on - back))
+            start, end = compensated(first, vectors, back), compensated(last, vectors, on)
+            found.append(_mixed(start[0], end[0], k, n))
         return torch.stack(found)
 
 

@@ -114,14 +114,14 @@ def test_a_fade_is_the_weighted_mean(before: int, after: int, count: int, expect
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-@pytest.mark.parametrize("motion", [(0, 0), (2, -1), (-3, 3)])
+@pytest.mark.parametrize("motion", [(0, 0), (1, 1), (-2, 0)])
 def test_a_translation_is_interpolated_exactly_by_blocks(motion: tuple[int, int], count: int) -> None:
     whole, n = textured(160, 160), count + 1
     views = [
         whole[:, 40 - k * motion[0] :, 40 - k * motion[1] :][:, :72, :72].contiguous() for k in range(n + 1)
     ]
     frames = SymmetricBlockMotion().between(views[0], views[-1], count)
-    inner = slice(24, -24)  # blocks in the middle see 3 pixels in each of 6 frames at most, within the frame
+    inner = slice(24, -24)  # blocks there, and their neighbours, have been in the frame all the time
     assert torch.equal(frames[:, :, inner, inner], torch.stack(views[1:-1])[:, :, inner, inner])
     if motion != (0, 0):
         apart = Fade().between(views[0], views[-1], count).int() - torch.stack(views[1:-1]).int()
