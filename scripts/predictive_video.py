@@ -6,15 +6,16 @@ Expect:  see results/predictive_video/README.md
 
 Every row is one encode, from which all its figures are: key frames, bits per pixel, PSNR, LPIPS, distance of
 clip features. "genie" is told the motion of the originals for nothing, which bounds what a predictor of
-motion can reach. x264 and x265 stand beside it at fixed rates, by the bytes of their payload, and, with the
-paper's settings, by the bytes of an MP4 file, whose boxes and messages weigh more than such a short clip.
+motion can reach. "two-sided" ones interpolate between key frames. x264 and x265 stand beside it at fixed
+rates, by the bytes of their payload, and, with the paper's settings, by the bytes of an MP4 file, whose boxes
+and messages weigh more than such a short clip.
 """
 
 import argparse
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -27,16 +28,19 @@ from torch import Tensor
 
 from semcom import names
 from semcom.codecs.av import InterCodec
+from semcom.codecs.codec import SourceCodec
 from semcom.experiment import run_script, write, write_figure
 from semcom.modalities.video import VIDEO, Clip
-from semcom.names.predictive import predictor_named
+from semcom.names.predictive import interpolator_named, predictor_named
 from semcom.statistics import bootstrap_mean
 from semcom.surroundings import library_defaults
 from semcom.video.gate import LpipsGate
+from semcom.video.interpolators import Frame, Interpolator
 from semcom.video.motion import block_motion, compensated
 from semcom.video.predictive import PredictiveCodec
 from semcom.video.predictors import Frames, Past, Predictor
 from semcom.video.search import BaseLayer, finest
+from semcom.video.two_sided import TwoSidedCodec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +48,13 @@ if TYPE_CHECKING:
 SIDE, FRAMES = 128, 30
 PLACES = ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8), (0.2, 0.8))
 """Places of the crops, as shares of what is left and above."""
-PREDICTORS = ("hold", "linear", "block", "mean", "diffusion", "genie")
+TWO_SIDED = "two-sided-"
+PREDICTORS = (
+    *("hold", "linear", "block", "mean", "diffusion", "genie"),
+    *(f"{TWO_SIDED}{interpolator}" for interpolator in ("fade", "block", "mean")),
+)
+GAP = 8
+"""Distance of key frames between which the others are interpolated, before the gate adds any."""
 RHOS = (0.1, 0.15, 0.2, 0.25, 0.3, math.inf)
 METRICS = ("psnr_db", "lpips_squeeze", "clip_feature_distance")
 REFERENCES = ("x264-live", "x265-live", "x265-slow")
@@ -132,6 +142,35 @@ class Remembered:
         return self._kept[key].clone()
 
 
+@dataclass(frozen=True, eq=False)
+class RememberedBetween:
+    """Interpolator that keeps what it has interpolated: several thresholds ask for the same gaps.
+
+    Args:
+        interpolator: Any interpolator.
+    """
+
+    interpolator: Interpolator
+    _kept: dict[tuple[bytes, bytes, int], Tensor] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the interpolator."""
+        return self.interpolator.name
+
+    @property
+    def digest(self) -> bytes:
+        """Digest of the interpolator's network."""
+        return self.interpolator.digest
+
+    def between(self, before: Frame, after: Frame, count: int) -> Frames:
+        """Interpolate, or repeat what was interpolated between the same frames."""
+        key = (before.numpy().tobytes(), after.numpy().tobytes(), count)
+        if key not in self._kept:
+            self._kept[key] = self.interpolator.between(before, after, count)
+        return self._kept[key]
+
+
 def warped(frame: Tensor, earlier: Tensor, later: Tensor) -> Tensor:
     """Warp a frame by the motion between two others: DIS flow where OpenCV is, else blocks of 8x8."""
     try:
@@ -167,15 +206,12 @@ def rows_of(name: str, clip: Clip, shown_as: str, options: argparse.Namespace) -
     ladder = [quality for quality in still.qualities if quality.scale == 1]
     psnr_db, _, features = (names.metric(metric, "video") for metric in METRICS)
     values = clip.frames[:, 0].numel()
-    predictor: Predictor = GenieMotion(clip.frames) if shown_as == "genie" else predictor_named(shown_as)
-    predictor = Remembered(predictor)
-    samples = options.samples if predictor.is_random else 1
+    coded = two_sided(shown_as, still) if TWO_SIDED in shown_as else one_sided(shown_as, still, clip, options)
     known: dict[bytes, dict[str, float]] = {}  # several thresholds may give the same frames
     for share in options.qualities:
         quality = ladder[round(share * (len(ladder) - 1))]
         for rho in options.rhos:
-            codec = PredictiveCodec(still, predictor, LpipsGate(), rho, samples)
-            made = codec.encoding(clip, quality)
+            made = coded(rho).encoding(clip, quality)
             frames = made.frames.numpy().tobytes()
             if frames not in known:
                 shown = Clip(made.frames, clip.frame_rate)
@@ -187,6 +223,21 @@ def rows_of(name: str, clip: Clip, shown_as: str, options: argparse.Namespace) -
             row = {"item": name, "codec": shown_as, "still": still.name, "setting": quality.setting}
             row |= {"rho": rho, "key_frames": made.key_frames, "bpp": 8 * len(made.payload) / values}
             yield row | known[frames]
+
+
+def one_sided(
+    name: str, still: SourceCodec[Tensor], clip: Clip, options: argparse.Namespace
+) -> Callable[[float], PredictiveCodec]:
+    """Codecs with a predictor by threshold."""
+    predictor = Remembered(GenieMotion(clip.frames) if name == "genie" else predictor_named(name))
+    samples = options.samples if predictor.is_random else 1
+    return lambda rho: PredictiveCodec(still, predictor, LpipsGate(), rho, samples)
+
+
+def two_sided(name: str, still: SourceCodec[Tensor]) -> Callable[[float], TwoSidedCodec]:
+    """Codecs with an interpolator by threshold."""
+    interpolator = RememberedBetween(interpolator_named(name.removeprefix(TWO_SIDED)))
+    return lambda rho: TwoSidedCodec(still, interpolator, LpipsGate(), rho, GAP)
 
 
 def reference_rows(name: str, clip: Clip, reference: str) -> Iterator[dict[str, Any]]:

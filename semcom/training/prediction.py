@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from channels.streams import SharedStreams
 from semcom import zoo
-from semcom.errors import InvalidSource
+from semcom.errors import InvalidOption, InvalidSource
 from semcom.files import replacing
 from semcom.metrics.perceptual import lpips_network
 from semcom.modalities.video import VIDEO
@@ -24,7 +24,18 @@ from semcom.training.common import PHOTOS, VALIDATION, train_and_save, training_
 from semcom.training.crops import Crops
 from semcom.training.loop import Settings
 from semcom.training.processes import own_device
-from semcom.video.network import AFTER, BEFORE, SLOTS, FramePredictor, known_slots, schedule
+from semcom.video.network import (
+    AFTER,
+    BEFORE,
+    RESIDUAL_LIMIT,
+    SLOTS,
+    SMOOTHED_STD,
+    FramePredictor,
+    difference,
+    known_slots,
+    schedule,
+    smoothed,
+)
 from semcom.video.network import moved as moved_blocks
 
 CLIPS = Path("../shared/data/video/train")
@@ -44,8 +55,8 @@ LPIPS_DB = 25.0
 """Decibels of squared error that an LPIPS of 1 is worth to the mean."""
 LEAST_ERROR = 1e-4
 """Added to squared errors in [-1, 1] before the logarithm; one level squared is 6e-5."""
-STAGES = (0.45, 0.55)
-"""Share of the duration of the mean, and of the diffusion model."""
+LEAST_SPREAD = 0.004
+"""Least offset of the size of what the mean misses, half a level of 8 bits."""
 logger = logging.getLogger(__name__)
 
 
@@ -63,6 +74,7 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
     count: int = COUNT,
+    mean_share: float = 0.45,
 ) -> float:
     """Train the predictor, or continue training, and write `weights.safetensors` into `out`.
 
@@ -78,6 +90,8 @@ def train(
         device: Device of the training.
         start: Weights of a predictor to start from.
         count: Number of sequences.
+        mean_share: Share of the duration that trains the mean, the rest the diffusion model; 0 keeps the mean
+            of `start`.
 
     Returns:
         Validation score of the last stage in dB: signal-to-error ratio of v, mean over held-out sequences.
@@ -85,8 +99,10 @@ def train(
     Raises:
         InvalidSource: No clip or picture can be read.
         MissingWeights: `start` cannot be read.
-        InvalidOption: `start` holds another network.
+        InvalidOption: `start` holds another network, or `mean_share` is not from 0 to 1.
     """
+    if not 0 <= mean_share < 1:
+        raise InvalidOption(f"a share of {mean_share:g} for the mean: choose 0 to below 1")
     device = own_device(device)
     sequences, held_out = Sequences.load(
         training_shard(photos), validation_shard(validation), clips, count, crop, device
@@ -95,12 +111,14 @@ def train(
     torch.manual_seed(0)
     network = FramePredictor() if start is None else zoo.read_as(start, FramePredictor)
     value = math.nan
-    for number, share in enumerate(STAGES):
+    for number, share in enumerate((mean_share, 1 - mean_share)):
+        if share == 0:
+            continue
         stage = Path(out) / ("mean", "diffusion")[number]
         done = stage / "weights.safetensors"
         if number == 1:
-            network.scale.fill_(residual_scale(network.to(device), sequences))
-            logger.info(f"scale of the residual: {float(network.scale):.4f}")
+            network.scale.copy_(residual_scale(network.to(device), sequences))
+            logger.info(f"size of what the mean misses: {network.scale.tolist()}")
         trained, still = network.mean_network, network.residual_network
         trained, still = (trained, still) if number == 0 else (still, trained)
         trained.requires_grad_(True)
@@ -390,7 +408,7 @@ def velocity_loss(
     """
     target, frames, known, noise_std = _condition(batch, rng)
     time = rng.uniform("time", (1,))[:, 0]
-    noise = rng.normal("noise", tuple(target.shape[1:]))
+    noise = smoothed(rng.normal("noise", tuple(target.shape[1:]))) / SMOOTHED_STD
     error, _ = _velocity_error(network, target, frames, known, noise_std, time, noise)
     return error.square().mean()
 
@@ -407,7 +425,7 @@ def _velocity_error(
     """Error of v, and v."""
     with torch.no_grad():
         mean = network.mean(frames, known, noise_std).float()
-        residual = (target - mean) / network.scale
+        residual = ((target - mean) / network.spread(frames, known)).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
     alpha, sigma = (value[:, None, None, None] for value in schedule(time))
     v = alpha * noise - sigma * residual
     noisy = alpha * residual + sigma * noise
@@ -415,22 +433,38 @@ def _velocity_error(
 
 
 @torch.no_grad()
-def residual_scale(network: FramePredictor, sequences: Sequences) -> float:
-    """Root mean square error of the mean from two past frames, over 400 training sequences or all.
+def residual_scale(network: FramePredictor, sequences: Sequences) -> Float[Tensor, " 2"]:
+    """Offset and slope of the usual size of what the mean misses, as a function of `difference`.
+
+    The least sum of absolute deviations from local root mean square errors, predicted from two past frames of
+    400 training sequences or all; at least 0.004 and 0. Errors have long tails, and a fit of squares would
+    be too large nearly everywhere.
 
     Args:
         network: The predictor.
         sequences: Training sequences.
 
     Returns:
-        s, in [-1, 1].
+        s0 and s1.
     """
-    errors: list[Tensor] = []
+    apart: list[Tensor] = []
+    sizes: list[Tensor] = []
     step = max(1, len(sequences.pixels) // 400)
     for batch in Sequences(sequences.pixels[::step], sequences.size).whole():
         target, frames, known, none = past_only(batch)
-        errors.append((network.mean(frames, known, none) - target).square().mean((1, 2, 3)))
-    return float(torch.cat(errors).mean().sqrt())
+        square = (network.mean(frames, known, none) - target).square().mean(1, keepdim=True)
+        around = nn.functional.avg_pool2d(square, 9, 1, 4, count_include_pad=False)
+        apart.append(difference(frames, known)[:, :, 4::8, 4::8].flatten())
+        sizes.append(around[:, :, 4::8, 4::8].sqrt().flatten())
+    d, size = torch.cat(apart).double(), torch.cat(sizes).double()
+    one = torch.stack([torch.ones_like(d), d], 1)
+    weight = torch.ones_like(d)
+    for _ in range(30):  # least absolute deviations by reweighted squares
+        root = weight.sqrt()[:, None]
+        fitted = torch.linalg.lstsq(root * one, root * size[:, None]).solution[:, 0]
+        weight = 1 / (size - one @ fitted).abs().clamp_min(1e-4)
+    offset, slope = fitted.tolist()
+    return torch.tensor([max(offset, LEAST_SPREAD), max(slope, 0.0)])
 
 
 def past_only(batch: Float[Tensor, "batch channels size size"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -497,7 +531,7 @@ def velocity_score(network: FramePredictor, held_out: Sequences) -> float:
     generator = torch.Generator().manual_seed(0)
     for batch in held_out.whole():
         target, frames, known, none = past_only(batch)
-        noise = torch.randn(target.shape, generator=generator).to(target)
+        noise = (smoothed(torch.randn(target.shape, generator=generator)) / SMOOTHED_STD).to(target)
         time = ((torch.arange(len(batch)) % 8 + 0.5) / 8).to(target)
         missed, v = _velocity_error(network, target, frames, known, none, time, noise)
         signal, error = signal + float(v.square().sum()), error + float(missed.square().sum())

@@ -17,6 +17,7 @@ def block_motion(
     times: tuple[int, int] = (-1, 0),
     side: int = 8,
     window: int = 1,
+    penalty: float = PENALTY,
 ) -> Int[Tensor, "batch 2 rows columns"]:
     """Motion of every block of a frame, found between two known frames.
 
@@ -33,6 +34,7 @@ def block_motion(
         times: t1 and t2 in frames; (-1, 0) is the motion of the second frame's own blocks from the first.
         side: Side of a block in pixels.
         window: Side of the square of blocks over which differences are summed; odd.
+        penalty: Cost of a pixel of motion per frame, per pixel of the window, in levels of R + G + B.
 
     Returns:
         Downward and rightward motion per block in whole pixels per frame, int64, from -7 to 7.
@@ -48,7 +50,7 @@ def block_motion(
         top, left = reach + time * down, reach + time * right
         return frame[:, :, top : top + rows * side, left : left + columns * side]
 
-    penalty = PENALTY * (side * window) ** 2
+    cost_of_motion = penalty * (side * window) ** 2
     best = torch.full((len(first), rows, columns), torch.inf, device=first.device)
     found = torch.zeros(len(first), 2, rows, columns, dtype=torch.int64, device=first.device)
     reaches = range(-REACH, REACH + 1)
@@ -59,7 +61,7 @@ def block_motion(
         cost = F.avg_pool2d(apart, side, divisor_override=1)
         if window > 1:
             cost = F.avg_pool2d(cost, window, 1, window // 2, divisor_override=1)
-        cost = cost[:, 0] + penalty * (abs(down) + abs(right))
+        cost = cost[:, 0] + cost_of_motion * (abs(down) + abs(right))
         better = cost < best
         best = torch.where(better, cost, best)
         vector = torch.tensor([down, right], device=first.device)[:, None, None]

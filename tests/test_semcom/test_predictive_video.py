@@ -20,6 +20,7 @@ from semcom.video.gate import FeatureGate, Gate, LpipsGate
 from semcom.video.motion import block_motion
 from semcom.video.network import (
     FramePredictor,
+    difference,
     known_slots,
     moved,
     nearest,
@@ -135,7 +136,7 @@ def test_an_untrained_network_holds_and_its_residual_has_the_stated_scale() -> N
     noise = noise_of((1,), (1, 3, 64, 64))
     assert float(exact.draw(frames, known, none, noise, 1).abs().max()) == 0
     drawn = exact.draw(frames, known, none, noise, 2)
-    expected = float(exact.scale) * 0.5 * noise
+    expected = float(exact.scale[0]) * 0.5 * noise  # equal frames: no difference
     assert (drawn - expected).abs().max() < 4 * 2**-12
 
 
@@ -181,18 +182,37 @@ def test_with_one_frame_nothing_moves() -> None:
     assert torch.equal(moved(frames, planes), nearest(frames, planes))
 
 
-def test_noise_is_normal_and_named() -> None:
-    noise = noise_of((3, 4), (50_000,))
-    assert torch.equal(noise[:10], noise_of((3, 4), (10,)))
-    assert not torch.equal(noise[:10], noise_of((3, 5), (10,)))
-    assert abs(float(noise.mean())) < 5 / math.sqrt(50_000)
-    assert abs(float(noise.var()) - 1) < 5 * math.sqrt(2 / 50_000)
-    # kurtosis of a sum of 8 uniform numbers: 3 - 1.2 / 8; its estimate deviates by some sqrt(24 / n)
-    assert abs(float(noise.pow(4).mean()) - 2.85) < 5 * math.sqrt(96 / 50_000)
+def test_noise_is_normal_smooth_and_named() -> None:
+    noise = noise_of((3, 4), (3, 256, 256))
+    assert torch.equal(noise, noise_of((3, 4), (3, 256, 256)))
+    assert not torch.equal(noise, noise_of((3, 5), (3, 256, 256)))
+    # correlation of binomial smoothing at a distance of k pixels: comb(16, 8 + k) / comb(16, 8)
+    law = [math.comb(16, 8 + k) / math.comb(16, 8) for k in range(9)]
+    independent = noise.numel() / (1 + 2 * sum(r * r for r in law[1:])) ** 2
+    for k in (0, 1, 3, 8):
+        for axis in (1, 2):
+            assert abs(float((noise * noise.roll(k, axis)).mean()) - law[k]) < 5 * math.sqrt(2 / independent)
+    assert abs(float(noise.mean())) < 5 * (1 + 2 * sum(law[1:])) / math.sqrt(noise.numel())
+
+
+def test_the_difference_is_that_of_the_nearest_known_frames() -> None:
+    levels = (
+        torch.tensor([0.0, 0.25, 0.75, 0.25]).repeat_interleave(3)[None, :, None, None].expand(1, 12, 12, 12)
+    )
+    for known, expected in (
+        ((1, 1, 1, 1), 0.25),
+        ((0, 1, 1, 0), 0.5),
+        ((0, 0, 1, 1), 0.5),
+        ((1, 0, 0, 1), 0.1),
+        ((0, 1, 0, 0), 0.1),
+    ):
+        planes = known_slots(torch.tensor([known]).bool(), (12, 12))
+        found = difference(levels * planes.repeat_interleave(3, 1), planes)
+        assert (found - expected).abs().max() < 1e-6
 
 
 def test_gaps_are_filled_from_both_sides() -> None:
-    clip = panning(7, 24)
+    clip = Clip(torch.stack([textured(24, 24)] * 4 + [textured(24, 24, 1)] * 3), RATE)
     frames: list[Tensor | None] = list(clip.frames)
     for t in (0, 3, 4):
         frames[t] = None
