@@ -7,7 +7,7 @@ STILL = tuple(
     form + kind for kind in ("", "-file") for form in ("jpeg", "jpeg2000", "webp", "avif", "hevc-intra")
 )
 INTER = tuple(name + speed for name in ("x264", "x265", "av1", "vp9") for speed in ("", "-slow", "-live"))
-CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "zlib", "utf8")
+CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "two-sided", "zlib", "utf8")
 """Names of source codecs."""
 
 METHODS = (*("consistency", "ddnm", "ddrm", "diffpir", "dps", "loop", "posterior", "refine", "interpolate"),)
@@ -17,8 +17,9 @@ SCHEMES = (
     *("envelope:csit-average", "genie-envelope", "softcast", "softcast:csit-average", "deepjscc"),
     *("deepjscc:csit-average", "deepjscc-perceptual", "deepjscc-range", "deepjscc-range4"),
     *("deepjscc-range-by-rho", "deepjscc-2019"),
-    *(f"{codec}+ldpc:csit-average" for codec in CODECS if codec != "predictive"),
+    *(f"{codec}+ldpc:csit-average" for codec in CODECS if codec not in ("predictive", "two-sided")),
     "predictive:learned:block:auto+ldpc:csit-average",
+    "two-sided:learned:block:auto+ldpc:csit-average",
     *(f"avif+ldpc:mcs{row}" for row in range(31)),
     "avif+ideal:csit-average",
     *(f"{codec}+packets:4096:csit-average" for codec in ("av1", "x265", "avif")),

@@ -15,6 +15,7 @@ from semcom.training.recipes import recipe_parser, run_script
 
 def main() -> None:
     parser = recipe_parser(__doc__, prediction.train, seconds=1980.0)
+    parser.add_argument("--mean-share", type=float, default=0.45, help="share of the time for the mean")
     parser.add_argument("--clips", type=Path, default=prediction.CLIPS, help="folder of training clips")
     print(f"validation score {prediction.train(**vars(parser.parse_args())):.2f} dB")
 

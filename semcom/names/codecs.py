@@ -12,7 +12,7 @@ from semcom.codecs.learned import LearnedCodec
 from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
 from semcom.errors import UnknownName, closest
 from semcom.names.parser import IMPORTED, imported
-from semcom.names.predictive import HEAD, predictive
+from semcom.names.predictive import KEYED
 
 MEMBERS = ("name", "encode", "decode")
 
@@ -37,7 +37,7 @@ BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
         **{codec.name: lambda codec=codec: codec for codec in CLIP_CODECS},
         "layered": _layered,
         **{name: lambda make=make: FrameByFrame(make()) for name, make in STILL.items()},
-        HEAD: lambda: predictive(HEAD, codec),
+        **{head: lambda head=head, make=make: make(head, codec) for head, make in KEYED.items()},
     },
     "text": {codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},
 }
@@ -52,7 +52,7 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     reloaded.
 
     Args:
-        name: Name, or `package.module:NAME`; key frames and prediction are spelled by
+        name: Name, or `package.module:NAME`; key frames with prediction or interpolation are spelled by
             `semcom.names.predictive`.
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
 
@@ -64,8 +64,9 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
         InvalidOption: The imported object is not a codec.
         MissingWeights: The network of the learned codec is absent or damaged.
     """
-    if modality == "video" and name.startswith(f"{HEAD}:"):
-        return predictive(name, codec)
+    head, colon, _ = name.partition(":")
+    if modality == "video" and colon and head in KEYED:
+        return KEYED[head](name, codec)
     if IMPORTED.fullmatch(name):
         found: SourceCodec[Any] = imported(name, "codec", MEMBERS)
         try:

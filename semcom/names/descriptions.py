@@ -4,7 +4,7 @@ import re
 
 from channels.mcs import MCS_TABLE
 from semcom.names.predictive import HEAD as PREDICTIVE
-from semcom.names.predictive import USUAL
+from semcom.names.predictive import TWO_SIDED, TWO_SIDED_USUAL, USUAL
 from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, REFINE
 from semcom.names.schemes import ALIASES, CLIP_SCHEMES, HYBRID, SCHEMES
 
@@ -71,6 +71,9 @@ def _codec(name: str) -> str:
     if head == PREDICTIVE:
         still, predictor, *_ = (*parts, *USUAL[len(parts) :])
         return f"key frames by {_codec(still)}, the others predicted ({predictor}) at the receiver"
+    if head == TWO_SIDED:
+        still, interpolator, *_ = (*parts, *TWO_SIDED_USUAL[len(parts) :])
+        return f"key frames by {_codec(still)}, the others interpolated ({interpolator}) between them"
     if stem in CODECS and form in FORMS and (stem in INTER) == (form != "file"):
         return f"{CODECS[stem]} {FORMS[form]}"
     return CODECS.get(name, f"codec {name} of another package")

@@ -331,6 +331,10 @@ def schemes() -> tuple[Listed, ...]:
             "predictive:learned:block:auto+ldpc:csit-average",
             "clips: key frames, the others predicted at the receiver",
         ),
+        Listed(
+            "two-sided:learned:block:auto+ldpc:csit-average",
+            "clips: key frames, the others interpolated between them at the receiver",
+        ),
         Listed("avif+packets:4096:csit-average", "clips: AVIF frame by frame, in packets with a CRC each"),
         Listed(
             "layered+ldpc:csit-average",

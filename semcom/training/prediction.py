@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from channels.streams import SharedStreams
 from semcom import zoo
-from semcom.errors import InvalidSource
+from semcom.errors import InvalidOption, InvalidSource
 from semcom.files import replacing
+from semcom.metrics.perceptual import lpips_network
 from semcom.modalities.video import VIDEO
 from semcom.provenance import fingerprint
 from semcom.surroundings import library_defaults, own_random_numbers
@@ -22,7 +24,19 @@ from semcom.training.common import PHOTOS, VALIDATION, train_and_save, training_
 from semcom.training.crops import Crops
 from semcom.training.loop import Settings
 from semcom.training.processes import own_device
-from semcom.video.network import AFTER, BEFORE, SLOTS, FramePredictor, known_slots, schedule
+from semcom.video.network import (
+    AFTER,
+    BEFORE,
+    RESIDUAL_LIMIT,
+    SLOTS,
+    SMOOTHED_STD,
+    FramePredictor,
+    difference,
+    known_slots,
+    schedule,
+    smoothed,
+)
+from semcom.video.network import moved as moved_blocks
 
 CLIPS = Path("../shared/data/video/train")
 """Folder of training clips, where the recipe is given no other."""
@@ -37,10 +51,12 @@ HELD_OUT_CLIPS = 3  # of the folder of clips, the last ones in alphabetical orde
 SHORT_SIDES = (144, 288)  # pixels, to which frames of clips are reduced
 NOISE_STD = 0.3
 """Largest standard deviation of the noise that is added to the frames around, in [-1, 1]."""
+LPIPS_DB = 25.0
+"""Decibels of squared error that an LPIPS of 1 is worth to the mean."""
 LEAST_ERROR = 1e-4
 """Added to squared errors in [-1, 1] before the logarithm; one level squared is 6e-5."""
-STAGES = (0.45, 0.55)
-"""Share of the duration of the mean, and of the diffusion model."""
+LEAST_SPREAD = 0.004
+"""Least offset of the size of what the mean misses, half a level of 8 bits."""
 logger = logging.getLogger(__name__)
 
 
@@ -58,6 +74,7 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
     count: int = COUNT,
+    mean_share: float = 0.45,
 ) -> float:
     """Train the predictor, or continue training, and write `weights.safetensors` into `out`.
 
@@ -73,6 +90,8 @@ def train(
         device: Device of the training.
         start: Weights of a predictor to start from.
         count: Number of sequences.
+        mean_share: Share of the duration that trains the mean, the rest the diffusion model; 0 keeps the mean
+            of `start`.
 
     Returns:
         Validation score of the last stage in dB: signal-to-error ratio of v, mean over held-out sequences.
@@ -80,30 +99,36 @@ def train(
     Raises:
         InvalidSource: No clip or picture can be read.
         MissingWeights: `start` cannot be read.
-        InvalidOption: `start` holds another network.
+        InvalidOption: `start` holds another network, or `mean_share` is not from 0 to 1.
     """
+    if not 0 <= mean_share < 1:
+        raise InvalidOption(f"a share of {mean_share:g} for the mean: choose 0 to below 1")
     device = own_device(device)
     sequences, held_out = Sequences.load(
         training_shard(photos), validation_shard(validation), clips, count, crop, device
     )
+    lpips = lpips_network("squeeze", torch.device(device))
     torch.manual_seed(0)
     network = FramePredictor() if start is None else zoo.read_as(start, FramePredictor)
     value = math.nan
-    for number, share in enumerate(STAGES):
+    for number, share in enumerate((mean_share, 1 - mean_share)):
+        if share == 0:
+            continue
         stage = Path(out) / ("mean", "diffusion")[number]
         done = stage / "weights.safetensors"
         if number == 1:
-            network.scale.fill_(residual_scale(network.to(device), sequences))
-            logger.info(f"scale of the residual: {float(network.scale):.4f}")
+            network.scale.copy_(residual_scale(network.to(device), sequences))
+            logger.info(f"size of what the mean misses: {network.scale.tolist()}")
         trained, still = network.mean_network, network.residual_network
         trained, still = (trained, still) if number == 0 else (still, trained)
         trained.requires_grad_(True)
         still.requires_grad_(False)
         settings = Settings(share * seconds, batch, learning_rate, 0.05, ema_steps=300)
-        goal = (mean_loss, velocity_loss)[number]
+        goal = (partial(mean_loss, lpips=lpips), velocity_loss)[number]
+        scorer = (partial(mean_score, lpips=lpips), velocity_score)[number]
 
-        def score(network: FramePredictor, number: int = number) -> float:
-            return (mean_score, velocity_score)[number](network, held_out)
+        def score(network: FramePredictor, scorer: Callable[..., float] = scorer) -> float:
+            return scorer(network, held_out)
 
         value = train_and_save(network, goal, sequences.sample, score, settings, stage, device)
         network = zoo.read_as(done, FramePredictor)
@@ -342,24 +367,30 @@ def which_known(past: Float[Tensor, " batch"], future: Float[Tensor, " batch"]) 
 
 
 def mean_loss(
-    network: FramePredictor, batch: Float[Tensor, "batch channels size size"], rng: SharedStreams
+    network: FramePredictor,
+    batch: Float[Tensor, "batch channels size size"],
+    rng: SharedStreams,
+    lpips: nn.Module,
 ) -> Tensor:
-    """Training loss of the mean: squared error of each sequence in dB, mean over the batch.
+    """Training loss of the mean: squared error of each sequence in dB plus 25 dB times LPIPS, batch mean.
 
     The logarithm weighs all sequences alike: one that stands still, whose error is small, counts as much as
-    one of fast motion. It is less steep below an error of about one level.
+    one of fast motion. It is less steep below an error of about one level. By squared error alone the mean is
+    blurred, and a gate by LPIPS would rather hold the last frame.
 
     Args:
         network: The predictor.
         batch: Frames behind each other in [-1, 1].
         rng: Random streams.
+        lpips: LPIPS metric for images in [-1, 1].
 
     Returns:
         Scalar loss in dB.
     """
     target, frames, known, noise_std = _condition(batch, rng)
-    error = network.mean(frames, known, noise_std).float() - target
-    return 10 * (error.square().mean((1, 2, 3)) + LEAST_ERROR).log10().mean()
+    shown = network.mean(frames, known, noise_std).float()
+    error = (shown - target).square().mean((1, 2, 3))
+    return (10 * (error + LEAST_ERROR).log10() + LPIPS_DB * lpips(shown, target).float().flatten()).mean()
 
 
 def velocity_loss(
@@ -377,7 +408,7 @@ def velocity_loss(
     """
     target, frames, known, noise_std = _condition(batch, rng)
     time = rng.uniform("time", (1,))[:, 0]
-    noise = rng.normal("noise", tuple(target.shape[1:]))
+    noise = smoothed(rng.normal("noise", tuple(target.shape[1:]))) / SMOOTHED_STD
     error, _ = _velocity_error(network, target, frames, known, noise_std, time, noise)
     return error.square().mean()
 
@@ -394,7 +425,7 @@ def _velocity_error(
     """Error of v, and v."""
     with torch.no_grad():
         mean = network.mean(frames, known, noise_std).float()
-        residual = (target - mean) / network.scale
+        residual = ((target - mean) / network.spread(frames, known)).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
     alpha, sigma = (value[:, None, None, None] for value in schedule(time))
     v = alpha * noise - sigma * residual
     noisy = alpha * residual + sigma * noise
@@ -402,22 +433,38 @@ def _velocity_error(
 
 
 @torch.no_grad()
-def residual_scale(network: FramePredictor, sequences: Sequences) -> float:
-    """Root mean square error of the mean from two past frames, over 400 training sequences or all.
+def residual_scale(network: FramePredictor, sequences: Sequences) -> Float[Tensor, " 2"]:
+    """Offset and slope of the usual size of what the mean misses, as a function of `difference`.
+
+    The least sum of absolute deviations from local root mean square errors, predicted from two past frames of
+    400 training sequences or all; at least 0.004 and 0. Errors have long tails, and a fit of squares would
+    be too large nearly everywhere.
 
     Args:
         network: The predictor.
         sequences: Training sequences.
 
     Returns:
-        s, in [-1, 1].
+        s0 and s1.
     """
-    errors: list[Tensor] = []
+    apart: list[Tensor] = []
+    sizes: list[Tensor] = []
     step = max(1, len(sequences.pixels) // 400)
     for batch in Sequences(sequences.pixels[::step], sequences.size).whole():
         target, frames, known, none = past_only(batch)
-        errors.append((network.mean(frames, known, none) - target).square().mean((1, 2, 3)))
-    return float(torch.cat(errors).mean().sqrt())
+        square = (network.mean(frames, known, none) - target).square().mean(1, keepdim=True)
+        around = nn.functional.avg_pool2d(square, 9, 1, 4, count_include_pad=False)
+        apart.append(difference(frames, known)[:, :, 4::8, 4::8].flatten())
+        sizes.append(around[:, :, 4::8, 4::8].sqrt().flatten())
+    d, size = torch.cat(apart).double(), torch.cat(sizes).double()
+    one = torch.stack([torch.ones_like(d), d], 1)
+    weight = torch.ones_like(d)
+    for _ in range(30):  # least absolute deviations by reweighted squares
+        root = weight.sqrt()[:, None]
+        fitted = torch.linalg.lstsq(root * one, root * size[:, None]).solution[:, 0]
+        weight = 1 / (size - one @ fitted).abs().clamp_min(1e-4)
+    offset, slope = fitted.tolist()
+    return torch.tensor([max(offset, LEAST_SPREAD), max(slope, 0.0)])
 
 
 def past_only(batch: Float[Tensor, "batch channels size size"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -436,28 +483,37 @@ def past_only(batch: Float[Tensor, "batch channels size size"]) -> tuple[Tensor,
 
 
 @torch.no_grad()
-def mean_score(network: FramePredictor, held_out: Sequences) -> float:
-    """Validation score of the mean in dB: PSNR of the next frame, mean over sequences.
+def mean_score(network: FramePredictor, held_out: Sequences, lpips: nn.Module) -> float:
+    """Validation score of the mean in dB: PSNR of the next frame less 25 dB times LPIPS, mean over sequences.
 
     Squared errors are increased by `LEAST_ERROR`, so that a sequence that stands still, of which a copy has
-    no error at all, does not outweigh the others: no value exceeds 46 dB.
+    no error at all, does not outweigh the others: no PSNR exceeds 46 dB. The log tells the same of the last
+    frame held, and moved on by the motion of its blocks.
 
     Args:
         network: The predictor.
         held_out: Held-out sequences.
+        lpips: LPIPS metric for images in [-1, 1].
 
     Returns:
-        PSNR in dB.
+        Score in dB.
     """
-    values: list[float] = []
-    copies: list[float] = []
+    values: dict[str, list[tuple[float, float]]] = {}
     for batch in held_out.whole():
         target, frames, known, none = past_only(batch)
-        for shown, into in ((network.mean(frames, known, none), values), (frames[:, 3:6], copies)):
-            errors = (shown.clamp(-1, 1) - target).square().mean((1, 2, 3)) + LEAST_ERROR
-            into += (-10 * (errors / 4).log10()).tolist()
-    logger.info(f"mean {np.mean(values):.3f} dB, last frame held {np.mean(copies):.3f} dB")
-    return float(np.mean(values))
+        shown_as = {
+            "mean": network.mean(frames, known, none),
+            "held": frames[:, 3:6],
+            "moved": moved_blocks(frames, known),
+        }
+        for name, shown in shown_as.items():
+            shown = shown.clamp(-1, 1)
+            errors = (shown - target).square().mean((1, 2, 3)) + LEAST_ERROR
+            pairs = zip((-10 * (errors / 4).log10()).tolist(), lpips(shown, target).flatten(), strict=True)
+            values.setdefault(name, []).extend((psnr_db, float(distance)) for psnr_db, distance in pairs)
+    means = {name: np.mean(of, axis=0) for name, of in values.items()}
+    logger.info(", ".join(f"{name} {of[0]:.3f} dB, LPIPS {of[1]:.4f}" for name, of in means.items()))
+    return float(means["mean"][0] - LPIPS_DB * means["mean"][1])
 
 
 @torch.no_grad()
@@ -475,7 +531,7 @@ def velocity_score(network: FramePredictor, held_out: Sequences) -> float:
     generator = torch.Generator().manual_seed(0)
     for batch in held_out.whole():
         target, frames, known, none = past_only(batch)
-        noise = torch.randn(target.shape, generator=generator).to(target)
+        noise = (smoothed(torch.randn(target.shape, generator=generator)) / SMOOTHED_STD).to(target)
         time = ((torch.arange(len(batch)) % 8 + 0.5) / 8).to(target)
         missed, v = _velocity_error(network, target, frames, known, none, time, noise)
         signal, error = signal + float(v.square().sum()), error + float(missed.square().sum())

@@ -37,7 +37,10 @@ def encode(
     bpp: Annotated[float, typer.Option("--bpp", help="Most bits per pixel of the whole file.")],
     out: Annotated[Path, typer.Option(help="File of coded video, .scv.", show_default=False)],
     codec: Annotated[
-        str, typer.Option("--codec", help="layered, predictive, or x264, x265, av1, vp9 with -slow or -live.")
+        str,
+        typer.Option(
+            "--codec", help="layered, predictive, two-sided, or x264, x265, av1, vp9 with -slow or -live."
+        ),
     ] = "layered",
     as_json: JsonOption = False,
 ) -> None:

@@ -31,6 +31,7 @@ MAGIC = b"SCV\x02"
 CODECS = (
     *("layered", "predictive", "x264-slow", "x265-slow", "av1-slow", "vp9-slow"),
     *("x264", "x265", "av1", "vp9", "x264-live", "x265-live", "av1-live", "vp9-live"),
+    "two-sided",
 )
 """Codecs by their number in the header."""
 SEGMENT = 250

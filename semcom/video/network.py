@@ -1,10 +1,14 @@
 """Network that predicts a frame from frames around it: a mean, and a diffusion model of what the mean misses.
 
-    x = mu(c) + s R,    c = (two frames before, two frames after, which of them are known)
+    x = mu(c) + s(c) R,    c = (two frames before, two frames after, which of them are known)
+    mu(c) = g moved(c) + (1 - g) nearest(c) + correction(c)
 
-mu is deterministic. R is drawn by a diffusion model given c and mu, with the cosine schedule and prediction
-of v = alpha eps - sigma R. s is one number, the root mean square error of mu on training sequences, so that R
-has variance 1, and even an untrained R costs at most a factor of 2 in squared error.
+mu is deterministic: a mixture of what is known nearest in time and of the same moved on by the motion of
+blocks between known frames, with weights g, and a correction by a network. R is drawn by a diffusion model
+given c and mu, with the cosine schedule and prediction of v = alpha eps - sigma R. The map s = s0 + s1 d is
+the usual size of what mu misses where neighbouring frames differ by d; s0 and s1 are fitted to training
+sequences, so that R is of the size of 1 everywhere. The noise eps has variance 1 and is smooth over some
+three pixels, as errors of prediction are.
 
 The receiver predicts from its own predictions, and so does the transmitter: one level of difference would
 grow from frame to frame. On inputs in float64 all layers therefore compute exactly, on the fixed-point grids
@@ -26,13 +30,14 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from semcom.codecs.hyperprior import WEIGHT_LIMIT, Conv, exact, fixed_point, leaky
 from semcom.layers import padded_to_multiples
 from semcom.surroundings import library_defaults
+from semcom.video.motion import block_motion, compensated
 
 BEFORE, AFTER = 2, 2
 """Number of frames before and after the predicted one that the network sees."""
@@ -40,6 +45,13 @@ SLOTS = BEFORE + AFTER
 COLORS = 3
 CONDITION = 96
 """Features of the condition of the residual blocks."""
+BLOCK_SIDE, WINDOW = 4, 3
+"""Side of the blocks whose motion is looked for, in pixels, and of the square of blocks that are compared."""
+AROUND = 9
+"""Side in pixels of the square over which differences of frames are averaged."""
+UNKNOWN_DIFFERENCE = 0.1
+SMOOTHED_STD = math.comb(16, 8)
+"""Factor by which `smoothed` changes the standard deviation: the sum of comb(8, k)^2, a root per axis."""
 RESIDUAL_LIMIT = 8.0
 """Largest magnitude of a sample of R, which has a standard deviation of 1."""
 
@@ -126,7 +138,7 @@ class FramePredictor(nn.Module):
     """Predictor of a frame in [-1, 1] from frames around it, of which any may be missing.
 
     Both networks are fully convolutional U-Nets on patches; frames of any size are padded to multiples of the
-    coarsest patch. The mean is what is known nearest in time, plus the output of its network.
+    coarsest patch.
 
     Args:
         widths: Features on every grid, the finest first; each grid has half the sides of the one before.
@@ -149,9 +161,9 @@ class FramePredictor(nn.Module):
         self.patch = patch
         self.coarsest_patch = patch * 2 ** (len(widths) - 1)
         pixels = COLORS * patch**2
-        self.mean_network = UNet(SLOTS * (pixels + 1), pixels, 1, widths)
-        self.residual_network = UNet(SLOTS * (pixels + 1) + 2 * pixels, pixels, 5, widths)
-        self.register_buffer("scale", torch.tensor(0.125))
+        self.mean_network = UNet(SLOTS * (pixels + 1) + pixels, pixels + patch**2, 1, widths)
+        self.residual_network = UNet(SLOTS * (pixels + 1) + 2 * pixels + 1, pixels, 5, widths)
+        self.register_buffer("scale", torch.tensor([0.02, 1.0]))
 
     @property
     def name(self) -> str:
@@ -191,8 +203,12 @@ class FramePredictor(nn.Module):
             The mean, in [-1, 1] up to overshoots.
         """
         height, width = frames.shape[2:]
-        change = self.mean_network(self._patches(frames, known), noise_std[:, None])
-        return exact(nearest(frames, known) + F.pixel_shuffle(change, self.patch)[:, :, :height, :width])
+        near, ahead = nearest(frames, known), moved(frames, known)
+        extra = F.pixel_unshuffle(padded_to_multiples(ahead, self.coarsest_patch), self.patch)
+        out = self.mean_network(torch.cat([self._patches(frames, known), extra], 1), noise_std[:, None])
+        out = F.pixel_shuffle(out, self.patch)[:, :, :height, :width]
+        share = (out[:, COLORS:] + 0.5).clamp(0, 1)
+        return exact(near + exact(share * (ahead - near)) + out[:, :COLORS])
 
     def velocity(
         self,
@@ -218,7 +234,9 @@ class FramePredictor(nn.Module):
         """
         height, width = frames.shape[2:]
         extra = padded_to_multiples(torch.cat([mean, noisy], 1), self.coarsest_patch)
-        patches = torch.cat([self._patches(frames, known), F.pixel_unshuffle(extra, self.patch)], 1)
+        size = padded_to_multiples(difference(frames, known), self.coarsest_patch)
+        planes = F.pixel_unshuffle(extra, self.patch), exact(F.avg_pool2d(size, self.patch))
+        patches = torch.cat([self._patches(frames, known), *planes], 1)
         alpha, sigma = schedule(time)
         numbers = torch.stack([time, alpha, sigma, (alpha - sigma).square(), noise_std], 1)
         v = self.residual_network(patches, exact(numbers))
@@ -238,7 +256,7 @@ class FramePredictor(nn.Module):
             frames: Frames around the predicted one, see `mean`.
             known: Which of them are known.
             noise_std: Standard deviation of the noise in the frames.
-            noise: White noise of variance 1.
+            noise: Noise of variance 1, see `noise_of`.
             steps: Calls of the network, at least 1.
 
         Returns:
@@ -254,7 +272,24 @@ class FramePredictor(nn.Module):
             residual = exact(alpha * state - sigma * v).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
             alpha_later, sigma_later = (value[:, None, None, None] for value in schedule(later))
             state = exact(alpha_later * residual + sigma_later * exact(sigma * state + alpha * v))
-        return exact(mean + self.scale.to(mean) * residual)
+        return exact(mean + self.spread(frames, known) * residual)
+
+    def spread(
+        self,
+        frames: Float[Tensor, "batch 12 height width"],
+        known: Float[Tensor, "batch 4 height width"],
+    ) -> Float[Tensor, "batch 1 height width"]:
+        """Usual size s(c) = s0 + s1 d of what the mean misses, in [-1, 1], for every pixel.
+
+        Args:
+            frames: Frames around the predicted one, see `mean`.
+            known: Which of them are known.
+
+        Returns:
+            The map, above 0; d is that of `difference`.
+        """
+        offset, slope = self.scale.to(frames)
+        return exact(offset + slope * difference(frames, known))
 
     def _patches(self, frames: Tensor, known: Tensor) -> Tensor:
         frames, known = (padded_to_multiples(x, self.coarsest_patch) for x in (frames, known))
@@ -297,6 +332,68 @@ def nearest(
     return torch.where(near > 0, nearer, further)
 
 
+def moved(
+    frames: Float[Tensor, "batch 12 height width"], known: Float[Tensor, "batch 4 height width"]
+) -> Float[Tensor, "batch 3 height width"]:
+    """What is known nearest in time, moved on by the motion of blocks of 4x4 pixels between two known frames.
+
+    With the frames before and after, blocks move along straight lines between them; with two frames on one
+    side alone, on as they moved between these. With less, nothing is moved, see `nearest`.
+
+    Args:
+        frames: Frames at times -2, -1, +1, +2 in [-1, 1], 0 where missing.
+        known: 1 where a frame is known, in the same order; a frame is known as a whole or not at all.
+
+    Returns:
+        A frame.
+    """
+    flags = known[:, :, 0, 0] > 0
+    there = flags.unbind(1)
+    between = there[1] & there[2]
+    onward, backward = there[0] & there[1] & ~there[2], there[2] & there[3] & ~there[1]
+    shown = nearest(frames, known)
+    levels = ((frames.detach() + 1) * 127.5).round().clamp(0, 255).float()
+    for chosen, (a, b), times in (
+        (between, (1, 2), (-1, 1)),
+        (onward, (0, 1), (-2, -1)),
+        (backward, (3, 2), (2, 1)),
+    ):
+        if not chosen.any():
+            continue
+        first, second = ((frames[chosen, 3 * slot : 3 * slot + 3]) for slot in (a, b))
+        one, other = (levels[chosen, 3 * slot : 3 * slot + 3] for slot in (a, b))
+        vectors = block_motion(one, other, times, BLOCK_SIDE, WINDOW)
+        found = compensated(second, vectors, times[1], BLOCK_SIDE)
+        if times == (-1, 1):
+            found = exact((compensated(first, vectors, -1, BLOCK_SIDE) + found) / 2)
+        shown = shown.index_copy(0, chosen.nonzero()[:, 0], found.to(shown))
+    return shown
+
+
+def difference(
+    frames: Float[Tensor, "batch 12 height width"], known: Float[Tensor, "batch 4 height width"]
+) -> Float[Tensor, "batch 1 height width"]:
+    """Mean absolute difference of the two known frames nearest in time, around every pixel.
+
+    The mean is over the colours and 9x9 pixels. Of the last two frames if both are known, else of those
+    before and after, else of the next two. Where only one frame is known, it is taken to be 0.1.
+
+    Args:
+        frames: Frames at times -2, -1, +1, +2 in [-1, 1], 0 where missing.
+        known: 1 where a frame is known, in the same order; a frame is known as a whole or not at all.
+
+    Returns:
+        The difference, from 0 to 2.
+    """
+    x, m = frames.chunk(SLOTS, 1), known.chunk(SLOTS, 1)
+    found = torch.full_like(m[0], UNKNOWN_DIFFERENCE)
+    for a, b in ((2, 3), (1, 2), (0, 1)):
+        apart = exact((x[a] - x[b]).abs().mean(1, keepdim=True))
+        around = exact(F.avg_pool2d(apart, AROUND, 1, AROUND // 2, count_include_pad=False))
+        found = torch.where((m[a] > 0) & (m[b] > 0), around, found)
+    return found
+
+
 def predict_frame(
     network: FramePredictor,
     around: Sequence[UInt8[Tensor, "3 height width"] | None],
@@ -308,7 +405,7 @@ def predict_frame(
     Args:
         network: A network in fixed point (`FramePredictor.in_fixed_point`).
         around: Frames at times -2, -1, +1, +2 from the predicted one; None for a missing one. One at least.
-        noise: White noise to draw a sample with; None for the mean.
+        noise: Noise to draw a sample with, see `noise_of`; None for the mean.
         steps: Calls of the network per sample.
 
     Returns:
@@ -327,15 +424,15 @@ def predict_frame(
     return ((shown[0] + 1) * 127.5).round().clamp(0, 255).byte()
 
 
-def noise_of(seed: Sequence[int], shape: tuple[int, ...]) -> Float[Tensor, "..."]:
-    """Draw noise of variance 1 that is equal on every machine: sums of integers, without any rounding.
+def noise_of(seed: Sequence[int], shape: tuple[int, ...]) -> Float[Tensor, "... height width"]:
+    """Draw smooth noise of variance 1 that is equal on every machine: sums of integers, without any rounding.
 
-    A number is the sum of the 8 bytes of a word of the Philox generator, less its mean, over its standard
-    deviation: a normal distribution up to 4.9 standard deviations.
+    A number of white noise is the sum of the 8 bytes of a word of the Philox generator, less its mean: a
+    normal distribution up to 4.9 standard deviations. It is smoothed by `smoothed`.
 
     Args:
         seed: Integers from 0 to 2^32 - 1 that name the draw.
-        shape: Shape of the draw.
+        shape: Shape of the draw, the last two numbers of which are height and width.
 
     Returns:
         Noise, float64.
@@ -345,8 +442,26 @@ def noise_of(seed: Sequence[int], shape: tuple[int, ...]) -> Float[Tensor, "..."
     """
     words = np.random.Philox(np.random.SeedSequence(list(seed))).random_raw(math.prod(shape))
     parts = np.asarray(words, dtype="<u8").view(np.uint8).reshape(-1, 8)
-    total = parts.sum(1, dtype=np.int64) - 4 * 255
-    return torch.from_numpy(total / math.sqrt(8 * (256**2 - 1) / 12)).reshape(shape)
+    total = torch.from_numpy(parts.sum(1, dtype=np.int64) - 4 * 255).reshape(shape)
+    return smoothed(total).double() / (SMOOTHED_STD * math.sqrt(8 * (256**2 - 1) / 12))
+
+
+def smoothed(white: Shaped[Tensor, "... height width"]) -> Shaped[Tensor, "... height width"]:
+    """Smooth noise by the binomial coefficients of order 8 along both axes, periodically.
+
+    The standard deviation grows by the factor `SMOOTHED_STD`, for any height and width of at least 9. The
+    coefficients are those of a normal distribution whose standard deviation is 1.4 pixels.
+
+    Args:
+        white: White noise, floating or whole numbers up to 2^45, for which the sums are exact.
+
+    Returns:
+        Smooth noise of the same shape and type.
+    """
+    for axis in (-2, -1):
+        for _ in range(8):
+            white = white + white.roll(1, axis)
+    return white
 
 
 def known_slots(

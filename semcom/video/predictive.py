@@ -11,96 +11,45 @@ Reference:
 """
 
 import math
-import statistics
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from semcom.codecs.clip import from_image, to_image
-from semcom.codecs.codec import Fitted, Quality, SourceCodec, fit, too_small
+from semcom.codecs.clip import to_image, varint
+from semcom.codecs.codec import Fitted, Quality, SourceCodec, fit
 from semcom.colors import MEAN_COLOR
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.modalities.image import to_uint8
 from semcom.modalities.video import Clip, ClipShape
 from semcom.surroundings import library_defaults
 from semcom.video.gate import Gate
+from semcom.video.key_frames import (
+    CHECK_BYTES,
+    FACTORS,
+    RHOS,
+    Decoding,
+    Encoding,
+    Reader,
+    Step,
+    check_rho,
+    check_task,
+    coded_key,
+    crc_bytes,
+    decoded_key,
+    frames_check,
+    least_distance,
+    threshold,
+    with_crcs,
+)
 from semcom.video.predictors import HoldLast, Predictor
 
 KEYS = 2
 """Number of frames that are coded at the start, and whenever no prediction is accepted."""
-RHOS = (*(index / 100 for index in range(31)), math.inf)
-"""Thresholds that the 5 bits of the header can name."""
-MARGIN = 1.2
-"""Threshold chosen by itself: this multiple of the median distance of the first decoded key frames."""
 VERSION = 1
-MOST_FRAMES = 2**21 - 1
-CHECK_BYTES = 2
 SHARES = (2, 4, 8, 16)
 """Numbers of key frames among which `fit` shares the bits."""
-FACTORS = (1.0, 2.0, math.inf)
-"""Multiples of the threshold that `fit` tries where the threshold is chosen by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the schedule of a clip: frames that are coded, or frames that are predicted.
-
-    Args:
-        first: Index of its first frame.
-        count: Number of frames.
-        sample: Number of the accepted sample; None for key frames.
-    """
-
-    first: int
-    count: int
-    sample: int | None
-
-    @property
-    def is_key(self) -> bool:
-        """Whether the frames are coded as still pictures."""
-        return self.sample is None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Encoding:
-    """What the transmitter made of a clip.
-
-    Args:
-        payload: Bytes, all of them sent.
-        frames: Frames that the receiver will show, uint8 [frames, 3, height, width].
-        steps: The schedule.
-        distances: Distance of each shown frame from its original, by the gate; for key frames too.
-        rho: Threshold of the gate.
-    """
-
-    payload: bytes
-    frames: Tensor
-    steps: tuple[Step, ...]
-    distances: tuple[float, ...]
-    rho: float
-
-    @property
-    def key_frames(self) -> int:
-        """Number of frames coded as still pictures."""
-        return sum(step.count for step in self.steps if step.is_key)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Decoding:
-    """What the receiver made of a payload.
-
-    Args:
-        clip: The clip, damaged frames concealed.
-        damaged: For each frame whether it may differ from the one that the transmitter predicted.
-        notes: One line per kind of damage and place; empty if there is none.
-    """
-
-    clip: Clip
-    damaged: tuple[bool, ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -156,8 +105,7 @@ class PredictiveCodec:
     _numbers: dict[Quality, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.rho is not None and self.rho not in RHOS:
-            raise InvalidOption(f"rho = {self.rho:g} of a gate: choose 0, 0.01, ..., 0.3, or inf")
+        check_rho(self.rho)
         if self.samples not in [2**k for k in range(8)]:
             raise InvalidOption(f"{self.samples} samples per block: choose 1, 2, 4, ..., 128")
         if self.samples > 1 and not self.predictor.is_random:
@@ -237,34 +185,30 @@ class PredictiveCodec:
         Raises:
             BudgetTooSmall: No payload is found within `max_bits`.
         """
-        best: tuple[float, Encoding, Quality] | None = None
+
+        def smallest() -> tuple[Quality, Encoding]:
+            made = self._encoding(x, self.qualities[0], self._factors[-1], None)
+            assert made is not None  # without a limit there is an encoding
+            return self.qualities[0], made
+
+        return least_distance(self.name, x, max_bits, self._trials(x, max_bits), smallest)
+
+    @property
+    def _factors(self) -> tuple[float, ...]:
+        return FACTORS if self.rho is None else (1.0,)
+
+    def _trials(self, x: Clip, max_bits: int) -> Iterator[tuple[Quality, Encoding | None]]:
         count = len(x.frames)
-        tried: set[tuple[Quality, float | None]] = set()
-        factors = FACTORS if self.rho is None else (1.0,)
+        tried: set[Quality] = set()
         for keys in (*(share for share in SHARES if share < count), count):
             try:
-                quality = fit(self.codec, to_image(x.frames[0]), self._bits_per_key(count, keys, max_bits))
+                fitted = fit(self.codec, to_image(x.frames[0]), self._bits_per_key(count, keys, max_bits))
             except BudgetTooSmall:
-                break
-            for factor in factors:
-                if (quality.quality, factor) in tried:
-                    continue
-                tried.add((quality.quality, factor))
-                made = self._encoding(x, quality.quality, factor, max_bits)
-                if made is None or 8 * len(made.payload) > max_bits:
-                    continue
-                distance = math.fsum(made.distances) / count
-                if best is None or distance < best[0]:
-                    best = distance, made, quality.quality
-        if best is None:
-            smallest = self._encoding(x, self.qualities[0], factors[-1], None)
-            assert smallest is not None  # without a limit there is an encoding
-            needed = 8 * len(smallest.payload)
-            about = f"a clip of {count} frames of {x.frames.shape[3]}x{x.frames.shape[2]}"
-            if needed > max_bits:
-                raise too_small(self.name, needed, about, max_bits)
-            best = 0.0, smallest, self.qualities[0]
-        return Fitted(best[1].payload, best[2], Clip(best[1].frames, x.frame_rate))
+                return
+            if fitted.quality not in tried:
+                tried.add(fitted.quality)
+                for factor in self._factors:
+                    yield fitted.quality, self._encoding(x, fitted.quality, factor, max_bits)
 
     def _bits_per_key(self, count: int, keys: int, max_bits: int) -> int:
         overhead = self._header_bytes() + 8 + math.ceil(count / self.block) * (CHECK_BYTES + 1)
@@ -293,10 +237,7 @@ class PredictiveCodec:
     def _encoding(self, x: Clip, quality: Quality, factor: float, max_bits: int | None) -> Encoding | None:
         """Encode with a multiple of the threshold; None as soon as the key frames exceed a number of bits."""
         originals, count = x.frames, len(x.frames)
-        if quality not in self._numbers:
-            raise InvalidOption(f"{quality} of {self.name}: not one of the qualities of {self.codec.name}")
-        if count > MOST_FRAMES:
-            raise InvalidOption(f"{self.name} of {count} frames: at most {MOST_FRAMES}; cut the clip")
+        check_task(self.name, self.codec, quality, count)
         shown: list[Tensor] = []
         distances: list[float] = []
         steps: list[Step] = []
@@ -314,19 +255,19 @@ class PredictiveCodec:
                     step = Step(first, len(accepted), sample)
                     shown += accepted
                     distances += distance
-                    checks.append(_check(accepted))
+                    checks.append(frames_check(accepted))
                     since_key += len(accepted)
             if step.is_key:
-                size = (1, 3, *originals.shape[2:])
                 for frame in originals[first : first + step.count]:
-                    keys.append(self.codec.encode(to_image(frame), quality))
-                    shown.append(from_image(self.codec.decode(keys[-1], size)))
-                    distances += self.gate.distances(shown[-1][None], frame[None])
+                    key, decoded = coded_key(self.codec, frame, quality)
+                    keys.append(key)
+                    shown.append(decoded)
+                    distances += self.gate.distances(decoded[None], frame[None])
                 since_key = 0
                 if max_bits is not None and 8 * sum(map(len, keys)) > max_bits:
                     return None
             if not steps:
-                rho = self._threshold(distances, factor)
+                rho = threshold(self.rho, distances, factor)
             steps.append(step)
         payload = self._written(quality, rho, count, steps, keys, checks)
         return Encoding(payload, torch.stack(shown), tuple(steps), tuple(distances), rho)
@@ -352,11 +293,6 @@ class PredictiveCodec:
                 best = found
         return best
 
-    def _threshold(self, distances: list[float], factor: float) -> float:
-        wanted = max(MARGIN * statistics.median(distances), RHOS[1]) if self.rho is None else self.rho
-        wanted = math.inf if math.isinf(factor) else wanted * factor
-        return next(rho for rho in RHOS if rho >= wanted)
-
     # The bitstream
 
     def _header_bytes(self) -> int:
@@ -376,15 +312,13 @@ class PredictiveCodec:
         header += count.to_bytes(3, "big") + self.seed.to_bytes(4, "big") + self.predictor.digest
         number = _schedule_number(steps, count, self.block, self.samples)
         schedule = number.to_bytes((number.bit_length() + 7) // 8, "little")
-        side = b"".join((_varint(len(schedule)), schedule, *(_varint(len(key)) for key in keys)))
+        side = b"".join((varint(len(schedule)), schedule, *(varint(len(key)) for key in keys)))
         side += b"".join(check.to_bytes(CHECK_BYTES, "big") for check in checks)
-        checked = (key + _crc(key, place) for place, key in enumerate(keys))
-        parts = (header, self._checked(header), side, _crc(side), *checked)
-        return b"".join(parts)
+        return b"".join((header, self._checked(header), side, crc_bytes(side), with_crcs(keys)))
 
     def _checked(self, header: bytes) -> bytes:
         """CRC of the header, into which the names of still codec and predictor go, but not the threshold."""
-        return _crc(header + f"{self.codec.name} {self.predictor.name}".encode())
+        return crc_bytes(header + f"{self.codec.name} {self.predictor.name}".encode())
 
     def examine(self, payload: bytes, shape: ClipShape) -> Decoding:
         """Decode what can be decoded, conceal the rest, and say which frames are damaged.
@@ -412,7 +346,7 @@ class PredictiveCodec:
             for number, step in enumerate(parsed.steps):
                 if step.is_key:
                     for place in range(step.first, step.first + step.count):
-                        frame = self._key_frame(parsed.keys[place], shape)
+                        frame = decoded_key(self.codec, parsed.keys[place], shape)
                         if frame is None:
                             notes.append(f"key frame {place} is damaged")
                             frame = rebuilt.concealed(predictor, (parsed.seed, place, 0))
@@ -422,21 +356,13 @@ class PredictiveCodec:
                     continue
                 seed = (parsed.seed, step.first, step.sample or 0)
                 frames = rebuilt.predicted(predictor, step.count, seed)
-                right = parsed.same_network and _check(frames) == parsed.checks[step.first]
+                right = parsed.same_network and frames_check(frames) == parsed.checks[step.first]
                 if not right and parsed.same_network:
                     last = step.first + step.count - 1
                     notes.append(f"block {number}, frames {step.first} to {last}, is not the transmitter's")
                 rebuilt.add(frames, right)
         frames, damaged = rebuilt.whole()
         return Decoding(Clip(frames, shape.frame_rate), damaged, tuple(notes))
-
-    def _key_frame(self, key: bytes | None, shape: ClipShape) -> Tensor | None:
-        if key is None:
-            return None
-        try:
-            return from_image(self.codec.decode(key, (1, 3, shape.height, shape.width)))
-        except CorruptPayload:
-            return None
 
 
 class _Rebuilt:
@@ -490,27 +416,14 @@ class _Parsed:
         samples, block, count = 2 ** (header[3] & 7), header[4], int.from_bytes(header[5:8], "big")
         if count != shape.frames or not 1 <= block <= 15:
             raise CorruptPayload(f"{what} is of {count} frames, expected {shape.frames}")
-        reader = _Reader(payload, end + CHECK_BYTES, what)
+        reader = Reader(payload, end + CHECK_BYTES, what)
         number = int.from_bytes(reader.take(reader.varint()), "little")
         steps = tuple(_schedule(number, count, block, samples))
         places = [p for step in steps if step.is_key for p in range(step.first, step.first + step.count)]
-        lengths = [reader.varint() for _ in places]
-        checks = {
-            step.first: int.from_bytes(reader.take(CHECK_BYTES), "big") for step in steps if not step.is_key
-        }
-        side = payload[end + CHECK_BYTES : reader.place]
-        if reader.take(CHECK_BYTES) != _crc(side):
-            raise CorruptPayload(f"{what} has a damaged schedule")
-        keys: dict[int, bytes | None] = {}
-        for order, (place, length) in enumerate(zip(places, lengths, strict=True)):
-            key = payload[reader.place : reader.place + length]
-            reader.place += length
-            right = payload[reader.place : reader.place + CHECK_BYTES] == _crc(key, order)
-            reader.place += CHECK_BYTES
-            keys[place] = key if right and len(key) == length else None
-        notes: list[str] = []
-        if len(payload) > reader.place:
-            notes.append(f"{len(payload) - reader.place} bytes follow the last key frame")
+        lengths = {place: reader.varint() for place in places}
+        checks = {step.first: reader.check() for step in steps if not step.is_key}
+        reader.close_schedule(end + CHECK_BYTES)
+        keys, notes = reader.keys(lengths)
         theirs, ours = header[12:end], codec.predictor.digest
         if theirs != ours:
             notes.append(
@@ -518,29 +431,6 @@ class _Parsed:
             )
         seed = int.from_bytes(header[8:12], "big")
         return cls(steps, seed, keys, checks, theirs == ours, tuple(notes))
-
-
-class _Reader:
-    """Bytes of a payload read one after the other."""
-
-    def __init__(self, payload: bytes, place: int, what: str) -> None:
-        self._payload, self.place, self._what = payload, place, what
-
-    def take(self, count: int) -> bytes:
-        taken = self._payload[self.place : self.place + count]
-        if len(taken) < count:
-            raise CorruptPayload(f"{self._what} ends in its schedule")
-        self.place += count
-        return taken
-
-    def varint(self) -> int:
-        number = 0
-        for shift in range(0, 35, 7):
-            (byte,) = self.take(1)
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return number
-        raise CorruptPayload(f"{self._what} has a damaged schedule")
 
 
 def _schedule_number(steps: list[Step], count: int, block: int, samples: int) -> int:
@@ -569,24 +459,3 @@ def _schedule(number: int, count: int, block: int, samples: int) -> Iterator[Ste
         step = Step(place, accepted or min(KEYS, count - place), sample)
         yield step
         place += step.count
-
-
-def _check(frames: list[Tensor]) -> int:
-    """CRC of 16 bits of the frames of a block."""
-    crc = 0
-    for frame in frames:
-        crc = zlib.crc32(frame.contiguous().numpy().tobytes(), crc)
-    return crc & 0xFFFF
-
-
-def _crc(data: bytes, start: int = 0) -> bytes:
-    """CRC of 16 bits; key frames start from their number, so that one in another's place is found."""
-    return (zlib.crc32(data, start) & 0xFFFF).to_bytes(CHECK_BYTES, "big")
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*out, number))

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from semcom.errors import InvalidOption
+from semcom.video.motion import block_motion, compensated
 from semcom.video.network import AFTER, BEFORE, FramePredictor, noise_of, predict_frame
 
 Frames = UInt8[Tensor, "count 3 height width"]
@@ -18,10 +18,6 @@ Frames = UInt8[Tensor, "count 3 height width"]
 Past = UInt8[Tensor, "known 3 height width"]
 """Past frames of 8 bits, the latest last, uint8 [known, 3, height, width]."""
 
-BLOCK_SIDE = 8
-REACH = 7
-"""Largest motion in pixels per frame, in both directions, that block motion looks for."""
-PENALTY = 24  # per pixel of motion, in sums of absolute differences over 192 values
 STEPS = 4
 """Calls of the diffusion network per frame."""
 DIGEST_BYTES = 4
@@ -164,65 +160,8 @@ class BlockMotion:
         """Move the blocks of the last frame on; the seed is not used."""
         if len(past) < 2:
             return HoldLast().predict(past, count, seed)
-        vectors = block_motion(past[-2], past[-1])
-        return torch.stack([compensated(past[-1], vectors * ahead) for ahead in range(1, count + 1)])
-
-
-def block_motion(
-    earlier: UInt8[Tensor, "3 height width"], later: UInt8[Tensor, "3 height width"]
-) -> Int[Tensor, "2 rows columns"]:
-    """Motion of every block of 8x8 pixels between two frames, in whole pixels, found by full search.
-
-    Args:
-        earlier: Frame of 8 bits.
-        later: Next frame, of the same size; its blocks are looked for in the earlier one.
-
-    Returns:
-        Downward and rightward motion in pixels per block, int64 [2, rows, columns], from -7 to 7.
-    """
-    height, width = later.shape[1:]
-    rows, columns = -(-height // BLOCK_SIDE), -(-width // BLOCK_SIDE)
-    padding = (REACH, REACH + columns * BLOCK_SIDE - width, REACH, REACH + rows * BLOCK_SIDE - height)
-    # integers, so that sums are exact in any order
-    reference = F.pad(earlier[None].float(), padding, mode="replicate")[0].to(torch.int16)
-    target = F.pad(later[None].float(), (0, padding[1] - REACH, 0, padding[3] - REACH), mode="replicate")
-    target = target[0].to(torch.int16)
-    best = torch.full((rows, columns), 2**30, dtype=torch.int32)
-    found = torch.zeros(2, rows, columns, dtype=torch.int64)
-    reaches = range(-REACH, REACH + 1)
-    for down, right in sorted(
-        ((y, x) for y in reaches for x in reaches), key=lambda v: abs(v[0]) + abs(v[1])
-    ):
-        moved = reference[:, REACH - down :, REACH - right :][:, : target.shape[1], : target.shape[2]]
-        blocks = (target - moved).abs().sum(0, dtype=torch.int32)
-        cost = blocks.reshape(rows, BLOCK_SIDE, columns, BLOCK_SIDE).sum((1, 3), dtype=torch.int32)
-        cost = cost + PENALTY * (abs(down) + abs(right))
-        better = cost < best
-        best = torch.where(better, cost, best)
-        found[0] = torch.where(better, down, found[0])
-        found[1] = torch.where(better, right, found[1])
-    return found
-
-
-def compensated(
-    frame: UInt8[Tensor, "3 height width"], vectors: Int[Tensor, "2 rows columns"]
-) -> UInt8[Tensor, "3 height width"]:
-    """Frame in which every block shows what lies one vector back in a given frame.
-
-    Args:
-        frame: Frame of 8 bits.
-        vectors: Downward and rightward motion in pixels of each block of 8x8, [2, rows, columns].
-
-    Returns:
-        A frame of the same size.
-    """
-    height, width = frame.shape[1:]
-    down, right = vectors.repeat_interleave(BLOCK_SIDE, 1).repeat_interleave(BLOCK_SIDE, 2)[
-        :, :height, :width
-    ]
-    rows = (torch.arange(height)[:, None] - down).clamp(0, height - 1)
-    columns = (torch.arange(width) - right).clamp(0, width - 1)
-    return frame[:, rows, columns]
+        vectors = block_motion(past[-2:-1], past[-1:])
+        return torch.cat([compensated(past[-1:], vectors, -ahead) for ahead in range(1, count + 1)])
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,12 @@ from semcom.codecs import HevcIntra, Jpeg, StreamCodec, fit
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, SemcomError, UnknownName
 from semcom.modalities.video import VIDEO, Clip
 from semcom.video.gate import FeatureGate, Gate, LpipsGate
+from semcom.video.motion import block_motion
 from semcom.video.network import (
     FramePredictor,
+    difference,
     known_slots,
+    moved,
     nearest,
     noise_of,
     predict_frame,
@@ -33,7 +36,6 @@ from semcom.video.predictors import (
     Linear,
     MeanNetwork,
     Predictor,
-    block_motion,
     concealed,
 )
 
@@ -116,7 +118,7 @@ def test_block_motion_finds_a_translation(motion: tuple[int, int]) -> None:
     first, second, third = (
         whole[:, 24 - k * motion[0] :, 24 - k * motion[1] :][:, :48, :48] for k in range(3)
     )
-    inner = block_motion(first, second)[:, 1:-1, 1:-1]
+    inner = block_motion(first[None], second[None])[0, :, 1:-1, 1:-1]
     assert (inner == torch.tensor(motion)[:, None, None]).all()
     shown = BlockMotion().predict(torch.stack([first, second]), 1, ())[0]
     assert torch.equal(shown[:, 16:-16, 16:-16], third[:, 16:-16, 16:-16])
@@ -125,7 +127,8 @@ def test_block_motion_finds_a_translation(motion: tuple[int, int]) -> None:
 def test_an_untrained_network_holds_and_its_residual_has_the_stated_scale() -> None:
     plain = FramePredictor((8, 12, 16))  # last layers are zero
     past = panning(2, 40).frames
-    assert torch.equal(MeanNetwork(plain).predict(past, 2, ()), past[-1:].expand(2, -1, -1, -1))
+    still = past[-1:].expand(2, -1, -1, -1)
+    assert torch.equal(MeanNetwork(plain).predict(still, 2, ()), still)
     exact = plain.in_fixed_point()
     frames = torch.zeros(1, 12, 64, 64, dtype=torch.float64)
     known, none = torch.ones(1, 4, 64, 64, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
@@ -133,7 +136,7 @@ def test_an_untrained_network_holds_and_its_residual_has_the_stated_scale() -> N
     noise = noise_of((1,), (1, 3, 64, 64))
     assert float(exact.draw(frames, known, none, noise, 1).abs().max()) == 0
     drawn = exact.draw(frames, known, none, noise, 2)
-    expected = float(exact.scale) * 0.5 * noise
+    expected = float(exact.scale[0]) * 0.5 * noise  # equal frames: no difference
     assert (drawn - expected).abs().max() < 4 * 2**-12
 
 
@@ -157,18 +160,59 @@ def test_what_is_nearest() -> None:
         assert float(nearest(frames * planes.repeat_interleave(3, 1), planes)[0, 0]) == expected
 
 
-def test_noise_is_normal_and_named() -> None:
-    noise = noise_of((3, 4), (50_000,))
-    assert torch.equal(noise[:10], noise_of((3, 4), (10,)))
-    assert not torch.equal(noise[:10], noise_of((3, 5), (10,)))
-    assert abs(float(noise.mean())) < 5 / math.sqrt(50_000)
-    assert abs(float(noise.var()) - 1) < 5 * math.sqrt(2 / 50_000)
-    # kurtosis of a sum of 8 uniform numbers: 3 - 1.2 / 8; its estimate deviates by some sqrt(24 / n)
-    assert abs(float(noise.pow(4).mean()) - 2.85) < 5 * math.sqrt(96 / 50_000)
+@pytest.mark.parametrize("motion", [(0, 0), (2, -3), (-5, 4)])
+@pytest.mark.parametrize("known", [(1, 1, 0, 0), (0, 1, 1, 0), (0, 0, 1, 1), (1, 1, 1, 1)])
+def test_blocks_move_to_the_time_of_the_missing_frame(
+    motion: tuple[int, int], known: tuple[int, ...]
+) -> None:
+    whole = textured(112, 112)
+    views = [whole[:, 32 - k * motion[0] :, 32 - k * motion[1] :][:, :48, :48] for k in (-2, -1, 0, 1, 2)]
+    truth = views.pop(2).double() / 127.5 - 1
+    planes = known_slots(torch.tensor([known]).bool(), (48, 48)).double()
+    frames = (torch.cat(views).double() / 127.5 - 1)[None] * planes.repeat_interleave(3, 1)
+    error = (moved(frames, planes)[0] - truth)[:, 16:-16, 16:-16].abs().max()
+    assert error < 2**-11  # the grid of what is exact
+    if motion != (0, 0):
+        assert (nearest(frames, planes)[0] - truth)[:, 16:-16, 16:-16].abs().max() > 0.1
+
+
+def test_with_one_frame_nothing_moves() -> None:
+    planes = known_slots(torch.tensor([[False, True, False, False]]), (16, 16)).double()
+    frames = torch.randn(1, 12, 16, 16, dtype=torch.float64) * planes.repeat_interleave(3, 1)
+    assert torch.equal(moved(frames, planes), nearest(frames, planes))
+
+
+def test_noise_is_normal_smooth_and_named() -> None:
+    noise = noise_of((3, 4), (3, 256, 256))
+    assert torch.equal(noise, noise_of((3, 4), (3, 256, 256)))
+    assert not torch.equal(noise, noise_of((3, 5), (3, 256, 256)))
+    # correlation of binomial smoothing at a distance of k pixels: comb(16, 8 + k) / comb(16, 8)
+    law = [math.comb(16, 8 + k) / math.comb(16, 8) for k in range(9)]
+    independent = noise.numel() / (1 + 2 * sum(r * r for r in law[1:])) ** 2
+    for k in (0, 1, 3, 8):
+        for axis in (1, 2):
+            assert abs(float((noise * noise.roll(k, axis)).mean()) - law[k]) < 5 * math.sqrt(2 / independent)
+    assert abs(float(noise.mean())) < 5 * (1 + 2 * sum(law[1:])) / math.sqrt(noise.numel())
+
+
+def test_the_difference_is_that_of_the_nearest_known_frames() -> None:
+    levels = (
+        torch.tensor([0.0, 0.25, 0.75, 0.25]).repeat_interleave(3)[None, :, None, None].expand(1, 12, 12, 12)
+    )
+    for known, expected in (
+        ((1, 1, 1, 1), 0.25),
+        ((0, 1, 1, 0), 0.5),
+        ((0, 0, 1, 1), 0.5),
+        ((1, 0, 0, 1), 0.1),
+        ((0, 1, 0, 0), 0.1),
+    ):
+        planes = known_slots(torch.tensor([known]).bool(), (12, 12))
+        found = difference(levels * planes.repeat_interleave(3, 1), planes)
+        assert (found - expected).abs().max() < 1e-6
 
 
 def test_gaps_are_filled_from_both_sides() -> None:
-    clip = panning(7, 24)
+    clip = Clip(torch.stack([textured(24, 24)] * 4 + [textured(24, 24, 1)] * 3), RATE)
     frames: list[Tensor | None] = list(clip.frames)
     for t in (0, 3, 4):
         frames[t] = None
