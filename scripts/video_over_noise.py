@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from semcom.metrics.metric import Metric
 
 SCHEMES = (
-    *("x265+ldpc:csit-average", "x265+ldpc:csit-average+refine"),
-    *("av1+ldpc:csit-average", "av1+ldpc:csit-average+refine"),
+    *("x265+ldpc:csit-average", "x265+ldpc:csit-average+refine", "av1+ldpc:csit-average"),
     *("layered+ldpc:csit-average", "deepjscc", "softcast"),
 )
 PACKETS = ("x265+packets:{uses}", "x265+packets:{uses}+interpolate")
@@ -82,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--schemes", default=",".join(SCHEMES))
     add("--packets", default=",".join(PACKETS), help="schemes that are sent over the lossy channels alone")
     add("--rho", default=RHO, help="channel uses per pixel value")
-    add("--realisations", type=int, default=3, help="of losses, for the quality of lost frames")
+    add("--realisations", type=int, default=3, help="of losses, for the quality of lost frames; 0: as before")
     chosen = parser.parse_args(arguments)
     width, height = map(int, chosen.size.split("x"))
     items = tuple(cropped(load_folder(chosen.data, (VIDEO,)), chosen.frames, width, height))[: chosen.clips]
@@ -95,23 +94,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     metrics = tuple(names.metric(name, "video") for name in METRICS)
 
     about = f"{len(items)} clips, {chosen.frames} frames of {chosen.size}, rho = {chosen.rho}"
-    rows = concealed(
-        [name.format(uses=uses) for name in CONCEALED],
-        {about: losses[about] for about in CONCEALED_LOSSES},
-        items,
-        chosen.rho,
-        metrics,
-        chosen.realisations,
-    )
-    write_concealed(chosen.out, list(rows), about)
+    if chosen.realisations:
+        concealing = {about: losses[about] for about in CONCEALED_LOSSES}
+        packets = [name.format(uses=uses) for name in CONCEALED]
+        rows = concealed(packets, concealing, items, chosen.rho, metrics, chosen.realisations)
+        write_concealed(chosen.out, list(rows), about)
     runs = [(noisy, CHANNELS, SNR_DB), ((*noisy, *packed), tuple(losses.values()), (LOSS_SNR_DB,))]
     for item in items:  # clip by clip, so that an interrupted run has whole ones
         for sent, channels, snr_db in runs:
             met = tuple(map(names.channel, channels))
             conduct(Sweep(tuple(sent), met, (item,), snr_db, (chosen.rho,), metrics), chosen.out)
     with ResultStore(chosen.out / "records.sqlite", read_only=True) as store:
-        records = store.frame()
-    records = records[records["item"].isin([item.id for item in items])]
+        whole: Any = store.frame()
+    records: Any = whole[whole["item"].isin([item.id for item in items])]
     text = [f"# {about}", ""]
     points = {f"{channel}, {snr_db:g} dB": (channel, snr_db) for channel in CHANNELS for snr_db in SNR_DB}
     points |= {f"loss {about}": (channel, LOSS_SNR_DB) for about, channel in losses.items()}
@@ -291,7 +286,7 @@ def write_concealed(out: Path, rows: Sequence[Concealed], about: str) -> None:
     """Write the rows as CSV, and a table of gains with 95 % bootstrap intervals over clips."""
     import pandas as pd
 
-    frame = pd.DataFrame([vars(row) for row in rows])
+    frame: Any = pd.DataFrame([vars(row) for row in rows])
     write(out / "concealment.csv", frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     lines = [f"{about}: lost frames", "", "| scheme | loss | metric | clips | held | interpolated | gain |"]
     lines += ["| --- " * 7 + "|"]
@@ -309,7 +304,7 @@ def write_concealed(out: Path, rows: Sequence[Concealed], about: str) -> None:
     lines += ["", "By clip, gain in dB and change of LPIPS:", ""]
     lines += ["| clip | scheme | loss | metric | held | interpolated |", "| --- " * 6 + "|"]
     for keys, group in frame.groupby(["item", "scheme", "loss", "metric"], sort=False):
-        item, scheme, loss, metric = map(str, keys)  # pyright: ignore[reportArgumentType]
+        item, scheme, loss, metric = map(str, keys)
         held, shown = group["held"].mean(), group["interpolated"].mean()
         lines.append(
             f"| {item.rsplit('-', 1)[0]} | {scheme} | {loss} | {metric} | {held:.3g} | {shown:.3g} |"
