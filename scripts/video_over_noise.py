@@ -13,6 +13,7 @@ depend on it, which are held or interpolated; how well, is measured on the lost 
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,14 @@ SCHEMES = (
     *("layered+ldpc:csit-average", "deepjscc", "softcast"),
 )
 PACKETS = ("x265+packets:{uses}", "x265+packets:{uses}+interpolate")
-PACKETS += ("avif+packets:{uses}", "avif+packets:{uses}+interpolate")
+PACKETS += ("webp+packets:{uses}", "webp+packets:{uses}+interpolate")
 CHANNELS = ("awgn", "rayleigh:64", "ofdm:tdl-c:100:0")
 SNR_DB = (0.0, 5.0, 10.0, 20.0)
 RHO = "1/48"
 LOSS_SNR_DB = 10.0
+LOSS_AT = (LOSS_SNR_DB,)
+SLOW = ("av1", "layered")
+"""Beginnings of the names of schemes that are measured last."""
 LOSSES = {  # channel by what is lost
     "0 %": "awgn",
     "5 %": "lossy:{uses}:0.05/awgn",
@@ -62,7 +66,7 @@ LOSSES = {  # channel by what is lost
     "30 %": "lossy:{uses}:0.3/awgn",
     "30 % in bursts": "lossy:{uses}:0.0857143:0.2/awgn",
 }
-CONCEALED = ("avif+packets:{uses}", "x265+packets:{uses}")
+CONCEALED = ("webp+packets:{uses}", "x265+packets:{uses}")
 CONCEALED_LOSSES = ("10 %", "30 %")
 METRICS = ("psnr_db", "lpips_squeeze")
 
@@ -76,12 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--data", type=Path, default=Path("../shared/data/video/eval"), help="folder of clips")
     add("--out", type=Path, default=Path("results/video_over_noise"))
     add("--clips", type=int, default=None, help="only the first so many")
-    add("--frames", type=int, default=16, help="first frames of every clip")
+    add("--frames", type=int, default=8, help="first frames of every clip")
     add("--size", default="176x144", help="of the crop from the middle; smaller clips are left out")
     add("--schemes", default=",".join(SCHEMES))
     add("--packets", default=",".join(PACKETS), help="schemes that are sent over the lossy channels alone")
     add("--rho", default=RHO, help="channel uses per pixel value")
-    add("--realisations", type=int, default=3, help="of losses, for the quality of lost frames; 0: as before")
+    add("--lost", type=int, default=0, metavar="N", help="only measure lost frames, in N realisations")
     chosen = parser.parse_args(arguments)
     width, height = map(int, chosen.size.split("x"))
     items = tuple(cropped(load_folder(chosen.data, (VIDEO,)), chosen.frames, width, height))[: chosen.clips]
@@ -94,16 +98,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     metrics = tuple(names.metric(name, "video") for name in METRICS)
 
     about = f"{len(items)} clips, {chosen.frames} frames of {chosen.size}, rho = {chosen.rho}"
-    if chosen.realisations:
+    if chosen.lost:
         concealing = {about: losses[about] for about in CONCEALED_LOSSES}
         packets = [name.format(uses=uses) for name in CONCEALED]
-        rows = concealed(packets, concealing, items, chosen.rho, metrics, chosen.realisations)
-        write_concealed(chosen.out, list(rows), about)
-    runs = [(noisy, CHANNELS, SNR_DB), ((*noisy, *packed), tuple(losses.values()), (LOSS_SNR_DB,))]
-    for item in items:  # clip by clip, so that an interrupted run has whole ones
+        rows = list(concealed(packets, concealing, items, chosen.rho, metrics, chosen.lost))
+        write_concealed(chosen.out, rows, about)
+        return print(f"{len(rows)} rows, table in {chosen.out}")
+    lossy = tuple(losses.values())
+    slow = [scheme for scheme in noisy if scheme.name.startswith(SLOW)]
+    quick = [scheme for scheme in noisy if scheme not in slow]
+    # quick schemes first, and clip by clip, so that an interrupted run has something whole
+    for group, item in product((quick, *([scheme] for scheme in slow)), items):
+        runs = [(group, CHANNELS, SNR_DB), ([*group, *(packed if group is quick else ())], lossy, LOSS_AT)]
         for sent, channels, snr_db in runs:
             met = tuple(map(names.channel, channels))
-            conduct(Sweep(tuple(sent), met, (item,), snr_db, (chosen.rho,), metrics), chosen.out)
+            if sent:
+                conduct(Sweep(tuple(sent), met, (item,), snr_db, (chosen.rho,), metrics), chosen.out)
     with ResultStore(chosen.out / "records.sqlite", read_only=True) as store:
         whole: Any = store.frame()
     records: Any = whole[whole["item"].isin([item.id for item in items])]
@@ -170,6 +180,7 @@ def table(records: "pd.DataFrame", metric: str, points: dict[str, tuple[str, flo
             found = bootstrap_mean(here[metric], here["item"])
             outage = sum(here["outage"].tolist()) / len(here)
             lost = f", {outage:.0%} lost" if outage else ""
+            lost += f", {found.items} clips" if found.items < means["item"].nunique() else ""
             limits = f" ({found.low:.3g} to {found.high:.3g}{lost})" if found.items > 1 else lost
             cells.append(f"{found.mean:.3g}{limits}")
         lines.append(f"| {about} | {' | '.join(cells)} |")

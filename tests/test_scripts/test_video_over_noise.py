@@ -80,7 +80,8 @@ def test_the_experiment_on_toys(script: ModuleType, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(script, "CONCEALED", ("jpeg+packets:{uses}",))
     arguments = ["--data", str(data), "--out", str(out), "--size", "64x64", "--rho", "1/24"]
     arguments += ["--frames", "8", "--schemes", "softcast", "--packets", "jpeg+packets:{uses}"]
-    script.main([*arguments, "--realisations", "2"])
+    script.main([*arguments, "--lost", "2"])
+    script.main(arguments)
     records = pd.read_parquet(out / "records.parquet")
     assert len(records) == 2 * 2 * 5  # clips, schemes, losses, of which the first is none
     table = (out / "table.md").read_text()
@@ -91,6 +92,6 @@ def test_the_experiment_on_toys(script: ModuleType, tmp_path: Path, monkeypatch:
     assert (rows["lost"] > 0).all()
     before = (out / "concealment.md").read_text()
     assert "| jpeg+packets:512:csit-average | 30 % | psnr_db | 2 |" in before
-    script.main([*arguments, "--realisations", "0", "--clips", "1"])  # nothing is measured again
+    script.main([*arguments, "--clips", "1"])  # nothing is measured again
     assert len(pd.read_parquet(out / "records.parquet")) == len(records)
     assert (out / "concealment.md").read_text() == before
