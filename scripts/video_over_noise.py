@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--schemes", default=",".join(SCHEMES))
     add("--packets", default=",".join(PACKETS), help="schemes that are sent over the lossy channels alone")
     add("--rho", default=RHO, help="channel uses per pixel value")
+    add("--loss-only", action="store_true", help="leave out the sweep over SNR without losses")
     add("--lost", type=int, default=0, metavar="N", help="only measure lost frames, in N realisations")
     chosen = parser.parse_args(arguments)
     width, height = map(int, chosen.size.split("x"))
@@ -112,17 +113,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = [(group, CHANNELS, SNR_DB), ([*group, *(packed if group is quick else ())], lossy, LOSS_AT)]
         for sent, channels, snr_db in runs:
             met = tuple(map(names.channel, channels))
-            if sent:
+            if sent and not (chosen.loss_only and channels is CHANNELS):
                 conduct(Sweep(tuple(sent), met, (item,), snr_db, (chosen.rho,), metrics), chosen.out)
     with ResultStore(chosen.out / "records.sqlite", read_only=True) as store:
         whole: Any = store.frame()
     records: Any = whole[whole["item"].isin([item.id for item in items])]
     text = [f"# {about}", ""]
-    points = {f"{channel}, {snr_db:g} dB": (channel, snr_db) for channel in CHANNELS for snr_db in SNR_DB}
+    noise = () if chosen.loss_only else CHANNELS
+    points = {f"{channel}, {snr_db:g} dB": (channel, snr_db) for channel in noise for snr_db in SNR_DB}
     points |= {f"loss {about}": (channel, LOSS_SNR_DB) for about, channel in losses.items()}
     for metric in METRICS:
         text += table(records, metric, points)
-        for channel in CHANNELS:
+        for channel in noise:
             plain = records[records["scheme"].isin([scheme.name for scheme in noisy])]
             figure = metric_vs_snr(plain, metric, chosen.rho, channel)
             write_figure(chosen.out / f"{metric}_{channel.split(':')[0]}.svg", figure)

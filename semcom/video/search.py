@@ -19,6 +19,8 @@ from semcom.video.layered import BASES, HEAD, Coded, LayeredCodec, coded_frames
 
 CANDIDATES = ((0, 1, 1), (1, 1, 1), (0, 2, 1), (0, 4, 1), (0, 1, 2), (0, 2, 2))
 """Base layer, frame step and scale of the candidates, in the order in which they are tried."""
+STARTS = {(1, 1, 1): 0.13, (0, 2, 1): 0.06, (0, 4, 1): 0.08, (0, 1, 2): 0.28, (0, 2, 2): 0.32}
+"""By how much further up its ladder of settings, as a share, a candidate usually ends than the first one."""
 COARSE = 45.0
 """Rate factor of AV1, at full size with every frame, below which fewer or smaller frames are not tried."""
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
@@ -169,9 +171,9 @@ def fitting(
         BudgetTooSmall: No candidate fits.
     """
     floor, found = math.inf, False  # smallest payload of all candidates in bits
-    share = 0.3  # of the ladder of settings, where the search starts: where it ended last
-    fine = False
+    share, fine = 0.2, False  # where the first candidate ended, as a share of its ladder of settings
     for base, step, scale in CANDIDATES:
+        further = STARTS.get((base, step, scale), 0.0)
         reduced = step > 1 or scale > 1
         if reduced and fine:
             break
@@ -181,11 +183,13 @@ def fitting(
             continue
         clip = Clip(x.frames[coded_frames(len(x.frames), step)], x.frame_rate)
         layer = BaseLayer(BASES[base], clip, scale)
-        index = finest(layer.size, layer.settings, max_bits // 8 - HEAD, round(share * layer.settings))
+        index = finest(
+            layer.size, layer.settings, max_bits // 8 - HEAD, round((share + further) * layer.settings)
+        )
         if index < 0:
             floor = min(floor, 8 * (layer.size(0) + HEAD))
             continue
-        found, share = True, index / layer.settings
+        found, share = True, index / layer.settings - further
         yield codec.coded(x, base, step, layer.quality(index), layer.payload(index))
         fine = fine or (base == 0 and not reduced and BASES[0].rate_factor(layer.quality(index)) < COARSE)
     if not found:
