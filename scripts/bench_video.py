@@ -24,6 +24,7 @@ from semcom.codecs.codec import fit
 from semcom.data import sample_photos
 from semcom.modalities.video import VIDEO, Clip
 from semcom.training.recipes import run_script
+from semcom.video.layered import LayeredCodec
 from semcom.video.search import BaseLayer, finest
 
 CODECS = ("x264-slow", "x265-slow", "av1-slow", "x265-live", "av1-live", "layered")
@@ -62,6 +63,9 @@ def measured(name: str, x: Clip, bpp: float) -> dict[str, float]:
         layer = BaseLayer(codec, x, 1)
         index = finest(layer.size, layer.settings, bits // 8, layer.settings // 3)
         payload, quality = layer.payload(max(index, 0)), layer.quality(max(index, 0))
+    elif isinstance(codec, LayeredCodec):  # as `semcom video encode`: nothing is shown
+        coded = codec.search(codec, x, bits)
+        payload, quality = coded.payload, coded.quality
     else:
         fitted = fit(codec, x, bits)
         payload, quality = fitted.payload, fitted.quality

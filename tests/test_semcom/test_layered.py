@@ -34,6 +34,7 @@ from semcom.video.layered import (
     LayeredCodec,
     coded_frames,
     interpolated,
+    payload_within,
 )
 from semcom.video.refinement import FrameRefiner, spread_code, spread_of
 from semcom.video.search import finest, perceptual
@@ -326,6 +327,23 @@ def test_the_search_keeps_to_the_budget(codec: LayeredCodec, monkeypatch: pytest
     assert torch.equal(codec.decode(fitted.payload, VIDEO.shape(x)).frames, fitted.decoded.frames)
     with pytest.raises(BudgetTooSmall, match="bits for a clip of 6 frames of 72x72"):
         codec.fit(x, 100)
+
+
+def test_a_payload_is_found_without_showing_the_clip(
+    codec: LayeredCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = sliding()
+    coded = codec.coded(x, 0, 1, coarse())
+
+    def seen(*arguments: object) -> None:
+        raise AssertionError("frames were refined")
+
+    monkeypatch.setattr(FrameRefiner, "__call__", seen)
+    blind = LayeredCodec(codec.refiner, lambda codec, x, bits: coded)
+    assert payload_within(blind, x, 10**6) == coded.payload
+    with pytest.raises(AssertionError, match="frames were refined"):
+        blind.fit(x, 10**6)
+    assert payload_within(BASES[1], x, 10**5) == BASES[1].fit(x, 10**5).payload
 
 
 def test_the_search_loses_at_most_the_allowed_psnr(
