@@ -11,6 +11,7 @@ Without `--clip`, a photograph is panned.
 import argparse
 import json
 import math
+import os
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ from semcom.codecs.codec import fit
 from semcom.data import sample_photos
 from semcom.modalities.video import VIDEO, Clip
 from semcom.training.recipes import run_script
+from semcom.video.layered import LayeredCodec
 from semcom.video.search import BaseLayer, finest
 
 CODECS = ("x264-slow", "x265-slow", "av1-slow", "x265-live", "av1-live", "layered")
@@ -35,17 +37,20 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, default=None)
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--bpp", type=float, default=0.04)
+    parser.add_argument("--codecs", nargs="+", default=CODECS, help="av1-slow before layered")
     options = parser.parse_args()
     torch.set_num_threads(1)
     whole = panned(options.frames) if options.clip is None else VIDEO.read(options.clip).x
     x = Clip(whole.frames[: options.frames], whole.frame_rate)
     reference_s = math.nan
-    for name in CODECS:
+    for name in options.codecs:
         row = measured(name, x, options.bpp)
         if name == "av1-slow":
             reference_s = row["encode_ms_per_frame"]
         row["search_over_av1_slow"] = round(row["search_ms_per_frame"] / reference_s, 1)
-        print(json.dumps({"codec": name} | {key: value for key, value in row.items() if value == value}))
+        about = {"codec": name, "frames": len(x.frames), "load": round(os.getloadavg()[0], 1)}
+        told = about | {key: value for key, value in row.items() if value == value}
+        print(json.dumps(told), flush=True)
 
 
 def measured(name: str, x: Clip, bpp: float) -> dict[str, float]:
@@ -58,6 +63,9 @@ def measured(name: str, x: Clip, bpp: float) -> dict[str, float]:
         layer = BaseLayer(codec, x, 1)
         index = finest(layer.size, layer.settings, bits // 8, layer.settings // 3)
         payload, quality = layer.payload(max(index, 0)), layer.quality(max(index, 0))
+    elif isinstance(codec, LayeredCodec):  # as `semcom video encode`: nothing is shown
+        coded = codec.search(codec, x, bits)
+        payload, quality = coded.payload, coded.quality
     else:
         fitted = fit(codec, x, bits)
         payload, quality = fitted.payload, fitted.quality

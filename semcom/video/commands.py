@@ -56,21 +56,14 @@ def encode(
     check_outputs(out, inputs=[source])
 
     from semcom import names
-    from semcom.codecs.codec import fit
     from semcom.video.container import CODECS, encode_file
-    from semcom.video.layered import LayeredCodec
+    from semcom.video.layered import payload_within
 
     if codec not in CODECS:
         raise InvalidOption(f"--codec {codec}: choose one of {', '.join(CODECS)}")
     chosen = names.codec(codec, "video")
-
-    def payload(x: "Clip", bits: int) -> bytes:
-        if isinstance(chosen, LayeredCodec):  # what a receiver would show is of no use here
-            return chosen.search(chosen, x, bits).payload
-        return fit(chosen, x, bits).payload
-
     with progress_bar("frames") as told:
-        done = encode_file(source, out, codec, payload, bpp, told)
+        done = encode_file(source, out, codec, lambda x, bits: payload_within(chosen, x, bits), bpp, told)
     row = {
         "frames": done.shape.frames,
         "width": done.shape.width,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semcom.codecs.av import InterCodec
 from semcom.codecs.clip import joined, shape_of
-from semcom.codecs.codec import Fitted, Quality
+from semcom.codecs.codec import Fitted, Quality, SourceCodec, fit
 from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.video import Clip, ClipShape
 from semcom.video.interpolation import between
@@ -289,6 +289,27 @@ class LayeredCodec:
         if self.refiner is None or self.refiner.digest != head.network:
             return iter(frames)
         return self.refiner(frames, spread_of(head.spread), scale, head.strength * STRENGTH_STEP)
+
+
+def payload_within(codec: SourceCodec[Clip], x: Clip, max_bits: int) -> bytes:
+    """Find the payload that `fit` finds, without the frames that the receiver shows.
+
+    An encoder of files needs no more: showing a clip takes the refiner's time for every frame of it.
+
+    Args:
+        codec: Any codec of clips.
+        x: The clip.
+        max_bits: Largest length of the payload in bits.
+
+    Returns:
+        The payload.
+
+    Raises:
+        BudgetTooSmall: The smallest payload exceeds `max_bits`.
+    """
+    if isinstance(codec, LayeredCodec):
+        return codec.search(codec, x, max_bits).payload
+    return fit(codec, x, max_bits).payload
 
 
 def coded_frames(frames: int, step: int) -> list[int]:

@@ -1,6 +1,7 @@
 """Layered video: header, base layer, interpolation, refiner, search, and files of coded video."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,14 +15,27 @@ import pytest
 import torch
 
 from semcom.cli import main
+from semcom.codecs.clip import squared_error
 from semcom.codecs.codec import Quality
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource
+from semcom.metrics.clip import PerFrame
+from semcom.metrics.perceptual import SlicedWasserstein
 from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.refiner import PictureRefiner
 from semcom.video import search
 from semcom.video.container import HEADER, Header, decode_file, encode_file, frames_per_segment
 from semcom.video.interpolation import between, flow_is_there
-from semcom.video.layered import BASES, HEAD, NO_NETWORK, Head, LayeredCodec, coded_frames, interpolated
+from semcom.video.layered import (
+    BASES,
+    HEAD,
+    NO_NETWORK,
+    Coded,
+    Head,
+    LayeredCodec,
+    coded_frames,
+    interpolated,
+    payload_within,
+)
 from semcom.video.refinement import FrameRefiner, spread_code, spread_of
 from semcom.video.search import finest, perceptual
 
@@ -232,6 +246,78 @@ def test_the_finest_setting_is_found_from_any_start(start: int, most: int) -> No
     assert all(0 <= setting < 100 for setting in looked)
 
 
+@pytest.mark.parametrize("octaves", [8.0, 11.0, 14.0])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_few_settings_are_looked_at(octaves: float, share: float) -> None:
+    """Of sizes that grow about exponentially, no more are looked at than bisection of all of them needs."""
+    looked: list[int] = []
+
+    def size(setting: int) -> int:
+        looked.append(setting)
+        bend = 1 + 0.1 * math.sin(setting / 9)
+        return round(1000 * 2 ** (octaves * bend * setting / 141))
+
+    most = size(round(share * 141))
+    expected = max(setting for setting in range(141) if size(setting) <= most)
+    looked.clear()
+    assert finest(size, 141, most, 42) == expected
+    assert len(looked) <= 7
+
+
+def test_the_search_finds_what_a_search_of_everything_finds(
+    codec: LayeredCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All candidates at all strengths, each shown to the measure as the receiver would show it."""
+    x = sliding()
+    bits = 8 * len(codec.encode(x, Quality(1, 30)))
+    measure = PerFrame(SlicedWasserstein())
+    monkeypatch.setattr(search, "_measure", lambda x: SlicedWasserstein())
+    judged: list[tuple[float, Coded]] = []
+    bound = math.inf
+    for candidate in search.fitting(codec, x, bits):
+        before = squared_error(candidate.shown, x)
+        if (candidate.head.base, candidate.head.step, candidate.quality.scale) == (0, 1, 1):
+            bound = before * 10 ** (search.MOST_LOSS_DB / 10)
+        changed = torch.stack(
+            list(codec.refined(codec.with_strength(candidate, 1.0), candidate.shown.frames))
+        )
+        for strength in search.STRENGTHS:
+            frames = candidate.shown.frames + strength * (changed.float() - candidate.shown.frames)
+            shown = Clip(frames.round().clamp(0, 255).to(torch.uint8), x.frame_rate)
+            if squared_error(shown, x) <= bound:
+                judged.append((measure(shown, x), codec.with_strength(candidate, strength)))
+    assert len(judged) > len(search.CANDIDATES) / 2
+    found = perceptual(codec, x, bits)
+    assert found.payload == min(judged, key=lambda pair: pair[0])[1].payload
+
+
+def test_candidates_far_below_the_bound_are_not_refined(
+    codec: LayeredCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither are those with still fewer or smaller frames tried."""
+    tried: list[tuple[int, int]] = []
+    coded = LayeredCodec.coded
+
+    def counted(
+        self: LayeredCodec, x: Clip, base: int, step: int, quality: Quality, layer: bytes | None = None
+    ) -> Coded:
+        tried.append((step, quality.scale))
+        made = coded(self, x, base, step, quality, layer)
+        if step == 2:  # as if it had been interpolated badly
+            made = replace(made, shown=Clip(255 - made.shown.frames, x.frame_rate))
+        return made
+
+    monkeypatch.setattr(LayeredCodec, "coded", counted)
+    monkeypatch.setattr(search, "CANDIDATES", ((0, 1, 1), (0, 2, 1), (0, 4, 1), (0, 2, 2)))
+    monkeypatch.setattr(search, "COARSE", -1.0)
+    monkeypatch.setattr(search, "flow_is_there", lambda: True)
+    x = sliding()
+    bits = 8 * len(codec.encode(x, Quality(1, 30)))
+    tried.clear()
+    assert perceptual(codec, x, bits).head.step == 1
+    assert tried == [(1, 1), (2, 1)]
+
+
 def test_the_search_keeps_to_the_budget(codec: LayeredCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "CANDIDATES", ((0, 1, 1), (1, 1, 1)))
     x = sliding()
@@ -241,6 +327,23 @@ def test_the_search_keeps_to_the_budget(codec: LayeredCodec, monkeypatch: pytest
     assert torch.equal(codec.decode(fitted.payload, VIDEO.shape(x)).frames, fitted.decoded.frames)
     with pytest.raises(BudgetTooSmall, match="bits for a clip of 6 frames of 72x72"):
         codec.fit(x, 100)
+
+
+def test_a_payload_is_found_without_showing_the_clip(
+    codec: LayeredCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = sliding()
+    coded = codec.coded(x, 0, 1, coarse())
+
+    def seen(*arguments: object) -> None:
+        raise AssertionError("frames were refined")
+
+    monkeypatch.setattr(FrameRefiner, "__call__", seen)
+    blind = LayeredCodec(codec.refiner, lambda codec, x, bits: coded)
+    assert payload_within(blind, x, 10**6) == coded.payload
+    with pytest.raises(AssertionError, match="frames were refined"):
+        blind.fit(x, 10**6)
+    assert payload_within(BASES[1], x, 10**5) == BASES[1].fit(x, 10**5).payload
 
 
 def test_the_search_loses_at_most_the_allowed_psnr(
