@@ -10,8 +10,8 @@ Size = Callable[[str], int]
 """Number of tokens of a text, such as `word_count` or the length of a tokenizer's answer."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
-_OPENING = "\\"'\u201c\u2018\u00ab(\\[_"
-_CLOSING = "\\"'\u201d\u2019\u00bb)\\]"
+_OPENING = r"\"'\u201c\u2018\u00ab(\[_"
+_CLOSING = r"\"'\u201d\u2019\u00bb)\]"
 _BREAK = re.compile(  # a full stop, closing marks and white space before a capital or digit; or a blank line
     rf"(?<=[.!?\u2026])[{_CLOSING}]*(\s+)(?=[{_OPENING}]*[^\W_a-z])"
     r"|[\u3002\uff01\uff1f][\u201d\u2019\u300d\u300f\uff09]*(\s*)(?=\S)|(\n\s*\n)"
