@@ -21,6 +21,9 @@ from semcom.text.blocks import Sentence, Size, packed, sentences_of, word_count
 from semcom.text.summarisers import Outliers, Piece, Summariser, Topic
 from semcom.text.topics import Embedding, Grouping, Spectral
 
+ROUNDS = 4
+"""How often topics are asked again with the tokens that whole sentences left unspent."""
+
 
 @dataclass(frozen=True)
 class Compressed:
@@ -120,18 +123,26 @@ class SemanticCompressor:
             labels[section.start : section.stop] = first + found
             first += int(found.max()) + 1
         units = [[i for b in unit for i in blocks[b]] for unit in self._units(labels)]
-        budgets = _shares([sum(sentences[i].tokens for i in unit) for unit in units], target)
+        sizes = [sum(sentences[i].tokens for i in unit) for unit in units]
 
         def work(numbers: list[int], budget: int) -> list[Piece]:
             topic = Topic([sentences[i] for i in numbers], vectors[numbers], self.size, asked)
             return self.summarise(topic, budget)
 
-        if self.workers > 1:
-            with ThreadPoolExecutor(self.workers) as pool:
-                parts = list(pool.map(work, units, budgets))
-        else:
-            parts = list(map(work, units, budgets))
-        pieces = tuple(sorted((piece for part in parts for piece in part), key=lambda piece: piece.at))
+        pieces: tuple[Piece, ...] = ()
+        spent, aim, more = 0, 0, target
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+            each = pool.map if self.workers > 1 else map
+            for _ in range(ROUNDS):
+                parts = each(work, units, _shares(sizes, aim + more))
+                found = sorted((piece for part in parts for piece in part), key=lambda piece: piece.at)
+                used = sum(self.size(piece.text) for piece in found)
+                if spent < used <= target:
+                    pieces, spent, aim, more = tuple(found), used, aim + more, target - used
+                else:
+                    more = more // 2 if used > target else 2 * more
+                if spent == target or not all(piece.verbatim for piece in found):
+                    break
         if not pieces:
             raise InvalidOption(
                 f"{target} tokens for a text of {total}: no sentence fits; the shortest has "

@@ -297,19 +297,21 @@ class Spectral:
         return [piece for part in parts for piece in self._split(part, weights, sizes)]
 
     def _merged(self, parts: list[ndarray], weights: ndarray, sizes: ndarray) -> ndarray:
-        parts = list(parts)
-        for small in sorted(parts, key=lambda part: sizes[part].sum()):
-            own = next(i for i, part in enumerate(parts) if part[0] == small[0])
-            total = sizes[parts[own]].sum()
-            if total >= self.least_tokens:
+        parts, whole = sorted(parts, key=lambda part: sizes[part].sum()), []
+        while parts:
+            small, total = parts[0], sizes[parts[0]].sum()
+            others = [*parts[1:], *whole]
+            room = [part for part in others if sizes[part].sum() + total <= self.window]
+            if total >= self.least_tokens or not room:
+                whole.append(parts.pop(0))
                 continue
-            room = [i for i, p in enumerate(parts) if i != own and sizes[p].sum() + total <= self.window]
-            if room:
-                best = max(room, key=lambda i: weights[np.ix_(parts[own], parts[i])].mean())
-                parts[best] = np.sort(np.concatenate([parts[best], parts[own]]))
-                del parts[own]
+            best = max(room, key=lambda part: weights[np.ix_(small, part)].mean())
+            both = [np.sort(np.concatenate([small, best]))]
+            parts = [part for part in parts[1:] if part is not best] + both
+            parts.sort(key=lambda part: sizes[part].sum())
+            whole = [part for part in whole if part is not best]
         labels = np.empty(len(sizes), dtype=int)
-        for label, part in enumerate(parts):
+        for label, part in enumerate(whole):
             labels[part] = label
         return _renumbered(labels)
 

@@ -1,8 +1,9 @@
-"""Questions with known plans: chains of relations, facts that contradict memory, variables, multi-hop records."""
+"""Questions with known plans: chains of relations, false facts, variables, multi-hop records."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def tracking(
         own = ["".join(rng.choice(letters, 5)) for _ in range(hops + 1)]
         start = str(rng.integers(10_000, 100_000))
         told += [f"VAR {own[0]} = {start}."]
-        told += [f"VAR {after} = VAR {before}." for before, after in zip(own, own[1:], strict=False)]
+        told += [f"VAR {after} = VAR {before}." for before, after in pairwise(own)]
         if not number:
             names, value = own, start
     chunks, places = _hidden(prose, told, rng, tokens, size, groups=hops + 1)
@@ -277,7 +278,7 @@ def _record(raw: Mapping[str, Any]) -> Example:
     titles = [title for title, _ in raw["context"]]
     wanted = dict.fromkeys(title for title, _ in raw["supporting_facts"])
     supports = tuple(titles.index(title) for title in wanted if title in titles)
-    plan = Plan.of(question)
+    plan = Plan.of(question.replace("#", "No. "))  # "a #1 hit" refers to no step
     return Example(raw["_id"], chunks, question, "Answer:", answers, plan, (raw["answer"],), supports)
 
 
