@@ -75,7 +75,7 @@ def read_books(
 def with_needle(
     sentences: Sequence[Sentence], rng: np.random.Generator, tokens: int, key: str | None = None
 ) -> Document:
-    """Prose with one sentence hidden: "The special magic number for Oslo is 48213."
+    """Hide one sentence in prose: "The special magic number for Oslo is 48213.", to be asked for.
 
     Args:
         sentences: Prose, of which a run from a random place is taken, around its end if necessary.

@@ -1,4 +1,4 @@
-"""Answers from long texts: iterative reading, knowledge-constrained decoding, and what they are compared with."""
+"""Answers from long texts: iterative reading, knowledge-constrained decoding, and baselines."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -148,7 +148,7 @@ class Iterative:
 
 @dataclass(frozen=True)
 class Constrained:
-    """Knowledge-constrained decoding: a tentative answer, a retrieved fact, and an edit where they contradict.
+    """Knowledge-constrained decoding: a tentative answer, a fact, and an edit where they contradict.
 
     For each sub-question the model first answers from the transcript alone. Facts are retrieved; if the
     tentative answer is in none of them, they contradict it, and the answer read from the facts takes its

@@ -9,7 +9,10 @@ import torch
 
 from semcom.text.lm import LanguageModel
 
-BOOK = "This is a very short story book: <book>\n{text}\n</book>\nBased on the content of the book, {question}\n{cue}"
+BOOK = (
+    "This is a very short story book: <book>\n{text}\n</book>\n"
+    "Based on the content of the book, {question}\n{cue}"
+)
 """Prompt that makes a small model answer from the text and not from memory."""
 MEMORY = "{text}\nQuestion: {question}\nAnswer: {cue}"
 """Prompt of plain decoding: the text, the question, the beginning of an answer."""
@@ -95,7 +98,7 @@ class Greedy:
 class Recogniser:
     """Greedy decoding of answers that are known beforehand, by one pass over prompt and answer.
 
-    Greedy decoding gives an answer if and only if each of its tokens has the largest logit after those before.
+    Greedy decoding gives an answer if and only if each of its tokens has the largest logit in its place.
     Where it would give anything else, the answer here is empty, so that a chain of questions ends there:
     accuracies are those of `Greedy`, except that a wrong step never leads to the right end by luck.
 
