@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ class Piece:
     verbatim: bool = True
 
 
+@runtime_checkable
 class Summariser(Protocol):
     """Summarise one topic."""
 

@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from semcom.errors import InvalidOption, MissingPackage
 
 
+@runtime_checkable
 class Embedding(Protocol):
     """Embed texts as vectors of unit length."""
 
@@ -169,6 +170,7 @@ def spectral_labels(
     return _renumbered(KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows))
 
 
+@runtime_checkable
 class Grouping(Protocol):
     """Put blocks of a text into groups, each of which is summarised on its own."""
 

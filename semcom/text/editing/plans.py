@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from semcom.errors import MalformedPlan
 
@@ -108,6 +108,7 @@ class Plan:
         return TopologicalSorter({number: step.parents for number, step in enumerate(self.steps, 1)})
 
 
+@runtime_checkable
 class Planner(Protocol):
     """Turn a question into a plan."""
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -31,6 +31,7 @@ class Reading:
     tokens: int
 
 
+@runtime_checkable
 class Reader(Protocol):
     """Answer questions from passages."""
 

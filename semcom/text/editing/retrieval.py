@@ -4,7 +4,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from semcom.text.blocks import Size, joined, packed, sentences_of, word_count
 from semcom.text.topics import Embedding
 
 
+@runtime_checkable
 class Retriever(Protocol):
     """Rank the chunks of one text by a question."""
 
