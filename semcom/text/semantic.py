@@ -8,7 +8,7 @@ abstract. Summaries here are extractive unless a pretrained summariser is given.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from semcom.errors import InvalidOption
 from semcom.text.blocks import Sentence, Size, packed, sentences_of, word_count
 from semcom.text.summarisers import Outliers, Piece, Summariser, Topic
-from semcom.text.topics import Embedding, Grouping, Spectral
+from semcom.text.topics import Embedding, Grouping, Spectral, Whole
 
 ROUNDS = 4
 """How often topics are asked again with the tokens that whole sentences left unspent."""
@@ -143,6 +143,9 @@ class SemanticCompressor:
                     more = more // 2 if used > target else 2 * more
                 if spent == target or not all(piece.verbatim for piece in found):
                     break
+        if not pieces and len(units) > 1:  # topics too small for any sentence: choose among all
+            whole = replace(self, grouping=Whole(), section_tokens=total)
+            return whole(text, ratio, target_tokens=target_tokens, question=question)
         if not pieces:
             raise InvalidOption(
                 f"{target} tokens for a text of {total}: no sentence fits; the shortest has "
