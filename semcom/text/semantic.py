@@ -21,7 +21,7 @@ from semcom.text.blocks import Sentence, Size, packed, sentences_of, word_count
 from semcom.text.summarisers import Outliers, Piece, Summariser, Topic
 from semcom.text.topics import Embedding, Grouping, Spectral, Whole
 
-ROUNDS = 4
+ROUNDS = 6
 """How often topics are asked again with the tokens that whole sentences left unspent."""
 
 
@@ -129,20 +129,25 @@ class SemanticCompressor:
             topic = Topic([sentences[i] for i in numbers], vectors[numbers], self.size, asked)
             return self.summarise(topic, budget)
 
-        pieces: tuple[Piece, ...] = ()
-        spent, aim, more = 0, 0, target
+        budgets, sentence = _shares(sizes, target), total / len(sentences)
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
             each = pool.map if self.workers > 1 else map
-            for _ in range(ROUNDS):
-                parts = each(work, units, _shares(sizes, aim + more))
-                found = sorted((piece for part in parts for piece in part), key=lambda piece: piece.at)
-                used = sum(self.size(piece.text) for piece in found)
-                if spent < used <= target:
-                    pieces, spent, aim, more = tuple(found), used, aim + more, target - used
-                else:
-                    more = more // 2 if used > target else 2 * more
-                if spent == target or not all(piece.verbatim for piece in found):
+            parts = list(each(work, units, budgets))
+            used = [sum(self.size(piece.text) for piece in part) for part in parts]
+            for _ in range(ROUNDS):  # what whole sentences left unspent goes to where most was left
+                left = target - sum(used)
+                if left <= 0 or not all(piece.verbatim for part in parts for piece in part):
                     break
+                count = max(1, min(int(left / (1.5 * sentence)), len(units)))
+                chosen = np.argsort(np.subtract(used, budgets), kind="stable")[:count].tolist()
+                more = [used[i] + left // count for i in chosen]
+                again = each(work, [units[i] for i in chosen], more)
+                for i, part in zip(chosen, again, strict=True):
+                    size = sum(self.size(piece.text) for piece in part)
+                    if size > used[i]:
+                        parts[i], used[i] = part, size
+                    budgets[i] = used[i]
+        pieces = tuple(sorted((piece for part in parts for piece in part), key=lambda piece: piece.at))
         if not pieces and len(units) > 1:  # topics too small for any sentence: choose among all
             whole = replace(self, grouping=Whole(), section_tokens=total)
             return whole(text, ratio, target_tokens=target_tokens, question=question)

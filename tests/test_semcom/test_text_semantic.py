@@ -39,7 +39,7 @@ THEMES = (
     ("bread", "oven", "flour", "baker", "yeast", "crust", "butter", "kitchen", "loaf", "sugar"),
     ("court", "judge", "verdict", "lawyer", "witness", "trial", "jury", "oath", "appeal", "crime"),
 )
-NEEDLE = "Quixotic zebra 48213!"
+NEEDLE = "Quixotic zebras number 48213 in the far hills beyond Zanzibar."  # of usual length
 
 
 def prose(sentences: int, seed: int = 0, themes: int = 3) -> str:
@@ -283,7 +283,11 @@ def test_scores_from_elsewhere_choose_sentences() -> None:
 
 def test_a_known_question_is_looked_for() -> None:
     rest = prose(60, themes=1)
-    text = rest[:300].rsplit(". ", 1)[0] + ". The judge heard the witness. " + rest
+    text = (
+        rest[:300].rsplit(". ", 1)[0]
+        + ". The judge heard the witness and the jury gave no verdict on the trial. "
+        + rest
+    )
     plain = compressor(grouping=Whole(), summarise=Outliers(0.0))
     assert "judge" not in plain(text, target_tokens=30).text
     assert "judge" in plain(text, target_tokens=30, question="judge witness").text
