@@ -176,11 +176,8 @@ def shortened(text: str, most_tokens: int, size: Size = word_count) -> str:
         else:
             over = middle
     head = text[:fits]
-    return (
-        head.rsplit(None, 1)[0]
-        if fits and not text[fits].isspace() and " " in head.strip()
-        else head.rstrip()
-    )
+    whole = text[fits].isspace() or head[-1:].isspace() or len(head.split()) < 2
+    return head.rstrip() if whole else head.rsplit(None, 1)[0]
 
 
 def _pieces(text: str, start: int, end: int, size: Size, most: int) -> Iterator[tuple[int, int]]:
