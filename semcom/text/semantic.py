@@ -27,7 +27,7 @@ ROUNDS = 6
 
 @dataclass(frozen=True)
 class Compressed:
-    """A compressed text.
+    """A compressed text with the pieces that it consists of.
 
     Args:
         text: What is left.

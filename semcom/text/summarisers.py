@@ -47,10 +47,10 @@ class Piece:
 
 @runtime_checkable
 class Summariser(Protocol):
-    """Summarise one topic."""
+    """Shorten the sentences of one topic to a budget of tokens."""
 
     def __call__(self, topic: Topic, budget: int) -> list[Piece]:
-        """Summarise one topic.
+        """Shorten the sentences of one topic to a budget.
 
         Args:
             topic: Sentences and their embeddings.

@@ -177,7 +177,7 @@ class Grouping(Protocol):
     def __call__(
         self, vectors: Float[Tensor, "blocks features"], tokens: Sequence[int]
     ) -> Int[ndarray, " blocks"]:
-        """Group blocks.
+        """Give each block the label of its group.
 
         Args:
             vectors: Embeddings of the blocks, of unit length.

@@ -85,7 +85,7 @@ class Example:
 
     @property
     def context(self) -> str:
-        """The whole text."""
+        """All chunks joined to one text."""
         return " ".join(self.chunks)
 
     @property

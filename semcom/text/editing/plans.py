@@ -15,7 +15,7 @@ _PLACE = re.compile(r"#(\d+)")
 
 @dataclass(frozen=True)
 class Step:
-    """A sub-question.
+    """A sub-question, with places for answers of others.
 
     Args:
         question: The question; "#1" stands for the answer of the first step, and so on.

@@ -36,7 +36,7 @@ class Reader(Protocol):
     """Answer questions from passages."""
 
     def __call__(self, passages: Sequence[str], question: str, cue: str) -> Reading:
-        """Answer one question.
+        """Answer one question from what may be read.
 
         Args:
             passages: What may be read; none asks for what the model knows by itself.

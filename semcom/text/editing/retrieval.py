@@ -85,7 +85,7 @@ class Bm25:
 
     @staticmethod
     def of(chunks: Sequence[str]) -> "Bm25":
-        """Index chunks.
+        """Count the words of all chunks.
 
         Args:
             chunks: Chunks of a text, at least one.
