@@ -270,7 +270,8 @@ def tables(found: dict[str, list]) -> str:
         parts.append(table((name, mean(rows, name)) for name in ("iterative", "direct")))
     if rows := found["cost"]:
         parts.append(
-            "\n## Tokens read per question\n\n| tokens of the text | iterative | direct |\n| --- | --- | --- |\n"
+            "\n## Tokens read per question\n\n"
+            "| tokens of the text | iterative | direct |\n| --- | --- | --- |\n"
         )
         for length in COST_LENGTHS:
             own = [row for row in rows if row["length"] == length]

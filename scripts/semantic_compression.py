@@ -213,8 +213,8 @@ def tables(frames) -> str:
     for (name, length), rows in read.groupby(["method", "length"], sort=False):
         found = bootstrap_mean(rows["read"], rows["item"])
         parts.append(
-            f"\nRead by the model at {length} tokens, {name}: {found.mean:.2f} [{found.low:.2f}, {found.high:.2f}], "
-            f"kept {rows['kept'].mean():.2f}, n = {len(rows)}.\n"
+            f"\nRead by the model at {length} tokens, {name}: {found.mean:.2f} "
+            f"[{found.low:.2f}, {found.high:.2f}], kept {rows['kept'].mean():.2f}, n = {len(rows)}.\n"
         )
     parts.append(f"\nPieces in the order of the text: {int(frame['ordered'].sum())} of {len(frame)}.\n")
     frame = frames["ratios"]
@@ -236,13 +236,14 @@ def tables(frames) -> str:
         ari = bootstrap_mean(rows["ari"], rows["item"])
         right = int((rows["clusters"] == rows["sources"]).sum())
         parts.append(
-            f"| {name} | {'given' if known else 'by the eigengap'} | {ari.mean:.2f} [{ari.low:.2f}, {ari.high:.2f}] | "
-            f"{rows['ari'].min():.2f} | {right} of {len(rows)} |\n"
+            f"| {name} | {'given' if known else 'by the eigengap'} | {ari.mean:.2f} "
+            f"[{ari.low:.2f}, {ari.high:.2f}] | {rows['ari'].min():.2f} | {right} of {len(rows)} |\n"
         )
     parts.append(f"\nRandom labels: {frame['ari_of_random_labels'].mean():.3f} in the mean.\n")
     frame = frames["costs"]
     parts.append(
-        "\n## Time, embedding included\n\n| embedding | tokens | wall, s | CPU, s |\n| --- | --- | --- | --- |\n"
+        "\n## Time, embedding included\n\n"
+        "| embedding | tokens | wall, s | CPU, s |\n| --- | --- | --- | --- |\n"
     )
     for (name, length), rows in frame.groupby(["embedding", "length"], sort=False):
         parts.append(

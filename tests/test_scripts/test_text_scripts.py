@@ -1,4 +1,4 @@
-"""Scripts of semantic compression and in-context editing, with a scripted model in the place of a real one."""
+"""Scripts of semantic compression and in-context editing, with a scripted model."""
 
 import importlib.util
 import json
