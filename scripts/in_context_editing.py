@@ -46,6 +46,8 @@ from semcom.text.lm import LanguageModel, load, load_embedder
 TOKENS = 600
 HOPS = 3
 CHUNKS = 2
+FACTS = 1
+"""Sentences read of what is retrieved."""
 COST_LENGTHS = (600, 1200, 2400, 4800)
 
 
@@ -82,16 +84,16 @@ def chains(bench: Bench, item: int) -> dict[str, Any]:
     example = chain(bench.prose, np.random.default_rng([0, item]), TOKENS, bench.size, hops=HOPS)
     read = Remembering(Recogniser(bench.lm, example.expected))
     plan = Oracle({example.question: example.plan})
-    extract = TopSentences(bench.index, CHUNKS)
+    extract = TopSentences(bench.index, FACTS)
     row: dict[str, Any] = {}
     known = dict(enumerate(example.golds, 1))
     retrieve = bench.index(example.chunks)
     for hop, (step, support) in enumerate(zip(example.plan.steps, example.supports, strict=True), 1):
         step = step.filled(known)
         found = retrieve(step.question, CHUNKS)
-        row[f"recall_{hop}"] = int(support in found)
         facts = extract([example.chunks[i] for i in found], step.question)
-        if support not in found:  # reading is measured with the fact in place of the last one found
+        row[f"recall_{hop}"] = int(example.chunks[support] in facts)
+        if example.chunks[support] not in facts:  # reading is measured with the fact in place of the last one
             facts = [*facts[:-1], example.chunks[support]]
         row[f"read_{hop}"] = int(bool(read(facts, step.question, step.cue).answer))
     iterative = Iterative(read, plan, bench.index, extract, CHUNKS, CHUNKS, size=bench.size)
@@ -117,7 +119,10 @@ def edits(bench: Bench, item: int) -> dict[str, Any]:
     row["memory knows the capital"] = float(teacher_forced(bench.lm, alone, memory)[0])
     recall = Recogniser(bench.lm, {example.question: example.memory}, MEMORY)
     read = Recogniser(bench.lm, {example.question: example.answers[0]}, BOOK)
-    constrained = Constrained(recall, read, index=bench.index, chunks=CHUNKS, size=bench.size)
+    extract = TopSentences(bench.index, FACTS)
+    constrained = Constrained(
+        recall, read, index=bench.index, extract=extract, chunks=CHUNKS, size=bench.size
+    )
     done = constrained(example.chunks, example.question)
     row["constrained follows the edit"] = float(done.answer == example.answers[0])
     row["tentative answer was memory"] = float(done.memory[0].tentative == example.memory)
@@ -156,7 +161,7 @@ def cost(bench: Bench, item: int) -> dict[str, Any]:
 
     plan = Oracle({example.question: example.plan})
     iterative = Iterative(
-        read, plan, bench.index, TopSentences(bench.index, CHUNKS), CHUNKS, CHUNKS, size=bench.size
+        read, plan, bench.index, TopSentences(bench.index, FACTS), CHUNKS, CHUNKS, size=bench.size
     )
     return {
         "length": length,
@@ -206,7 +211,7 @@ def decoded(bench: Bench, item: int) -> dict[str, Any]:
     example = chain(bench.prose, np.random.default_rng([0, item]), TOKENS, bench.size, hops=HOPS)
     plan = Oracle({example.question: example.plan})
     iterative = Iterative(
-        Greedy(bench.lm, most_tokens=8), plan, bench.index, TopSentences(bench.index, CHUNKS), CHUNKS, CHUNKS,
+        Greedy(bench.lm, most_tokens=8), plan, bench.index, TopSentences(bench.index, FACTS), CHUNKS, CHUNKS,
         size=bench.size,
     )  # fmt: skip
     return {"iterative": int(iterative(example.chunks, example.question).answer == example.answers[0])}

@@ -159,7 +159,7 @@ class Constrained:
         read: Reader of facts.
         plan: Planner.
         index: Maker of retrievers.
-        extract: Fact extraction.
+        extract: Fact extraction; the best sentence alone unless told otherwise.
         chunks: Number of chunks per sub-question.
         chunk_tokens: Largest size of a chunk.
         size: Number of tokens of a text.
@@ -169,7 +169,7 @@ class Constrained:
     read: Reader
     plan: Planner = field(default_factory=Rules)
     index: Index = Bm25.of
-    extract: Extract = field(default_factory=TopSentences)
+    extract: Extract = field(default_factory=lambda: TopSentences(count=1))
     chunks: int = 3
     chunk_tokens: int = 128
     size: Size = word_count
