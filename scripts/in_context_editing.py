@@ -33,6 +33,7 @@ from semcom.text.editing.plans import Oracle
 from semcom.text.editing.readers import (
     BOOK,
     MEMORY,
+    STATED,
     Greedy,
     Reading,
     Recogniser,
@@ -48,6 +49,7 @@ HOPS = 3
 CHUNKS = 2
 FACTS = 1
 """Sentences read of what is retrieved."""
+FORMS = {"book": BOOK, "stated": STATED}
 COST_LENGTHS = (600, 1200, 2400, 4800)
 
 
@@ -77,12 +79,13 @@ class Bench:
     data: Path
     items: int
     decode: bool
+    form: str = BOOK
 
 
 def chains(bench: Bench, item: int) -> dict[str, Any]:
     """One chain of three relations: all methods, and the two factors of each hop with right parents."""
     example = chain(bench.prose, np.random.default_rng([0, item]), TOKENS, bench.size, hops=HOPS)
-    read = Remembering(Recogniser(bench.lm, example.expected))
+    read = Remembering(Recogniser(bench.lm, example.expected, bench.form))
     plan = Oracle({example.question: example.plan})
     extract = TopSentences(bench.index, FACTS)
     row: dict[str, Any] = {}
@@ -118,7 +121,7 @@ def edits(bench: Bench, item: int) -> dict[str, Any]:
     alone = prompt([], example.question, example.cue, MEMORY)
     row["memory knows the capital"] = float(teacher_forced(bench.lm, alone, memory)[0])
     recall = Recogniser(bench.lm, {example.question: example.memory}, MEMORY)
-    read = Recogniser(bench.lm, {example.question: example.answers[0]}, BOOK)
+    read = Recogniser(bench.lm, {example.question: example.answers[0]}, bench.form)
     extract = TopSentences(bench.index, FACTS)
     constrained = Constrained(
         recall, read, index=bench.index, extract=extract, chunks=CHUNKS, size=bench.size
@@ -135,7 +138,7 @@ def edits(bench: Bench, item: int) -> dict[str, Any]:
 def variables(bench: Bench, item: int) -> dict[str, Any]:
     """Variable tracking over three assignments: share of the names found, iterative and direct."""
     example = tracking(bench.prose, np.random.default_rng([1, item]), TOKENS, bench.size, hops=3)
-    read = Remembering(Recogniser(bench.lm, example.expected))
+    read = Remembering(Recogniser(bench.lm, example.expected, bench.form))
     iterative = Iterative(read, index=bench.index, chunks=1, most_chunks=1, size=bench.size)
     done = iterative(example.chunks, example.question)
     found = set(done.answer.split(", ")) & set(example.golds)
@@ -211,7 +214,7 @@ def decoded(bench: Bench, item: int) -> dict[str, Any]:
     example = chain(bench.prose, np.random.default_rng([0, item]), TOKENS, bench.size, hops=HOPS)
     plan = Oracle({example.question: example.plan})
     iterative = Iterative(
-        Greedy(bench.lm, most_tokens=8), plan, bench.index, TopSentences(bench.index, FACTS), CHUNKS, CHUNKS,
+        Greedy(bench.lm, bench.form, 8), plan, bench.index, TopSentences(bench.index, FACTS), CHUNKS, CHUNKS,
         size=bench.size,
     )  # fmt: skip
     return {"iterative": int(iterative(example.chunks, example.question).answer == example.answers[0])}
@@ -328,6 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="smollm2", help="language model: name, folder or GGUF file")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", help="float32, or bfloat16 where that is faster")
+    parser.add_argument("--form", choices=tuple(FORMS), default="book", help="prompt of the reader")
     parser.add_argument("--retriever", choices=("bm25", "minilm"), default="bm25")
     parser.add_argument(
         "--books", type=Path, default=Path("../shared/data/text/books"), help="folder of prose"
@@ -344,7 +348,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = lru_cache(maxsize=200_000)(lambda text: len(lm.encode(text)))
     index: Index = Bm25.of if chosen.retriever == "bm25" else DenseIndex(load_embedder())
     prose = [s.text for sentences in read_books(chosen.books, size, 2_000).values() for s in sentences]
-    bench = Bench(lm, size, index, prose, chosen.records, chosen.items, chosen.decode)
+    bench = Bench(lm, size, index, prose, chosen.records, chosen.items, chosen.decode, FORMS[chosen.form])
     todo: dict[str, tuple[Callable[[Bench, int], dict[str, Any]], int]] = {
         "cost": (cost, 4 * 10), "edits": (edits, min(120, chosen.items)), "chains": (chains, chosen.items),
         "variables": (variables, chosen.items), "records": (records, 3 * chosen.items),
@@ -355,7 +359,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, (measure, items) in todo.items():
         skip = chosen.only is not None and name not in chosen.only
         found[name] = measured(chosen.out / f"{name}.jsonl", measure, bench, 0 if skip else items)
-    about = {"model": lm.name, "digest": lm.digest, "retriever": chosen.retriever, "dtype": chosen.dtype}
+    about = {
+        "model": lm.name,
+        "digest": lm.digest,
+        "retriever": chosen.retriever,
+        "dtype": chosen.dtype,
+        "form": chosen.form,
+    }
     about |= {"items": chosen.items, "seconds": round(time.time() - started), **environment()}
     write(chosen.out / "run.json", json.dumps(about, indent=2) + "\n")
     shown = tables(found)

@@ -21,7 +21,7 @@ from semcom.text.editing.inference import (
     single_shot,
 )
 from semcom.text.editing.plans import ModelPlanner, Oracle, Plan, Rules, Step, chain_plan, parsed
-from semcom.text.editing.readers import Greedy, Reading, Recogniser, continued, teacher_forced
+from semcom.text.editing.readers import STATED, Greedy, Reading, Recogniser, continued, teacher_forced
 from semcom.text.editing.retrieval import Bm25, DenseIndex, Retriever, chunks_of, words_of
 from semcom.text.lm import LanguageModel
 
@@ -400,8 +400,8 @@ def test_smollm2_reads_a_stated_fact() -> None:
     lm = load("smollm2")
     facts = ["The rival of Hazel is Flint.", "The cook of Maple is Robin.", "The weather was calm."]
     question, cue = "Who is the cook of Maple?", "The cook of Maple is"
-    assert Recogniser(lm, {question: "Robin"})(facts, question, cue).answer == "Robin"
-    assert Greedy(lm, most_tokens=6)(facts, question, cue).answer == "Robin"
+    assert Recogniser(lm, {question: "Robin"}, STATED)(facts, question, cue).answer == "Robin"
+    assert Greedy(lm, STATED, 6)(facts, question, cue).answer == "Robin"
 
 
 @pytest.mark.shared

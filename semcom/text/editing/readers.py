@@ -14,6 +14,8 @@ BOOK = (
     "Based on the content of the book, {question}\n{cue}"
 )
 """Prompt that makes a small model answer from the text and not from memory."""
+STATED = "{text}\n\nQuestion: {question}\nAnswer: According to the text, {cue}"
+"""Prompt that names the text as the source of the answer."""
 MEMORY = "{text}\nQuestion: {question}\nAnswer: {cue}"
 """Prompt of plain decoding: the text, the question, the beginning of an answer."""
 
