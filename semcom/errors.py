@@ -80,6 +80,10 @@ class SweepError(SemcomError):
     """A batch of a sweep that could not be finished; the message names the batch."""
 
 
+class MalformedPlan(SemcomError, ValueError):
+    """A plan of sub-questions that cannot be followed: a cycle, an unknown number, no step, or too many."""
+
+
 class Infeasible(SemcomError, ValueError):
     """Constraints that cannot be satisfied, such as a distortion below the minimum."""
 
