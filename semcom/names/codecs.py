@@ -10,11 +10,15 @@ from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.codecs.learned import LearnedCodec
 from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
+from semcom.codecs.text import Brotli, Zstd
 from semcom.errors import UnknownName, closest
 from semcom.names.parser import IMPORTED, imported
 from semcom.names.predictive import HEAD, predictive
+from semcom.text.coding import SHORT, language_model_codec
 
 MEMBERS = ("name", "encode", "decode")
+MODEL = "lm:"
+"""Beginning of the name of a codec of texts by a language model: "lm:" and its name, folder or GGUF file."""
 
 STILL: dict[str, Callable[[], SourceCodec[Any]]] = {
     **{codec.name: lambda codec=codec: codec for codec in CODECS},
@@ -39,7 +43,12 @@ BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
         **{name: lambda make=make: FrameByFrame(make()) for name, make in STILL.items()},
         HEAD: lambda: predictive(HEAD, codec),
     },
-    "text": {codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},
+    "text": {
+        **{codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},
+        "brotli": Brotli,
+        "zstd": Zstd,
+        **{name: lambda name=name: language_model_codec(name) for name in SHORT},
+    },
 }
 """Codecs by modality and name; for video, image codecs encode a clip frame by frame."""
 
@@ -53,7 +62,7 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
 
     Args:
         name: Name, or `package.module:NAME`; key frames and prediction are spelled by
-            `semcom.names.predictive`.
+            `semcom.names.predictive`, language models as "lm:NAME" for texts.
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
 
     Returns:
@@ -66,6 +75,8 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     """
     if modality == "video" and name.startswith(f"{HEAD}:"):
         return predictive(name, codec)
+    if modality == "text" and name.startswith(MODEL):
+        return language_model_codec(name.removeprefix(MODEL))
     if IMPORTED.fullmatch(name):
         found: SourceCodec[Any] = imported(name, "codec", MEMBERS)
         try:

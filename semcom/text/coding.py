@@ -315,7 +315,7 @@ def _symbols(model: ExactModel, packets: Sequence[tuple[int, bytes]]) -> list[li
                 decoder.take(below, int(above[symbol]) - below)
                 found[row].append(symbol)
         if step + 1 < most:
-            steps.feed([symbols[-1] if symbols else model.lm.start for symbols in found])
+            steps.feed([symbols[-1] if symbols else model.start for symbols in found])
     return found
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcom.errors import InvalidOption
-from semcom.surroundings import library_defaults
+from semcom.surroundings import ignored_warnings, library_defaults
 from semcom.text.lm import LanguageModel, load
 from semcom.text.rangecoder import LEAST_BITS
 
@@ -56,6 +56,11 @@ class ExactModel:
     def scale_bits(self) -> int:
         """Exponent s of the frequency 2^s of the most probable symbol."""
         return min(24, LEAST_BITS - self.symbols.bit_length())
+
+    @property
+    def start(self) -> int:
+        """Token in front of every packet."""
+        return _start(self.lm)
 
     @property
     def most(self) -> int:
@@ -101,7 +106,7 @@ class ExactModel:
 
     def read(self, symbols: Sequence[int]) -> list[int]:
         """Tokens that the model reads for symbols: itself for a token, a stand-in for a byte."""
-        stand_in = self.lm.start
+        stand_in = self.start
         return [s if s < self.lm.vocabulary else stand_in for s in symbols]
 
     @torch.no_grad()
@@ -118,7 +123,7 @@ class ExactModel:
         Raises:
             InvalidOption: There are more symbols than fit the context window.
         """
-        ids = torch.tensor([[self.lm.start, *self.read(symbols[:-1])]])
+        ids = torch.tensor([[self.start, *self.read(symbols[:-1])]])
         return self.lm.logits(ids)[0].cpu()
 
     def frequencies(self, logits: NDArray[np.float64], offset: int) -> NDArray[np.int64]:
@@ -186,7 +191,7 @@ class Stepper:
 
         self._model = model
         self._cache = DynamicCache(config=model.lm.model.config)
-        self.logits = self._forward([model.lm.start] * rows)
+        self.logits = self._forward([model.start] * rows)
 
     @torch.no_grad()
     @library_defaults()
@@ -202,11 +207,11 @@ class Stepper:
     def _forward(self, tokens: Sequence[int]) -> NDArray[np.float64]:
         lm = self._model.lm
         ids: Int[Tensor, "rows 1"] = torch.tensor([[token] for token in tokens], device=lm.device)
-        out = lm.model(input_ids=ids, past_key_values=self._cache, use_cache=True)
+        with ignored_warnings():  # the argument has another name in later versions
+            out = lm.model(input_ids=ids, past_key_values=self._cache, use_cache=True)
         return out.logits[:, -1].cpu().numpy()
 
 
-@lru_cache(maxsize=2)
 def exact(name: str, device: str = "cpu") -> ExactModel:
     """Load a language model for entropy coding: in double precision throughout.
 
@@ -225,6 +230,11 @@ def exact(name: str, device: str = "cpu") -> ExactModel:
         MissingWeights: The model is absent or damaged.
         InvalidOption: The model has layers that are not known to be exact.
     """
+    return _kept(name, device)
+
+
+@lru_cache(maxsize=2)
+def _kept(name: str, device: str) -> ExactModel:
     return prepared(load(name, device, "float64"))
 
 
@@ -301,6 +311,11 @@ def _table(scale_bits: int) -> NDArray[np.int64]:
     """Frequencies by distance from the largest logit in steps of the grid; the last one is 1."""
     count = math.ceil(GRID * scale_bits * math.log(2)) + 1
     return np.array([max(1, round(2**scale_bits * math.exp(-j / GRID))) for j in range(count)], np.int64)
+
+
+@lru_cache(maxsize=4)
+def _start(lm: LanguageModel) -> int:
+    return lm.start  # asks for the whole vocabulary
 
 
 @lru_cache(maxsize=4)
