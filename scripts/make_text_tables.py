@@ -30,7 +30,9 @@ def prose(path: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--books", type=Path, required=True, help="folder of the books")
     folder = parser.parse_args().books
     texts = [prose(folder / book) for book in BOOKS]

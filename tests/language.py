@@ -20,7 +20,9 @@ def a_tokenizer() -> Any:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    letters = sorted(set("".join(pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(WORDS)[0][0])))
+    letters = sorted(
+        set("".join(pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(WORDS)[0][0]))
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=400,
         special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],

@@ -5,6 +5,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +40,18 @@ for _i in range(256):
 class LanguageModelCodec:
     """Lossless codec of texts: range coding with the next-token probabilities of a language model.
 
-    A text is cut at blanks into packets of at most `characters` characters, each coded on its own: a head of 16
-    bits (kind, grid, whether more packets follow, number of symbols), a CRC-16 of the packet's UTF-8 bytes, a
-    fingerprint of model and arithmetic of 16 bits, and the code. Where DEFLATE or UTF-8 is shorter, or no grid
-    of logits is safe (see `semcom.text.exact`), the packet is sent in that form instead. Encoding is one pass of
-    the model per packet, decoding one pass per token for up to 16 packets at once.
+    A text is cut at blanks into packets of at most `characters` characters, each coded on its own: a head of
+    16 bits (kind, grid, whether more packets follow, number of symbols), a CRC-16 of the packet's UTF-8
+    bytes, a fingerprint of model and arithmetic of 16 bits, and the code. Where DEFLATE or UTF-8 is shorter,
+    or no grid of logits is safe (see `semcom.text.exact`), the packet is sent in that form instead. Encoding
+    is one pass of the model per packet, decoding one pass per token for up to 16 packets at once.
 
     Args:
         model: Name of the language model, see `semcom.text.lm.load`.
         characters: Most characters per packet, at least 1.
         weights: Digest of the weights, part of the definition of the codec.
-        verify: Whether the encoder decodes what it has coded, and falls back if that fails; as slow as decoding.
+        verify: Whether the encoder decodes what it has coded, and falls back if that fails; as slow as
+            decoding.
         device: Device of the model.
 
     Raises:
@@ -99,9 +101,7 @@ class LanguageModelCodec:
             return b""
         model = self._model()
         packets = [self._packet(model, run, symbols) for run, symbols in self._cut(model, x)]
-        return b"".join(
-            _framed(packet, more=i + 1 < len(packets)) for i, packet in enumerate(packets)
-        )
+        return b"".join(_framed(packet, more=i + 1 < len(packets)) for i, packet in enumerate(packets))
 
     def decode(self, payload: bytes, shape: TextShape = TextShape()) -> str:
         """Decode a payload to a text.
@@ -205,7 +205,9 @@ class LanguageModelCodec:
 
     def _decoded(self, packets: Sequence[tuple[int, bytes]]) -> list[str | CorruptPayload]:
         """Text of each packet."""
-        found: list[str | CorruptPayload] = [CorruptPayload(f"{self.name} packet of an unknown kind")] * len(packets)
+        found: list[str | CorruptPayload] = [CorruptPayload(f"{self.name} packet of an unknown kind")] * len(
+            packets
+        )
         ours: list[int] = []
         for i, (head, body) in enumerate(packets):
             kind, crc, rest = head >> 14, body[:2], body[2:]
@@ -235,7 +237,9 @@ class LanguageModelCodec:
         except UnicodeDecodeError as error:
             return CorruptPayload(f"{self.name} packet is not UTF-8 at byte {error.start} of {len(data)}")
         if _crc16(data).to_bytes(2, "big") != crc:
-            return CorruptPayload(f"{self.name} packet of {len(data)} bytes fails its CRC: damaged, or other rounding")
+            return CorruptPayload(
+                f"{self.name} packet of {len(data)} bytes fails its CRC: damaged, or other rounding"
+            )
         return text
 
     def _inflated(self, data: bytes, crc: bytes) -> str | CorruptPayload:
@@ -245,7 +249,9 @@ class LanguageModelCodec:
         except zlib.error as error:
             return CorruptPayload(f"{self.name} packet of {len(data)} bytes is no DEFLATE ({error})")
         if not inflate.eof or inflate.unused_data:
-            return CorruptPayload(f"{self.name} packet of {len(data)} bytes is cut off, or goes on behind its end")
+            return CorruptPayload(
+                f"{self.name} packet of {len(data)} bytes is cut off, or goes on behind its end"
+            )
         return self._checked(found, crc)
 
 
@@ -267,11 +273,27 @@ def language_model_codec(name: str, device: str = "cpu") -> LanguageModelCodec:
         MissingWeights: The model is not installed.
         UnknownName: There is no such model.
     """
-    return LanguageModelCodec(name, weights=_weights(located(name)), device=device)
+    return LanguageModelCodec(name, weights=weights_digest(name), device=device)
 
 
-def _weights(path: Path | str) -> str:
-    """Digest of the file or of the weights in a folder; the name of a model of the hub."""
+def weights_digest(name: str) -> str:
+    """Digest of the weights of a language model, found without reading it as a network.
+
+    Args:
+        name: Name, folder or GGUF file, see `semcom.text.lm.load`.
+
+    Returns:
+        16 hexadecimal digits of the SHA-256 of its files; the name itself for a model of the hub.
+
+    Raises:
+        MissingWeights: The model is not installed.
+        UnknownName: There is no such model.
+    """
+    return _digest_of(located(name))
+
+
+@cache
+def _digest_of(path: Path | str) -> str:
     if isinstance(path, str):
         return path
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))

@@ -23,8 +23,8 @@ GRID = 256
 OFFSETS = 4
 """Number of grids, shifted by a quarter of a step each, from which the encoder chooses."""
 MARGIN = 1e-11
-"""Distance of all logits from the next step of the grid, in nats, that the encoder insists on. Logits in double
-precision by prefill and step by step, or by kernels of other processors, differ by up to about 1e-13.
+"""Distance of all logits from the next step of the grid, in nats, that the encoder insists on. Logits in
+double precision by prefill and step by step, or by kernels of other processors, differ by up to about 1e-13.
 """
 BYTES = 256
 """Symbols behind the vocabulary, one per byte, for characters that the tokenizer cannot represent."""
@@ -35,11 +35,11 @@ PROBE = 4  # tokens whose frequencies are part of the fingerprint
 class ExactModel:
     """A language model whose next-symbol frequencies are reproducible integers.
 
-    Logits z are computed in double precision and put on a grid, q = floor(256 z + offset / 4). Symbol i gets the
-    frequency max(1, round(2^s exp((q_i - max q) / 256))), s = 24 for vocabularies below 65,280. Since rounding
-    errors are far below a step of the grid, prefill and step-by-step inference, batches, threads and vector
-    units give the same integers, unless a logit lies within the error of a step: the encoder chooses one of
-    four grids for which none lies within `MARGIN`.
+    Logits z are computed in double precision and put on a grid, q = floor(256 z + offset / 4). Symbol i gets
+    the frequency max(1, round(2^s exp((q_i - max q) / 256))), s = 24 for vocabularies below 65,280. Since
+    rounding errors are far below a step of the grid, prefill and step-by-step inference, batches, threads and
+    vector units give the same integers, unless a logit lies within the error of a step: the encoder chooses
+    one of four grids for which none lies within `MARGIN`.
 
     Args:
         lm: Language model in double precision, prepared by `exact`.
@@ -203,6 +203,14 @@ class Stepper:
         """
         self.logits = self._forward(self._model.read(symbols))
 
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with some of the texts, each possibly several times; `logits` are stale until `feed`.
+
+        Args:
+            rows: Numbers of the texts.
+        """
+        self._cache.reorder_cache(torch.tensor(rows, device=self._model.lm.device))
+
     @torch.no_grad()
     def _forward(self, tokens: Sequence[int]) -> NDArray[np.float64]:
         lm = self._model.lm
@@ -215,8 +223,8 @@ class Stepper:
 def exact(name: str, device: str = "cpu") -> ExactModel:
     """Load a language model for entropy coding: in double precision throughout.
 
-    Normalisation and rotary positions, which the library computes in single precision whatever the weights, are
-    replaced by the same formulas in double precision.
+    Normalisation and rotary positions, which the library computes in single precision whatever the weights,
+    are replaced by the same formulas in double precision.
 
     Args:
         name: Name, folder or GGUF file, see `semcom.text.lm.load`.
@@ -258,8 +266,12 @@ def prepared(lm: LanguageModel) -> ExactModel:
         kind = type(layer).__name__
         new = None
         if kind.endswith("RMSNorm"):
-            new = _Norm(layer.weight, float(vars(layer).get("variance_epsilon", vars(layer).get("eps", 1e-6))))
-            x = torch.linspace(-2, 2, 3 * len(layer.weight), dtype=torch.float64, device=lm.device).view(3, -1)
+            new = _Norm(
+                layer.weight, float(vars(layer).get("variance_epsilon", vars(layer).get("eps", 1e-6)))
+            )
+            x = torch.linspace(-2, 2, 3 * len(layer.weight), dtype=torch.float64, device=lm.device).view(
+                3, -1
+            )
             alike = torch.allclose(new(x), layer(x), rtol=1e-5, atol=1e-5)
         elif kind.endswith("RotaryEmbedding"):
             new = _Rotary(layer)
@@ -271,7 +283,9 @@ def prepared(lm: LanguageModel) -> ExactModel:
             )
         if new is not None:
             if not alike:
-                raise InvalidOption(f"{lm.name}: its {kind} has another form; choose a model like Llama or GPT-2")
+                raise InvalidOption(
+                    f"{lm.name}: its {kind} has another form; choose a model like Llama or GPT-2"
+                )
             parent, _, own = name.rpartition(".")
             setattr(lm.model.get_submodule(parent), own, new)
     return ExactModel(lm)

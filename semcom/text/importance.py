@@ -74,8 +74,8 @@ class Rules:
 
         w = sum over words of log(units / units with the word), and 4 times the largest such term per number
 
-    It is the inverse document frequency with units as documents, plus a bonus for numbers, since these cannot be
-    guessed.
+    It is the inverse document frequency with units as documents, plus a bonus for numbers, since these cannot
+    be guessed.
 
     Reference:
         Spärck Jones, "A statistical interpretation of term specificity", 1972.
@@ -144,7 +144,9 @@ def importance_named(name: str) -> Importance:
     """
     found = {rule.name: rule for rule in RULES}
     if name not in found:
-        raise UnknownName(f"no importance called {name!r}; there are {', '.join(found)}, and package.module:NAME")
+        raise UnknownName(
+            f"no importance called {name!r}; there are {', '.join(found)}, and package.module:NAME"
+        )
     return found[name]
 
 

@@ -4,12 +4,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from typing import Any, Protocol, runtime_checkable
 
 from channels import Received
 from channels.link import FRAME_BITS
-from channels.mcs import MCS_TABLE, BlerTable, Mcs, header_of, largest_message, predicted_failure, shipped_bler_table
+from channels.mcs import (
+    MCS_TABLE,
+    BlerTable,
+    Mcs,
+    header_of,
+    largest_message,
+    predicted_failure,
+    shipped_bler_table,
+)
 from channels.packets import PacketLink
 from semcom.codecs.codec import SourceCodec
 from semcom.codecs.packets import GAP
@@ -57,10 +65,10 @@ class Unequal:
 
         sum over classes of w_g (1 - P_g)   subject to   sum over classes of packets_g <= packets in all
 
-    with the share w_g of the importance and the predicted packet loss P_g at the rate of the class. Every packet
-    holds numbers and lengths of its sentences, so that each is shown at its place, and `GAP` in place of each
-    one that is missing; packets are decoded independently. All of that, and the headers that announce the rate
-    of every packet, is sent and counted.
+    with the share w_g of the importance and the predicted packet loss P_g at the rate of the class. Every
+    packet holds numbers and lengths of its sentences, so that each is shown at its place, and `GAP` in place
+    of each one that is missing; packets are decoded independently. All of that, and the headers that announce
+    the rate of every packet, is sent and counted.
 
     Args:
         codec: Lossless codec of texts.
@@ -106,7 +114,9 @@ class Unequal:
         count = uses // self.packet_uses
         rates = self._rates(known)
         if not count or not rates:
-            return nothing_sent(f"{uses} data symbols in packets of {self.packet_uses} have no room for a payload; raise rho")
+            return nothing_sent(
+                f"{uses} data symbols in packets of {self.packet_uses} have no room for a payload; raise rho"
+            )
         if not x:
             return nothing_sent("a text of 0 characters: nothing to send in packets; send at least one")
         plans = [self._planned(x, sentences(x, most), count, rates) for most in LENGTHS]
@@ -121,7 +131,8 @@ class Unequal:
         mcs += [mcs[-1]] * (count - len(mcs))
         link = PacketLink(self.packet_uses, tuple(mcs), adapted=True)
         modulated = tuple(
-            Modulated(part.mcs.constellation, some - part.header(some).uses) for part, some in link.places(uses)
+            Modulated(part.mcs.constellation, some - part.header(some).uses)
+            for part, some in link.places(uses)
         )
         info = {
             "payload_bits": 8.0 * sum(map(len, packets)),
@@ -175,7 +186,9 @@ class Unequal:
             bits = largest_message(mcs, header_of(mcs, True, self.packet_uses), self.packet_uses)
             room = (bits - FRAME_BITS) // 8
             if room > 0:
-                loss = predicted_failure(mcs, known.law, known.snr_db, bits, self.packet_uses, True, self.table)
+                loss = predicted_failure(
+                    mcs, known.law, known.snr_db, bits, self.packet_uses, True, self.table
+                )
                 found.append(Rate(mcs, room, loss))
         least = min((rate.loss for rate in found), default=1.0)
         safe = [rate for rate in found if rate.loss <= max(RELIABLE, 1.02 * least)]
@@ -187,17 +200,21 @@ class Unequal:
     def _planned(
         self, x: str, units: Sequence[range], count: int, rates: "Sequence[Rate]"
     ) -> "tuple[float, list[tuple[Rate, list[bytes]]]]":
-        """Expected importance, and rate and packets of every class sent; estimates grow until all packets fit."""
-        if len(units) > MOST_UNITS:
+        """Expected importance, and rate and packets of every class sent; estimates grow until all packets
+        fit.""" if len(units) > MOST_UNITS:
             return -1.0, []
         weights = [float(weight) for weight in self.importance(x, units)]
         if len(weights) != len(units) or not all(0 <= weight < math.inf for weight in weights):
-            raise InvalidOption(f"importance {self.importance.name}: give one weight of at least 0 for every sentence")
+            raise InvalidOption(
+                f"importance {self.importance.name}: give one weight of at least 0 for every sentence"
+            )
         total = math.fsum(weights) or 1.0
         order = sorted(range(len(units)), key=lambda i: (-weights[i] / len(units[i]), i))
         whole = len(_encoded(self.codec, x))
         half = len(x) // 2
-        again = len(_encoded(self.codec, x[:half])) + len(_encoded(self.codec, x[half:])) - whole  # per packet
+        again = (
+            len(_encoded(self.codec, x[:half])) + len(_encoded(self.codec, x[half:])) - whole
+        )  # per packet
         for growth in (1.0, 1.15, 1.35, 1.6, 2.0, 2.6):
             sizes = [growth * whole * len(unit) / len(x) + 2 for unit in units]
             rooms = [replace(rate, room=rate.room - again - 3) for rate in rates]
@@ -225,10 +242,15 @@ class Unequal:
             bytes_ = [math.fsum(sizes[i] for i in part) for part in parts]
             options = (*rates, left_out) if self.classes > 1 else rates
             for choice in product(options, repeat=len(parts)):
-                if any(a.room > b.room > 0 or (not a.room and b.room) for a, b in zip(choice, choice[1:], strict=False)):
+                if any(
+                    a.room > b.room > 0 or (not a.room and b.room)
+                    for a, b in pairwise(choice)
+                ):
                     continue  # a more important class never gets the higher rate
                 needed = sum(
-                    math.ceil(size / rate.room) for size, rate in zip(bytes_, choice, strict=True) if rate.room
+                    math.ceil(size / rate.room)
+                    for size, rate in zip(bytes_, choice, strict=True)
+                    if rate.room
                 )
                 if not 0 < needed <= count:
                     continue
@@ -255,7 +277,7 @@ class Unequal:
         return packets
 
     def _packet(self, x: str, units: Sequence[range], own: Sequence[int]) -> bytes:
-        steps = [own[0], *(b - a - 1 for a, b in zip(own, own[1:], strict=False))]
+        steps = [own[0], *(b - a - 1 for a, b in pairwise(own))]
         lengths = [len(units[i]) for i in own[:-1]]
         head = b"".join(map(varint, (len(units), len(own), *steps, *lengths)))
         return head + _encoded(self.codec, "".join(x[units[i].start : units[i].stop] for i in own))
@@ -327,7 +349,7 @@ def _divisions(count: int, classes: int) -> Iterator[list[tuple[int, int]]]:
     for cuts in range(classes):
         for chosen in combinations(places, cuts):
             edges = (0, *chosen, count)
-            yield list(zip(edges, edges[1:], strict=False))
+            yield list(pairwise(edges))
 
 
 @lru_cache(maxsize=4096)
