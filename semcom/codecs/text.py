@@ -254,8 +254,8 @@ class Zstd:
             raise CorruptPayload(f"zstd payload of {len(payload)} bytes: {error}") from None
         if not decoder.eof or decoder.unused_data or len(data) > MAX_BYTES:
             raise CorruptPayload(
-                f"zstd payload of {len(payload)} bytes is cut off, goes on behind its end, or is a text of more "
-                "than 64 MiB"
+                f"zstd payload of {len(payload)} bytes is cut off, goes on behind its end, or is a text of "
+                "more than 64 MiB"
             )
         return _text(self, data)
 

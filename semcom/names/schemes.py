@@ -468,7 +468,8 @@ def _language_prior(name: str, device: str) -> LanguagePrior:
         if isinstance(error, InvalidOption):
             raise
         raise InvalidOption(
-            f"scheme {name!r}: it is spelled {LM_PRIOR}[:model[:alpha[:beam]]], for instance {LM_PRIOR}:smollm2:0.5:8"
+            f"scheme {name!r}: it is spelled {LM_PRIOR}[:model[:alpha[:beam]]], "
+            f"for instance {LM_PRIOR}:smollm2:0.5:8"
         ) from None
 
 

@@ -27,6 +27,7 @@ OVERHEAD_BITS = 48
 """Bits of a packet that is coded by the model besides its code: head, CRC-16 and fingerprint, 16 each."""
 
 _ONLY = Quality(1, 0)
+_SHAPE = TextShape()
 _PLAIN, _DEFLATE, _MODEL = 0, 1, 2  # kinds of packets
 _CRC = [0] * 256  # CRC-16/CCITT-FALSE
 for _i in range(256):
@@ -103,7 +104,7 @@ class LanguageModelCodec:
         packets = [self._packet(model, run, symbols) for run, symbols in self._cut(model, x)]
         return b"".join(_framed(packet, more=i + 1 < len(packets)) for i, packet in enumerate(packets))
 
-    def decode(self, payload: bytes, shape: TextShape = TextShape()) -> str:
+    def decode(self, payload: bytes, shape: TextShape = _SHAPE) -> str:
         """Decode a payload to a text.
 
         Args:
@@ -221,7 +222,8 @@ class LanguageModelCodec:
                 else:
                     found[i] = CorruptPayload(
                         f"{self.name} packet of another model or other arithmetic (fingerprint "
-                        f"{rest[:2].hex()}, here {self._model().fingerprint.hex()}); use the same model and versions"
+                        f"{rest[:2].hex()}, here {self._model().fingerprint.hex()}); use the same model and "
+                        "versions"
                     )
         ours.sort(key=lambda i: packets[i][0] & MOST_SYMBOLS)  # packets of alike length go together
         for first in range(0, len(ours), BATCH):

@@ -14,7 +14,7 @@ MOST_CHARACTERS = 160
 NUMBER_WEIGHT = 4.0
 """Weight of a word with a digit, in units of a word that occurs in one of the units only."""
 
-_SENTENCE = re.compile(r"[.!?…]+[\"')\]”’]*\s+|\n\s*")
+_SENTENCE = re.compile("[.!?…]+[\"')\\]\u201d\u2019]*\\s+|\\n\\s*")
 
 
 @runtime_checkable

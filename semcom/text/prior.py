@@ -1,4 +1,4 @@
-"""Texts without source and channel coding: uncoded token bits, decoded by a beam search over a language model."""
+"""Texts without source and channel code: uncoded token bits, and a language model at the receiver."""
 
 import math
 from collections.abc import Sequence

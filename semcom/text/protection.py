@@ -99,7 +99,8 @@ class Unequal:
     @property
     def name(self) -> str:
         """Canonical name, for instance "smollm2+uep:256:rules"; "equal" for one class."""
-        return f"{self.codec.name}+uep:{self.packet_uses}:{'equal' if self.classes == 1 else self.importance.name}"
+        rule = "equal" if self.classes == 1 else self.importance.name
+        return f"{self.codec.name}+uep:{self.packet_uses}:{rule}"
 
     @property
     def csit(self) -> Csit:
@@ -123,7 +124,8 @@ class Unequal:
         value, plan = max(plans, key=lambda found: found[0])
         if value < 0:
             return nothing_sent(
-                f"{self.name}: {count} packets have no room for a text of {len(x)} characters; raise rho or the SNR"
+                f"{self.name}: {count} packets have no room for a text of {len(x)} characters; raise rho or "
+                "the SNR"
             )
         packets = [packet for _, group in plan for packet in group]
         mcs = [rate.mcs for rate, group in plan for _ in group]
@@ -200,8 +202,8 @@ class Unequal:
     def _planned(
         self, x: str, units: Sequence[range], count: int, rates: "Sequence[Rate]"
     ) -> "tuple[float, list[tuple[Rate, list[bytes]]]]":
-        """Expected importance, and rate and packets of every class sent; estimates grow until all packets
-        fit.""" if len(units) > MOST_UNITS:
+        """Expected importance, rates and packets of the classes sent; estimates grow until all packets fit."""
+        if len(units) > MOST_UNITS:
             return -1.0, []
         weights = [float(weight) for weight in self.importance(x, units)]
         if len(weights) != len(units) or not all(0 <= weight < math.inf for weight in weights):
@@ -242,10 +244,7 @@ class Unequal:
             bytes_ = [math.fsum(sizes[i] for i in part) for part in parts]
             options = (*rates, left_out) if self.classes > 1 else rates
             for choice in product(options, repeat=len(parts)):
-                if any(
-                    a.room > b.room > 0 or (not a.room and b.room)
-                    for a, b in pairwise(choice)
-                ):
+                if any(a.room > b.room > 0 or (not a.room and b.room) for a, b in pairwise(choice)):
                     continue  # a more important class never gets the higher rate
                 needed = sum(
                     math.ceil(size / rate.room)
