@@ -50,6 +50,7 @@ from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
 from semcom.text.coding import LanguageModelCodec, weights_digest
+from semcom.text.deepsc import DeepSC, TokenJSCC
 from semcom.text.importance import Equal, Importance, importance_named
 from semcom.text.packets import RunPackets
 from semcom.text.prior import LanguagePrior
@@ -59,6 +60,8 @@ from semcom.transmission import Genie, Transmission
 MEMBERS = ("name", "transmission", "receiver", "modality", "transmit")
 LINKS = ("ldpc", "ideal", "packets", "uep")
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
+DEEPSC = "deepsc"
+"""Name of joint source-channel coding of texts, of its network too."""
 LM_PRIOR = "lm-prior"
 """First part of the name of uncoded tokens with a language model at the receiver."""
 ALIASES = {"envelope": "envelope:csit-average"}
@@ -375,6 +378,7 @@ def schemes() -> tuple[Listed, ...]:
         Listed("smollm2+uep:256:rules", "texts: SmolLM2, important sentences at lower code rates"),
         Listed("smollm2+uep:256:equal", "texts: SmolLM2, all sentences at one code rate"),
         Listed(f"smollm2+uep:256:rules+{RESTORE}", "texts: the same, with marked guesses for what was lost"),
+        Listed(DEEPSC, "texts: a transformer maps tokens to symbols and back, as DeepSC does"),
         Listed("lm-prior:smollm2", "texts: uncoded tokens, decoded with SmolLM2 as prior"),
     ]
     return (*single, *hybrid, *generative, *digital, *ideal, *fixed, *clips, *texts)
@@ -385,6 +389,8 @@ def _transmission(name: str, modality: Modality[Any], device: str) -> Transmissi
     pictures_only = name in SCHEMES or name.split(":")[0] == "hybrid"
     if modality.name == TEXT.name and name.split(":")[0] == LM_PRIOR:
         return _language_prior(name, device)
+    if modality.name == TEXT.name and name == DEEPSC:
+        return DeepSC(zoo.load_as(DEEPSC, TokenJSCC, device), device=device)
     if modality.name == VIDEO.name and name in CLIP_SCHEMES:
         return CLIP_SCHEMES[name][1](device)
     if pictures_only and modality.name != IMAGE.name:

@@ -187,7 +187,8 @@ def load(name: str, device: str | torch.device = "cpu", dtype: str = "float32") 
     A GGUF file is converted once and kept in the user's cache, from where it loads in seconds.
 
     Args:
-        name: "smollm2" (SmolLM2-135M-Instruct), "tiny" (0.3 million parameters, shipped), a folder, a GGUF file, or a name of the Hugging Face hub.
+        name: "smollm2" (SmolLM2-135M-Instruct), "tiny" (0.3 million parameters, shipped), a folder, a GGUF
+            file, or a name of the Hugging Face hub.
         device: Device of the weights.
         dtype: "float32", "bfloat16" (faster prefill) or "float64" (reproducible entropy coding).
 
@@ -207,6 +208,28 @@ def load(name: str, device: str | torch.device = "cpu", dtype: str = "float32") 
         path = converted(path)
     model, tokenizer = _read(transformers, transformers.AutoModelForCausalLM, name, path, DTYPES[dtype])
     return LanguageModel(name, model.to(device), tokenizer, _digest(path, model, tokenizer))
+
+
+@library_defaults()
+def tokenizer_of(path: Path) -> Any:
+    """Load a tokenizer from a folder.
+
+    Args:
+        path: Folder of the tokenizer.
+
+    Returns:
+        The `transformers` tokenizer.
+
+    Raises:
+        MissingPackage: `transformers` is not installed.
+        MissingWeights: The folder is missing or damaged.
+    """
+    transformers = _transformers()
+    try:
+        with _quiet():
+            return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        raise MissingWeights(f"{path}: no tokenizer ({reason_of(error)}); reinstall the package") from error
 
 
 @library_defaults()

@@ -202,7 +202,7 @@ class Unequal:
     def _planned(
         self, x: str, units: Sequence[range], count: int, rates: "Sequence[Rate]"
     ) -> "tuple[float, list[tuple[Rate, list[bytes]]]]":
-        """Expected importance, rates and packets of the classes sent; estimates grow until all packets fit."""
+        """Expected importance, rates and packets of the classes sent; estimates grow until all fit."""
         if len(units) > MOST_UNITS:
             return -1.0, []
         weights = [float(weight) for weight in self.importance(x, units)]
