@@ -145,8 +145,8 @@ class DeepSC:
         header, free = _header(uses)
         if not tokens or len(tokens) >= 1 << COUNT_BITS or len(tokens) > free:
             return nothing_sent(
-                f"{len(tokens)} tokens: 1 to {min(free, 2047)} are sent in {uses} channel uses; raise rho, or "
-                "split the text"
+                f"{len(tokens)} tokens: 1 to {min(free, 2047)} are sent in {uses} channel uses; raise rho, "
+                "or split the text"
             )
         per_token, sent = self._rate(len(tokens), free)
         with torch.no_grad():
