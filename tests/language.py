@@ -1,4 +1,4 @@
-"""A small language model of random weights with a tokenizer of its own, for tests that need no trained one."""
+"""A small language model of random weights with a tokenizer of its own."""
 
 from functools import cache
 from typing import Any

@@ -276,7 +276,7 @@ class Huffman:
     Example:
         >>> codec = Huffman()
         >>> len(codec.encode("the end of the road", codec.qualities[0]))
-        12
+        11
     """
 
     @property

@@ -13,8 +13,9 @@ from semcom.text.lm import Embedder, load_embedder, located
 def chrf(x_hat: str, x: str) -> float:
     """chrF2 of a received text against one original, from 0 to 100, as computed by sacrebleu.
 
-    chrF = 100 (1 + 4) P R / (4 P + R) with the mean precision P and recall R of character n-grams, n = 1 to
-    6; white space does not count. The score is 0 if exactly one text is empty or white space, 100 if both are.
+    chrF = 100 (1 + 4) P R / (4 P + R) with the mean precision P and recall R of character n-grams, n = 1
+    to 6; white space does not count. The score is 0 if exactly one text is empty or white space, and 100 if
+    both are.
 
     Args:
         x_hat: Received text.
@@ -31,7 +32,7 @@ def chrf(x_hat: str, x: str) -> float:
 
     Example:
         >>> round(chrf("the cat sat on a mat", "the cat sat on the mat"), 1)
-        75.6
+        66.0
     """
     received, original = (_text(each, "chrf").strip() for each in (x_hat, x))
     if not received or not original:

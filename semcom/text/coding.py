@@ -83,7 +83,7 @@ class LanguageModelCodec:
         return (_ONLY,)
 
     def encode(self, x: str, quality: Quality = _ONLY) -> bytes:
-        """Encode a text.
+        """Encode a text into packets by one pass of the model per packet.
 
         Args:
             x: The text; it may be empty.

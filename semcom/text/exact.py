@@ -124,7 +124,7 @@ class ExactModel:
             InvalidOption: There are more symbols than fit the context window.
         """
         ids = torch.tensor([[self.start, *self.read(symbols[:-1])]])
-        return self.lm.logits(ids)[0].cpu()
+        return self.lm.logits(ids)[0].double().cpu()
 
     def frequencies(self, logits: NDArray[np.float64], offset: int) -> NDArray[np.int64]:
         """Integer frequencies of all symbols.
@@ -217,7 +217,7 @@ class Stepper:
         ids: Int[Tensor, "rows 1"] = torch.tensor([[token] for token in tokens], device=lm.device)
         with ignored_warnings():  # the argument has another name in later versions
             out = lm.model(input_ids=ids, past_key_values=self._cache, use_cache=True)
-        return out.logits[:, -1].cpu().numpy()
+        return out.logits[:, -1].double().cpu().numpy()
 
 
 def exact(name: str, device: str = "cpu") -> ExactModel:

@@ -41,7 +41,7 @@ class Importance(Protocol):
 
 @dataclass(frozen=True)
 class Equal:
-    """The same weight for every character."""
+    """Importance that weighs every character of a text alike."""
 
     @property
     def name(self) -> str:

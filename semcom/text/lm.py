@@ -41,7 +41,7 @@ class LanguageModel:
     Args:
         name: Name by which it was loaded.
         model: `transformers` model in evaluation mode, without gradients for its weights.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the model.
         digest: SHA-256 of the weights and the tokenizer, 64 hexadecimal digits.
     """
 
@@ -139,7 +139,7 @@ class Embedder:
     Args:
         name: Name by which it was loaded.
         model: `transformers` encoder in evaluation mode.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the model.
         digest: SHA-256 of the weights and the tokenizer.
     """
 

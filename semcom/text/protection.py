@@ -45,7 +45,7 @@ class DecodesSeveral(Protocol):
     """A codec that decodes several payloads at once faster than one by one."""
 
     def decode_all(self, payloads: Sequence[bytes]) -> list[Any]:
-        """Decode payloads.
+        """Decode several payloads of this codec at once.
 
         Args:
             payloads: Any bytes each.

@@ -31,7 +31,7 @@ class RangeEncoder:
         self._low, self._range, self._bytes = 0, 1 << STATE_BITS, 0
 
     def encode(self, below: int, frequency: int, total: int) -> None:
-        """Encode one symbol.
+        """Encode one symbol by narrowing the interval to its share.
 
         Args:
             below: Sum of the frequencies of all symbols in front of this one, at least 0.
@@ -88,7 +88,7 @@ class RangeDecoder:
 
         Args:
             below: Sum of the frequencies of all symbols in front of it.
-            frequency: Its frequency.
+            frequency: Frequency of the symbol.
         """
         self._code -= below * self._step
         self._range = frequency * self._step

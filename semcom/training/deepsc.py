@@ -34,7 +34,7 @@ class Blocks:
     tokens: Int[Tensor, " tokens"]
 
     def sample(self, batch: int, generator: torch.Generator) -> Int[Tensor, "batch block"]:
-        """Draw blocks.
+        """Draw blocks of consecutive tokens at random places.
 
         Args:
             batch: Number of blocks.

@@ -41,7 +41,7 @@ class Passages:
     length: int = LENGTH + 1
 
     def sample(self, batch: int, generator: torch.Generator) -> Int[Tensor, "batch 2 length"]:
-        """Draw sequences.
+        """Draw sequences of tokens at random places, some with a needle.
 
         Args:
             batch: Number of sequences.
@@ -182,7 +182,7 @@ def bits_per_character(network: Any, tokenizer: Any, text: str, runs: int = 48, 
 
     Args:
         network: `transformers` causal language model.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the model.
         text: The text.
         runs: Number of passages, evenly spaced.
         run: Characters of a passage.
