@@ -1,12 +1,13 @@
 """Bits per character of codecs of texts, and tokens per second of the language model: JSON rows.
 
-Run:     python scripts/bench_text.py --texts 8 --seen ../shared/data/text/multihop/hotpot.jsonl --out results/text_rate
-         --models smollm2 tiny names the language models; without --seen, new text alone
-Cost:    2 to 15 CPU seconds per text and language model; decoding 5 to 8 tokens per CPU second (--decode)
+Run:     python scripts/bench_text.py --texts 8 --seen ../shared/data/text/multihop/hotpot.jsonl --decode 8
+         --out results/text_rate; --models smollm2 tiny names the language models; without --seen, new text
+Cost:    2 to 5 CPU seconds per text and language model; decoding 5 to 8 tokens per CPU second (--decode)
 Expect:  the table of results/text_rate/README.md, rates within 0.02
 
-"New" text is prose of this project (README, CONTRIBUTING and docstrings), which is in no training set. "Seen" text is
-from Wikipedia (contexts of multi-hop questions), which language models were trained on: it flatters them.
+"New" text is prose of this project (README, CONTRIBUTING and docstrings), which is in no training set. "Seen"
+text is from Wikipedia (contexts of multi-hop questions), which language models were trained on: it flatters
+them.
 """
 
 import argparse
@@ -63,7 +64,9 @@ def passages(text: str, length: int, count: int, seed: int = 0) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--texts", type=int, default=8, help="passages per length")
     parser.add_argument("--seen", type=Path, help="hotpot.jsonl, for text that models were trained on")
     parser.add_argument("--models", nargs="*", default=["smollm2", "tiny"], help="language models")

@@ -4,8 +4,8 @@ Run:     python scripts/make_text_tables.py --books ../shared/data/text/books
 Cost:    20 seconds
 Expect:  semcom/tables/english_bytes.json and semcom/tables/english.zdict
 
-All books are in the public domain: collected works of Charlotte Brontë, Charles Darwin and W. E. B. Du Bois, and
-Pride and Prejudice without the header and footer of Project Gutenberg.
+All books are in the public domain: collected works of Charlotte Brontë, Charles Darwin and W. E. B. Du Bois,
+and Pride and Prejudice without the header and footer of Project Gutenberg.
 """
 
 import argparse
