@@ -345,3 +345,25 @@ def test_smollm2_codes_prose() -> None:
     payload = codec.encode(text)
     assert 8 * len(payload) <= 2.5 * len(text)
     assert codec.decode(payload) == text
+
+
+def test_the_small_model_ships() -> None:
+    """It codes a book better than classical codecs, and comes back on the whole road."""
+    from semcom import names
+    from semcom.codecs.text import Zlib
+    from semcom.modalities import TEXT
+    from semcom.text.lm import load
+
+    text = (
+        "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in "
+        "want of a wife. However little known the feelings or views of such a man may be on his first entering a "
+        "neighbourhood, this truth is so well fixed in the minds of the surrounding families."
+    )
+    assert load("tiny").vocabulary == 1024
+    codec = language_model_codec("tiny")
+    payload = codec.encode(text)
+    assert codec.decode(payload) == text
+    assert 8 * len(payload) <= 2.9 * len(text)
+    assert len(payload) < 0.7 * len(Zlib().encode(text, Quality(1, 0)))
+    assert names.scheme("tiny+ldpc", TEXT).name == "tiny+ldpc:csit-average"
+    assert names.codecs.codec("tiny", "text") == codec
