@@ -355,9 +355,9 @@ def test_the_small_model_ships() -> None:
     from semcom.text.lm import load
 
     text = (
-        "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in "
-        "want of a wife. However little known the feelings or views of such a man may be on his first entering a "
-        "neighbourhood, this truth is so well fixed in the minds of the surrounding families."
+        "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be "
+        "in want of a wife. However little known the feelings or views of such a man may be on his first "
+        "entering a neighbourhood, this truth is so well fixed in the minds of the surrounding families."
     )
     assert load("tiny").vocabulary == 1024
     codec = language_model_codec("tiny")
