@@ -343,7 +343,7 @@ def code_lengths(counts: Sequence[int]) -> tuple[int, ...]:
         >>> code_lengths([5, 1, 1, 2])
         (1, 3, 3, 2)
     """
-    heap = [(count, (symbol,)) for symbol, count in enumerate(counts)]
+    heap: list[tuple[int, tuple[int, ...]]] = [(count, (symbol,)) for symbol, count in enumerate(counts)]
     heapq.heapify(heap)
     lengths = [0] * len(counts)
     while len(heap) > 1:

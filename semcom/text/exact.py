@@ -209,7 +209,8 @@ class Stepper:
         Args:
             rows: Numbers of the texts.
         """
-        self._cache.reorder_cache(torch.tensor(rows, device=self._model.lm.device))
+        chosen: Any = torch.tensor(rows, device=self._model.lm.device)
+        self._cache.reorder_cache(chosen)
 
     @torch.no_grad()
     def _forward(self, tokens: Sequence[int]) -> NDArray[np.float64]:

@@ -152,7 +152,7 @@ class Unequal:
     def _observed(self, packets: Sequence[bytes | None]) -> Observation[str]:
         lost = sum(packet is None for packet in packets)
         info = {"packet_loss": lost / max(len(packets), 1)}
-        heads = [found for packet in packets if packet and (found := _read(packet)) is not None]
+        heads = [head for packet in packets if packet and (head := _read(packet)) is not None]
         texts = self._decoded([head.payload for head in heads])
         found: dict[int, str] = {}
         total = 0
