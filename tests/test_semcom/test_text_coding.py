@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 
 from language import WORDS, a_language_model
 
-from semcom.codecs.codec import Quality
+from semcom.codecs.codec import Fitted, Quality
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, MissingWeights
 from semcom.modalities import TextShape
 from semcom.text import coding, exact
@@ -367,3 +367,25 @@ def test_the_small_model_ships() -> None:
     assert len(payload) < 0.7 * len(Zlib().encode(text, Quality(1, 0)))
     assert names.scheme("tiny+ldpc", TEXT).name == "tiny+ldpc:csit-average"
     assert names.codecs.codec("tiny", "text") == codec
+
+
+def test_a_receiver_with_another_model_shows_nothing_and_counts_it(
+    codec: LanguageModelCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every bit arrives, but the receiver's model is another one."""
+    from channels import Received
+    from semcom.separate import FixedMcs, Separate
+
+    monkeypatch.setattr(LanguageModelCodec, "fit", lambda self, x, most: Fitted(payload, Quality(1, 0), x))
+    payload = coded_by_the_model(codec, WORDS)
+    scheme = Separate(codec, FixedMcs(9))
+    symbols = scheme.send(WORDS, 2000, None).symbols
+    received = Received(symbols, torch.ones_like(symbols), torch.full((1, 1), 0.01))
+    (right,) = scheme.receive(received, TextShape(), 2000)
+    assert right.shown == WORDS
+    assert "corrupt_payload" not in right.info
+    other = prepared(a_language_model(seed=1))
+    monkeypatch.setattr(coding, "exact", lambda name, device: other)
+    (wrong,) = scheme.receive(received, TextShape(), 2000)
+    assert wrong.shown is None
+    assert wrong.info["corrupt_payload"] == 1
