@@ -7,10 +7,28 @@ STILL = tuple(
     form + kind for kind in ("", "-file") for form in ("jpeg", "jpeg2000", "webp", "avif", "hevc-intra")
 )
 INTER = tuple(name + speed for name in ("x264", "x265", "av1", "vp9") for speed in ("", "-slow", "-live"))
+<<<<<<< HEAD
 CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "two-sided", "zlib", "utf8")
+=======
+TEXTS = ("zlib", "utf8", "huffman", "brotli", "zstd", "smollm2", "tiny")
+CODECS = (*STILL, "learned", *INTER, "layered", "predictive", *TEXTS)
+>>>>>>> t2
 """Names of source codecs."""
 
-METHODS = (*("consistency", "ddnm", "ddrm", "diffpir", "dps", "loop", "posterior", "refine", "interpolate"),)
+METHODS = (
+    *(
+        "consistency",
+        "ddnm",
+        "ddrm",
+        "diffpir",
+        "dps",
+        "loop",
+        "posterior",
+        "refine",
+        "interpolate",
+        "restore",
+    ),
+)
 """Names of receivers."""
 
 SCHEMES = (
@@ -23,7 +41,8 @@ SCHEMES = (
     *(f"avif+ldpc:mcs{row}" for row in range(31)),
     "avif+ideal:csit-average",
     *(f"{codec}+packets:4096:csit-average" for codec in ("av1", "x265", "avif")),
-    "zlib+packets:512:csit-average",
+    *("zlib+packets:512:csit-average", "smollm2+packets:512:csit-average", "deepsc", "lm-prior:smollm2"),
+    *("smollm2+uep:256:rules", "smollm2+uep:256:equal", "smollm2+uep:256:rules+restore"),
     *("softcast-2d", "x265+ldpc:csit-average+refine", "av1+ldpc:csit-average+refine"),
     "x265+packets:4096:csit-average+interpolate",
     *("hybrid:avif:csit-average:softcast-residual", "hybrid:avif:mcs9:softcast-residual:0.6"),
@@ -45,7 +64,7 @@ CHANNELS = (
 METRICS = (
     *("psnr_db", "ssim", "ms_ssim", "swd", "lpips_squeeze", "lpips_alex", "lpips_vgg", "grid"),
     *("vmaf", "vmaf_neg", "cvvdp", "warp_error", "warp_error_gap", "clip_feature_distance"),
-    *("wer", "cer", "bleu"),
+    *("wer", "cer", "bleu", "chrf", "minilm_cosine"),
 )
 """Names of metrics of single items."""
 

@@ -44,6 +44,8 @@ LABELS = {  # axis labels of known columns; other columns are labelled by their 
     "wer": "Word error rate",
     "cer": "Character error rate",
     "bleu": "BLEU",
+    "chrf": "chrF",
+    "minilm_cosine": "Cosine of MiniLM embeddings",
 }
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 DIRECTIONS = {True: ", higher is better", False: ", lower is better", None: ""}

@@ -268,8 +268,8 @@ def _observed(
     payload, codec = found[0], codecs[found[1]]
     try:
         decoded = codec.decode(payload, shape)
-    except CorruptPayload:
-        return Observation(None, info=info)
+    except CorruptPayload:  # bits are right, but not what this codec makes: another model, other arithmetic
+        return Observation(None, info={**info, "corrupt_payload": 1.0})
     return Observation(decoded, (Decoded(decoded, payload=Payload(codec, payload, codec.name)),), info)
 
 

@@ -5,10 +5,11 @@ import math
 from semcom.columns import Column
 from semcom.metrics.catalogue import SHIPPED_COLUMNS
 
-DIGITS = {"psnr_db": 2, "swd": 1, "bleu": 1, "vmaf": 1, "vmaf_neg": 1}
+DIGITS = {"psnr_db": 2, "swd": 1, "bleu": 1, "chrf": 1, "vmaf": 1, "vmaf_neg": 1}
 BRIEF = {
     **{"psnr_db": "PSNR dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "swd": "SWD", "lpips_squeeze": "LPIPS"},
-    **{"wer": "WER", "cer": "CER", "bleu": "BLEU", "vmaf": "VMAF", "vmaf_neg": "VMAF-NEG"},
+    **{"wer": "WER", "cer": "CER", "bleu": "BLEU", "chrf": "chrF", "vmaf": "VMAF", "vmaf_neg": "VMAF-NEG"},
+    **{"minilm_cosine": "MiniLM cosine"},
     **{"cvvdp": "CVVDP JOD", "warp_error": "warp error", "warp_error_gap": "warp gap"},
     **{"clip_feature_distance": "clip features"},
 }
@@ -18,6 +19,7 @@ SPOKEN = {
     **{"cvvdp": "ColorVideoVDP", "warp_error": "warp error", "warp_error_gap": "gap of the warp error"},
     **{"clip_feature_distance": "distance of clip features"},
     **{"lpips_squeeze": "LPIPS", "lpips_alex": "LPIPS (AlexNet)", "lpips_vgg": "LPIPS (VGG-16)"},
+    **{"chrf": "chrF", "minilm_cosine": "cosine of embeddings"},
     **{"wer": "word error rate", "cer": "character error rate", "mse": "squared error"},
 }
 MINUS = "\N{MINUS SIGN}"

@@ -20,6 +20,7 @@ from semcom.jscc.refinement import DecoderRefinement
 from semcom.prior import NaturalImagePrior
 from semcom.refiner import PictureRefiner
 from semcom.surroundings import library_defaults, own_random_numbers
+from semcom.text.deepsc import TokenJSCC
 from semcom.video.network import FramePredictor
 
 FORMAT = "1"
@@ -32,6 +33,7 @@ CLASSES: dict[str, type[nn.Module]] = {
     "MeanScaleHyperprior": MeanScaleHyperprior,
     "NaturalImagePrior": NaturalImagePrior,
     "PictureRefiner": PictureRefiner,
+    "TokenJSCC": TokenJSCC,
 }
 WEIGHTS = Path(str(resources.files("semcom"))) / "weights"
 

@@ -8,7 +8,7 @@ from semcom.codecs.codec import SourceCodec
 from semcom.codecs.hevc import HevcIntra
 from semcom.codecs.pillow import Avif, Jpeg, Jpeg2000, WebP
 from semcom.codecs.still import FileCodec, StillFormat, StreamCodec
-from semcom.codecs.text import Utf8, Zlib
+from semcom.codecs.text import Huffman, Utf8, Zlib
 from semcom.modalities.video import Clip
 
 FORMATS: tuple[StillFormat, ...] = (Jpeg(), Jpeg2000(), WebP(), Avif(), HevcIntra())
@@ -28,5 +28,5 @@ CLIP_CODECS: tuple[SourceCodec[Clip], ...] = (
 )
 """Codecs of clips: with motion compensation ("x265"), and frame by frame ("avif")."""
 
-TEXT_CODECS: tuple[SourceCodec[str], ...] = (Zlib(), Utf8())
-"""Codecs of texts, without loss."""
+TEXT_CODECS: tuple[SourceCodec[str], ...] = (Zlib(), Utf8(), Huffman())
+"""Codecs of texts that need no further package, without loss."""

@@ -26,6 +26,7 @@ from semcom.metrics.perceptual import (
     sliced_wasserstein,
 )
 from semcom.metrics.realism import FID, KID
+from semcom.metrics.similarity import ChrF, MiniLMCosine, chrf, embedding_cosine
 from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate, bleu, cer, wer
 from semcom.metrics.vmaf import VMAF, ClipVMAF
 from semcom.metrics.warp import WarpError, WarpErrorGap, warp_errors
@@ -42,11 +43,13 @@ __all__ = [
     "Availability",
     "BatchMetric",
     "CharacterErrorRate",
+    "ChrF",
     "ClipFeatureDistance",
     "ClipVMAF",
     "ColorVideoVDP",
     "GridPeriodicity",
     "Metric",
+    "MiniLMCosine",
     "PerFrame",
     "SetMetric",
     "SetSlicedWasserstein",
@@ -57,9 +60,11 @@ __all__ = [
     "available_metrics",
     "bleu",
     "cer",
+    "chrf",
     "colour_drift",
     "column_of",
     "default_metrics",
+    "embedding_cosine",
     "grid_periodicity",
     "lpips",
     "measure",

@@ -17,6 +17,7 @@ from semcom.metrics.metric import Metric, column_of
 from semcom.metrics.packages import Demanding
 from semcom.metrics.perceptual import LPIPS, SlicedWasserstein
 from semcom.metrics.realism import INCEPTION_FILE
+from semcom.metrics.similarity import ChrF, MiniLMCosine
 from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate
 from semcom.metrics.vmaf import VMAF, ClipVMAF
 from semcom.metrics.warp import WarpError, WarpErrorGap
@@ -43,7 +44,7 @@ METRICS: Mapping[str, tuple[Metric[Any], ...]] = MappingProxyType(
     {
         "image": (*FRAME_METRICS, VMAF(), VMAF(neg=True)),
         "video": (*map(PerFrame, FRAME_METRICS), *CLIP_METRICS),
-        "text": (WordErrorRate(), CharacterErrorRate(), BLEU()),
+        "text": (WordErrorRate(), CharacterErrorRate(), BLEU(), ChrF(), MiniLMCosine()),
     }
 )
 DEFAULTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -86,7 +87,7 @@ def metrics_of(modality_name: str) -> tuple[Metric[Any], ...]:
 
     Example:
         >>> [metric.name for metric in metrics_of("text")]
-        ['wer', 'cer', 'bleu']
+        ['wer', 'cer', 'bleu', 'chrf', 'minilm_cosine']
     """
     if modality_name not in METRICS:
         raise UnknownName(
@@ -175,7 +176,7 @@ def on_device(metric: Metric[Any], device: str) -> Metric[Any]:
     """
     if isinstance(metric, PerFrame):
         return PerFrame(on_device(metric.metric, device))
-    movable = isinstance(metric, LPIPS | VMAF | ClipVMAF | ColorVideoVDP | ClipFeatureDistance)
+    movable = isinstance(metric, LPIPS | VMAF | ClipVMAF | ColorVideoVDP | ClipFeatureDistance | MiniLMCosine)
     return replace(metric, device=device) if movable else metric
 
 

@@ -1,4 +1,4 @@
-"""What a metric needs beyond this package: weights in the torch cache, or packages of the extra `video`."""
+"""What a metric needs beyond this package: weights in the torch cache, or optional packages."""
 
 from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
@@ -20,18 +20,19 @@ class Demanding(Protocol):
         ...
 
 
-def require_package(module: str, package: str, needed_by: str) -> None:
-    """Check that a package of the extra `video` is installed, without importing it.
+def require_package(module: str, package: str, needed_by: str, extra: str = "video") -> None:
+    """Check that an optional package is installed, without importing it.
 
     Args:
         module: Name of the module to import, such as "vmaf_torch".
         package: Name of the package in registries, such as "vmaf-torch".
         needed_by: Name of the metric, the first word of an error message.
+        extra: Extra of this package that has it.
 
     Raises:
         MissingPackage: The package is not installed.
     """
     if find_spec(module) is None:
         raise MissingPackage(
-            f"{needed_by}: the package {package} is not installed; pip install 'semcom[video]'"
+            f"{needed_by}: the package {package} is not installed; pip install 'semcom[{extra}]'"
         )

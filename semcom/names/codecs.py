@@ -10,11 +10,19 @@ from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.codecs.learned import LearnedCodec
 from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
+from semcom.codecs.text import Brotli, Zstd
 from semcom.errors import UnknownName, closest
 from semcom.names.parser import IMPORTED, imported
+<<<<<<< HEAD
 from semcom.names.predictive import KEYED
+=======
+from semcom.names.predictive import HEAD, predictive
+from semcom.text.coding import SHORT, language_model_codec
+>>>>>>> t2
 
 MEMBERS = ("name", "encode", "decode")
+MODEL = "lm:"
+"""Beginning of the name of a codec of texts by a language model: "lm:" and its name, folder or GGUF file."""
 
 STILL: dict[str, Callable[[], SourceCodec[Any]]] = {
     **{codec.name: lambda codec=codec: codec for codec in CODECS},
@@ -39,7 +47,12 @@ BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
         **{name: lambda make=make: FrameByFrame(make()) for name, make in STILL.items()},
         **{head: lambda head=head, make=make: make(head, codec) for head, make in KEYED.items()},
     },
-    "text": {codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},
+    "text": {
+        **{codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},
+        "brotli": Brotli,
+        "zstd": Zstd,
+        **{name: lambda name=name: language_model_codec(name) for name in SHORT},
+    },
 }
 """Codecs by modality and name; for video, image codecs encode a clip frame by frame."""
 
@@ -52,8 +65,13 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     reloaded.
 
     Args:
+<<<<<<< HEAD
         name: Name, or `package.module:NAME`; key frames with prediction or interpolation are spelled by
             `semcom.names.predictive`.
+=======
+        name: Name, or `package.module:NAME`; key frames and prediction are spelled by
+            `semcom.names.predictive`, language models as "lm:NAME" for texts.
+>>>>>>> t2
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
 
     Returns:
@@ -64,9 +82,16 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
         InvalidOption: The imported object is not a codec.
         MissingWeights: The network of the learned codec is absent or damaged.
     """
+<<<<<<< HEAD
     head, colon, _ = name.partition(":")
     if modality == "video" and colon and head in KEYED:
         return KEYED[head](name, codec)
+=======
+    if modality == "video" and name.startswith(f"{HEAD}:"):
+        return predictive(name, codec)
+    if modality == "text" and name.startswith(MODEL):
+        return language_model_codec(name.removeprefix(MODEL))
+>>>>>>> t2
     if IMPORTED.fullmatch(name):
         found: SourceCodec[Any] = imported(name, "codec", MEMBERS)
         try:

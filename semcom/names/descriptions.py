@@ -4,9 +4,15 @@ import re
 
 from channels.mcs import MCS_TABLE
 from semcom.names.predictive import HEAD as PREDICTIVE
+<<<<<<< HEAD
 from semcom.names.predictive import TWO_SIDED, TWO_SIDED_USUAL, USUAL
 from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, REFINE
 from semcom.names.schemes import ALIASES, CLIP_SCHEMES, HYBRID, SCHEMES
+=======
+from semcom.names.predictive import USUAL
+from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, REFINE, RESTORE
+from semcom.names.schemes import ALIASES, CLIP_SCHEMES, DEEPSC, HYBRID, LM_PRIOR, SCHEMES
+>>>>>>> t2
 
 CODECS = {
     "jpeg": "JPEG",
@@ -22,6 +28,11 @@ CODECS = {
     "layered": "AV1 or H.265 refined by a network at the receiver",
     "zlib": "DEFLATE",
     "utf8": "UTF-8 without compression",
+    "huffman": "Huffman code of English bytes",
+    "brotli": "Brotli",
+    "zstd": "Zstandard with an English dictionary",
+    "smollm2": "entropy coding by the language model SmolLM2",
+    "tiny": "entropy coding by a small language model",
 }
 INTER = ("x264", "x265", "av1", "vp9")
 FORMS = {"file": "in a whole file", "slow": "by a slow preset", "live": "with zero latency"}
@@ -59,6 +70,10 @@ def _transmission(name: str) -> str:
         return about[0].upper() + about[1:]
     source, plus, link = name.partition("+")
     parts = name.split(":")
+    if name == DEEPSC:
+        return "A transformer maps the tokens of a text to symbols and back (DeepSC)"
+    if parts[0] == LM_PRIOR and not plus:
+        return f"Uncoded tokens, decoded by a beam search with the language model {parts[1:2] and parts[1]}"
     if parts[0] == "hybrid" and not plus and len(parts) <= 1 + len(HYBRID):
         return _hybrid([part or usual for part, usual in zip(parts[1:], HYBRID, strict=False)])
     sent = _link(link)
@@ -71,9 +86,14 @@ def _codec(name: str) -> str:
     if head == PREDICTIVE:
         still, predictor, *_ = (*parts, *USUAL[len(parts) :])
         return f"key frames by {_codec(still)}, the others predicted ({predictor}) at the receiver"
+<<<<<<< HEAD
     if head == TWO_SIDED:
         still, interpolator, *_ = (*parts, *TWO_SIDED_USUAL[len(parts) :])
         return f"key frames by {_codec(still)}, the others interpolated ({interpolator}) between them"
+=======
+    if head == "lm" and parts:
+        return f"entropy coding by the language model {':'.join(parts)}"
+>>>>>>> t2
     if stem in CODECS and form in FORMS and (stem in INTER) == (form != "file"):
         return f"{CODECS[stem]} {FORMS[form]}"
     return CODECS.get(name, f"codec {name} of another package")
@@ -85,6 +105,10 @@ def _link(link: str) -> str:
     policy = re.fullmatch(r"ldpc:(csit-average|mcs\d+)", link)
     if policy:
         return f"sent by LDPC and {_policy(policy[1])}"
+    unequal = re.fullmatch(r"uep:(\d+):(.+)", link)
+    if unequal:
+        how = {"equal": "all at one code rate"}.get(unequal[2], "important sentences at lower code rates")
+        return f"sent in packets of {unequal[1]} channel uses with a CRC each, {how}"
     packets = re.fullmatch(r"packets:(\d+):(csit-average|mcs\d+(?:-mcs\d+)*)", link)
     if packets:
         return f"sent in packets of {packets[1]} channel uses with a CRC each, {_policy(packets[2])}"
@@ -109,6 +133,8 @@ def _hybrid(parts: list[str]) -> str:
 
 
 def _receiver(method: str, settings: list[str]) -> str:
+    if method == RESTORE:
+        return "lost parts guessed by a language model, and marked"
     if method == INTERPOLATE:
         return "lost frames interpolated by optical flow between frames that arrived"
     if method == REFINE:

@@ -26,6 +26,8 @@ from semcom.receivers.posterior import Posterior
 from semcom.receivers.refiner import KNOB, Refiner
 from semcom.refiner import PictureRefiner
 from semcom.samplers import FromNoise, Matched
+from semcom.text.lm import located
+from semcom.text.restoration import Restoration
 from semcom.tiles import Tiled
 from semcom.video.interpolation import flow_is_there
 from semcom.video.refinement import FrameRefiner
@@ -80,7 +82,9 @@ CELLS = "cells"
 """Last part of the name of a refiner whose pictures keep to the quantisation cells of the received bytes."""
 INTERPOLATE = "interpolate"
 """Name of the receiver of clips that interpolates lost frames, which has neither network nor prior."""
-HEADS = (*METHODS, REFINE, INTERPOLATE)
+RESTORE = "restore"
+"""Name of the receiver of texts that adds guesses of a language model for lost parts."""
+HEADS = (*METHODS, REFINE, INTERPOLATE, RESTORE)
 """First part of the name of every receiver of this package."""
 PRIOR = "prior"
 TILE = 1024  # pixels; side of the tiles in which the prior processes larger images
@@ -152,6 +156,8 @@ def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -
         return _refiner(spec, rest, device)
     if head == INTERPOLATE:
         raise InvalidOption(f"receiver {spec!r} shows lost frames of clips; leave it out for other items")
+    if head == RESTORE:
+        raise InvalidOption(f"receiver {spec!r} restores lost parts of texts; leave it out for other items")
     if head not in METHODS:
         raise UnknownName(unknown("receiver", head, HEADS))
     _, usual, build = METHODS[head]
@@ -217,6 +223,29 @@ def clip_receiver(spec: str, device: str = "cpu") -> ClipRefiner | Interpolation
     raise UnknownName(unknown("receiver", head, (REFINE, INTERPOLATE)))
 
 
+def text_receiver(spec: str, device: str = "cpu") -> Restoration:
+    """Make a receiver of texts from its name, `restore[:<model>]`.
+
+    Args:
+        spec: The name; the model is a language model as in `semcom.text.lm.load`.
+        device: PyTorch device of the model.
+
+    Returns:
+        The receiver; the model is read at the first use.
+
+    Raises:
+        InvalidOption: Texts have no such receiver.
+        UnknownName: There is no such model.
+        MissingWeights: The model is not installed.
+    """
+    head, _, model = spec.partition(":")
+    if head != RESTORE:
+        raise InvalidOption(f"receiver {spec!r} refines image items only; texts take {RESTORE}")
+    made = Restoration(model or "smollm2", device=device)
+    located(made.model)
+    return made
+
+
 def with_receiver(
     name: str,
     receiver: str | None,
@@ -274,6 +303,12 @@ def with_receiver(
                 "receiver interpolate: it takes no options; leave --steps, --knob, --samples, --prior out"
             )
         return f"{name}+{INTERPOLATE}"
+    if receiver == RESTORE:
+        if told or given:
+            raise InvalidOption(
+                "receiver restore: it takes no options; leave --steps, --knob, --samples, --prior out"
+            )
+        return f"{name}+{RESTORE}"
     if receiver == REFINE:
         if told or given not in ([], ["--knob"]):
             raise InvalidOption(

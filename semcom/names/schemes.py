@@ -28,10 +28,20 @@ from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
 from semcom.jscc.softcast_clips import ClipSoftCast
-from semcom.modalities import IMAGE, VIDEO, Modality
+from semcom.modalities import IMAGE, TEXT, VIDEO, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
-from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, NEEDS, REFINE, clip_receiver, receiver
+from semcom.names.receivers import (
+    HEADS,
+    INTERPOLATE,
+    METHODS,
+    NEEDS,
+    REFINE,
+    RESTORE,
+    clip_receiver,
+    receiver,
+    text_receiver,
+)
 from semcom.packetised import PacketCodec, Packetised
 from semcom.receivers import Direct
 from semcom.receivers.generative import Generative
@@ -39,11 +49,21 @@ from semcom.receivers.refiner import Refiner
 from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
+from semcom.text.coding import LanguageModelCodec, weights_digest
+from semcom.text.deepsc import DeepSC, TokenJSCC
+from semcom.text.importance import Equal, Importance, importance_named
+from semcom.text.packets import RunPackets
+from semcom.text.prior import LanguagePrior
+from semcom.text.protection import Unequal
 from semcom.transmission import Genie, Transmission
 
 MEMBERS = ("name", "transmission", "receiver", "modality", "transmit")
-LINKS = ("ldpc", "ideal", "packets")
+LINKS = ("ldpc", "ideal", "packets", "uep")
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
+DEEPSC = "deepsc"
+"""Name of joint source-channel coding of texts, of its network too."""
+LM_PRIOR = "lm-prior"
+"""First part of the name of uncoded tokens with a language model at the receiver."""
 ALIASES = {"envelope": "envelope:csit-average"}
 DEFAULT_SCHEMES = {"image": "avif+ldpc", "video": "x265+ldpc", "text": "zlib+ldpc"}
 """Scheme that is used if the user names none, by modality."""
@@ -166,8 +186,9 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
         return refined(scheme(source, modality, device), receiver_named(last))
     if plus and head in HEADS:
         spelled = f"{last}{at}{prior}"
-        of_clips = modality.name == VIDEO.name
-        added = clip_receiver(spelled, device) if of_clips else receiver(spelled, device=device)
+        makers = {VIDEO.name: clip_receiver, TEXT.name: text_receiver}
+        make = makers.get(modality.name)
+        added = make(spelled, device) if make else receiver(spelled, device=device)
         return refined(scheme(source, modality, device), added)
     if at:
         raise InvalidOption(f"scheme {name!r} has no receiver that takes a prior; leave @{prior} out")
@@ -351,7 +372,18 @@ def schemes() -> tuple[Listed, ...]:
     texts = [
         Listed("zlib+ldpc:csit-average", "texts: DEFLATE, LDPC and QAM, rate by the average SNR"),
         Listed("utf8+ldpc:csit-average", "texts: UTF-8 as it is, LDPC and QAM, rate by the average SNR"),
+        Listed("huffman+ldpc:csit-average", "texts: Huffman code of English bytes, rate by the average SNR"),
+        Listed("brotli+ldpc:csit-average", "texts: Brotli, LDPC and QAM, rate by the average SNR"),
+        Listed("zstd+ldpc:csit-average", "texts: Zstandard with a dictionary, rate by the average SNR"),
+        Listed("smollm2+ldpc:csit-average", "texts: entropy coding by SmolLM2, rate by the average SNR"),
+        Listed("tiny+ldpc:csit-average", "texts: entropy coding by a language model of 0.3 M parameters"),
         Listed("zlib+packets:512:csit-average", "texts: DEFLATE of runs of characters, in packets"),
+        Listed("smollm2+packets:512:csit-average", "texts: entropy coding by SmolLM2, in packets"),
+        Listed("smollm2+uep:256:rules", "texts: SmolLM2, important sentences at lower code rates"),
+        Listed("smollm2+uep:256:equal", "texts: SmolLM2, all sentences at one code rate"),
+        Listed(f"smollm2+uep:256:rules+{RESTORE}", "texts: the same, with marked guesses for what was lost"),
+        Listed(DEEPSC, "texts: a transformer maps tokens to symbols and back, as DeepSC does"),
+        Listed("lm-prior:smollm2", "texts: uncoded tokens, decoded with SmolLM2 as prior"),
     ]
     return (*single, *hybrid, *generative, *digital, *ideal, *fixed, *clips, *texts)
 
@@ -359,6 +391,10 @@ def schemes() -> tuple[Listed, ...]:
 def _transmission(name: str, modality: Modality[Any], device: str) -> Transmission[Any] | Genie[Any]:
     source, plus, link = name.partition("+")
     pictures_only = name in SCHEMES or name.split(":")[0] == "hybrid"
+    if modality.name == TEXT.name and name.split(":")[0] == LM_PRIOR:
+        return _language_prior(name, device)
+    if modality.name == TEXT.name and name == DEEPSC:
+        return DeepSC(zoo.load_as(DEEPSC, TokenJSCC, device), device=device)
     if modality.name == VIDEO.name and name in CLIP_SCHEMES:
         return CLIP_SCHEMES[name][1](device)
     if pictures_only and modality.name != IMAGE.name:
@@ -407,7 +443,7 @@ def _bank(name: str, networks: tuple[str, ...], device: str) -> Bank:
 
 def _separate(
     source: str, link: str, name: str, modality: Modality[Any]
-) -> Separate[Any] | GenieSeparate[Any] | Packetised[Any]:
+) -> Separate[Any] | GenieSeparate[Any] | Packetised[Any] | Unequal:
     if link in ("ldpc", "ldpc:csit-average"):
         return Separate(codec(source, modality.name), Adapted())
     if link in ("ideal", "ideal:csit-average"):
@@ -420,16 +456,50 @@ def _separate(
         in_packets = _in_packets(source, name, modality)
         rows = tuple(map(int, re.findall(r"mcs(\d+)", packets[2] or "")))
         return Packetised(in_packets, int(packets[1]), rows)
+    unequal = re.fullmatch(r"uep:(\d{1,9})(?::(.+))?", link)
+    if unequal and modality.name == TEXT.name:
+        return _unequal(source, int(unequal[1]), unequal[2] or "rules")
     raise UnknownName(
         f"no link called {link!r} in scheme {name!r}; there are ldpc:csit-average, ldpc:mcs<N>, "
-        "ideal:csit-average, and for clips and texts packets:<uses>[:csit-average | :mcs<N>[-mcs<M>...]]"
+        "ideal:csit-average, and for clips and texts packets:<uses>[:csit-average | :mcs<N>[-mcs<M>...]], "
+        "for texts uep:<uses>[:<importance>]"
     )
+
+
+def _language_prior(name: str, device: str) -> LanguagePrior:
+    """The prior of a name; its model may be a path, with any character but a colon in it."""
+    model, *numbers = name.split(":")[1:] or ["smollm2"]
+    try:
+        alpha, beam = (*numbers, *("1", "8")[len(numbers) :])
+        return LanguagePrior(
+            model or "smollm2", float(alpha), int(beam), weights_digest(model or "smollm2"), device
+        )
+    except ValueError as error:
+        if isinstance(error, InvalidOption):
+            raise
+        raise InvalidOption(
+            f"scheme {name!r}: it is spelled {LM_PRIOR}[:model[:alpha[:beam]]], "
+            f"for instance {LM_PRIOR}:smollm2:0.5:8"
+        ) from None
+
+
+def _unequal(source: str, uses: int, rule: str) -> Unequal:
+    found = codec(source, TEXT.name)
+    if rule == Equal().name:
+        return Unequal(found, uses, Equal(), 1)
+    own: Importance = (
+        imported(rule, "importance", ("name", "__call__"))
+        if IMPORTED.fullmatch(rule)
+        else importance_named(rule)
+    )
+    return Unequal(found, uses, own)
 
 
 def _in_packets(source: str, name: str, modality: Modality[Any]) -> PacketCodec[Any]:
     """The codec of a name in packets: groups of pictures, frames, or runs of characters."""
     if modality.name == "text":
-        return TextPackets(codec(source, "text"))
+        found = codec(source, TEXT.name)
+        return RunPackets(found) if isinstance(found, LanguageModelCodec) else TextPackets(found)
     if modality.name != "video":
         raise UnknownName(f"scheme {name!r}: only clips and texts are sent in packets; take {source}+ldpc")
     found = codec(source, "video")

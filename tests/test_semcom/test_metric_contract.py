@@ -65,7 +65,15 @@ UNITS = {  # '' for all others
     **{"psnr_db": "dB", "roughness": "levels", "cvvdp": "JOD"},
     **{"warp_error": "levels", "warp_error_gap": "levels"},
 }
-BEST = {"psnr_db": 100.0, "ssim": 1.0, "ms_ssim": 1.0, "bleu": 100.0, "cvvdp": 10.0}  # 0 for distances
+BEST = {
+    "psnr_db": 100.0,
+    "ssim": 1.0,
+    "ms_ssim": 1.0,
+    "bleu": 100.0,
+    "cvvdp": 10.0,
+    "chrf": 100.0,
+    "minilm_cosine": 1.0,
+}  # 0 for distances
 OWN = ("vmaf", "vmaf_neg", "warp_error")  # an original against itself has a value of its own
 OPTIONAL = ("vmaf", "vmaf_neg", "cvvdp", "warp_error", "warp_error_gap")  # where packages are installed
 LEAST = {"swd": 7, "vmaf": 17, "vmaf_neg": 17, "lpips_squeeze": 32, "grid": 32}  # side in pixels, or 1

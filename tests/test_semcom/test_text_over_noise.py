@@ -1,0 +1,366 @@
+"""Texts over noise: unequal protection, marked guesses, a language model as prior, and DeepSC."""
+
+import math
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+from language import WORDS, a_language_model, a_tokenizer
+
+from channels import AWGN, Channel, NamedStreams, RayleighBlockFading, Streams
+from channels.lossy import IndependentLoss, Lossy
+from channels.streams import SharedStreams
+from semcom import names
+from semcom.budget import Budget
+from semcom.codecs.text import Zlib
+from semcom.errors import InvalidOption, UnknownName
+from semcom.modalities import TEXT, TextShape
+from semcom.observation import Gaps, Observation
+from semcom.receivers import Direct
+from semcom.scheme import Outcome, Scheme
+from semcom.text import deepsc, prior, restoration
+from semcom.text.deepsc import DeepSC, TokenJSCC
+from semcom.text.exact import ExactModel, prepared
+from semcom.text.importance import Digits, Equal, Importance, Rules, Scored, importance_named, sentences
+from semcom.text.prior import LanguagePrior, beam_search, hard_decisions, symbol_log_likelihoods, width_of
+from semcom.text.protection import Unequal, _divisions
+from semcom.text.restoration import CLOSING, OPENING, Restoration, as_received, as_restored, guesses
+from semcom.training import deepsc as recipe
+from semcom.transmission import Transmission
+
+NEEDLE = "The special magic number for Lisbon is 48213. "
+LETTER = (
+    "The meeting was long and rather dull for everybody. "
+    + NEEDLE
+    + "Nobody was in a hurry to leave the room, "
+    "though it had grown late and cold. Some were asleep. Others read newspapers, and a few argued about the "
+    "weather in low voices. Then the lamps went out one by one."
+)
+
+
+def sent(
+    transmission: Transmission[str], x: str, channel: Channel, snr_db: float, uses: int, runs: int = 1
+) -> list[Outcome[str]]:
+    rng = NamedStreams(0, tuple(f"run={i}" for i in range(runs)))
+    scheme = Scheme(transmission.name, transmission, Direct(), TEXT)
+    return scheme.transmit(x, Budget(uses, TEXT.dims(x)), channel, snr_db, rng)
+
+
+# Importance
+
+
+@pytest.mark.parametrize("most", [7, 20, 160])
+@pytest.mark.parametrize("text", [LETTER, "", "x" * 500, "One.\n\nTwo!\nThree", " \n ", "a. b? c… d"])
+def test_sentences_are_the_text(text: str, most: int) -> None:
+    units = sentences(text, most)
+    assert "".join(text[unit.start : unit.stop] for unit in units) == text
+    assert all(0 < len(unit) <= most for unit in units)
+
+
+@pytest.mark.parametrize("rule", [Rules(), Digits()], ids=lambda rule: rule.name)
+def test_numbers_matter_most(rule: Importance) -> None:
+    units = sentences(LETTER)
+    weights = rule(LETTER, units)
+    best = max(range(len(units)), key=lambda i: weights[i] / len(units[i]))
+    assert LETTER[units[best].start : units[best].stop] == NEEDLE
+
+
+def test_importance_of_words_everywhere_is_nothing() -> None:
+    """Closed form: log(units + 1 / units with the word), summed."""
+    text = "same one. same two. same."
+    found = Rules()(text, sentences(text))
+    assert found == pytest.approx([math.log(4 / 3) + math.log(4)] * 2 + [math.log(4 / 3)])
+
+
+def test_own_importance() -> None:
+    rule = Scored("upper", lambda text: [float(c.isupper()) for c in text])
+    assert rule("aB. CD.", [range(0, 4), range(4, 7)]) == [1.0, 2.0]
+    with pytest.raises(InvalidOption, match="3 scores for 7 characters"):
+        Scored("short", lambda text: [1.0] * 3)("aB. CD.", [range(0, 7)])
+    assert [importance_named(name).name for name in ("rules", "digits", "equal")] == [
+        "rules",
+        "digits",
+        "equal",
+    ]
+    with pytest.raises(UnknownName, match="no importance called 'best'"):
+        importance_named("best")
+
+
+# Unequal error protection
+
+
+def unequal(rule: Importance, classes: int = 3) -> Unequal:
+    return Unequal(Zlib(), 256, rule, classes)
+
+
+def test_divisions_cover_the_list() -> None:
+    for division in _divisions(30, 3):
+        edges = [a for a, _ in division] + [30]
+        assert edges[0] == 0
+        assert edges == sorted(set(edges))
+    assert len(list(_divisions(30, 1))) == 1
+    assert len(list(_divisions(30, 3))) == 1 + 8 + 28
+
+
+@pytest.mark.parametrize("rule", [Rules(), Equal(), Digits()], ids=lambda rule: rule.name)
+def test_all_arrives_without_noise(rule: Importance) -> None:
+    (outcome,) = sent(unequal(rule), LETTER, AWGN(), 30.0, 3072)
+    assert outcome.x_hat == LETTER
+    assert outcome.info["packet_loss"] == 0
+
+
+def test_the_number_is_answered_more_often_than_with_equal_protection() -> None:
+    """Where equal protection loses packets, what matters most gets through."""
+    channel, uses, runs = RayleighBlockFading(64), 2048, 40
+    equal = sent(unequal(Equal(), 1), LETTER, channel, 9.0, uses, runs)
+    better = sent(unequal(Rules()), LETTER, channel, 9.0, uses, runs)
+    lost = sum(outcome.info.get("packet_loss", 1.0) for outcome in equal) / runs
+    assert 0.2 < lost < 0.5
+    answered = [sum("48213" in outcome.x_hat for outcome in some) / runs for some in (equal, better)]
+    assert answered[1] >= 0.95
+    assert answered[1] >= answered[0] + 0.15
+    assert {outcome.channel_uses for outcome in equal} == {outcome.channel_uses for outcome in better}
+
+
+def test_lost_sentences_are_marked_at_their_place() -> None:
+    outcomes = sent(unequal(Rules()), LETTER, Lossy(AWGN(), 256, IndependentLoss(0.3)), 20.0, 2560, 20)
+    damaged = [outcome for outcome in outcomes if not outcome.outage and outcome.x_hat != LETTER]
+    assert damaged
+    for outcome in damaged:
+        assert "…" in outcome.x_hat
+        runs = [run.strip() for run in outcome.x_hat.split("…") if run.strip()]
+        places = [LETTER.find(run) for run in runs]
+        assert -1 not in places
+        assert places == sorted(places)
+
+
+def test_damaged_packets_are_lost_not_shown() -> None:
+    """Packets of another sender that pass the link's CRC."""
+    tool = unequal(Rules())
+    for packet in (b"", b"\x01", b"\x02\x03\x00", b"\x01\x01\x00rubbish", b"\xff" * 9):
+        assert tool._observed([packet]).shown is None
+    fine = tool._packet("One. Two.", [range(0, 5), range(5, 9)], [1])
+    shown = tool._observed([fine, b"\x02\x01\x00rubbish"])
+    assert shown.shown == "… Two."
+    assert shown.info["corrupt_packets"] == 1
+
+
+def test_what_has_no_room_is_an_outage_that_says_so() -> None:
+    (outcome,) = sent(unequal(Equal(), 1), LETTER * 9, AWGN(), 0.0, 512)
+    assert outcome.outage
+    assert "raise rho" in outcome.cause
+    (outcome,) = sent(unequal(Rules()), LETTER, AWGN(), 0.0, 100)
+    assert outcome.outage
+
+
+def test_names_of_text_schemes() -> None:
+    for name, canonical in (
+        ("zlib+uep:256", "zlib+uep:256:rules"),
+        ("utf8+uep:64:equal", "utf8+uep:64:equal"),
+        ("huffman+uep:512:digits", "huffman+uep:512:digits"),
+        ("huffman+ldpc", "huffman+ldpc:csit-average"),
+    ):
+        assert names.scheme(name, TEXT).name == canonical
+    for bad in ("zlib+uep", "zlib+uep:0", "zlib+uep:256:best", "zlib+ldpc+refine", "lm-prior:smollm2:x"):
+        with pytest.raises((UnknownName, InvalidOption)):
+            names.scheme(bad, TEXT)
+    with pytest.raises(UnknownName):
+        names.scheme("avif+uep:256")
+
+
+# Restoration
+
+
+@pytest.fixture
+def guessing(monkeypatch: pytest.MonkeyPatch) -> Restoration:
+    lm = a_language_model(torch.float32)
+    monkeypatch.setattr(restoration, "_loaded", lambda model, device: lm)
+    return Restoration("random")
+
+
+def a_rng() -> Streams:
+    return NamedStreams(0, ("x",))
+
+
+def with_gaps(*runs: str) -> Observation[str]:
+    """Runs of a text, "…" for what is missing."""
+    x = "".join(runs)
+    missing = tuple(run.strip() == "…" for run in runs for _ in run)
+    return Observation(x, (Gaps(x, missing),))
+
+
+def test_guesses_are_marked_and_never_pass_for_received(guessing: Restoration) -> None:
+    observation = with_gaps("The quick brown ", "… ", "over the lazy dog. ", "…")
+    found = guessing(observation, TextShape(), a_rng())
+    assert found is not None
+    assert as_received(found) == observation.shown
+    assert guesses(found)
+    for guess in guesses(found):
+        assert 0 < len(guess.split()) <= guessing.words
+        assert f"…{OPENING}{guess}{CLOSING}" in found
+    outside = found
+    for guess in guesses(found):
+        outside = outside.replace(f"{OPENING}{guess}{CLOSING}", "")
+    assert outside == observation.shown
+    assert OPENING not in as_restored(found)
+
+
+def test_what_is_whole_stays(guessing: Restoration) -> None:
+    whole = Observation(WORDS, (Gaps(WORDS, (False,) * len(WORDS)),))
+    assert guessing(whole, TextShape(), a_rng()) == WORDS
+    assert guessing(Observation(None), TextShape(), a_rng()) is None
+    brackets = with_gaps(f"a {OPENING}note{CLOSING} ", "…")
+    assert guessing(brackets, TextShape(), a_rng()) == brackets.shown
+
+
+def test_restored_numbers_are_not_answers() -> None:
+    """A score of what was received takes guesses away first, even if a guess happens to be right."""
+    shown = f"The number is …{OPENING}48213{CLOSING} today."
+    assert "48213" not in as_received(shown)
+    assert as_restored(shown) == "The number is 48213 today."
+    with pytest.raises(InvalidOption, match="at least 1"):
+        Restoration(words=0)
+
+
+# Language model as prior
+
+
+@pytest.fixture(scope="module")
+def model() -> ExactModel:
+    return prepared(a_language_model())
+
+
+def noisy_llr(symbols: list[int], width: int, snr_db: float, seed: int = 0) -> torch.Tensor:
+    """Log-likelihood ratios of BPSK over AWGN."""
+    bits = torch.tensor([[s >> j & 1 for j in range(width - 1, -1, -1)] for s in symbols])
+    noise_var = 10 ** (-snr_db / 10) / 2
+    noise = torch.randn(bits.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 2 * (1 - 2 * bits + noise * noise_var**0.5) / noise_var
+
+
+def test_likelihoods_of_symbols(model: ExactModel) -> None:
+    """Against the product over bits."""
+    llr = torch.tensor([[1.5, -0.5, 4.0], [-3.0, 0.2, 0.0]], dtype=torch.float64)
+    found = symbol_log_likelihoods(llr, 8)
+    for row, values in enumerate(llr.tolist()):
+        for symbol in range(8):
+            bits = [symbol >> j & 1 for j in (2, 1, 0)]
+            p = [
+                1 / (1 + math.exp(value if bit else -value)) for bit, value in zip(bits, values, strict=True)
+            ]
+            assert found[row, symbol].item() == pytest.approx(math.log(math.prod(p)), abs=1e-9)
+
+
+@pytest.mark.parametrize("snr_db", [-2.0, 2.0, 8.0])
+def test_without_the_model_it_makes_hard_decisions(model: ExactModel, snr_db: float) -> None:
+    symbols = model.split(WORDS)
+    llr = noisy_llr(symbols, width_of(model), snr_db)
+    found = beam_search(model, llr, alpha=0.0)
+    hard = hard_decisions(llr)
+    assert [a for a, b in zip(found, hard, strict=True) if b < model.symbols] == [
+        b for b in hard if b < model.symbols
+    ]
+    assert all(symbol < model.symbols for symbol in found)
+
+
+def test_the_prior_helps_where_it_is_right(model: ExactModel) -> None:
+    """Symbols drawn from the model itself: a beam makes at most half as many errors as hard decisions."""
+    generator, steps = torch.Generator().manual_seed(0), model.steps(1)
+    symbols: list[int] = []
+    for _ in range(80):
+        p = (3 * torch.from_numpy(steps.logits[0])).softmax(0)
+        symbols.append(int(torch.multinomial(p, 1, generator=generator)))
+        steps.feed(symbols[-1:])
+    wrong = [0, 0]
+    for seed in range(3):
+        llr = noisy_llr(symbols, width_of(model), 1.0, seed)
+        for i, alpha in enumerate((0.0, 3.0)):
+            found = beam_search(model, llr, alpha)
+            wrong[i] += sum(a != b for a, b in zip(found, symbols, strict=True))
+    assert wrong[0] > 60
+    assert wrong[1] <= wrong[0] / 2
+
+
+def test_a_wider_beam_is_no_less_likely(model: ExactModel) -> None:
+    """Score of the path that is returned, by teacher forcing."""
+    symbols = model.split(WORDS)[:40]
+    llr = noisy_llr(symbols, width_of(model), 0.0)
+    channel = symbol_log_likelihoods(llr, model.symbols)
+
+    def score(path: list[int]) -> float:
+        log_p = model.prefill(path).log_softmax(-1)
+        tokens = [(i, s) for i, s in enumerate(path) if s < model.lm.vocabulary]
+        rest = (len(path) - len(tokens)) * prior.BYTE_LOG_PROBABILITY
+        return (
+            sum(float(log_p[i, s]) for i, s in tokens)
+            + rest
+            + sum(float(channel[i, s]) for i, s in enumerate(path))
+        )
+
+    narrow, wide = (score(beam_search(model, llr, 1.0, beam)) for beam in (1, 16))
+    assert wide >= narrow - 1e-9
+
+
+@pytest.mark.parametrize("channel", [AWGN(), RayleighBlockFading(64)], ids=lambda channel: channel.name)
+def test_uncoded_tokens_on_the_road(
+    model: ExactModel, monkeypatch: pytest.MonkeyPatch, channel: Channel
+) -> None:
+    monkeypatch.setattr(prior, "_loaded", lambda name, device: model)
+    (outcome,) = sent(LanguagePrior("random"), LETTER, channel, 35.0, 2400)
+    assert outcome.x_hat == LETTER
+    assert outcome.channel_uses == 2400
+    (outcome,) = sent(LanguagePrior("random"), LETTER, channel, 35.0, 400)
+    assert outcome.outage
+    assert "raise rho" in outcome.cause
+    for bad in ({"alpha": -1.0}, {"beam": 0}, {"alpha": math.nan}):
+        with pytest.raises(InvalidOption):
+            LanguagePrior("random", **bad)
+
+
+# DeepSC
+
+
+@pytest.fixture(scope="module")
+def trained() -> TokenJSCC:
+    """A small network after 60 steps on random tokens."""
+    torch.manual_seed(0)
+    network = TokenJSCC(len(a_tokenizer()), 32, 1, 4, 16)
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    for _ in range(60):
+        tokens = torch.randint(len(a_tokenizer()), (12, 64), generator=generator)
+        loss = recipe.loss(network, tokens, SharedStreams(generator, 12))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network.eval().requires_grad_(False)
+
+
+def test_symbols_have_power_1(trained: TokenJSCC) -> None:
+    tokens = torch.randint(200, (3, 20))
+    sent_ = (torch.arange(16) < 6).float()[None, None].expand(3, 1, 16)
+    values = trained.encode(tokens, sent_)
+    assert values[..., 6:].abs().max() == 0
+    assert values[..., :6].square().mean((1, 2)) == pytest.approx([1.0] * 3, abs=1e-4)
+
+
+def test_deepsc_on_the_road(trained: TokenJSCC, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More noise is worse, and the receiver's scale is right: without noise it equals the network alone."""
+    monkeypatch.setattr(deepsc, "_tokenizer", a_tokenizer)
+    scheme = DeepSC(trained)
+    tokens = a_tokenizer().encode(LETTER, add_special_tokens=False)
+    uses = 9 * len(tokens)
+    (outcome,) = sent(scheme, LETTER, AWGN(), 60.0, uses)
+    per_token = int(outcome.info["uses_per_token"])
+    assert per_token == 8
+    assert outcome.energy == pytest.approx(uses, rel=2e-2)
+    every = torch.ones(1, 1, 16)
+    alone: list[int] = []
+    for block in torch.tensor(tokens).split(64):
+        values = trained.encode(block[None], every)
+        alone += trained.decode(values, every, torch.tensor([1e-6]))[0].argmax(-1).tolist()
+    assert outcome.x_hat == a_tokenizer().decode(alone, clean_up_tokenization_spaces=False)
+    (tiny,) = sent(scheme, LETTER, AWGN(), 60.0, 60)
+    assert tiny.outage
