@@ -7,12 +7,8 @@ STILL = tuple(
     form + kind for kind in ("", "-file") for form in ("jpeg", "jpeg2000", "webp", "avif", "hevc-intra")
 )
 INTER = tuple(name + speed for name in ("x264", "x265", "av1", "vp9") for speed in ("", "-slow", "-live"))
-<<<<<<< HEAD
-CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "two-sided", "zlib", "utf8")
-=======
 TEXTS = ("zlib", "utf8", "huffman", "brotli", "zstd", "smollm2", "tiny")
-CODECS = (*STILL, "learned", *INTER, "layered", "predictive", *TEXTS)
->>>>>>> t2
+CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "two-sided", *TEXTS)
 """Names of source codecs."""
 
 METHODS = (

@@ -13,12 +13,8 @@ from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
 from semcom.codecs.text import Brotli, Zstd
 from semcom.errors import UnknownName, closest
 from semcom.names.parser import IMPORTED, imported
-<<<<<<< HEAD
 from semcom.names.predictive import KEYED
-=======
-from semcom.names.predictive import HEAD, predictive
 from semcom.text.coding import SHORT, language_model_codec
->>>>>>> t2
 
 MEMBERS = ("name", "encode", "decode")
 MODEL = "lm:"
@@ -65,13 +61,8 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     reloaded.
 
     Args:
-<<<<<<< HEAD
         name: Name, or `package.module:NAME`; key frames with prediction or interpolation are spelled by
-            `semcom.names.predictive`.
-=======
-        name: Name, or `package.module:NAME`; key frames and prediction are spelled by
             `semcom.names.predictive`, language models as "lm:NAME" for texts.
->>>>>>> t2
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
 
     Returns:
@@ -82,16 +73,11 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
         InvalidOption: The imported object is not a codec.
         MissingWeights: The network of the learned codec is absent or damaged.
     """
-<<<<<<< HEAD
     head, colon, _ = name.partition(":")
     if modality == "video" and colon and head in KEYED:
         return KEYED[head](name, codec)
-=======
-    if modality == "video" and name.startswith(f"{HEAD}:"):
-        return predictive(name, codec)
     if modality == "text" and name.startswith(MODEL):
         return language_model_codec(name.removeprefix(MODEL))
->>>>>>> t2
     if IMPORTED.fullmatch(name):
         found: SourceCodec[Any] = imported(name, "codec", MEMBERS)
         try:

@@ -4,15 +4,9 @@ import re
 
 from channels.mcs import MCS_TABLE
 from semcom.names.predictive import HEAD as PREDICTIVE
-<<<<<<< HEAD
 from semcom.names.predictive import TWO_SIDED, TWO_SIDED_USUAL, USUAL
-from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, REFINE
-from semcom.names.schemes import ALIASES, CLIP_SCHEMES, HYBRID, SCHEMES
-=======
-from semcom.names.predictive import USUAL
 from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, REFINE, RESTORE
 from semcom.names.schemes import ALIASES, CLIP_SCHEMES, DEEPSC, HYBRID, LM_PRIOR, SCHEMES
->>>>>>> t2
 
 CODECS = {
     "jpeg": "JPEG",
@@ -86,14 +80,11 @@ def _codec(name: str) -> str:
     if head == PREDICTIVE:
         still, predictor, *_ = (*parts, *USUAL[len(parts) :])
         return f"key frames by {_codec(still)}, the others predicted ({predictor}) at the receiver"
-<<<<<<< HEAD
     if head == TWO_SIDED:
         still, interpolator, *_ = (*parts, *TWO_SIDED_USUAL[len(parts) :])
         return f"key frames by {_codec(still)}, the others interpolated ({interpolator}) between them"
-=======
     if head == "lm" and parts:
         return f"entropy coding by the language model {':'.join(parts)}"
->>>>>>> t2
     if stem in CODECS and form in FORMS and (stem in INTER) == (form != "file"):
         return f"{CODECS[stem]} {FORMS[form]}"
     return CODECS.get(name, f"codec {name} of another package")
