@@ -51,7 +51,8 @@ TEST_KEYS = (
 )
 """Keys of needles by which methods are measured."""
 _SENTENCE = re.compile(
-    r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\b[A-Z]\.)(?<=[.!?])[\"')\]”’]*\s+(?=[\"'(\[“‘]*[A-Z])"
+    r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\b[A-Z]\.)"
+    r"(?<=[.!?])[\"')\]”’]*\s+(?=[\"'(\[“‘]*[A-Z])"
 )
 Span = tuple[int, int]
 
