@@ -52,7 +52,7 @@ TEST_KEYS = (
 """Keys of needles by which methods are measured."""
 _SENTENCE = re.compile(
     r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\b[A-Z]\.)"
-    r"(?<=[.!?])[\"')\]”’]*\s+(?=[\"'(\[“‘]*[A-Z])"
+    r"(?<=[.!?])[\"')\]\u201d\u2019]*\s+(?=[\"'(\[\u201c\u2018]*[A-Z])"
 )
 Span = tuple[int, int]
 
