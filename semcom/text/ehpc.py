@@ -1,4 +1,4 @@
-"""Evaluator-head prompt compression: attention of few heads of one layer, pooled, and the best tokens kept."""
+"""Evaluator-head prompt compression: attention of few heads of one layer, pooled, and a top-k choice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ class EHPC:
         name: Name of the method.
 
     Reference:
-        Fei et al., "Efficient Prompt Compression with Evaluator Heads for Long-Context Transformer Inference",
-        arXiv 2501.12959, equation 1.
+        Fei et al., "Efficient Prompt Compression with Evaluator Heads for Long-Context Transformer
+        Inference", arXiv 2501.12959, equation 1.
     """
 
     layer: int
@@ -192,7 +192,7 @@ def kept(reading: Reading, scorer: Scorer, budget: int, protect: bool = False) -
         reading: The prompt.
         scorer: The method.
         budget: Number of tokens that are kept, those outside of the context included.
-        protect: Whether all tokens outside of `reading.context` are kept. The paper protects the window alone.
+        protect: Whether all tokens outside of `reading.context` are kept; in the paper the window alone is.
 
     Returns:
         Rising positions.

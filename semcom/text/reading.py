@@ -1,4 +1,4 @@
-"""What a language model computes on one prompt: attention of some layers, code lengths; each computed once."""
+"""What a language model computes on one prompt, attention and code lengths; each is computed once."""
 
 import math
 from collections.abc import Sequence
