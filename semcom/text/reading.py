@@ -36,7 +36,7 @@ class Reading:
             raise InvalidOption(f"a context of the tokens {self.context}: choose some of 0..{len(self.ids)}")
         self._read: dict[int, QueriesKeys] = {}
         self._nll: Tensor | None = None
-        self._answered: Tensor | None = None
+        self._hidden: Tensor | None = None
         self._answer: tuple[int, ...] = ()
 
     def __len__(self) -> int:
@@ -86,17 +86,13 @@ class Reading:
 
         Args:
             window: Number of last tokens of the prompt whose queries are kept, at every layer.
-            answer: Tokens after the prompt whose code lengths are kept.
+            answer: Tokens after the prompt whose code lengths will be asked for.
 
         Raises:
             InvalidOption: The window is longer than the prompt.
         """
         ids = torch.tensor([[*self.ids, *answer]], device=self.lm.device)
-        hidden = read_all(self.lm, ids, window, self._read.__setitem__, beyond=len(answer))
-        bits, best = code_lengths(self.lm, ids, hidden)
-        unknown = torch.tensor([math.log2(self.lm.vocabulary)], dtype=torch.float64)
-        self._nll = torch.cat([unknown, bits[: len(self.ids) - 1]])
-        self._answered = torch.stack([bits[len(self.ids) - 1 :], best[len(self.ids) - 1 :].double()])
+        self._hidden = read_all(self.lm, ids, window, self._read.__setitem__, beyond=len(answer))
         self._answer = tuple(answer)
 
     def nll_bits(self) -> Float[Tensor, " length"]:
@@ -106,8 +102,12 @@ class Reading:
             Bits, float64; of the first token log2 of the size of the vocabulary.
         """
         if self._nll is None:
-            self.whole(1)
-        assert self._nll is not None
+            if self._hidden is None:
+                self.whole(1)
+            assert self._hidden is not None
+            bits, _ = code_lengths(self.lm, self.tokens, self._hidden[:, : len(self)])
+            unknown = torch.tensor([math.log2(self.lm.vocabulary)], dtype=torch.float64)
+            self._nll = torch.cat([unknown, bits])
         return self._nll
 
     def answer(self, tokens: Sequence[int]) -> tuple[Float[Tensor, " tokens"], bool]:
@@ -119,9 +119,11 @@ class Reading:
         Returns:
             Bits of each token, float64, and whether each is the most probable one after those before it.
         """
-        if self._answered is None or self._answer != tuple(tokens):
+        if self._hidden is None or self._answer != tuple(tokens):
             return answered(self.lm, self.ids, tokens)
-        return self._answered[0], bool(self._answered[1].all())
+        ids = torch.tensor([[self.ids[-1], *tokens]], device=self.lm.device)
+        bits, best = code_lengths(self.lm, ids, self._hidden[:, len(self) - 1 :])
+        return bits, bool(best.all())
 
 
 @torch.no_grad()

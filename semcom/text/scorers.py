@@ -1,4 +1,4 @@
-"""Scores of tokens beside evaluator heads: random, truncation, code lengths, and attention of other methods."""
+"""Scores of tokens by other methods: random, truncation, code lengths, attention of other kinds."""
 
 from dataclasses import dataclass
 
@@ -105,7 +105,7 @@ class SelfInformation:
 
 @dataclass(frozen=True)
 class GemFilter:
-    """Products of the last query with all keys of one layer, summed over heads, neither scaled nor normalised.
+    """Products of the last query with all keys of one layer, summed over heads, without scaling and softmax.
 
     Args:
         layer: Number of the layer, from 0.
