@@ -79,7 +79,9 @@ def test_all_layers_in_one_pass(kind: str) -> None:
     assert sorted(found) == [0, 1, 2, 3]
     for layer, rows in found.items():
         torch.testing.assert_close(rows, skim(lm, ids, layer, 5).probabilities(), atol=1e-6, rtol=0)
-    torch.testing.assert_close(lm.model.get_output_embeddings()(hidden), lm.model(input_ids=ids, use_cache=False).logits)
+    torch.testing.assert_close(
+        lm.model.get_output_embeddings()(hidden), lm.model(input_ids=ids, use_cache=False).logits
+    )
 
 
 def test_what_follows_the_prompt_changes_nothing() -> None:
