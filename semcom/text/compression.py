@@ -211,8 +211,8 @@ class PromptCompressor:
         found = self._compressed(contexts, instruction, question, rate, target_token, options, scorer)
         parts = [instruction, *found.texts, question if concate_question else ""]
         text = "\n\n".join(part for part in parts if part)
-        before = self._size(instruction) + self._size(question) + found.tokens
-        after = self._size(instruction) + self._size(question) * concate_question + found.kept
+        before = self.size(instruction) + self.size(question) + found.tokens
+        after = self.size(instruction) + self.size(question) * concate_question + found.kept
         return {
             "compressed_prompt": text,
             "compressed_prompt_list": found.texts,
@@ -230,7 +230,15 @@ class PromptCompressor:
             "flops": found.flops,
         }
 
-    def _size(self, text: str) -> int:
+    def size(self, text: str) -> int:
+        """Number of tokens of a text.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The number, without special tokens.
+        """
         return len(self.lm.encode(text)) if text else 0
 
     def _compressed(
@@ -243,16 +251,10 @@ class PromptCompressor:
         options: Options,
         scorer: Scorer | None,
     ) -> "_Found":
-        if sum(map(len, contexts)) > MOST_CHARACTERS:
-            raise InvalidSource(
-                f"a context of {sum(map(len, contexts))} characters: at most {MOST_CHARACTERS} are "
-                "compressed; split it"
-            )
-        if not any(part.strip() for part in contexts):
-            raise InvalidSource("a context without a word: there is nothing to compress; give a text")
+        check_contexts(contexts)
         read = [token_places(self.lm, part) for part in contexts]
         total = sum(len(ids) for ids, _ in read)
-        around = self._size(instruction) + self._size(question)
+        around = self.size(instruction) + self.size(question)
         if target_token != -1:
             if target_token < 1 or target_token != int(target_token):
                 raise InvalidOption(f"a target of {target_token:g} tokens: choose a whole number from 1 on")
@@ -297,12 +299,12 @@ class PromptCompressor:
                 found.append(joined([units[i] for i in own], [place[i] for i in chosen if i in place]))
             return found
 
-        chosen = fitted(units, means, forced, target, lambda chosen: sum(map(self._size, texts_of(chosen))))
+        chosen = fitted(units, means, forced, target, lambda chosen: sum(map(self.size, texts_of(chosen))))
         texts = texts_of(chosen)
         indices = [i for number in chosen for i in range(units[number].first, units[number].last)]
         if not "".join(texts).strip():
             raise InvalidOption(f"a target of {target} tokens: no word is as short; raise it, or snap tokens")
-        kept = sum(map(self._size, texts))
+        kept = sum(map(self.size, texts))
         return _Found(texts, total, kept, indices, [round(float(s), 8) for s in scores], flops)
 
     def _units(
@@ -386,6 +388,24 @@ def _is_forced(text: str, options: Options) -> bool:
     if options.keep_digits and any(letter.isdigit() for letter in text):
         return True
     return any(part and part in text for part in options.force)
+
+
+def check_contexts(contexts: Sequence[str]) -> None:
+    """Check, before a model is loaded, that there is something to compress, and not too much.
+
+    Args:
+        contexts: The texts.
+
+    Raises:
+        InvalidSource: No text has a word, or together they have more than a million characters.
+    """
+    size = sum(map(len, contexts))
+    if size > MOST_CHARACTERS:
+        raise InvalidSource(
+            f"a text of {size} characters: at most {MOST_CHARACTERS} are compressed; split it"
+        )
+    if not any(part.strip() for part in contexts):
+        raise InvalidSource("a text without a word: there is nothing to compress; give another")
 
 
 def compressed_ids(

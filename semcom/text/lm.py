@@ -128,6 +128,34 @@ class LanguageModel:
         chosen = logits.log_softmax(-1).gather(1, ids[0, 1 + given :, None])[:, 0]
         return -chosen / torch.log(torch.tensor(2.0, dtype=torch.float64))
 
+    @torch.no_grad()
+    def continued(self, tokens: Sequence[int], most: int) -> str:
+        """Decode greedily after some tokens, up to the end of a line or of the text.
+
+        Args:
+            tokens: Tokens that are read.
+            most: Largest number of new tokens.
+
+        Returns:
+            Text of the new tokens, without the line end.
+
+        Raises:
+            InvalidOption: There are no tokens, or with the new ones more than `window`.
+        """
+        if not 0 < len(tokens) <= self.window - most:
+            raise InvalidOption(
+                f"{len(tokens)} tokens and {most} of an answer: {self.name} reads 1..{self.window} in all"
+            )
+        cache, read, found = None, torch.tensor([list(tokens)], device=self.device), []
+        while len(found) < most:
+            out = self.model(input_ids=read, use_cache=True, **({"cache": cache} if cache else {}))
+            cache, best = out.cache, int(out.logits[0, -1].argmax())
+            if best in (self.start, self.tokenizer.eos_token_id) or "\n" in self.decode([best]):
+                break
+            found.append(best)
+            read = torch.tensor([[best]], device=self.device)
+        return self.decode(found)
+
 
 @dataclass(frozen=True, eq=False)
 class Embedder:
