@@ -45,7 +45,8 @@ WindowOption = Annotated[
 
 
 @text.command(
-    epilog="Example: semcom text heads smollm2\n\nExample: semcom text heads model.gguf --prose book.txt --seeds 3"
+    epilog="Example: semcom text heads smollm2\n\n"
+    "Example: semcom text heads model.gguf --prose book.txt --seeds 3"
 )
 def heads(
     model: Annotated[
@@ -170,7 +171,7 @@ def compress(
 
 
 @text.command(
-    epilog="Example: semcom text answer report.txt --question 'what is the number of the account?' --rate 0.1\n\n"
+    epilog="Example: semcom text answer report.txt --question 'what is the account number?' --rate 0.1\n\n"
     "Example: semcom text answer report.txt --question 'who opened the gate?' --cue 'The gate was opened by'"
 )
 def answer(

@@ -146,15 +146,25 @@ class LanguageModel:
             raise InvalidOption(
                 f"{len(tokens)} tokens and {most} of an answer: {self.name} reads 1..{self.window} in all"
             )
-        cache, read, found = None, torch.tensor([list(tokens)], device=self.device), []
-        while len(found) < most:
-            out = self.model(input_ids=read, use_cache=True, **({"cache": cache} if cache else {}))
-            cache, best = out.cache, int(out.logits[0, -1].argmax())
-            if best in (self.start, self.tokenizer.eos_token_id) or "\n" in self.decode([best]):
-                break
-            found.append(best)
-            read = torch.tensor([[best]], device=self.device)
-        return self.decode(found)
+        ends = {self.start, self.tokenizer.eos_token_id} - {None}
+        read = torch.tensor([list(tokens)], device=self.device)
+        with _quiet():
+            out = self.model.generate(
+                read,
+                attention_mask=torch.ones_like(read),
+                max_new_tokens=most,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.start,
+                eos_token_id=sorted(ends),
+                stop_strings=["\n"],
+                tokenizer=self.tokenizer,
+            )
+        found = [int(token) for token in out[0, len(tokens) :] if int(token) not in ends]
+        return self.decode(found).partition("\n")[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,9 @@ from semcom.text.heads import EvaluatorHeads
 class EvaluatorPress:
     """Drop entries of the key-value cache after prefill by the attention of evaluator heads.
 
-    A variant: evaluator-head compression reads the kept tokens again with new positions, whereas a press keeps
-    entries that were computed in the whole prompt, with their positions. All layers and heads keep the same
-    tokens. Tokens that follow must be given their positions after the whole prompt (`position_ids`).
+    A variant: evaluator-head compression reads the kept tokens again with new positions, whereas a press
+    keeps entries that were computed in the whole prompt, with their positions. All layers and heads keep the
+    same tokens. Tokens that follow must be given their positions after the whole prompt (`position_ids`).
 
     Args:
         compression_ratio: Share of the entries that is dropped, in [0, 1).

@@ -1,7 +1,5 @@
 """Queries and keys read by hooks against the eager attention of `transformers`, on tiny random models."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,49 +7,9 @@ from torch import Tensor
 from semcom.errors import InvalidOption
 from semcom.text.attention import UnknownArchitecture, read_all, skim
 from semcom.text.lm import LanguageModel
+from tests.tiny_models import KINDS, random_model, tokens
 
 transformers = pytest.importorskip("transformers")
-
-SHARED = {
-    "vocab_size": 97,
-    "hidden_size": 48,
-    "intermediate_size": 64,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-}
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("LlamaForCausalLM", SHARED),
-    "smollm2": ("LlamaForCausalLM", SHARED | {"num_attention_heads": 3, "num_key_value_heads": 1}),
-    "mistral": ("MistralForCausalLM", SHARED | {"sliding_window": 16}),
-    "qwen2": ("Qwen2ForCausalLM", SHARED),
-    "qwen3": ("Qwen3ForCausalLM", SHARED | {"head_dim": 16}),
-    "phi3": ("Phi3ForCausalLM", SHARED | {"partial_rotary_factor": 0.5, "sliding_window": None}),
-    "gpt2": (
-        "GPT2LMHeadModel",
-        {"vocab_size": 97, "n_embd": 48, "n_layer": 4, "n_head": 6, "n_positions": 256},
-    ),
-    "gpt2-by-layer": (
-        "GPT2LMHeadModel",
-        {"vocab_size": 97, "n_embd": 48, "n_layer": 4, "n_head": 6, "scale_attn_by_inverse_layer_idx": True},
-    ),
-}
-
-
-def random_model(kind: str, attention: str = "sdpa") -> LanguageModel:
-    name, options = KINDS[kind]
-    torch.manual_seed(3)
-    architecture = getattr(transformers, name)
-    model = architecture(architecture.config_class(**options, attn_implementation=attention)).eval()
-    for parameter in model.parameters():  # larger than the usual start, so that attention is far from uniform
-        parameter.data.mul_(4 if parameter.ndim > 1 else 1).add_(0.05 * torch.randn_like(parameter))
-    return LanguageModel(kind, model.requires_grad_(False), None, "0" * 64)
-
-
-def tokens(batch: int, length: int) -> Tensor:
-    return torch.randint(1, 97, (batch, length), generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,7 @@ from semcom.errors import InvalidOption
 from semcom.text.ehpc import EHPC, kept
 from semcom.text.press import EvaluatorPress
 from semcom.text.reading import Reading
-from tests.test_semcom.test_text_attention import random_model, tokens
+from tests.tiny_models import random_model, tokens
 
 transformers = pytest.importorskip("transformers")
 
