@@ -35,6 +35,18 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+class Unwritten:
+    """Tokenizer of models that read no text: it knows the end of a text alone."""
+
+    bos_token_id = None
+    eos_token_id = 0
+    is_fast = False
+
+    def get_vocab(self) -> dict[str, int]:
+        """The end of a text."""
+        return {"<|endoftext|>": 0}
+
+
 def random_model(kind: str, attention: str = "sdpa") -> LanguageModel:
     import transformers
 
@@ -44,7 +56,7 @@ def random_model(kind: str, attention: str = "sdpa") -> LanguageModel:
     model = architecture(architecture.config_class(**options, attn_implementation=attention)).eval()
     for parameter in model.parameters():  # larger than the usual start, so that attention is far from uniform
         parameter.data.mul_(4 if parameter.ndim > 1 else 1).add_(0.05 * torch.randn_like(parameter))
-    return LanguageModel(kind, model.requires_grad_(False), None, "0" * 64)
+    return LanguageModel(kind, model.requires_grad_(False), Unwritten(), "0" * 64)
 
 
 def tokens(batch: int, length: int) -> Tensor:

@@ -1,7 +1,9 @@
 """Pooling, selection, evaluator heads of planted attention, scores of all methods, and cost."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from semcom.text.attention import QueriesKeys
 from semcom.text.cost import Cost, counted
 from semcom.text.ehpc import EHPC, Scorer, kept, pooled, pooled_window, selected
 from semcom.text.heads import HeadMasses, NoEvaluatorHeads, Probe, measured_masses, token_places, tokens_in
+from semcom.text.lm import LanguageModel
 from semcom.text.reading import Reading, answered
 from semcom.text.scorers import (
     H2O,
@@ -113,36 +116,30 @@ def planted(
         told(layer, QueriesKeys(q, on.expand(1, 2, -1, -1), 1.0, allowed))
 
 
-class Bytes:
-    """Language model whose tokens are Latin-1 letters, and which is never run."""
+class Letters:
+    """Tokenizer whose tokens are the letters of Latin-1."""
 
-    digest = "2" * 64
-    window = 4096
-    name = "letters"
+    is_fast = True
 
-    class model:  # noqa: N801
-        dtype = torch.float32
-
-    def encode(self, text: str) -> list[int]:
-        return list(text.encode("latin-1"))
+    def __call__(self, text: str, **options: Any) -> dict[str, Any]:
+        places = [(i, i + 1) for i in range(len(text))]
+        return {"input_ids": list(text.encode("latin-1")), "offset_mapping": places}
 
 
 @pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def letters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LanguageModel:
     monkeypatch.setenv("SEMCOM_CACHE", str(tmp_path))
     monkeypatch.setattr(probing, "depth", lambda lm: 5)
-    monkeypatch.setattr(
-        probing, "token_places", lambda lm, text: (lm.encode(text), [(i, i + 1) for i in range(len(text))])
-    )
-    return Bytes()
+    model = SimpleNamespace(dtype=torch.float32, config=SimpleNamespace(max_position_embeddings=4096))
+    return LanguageModel("letters", model, Letters(), "2" * 64)
 
 
-def probed(letters: Any, monkeypatch: pytest.MonkeyPatch, strong: Any, seed: int = 0) -> HeadMasses:
+def probed(letters: LanguageModel, monkeypatch: pytest.MonkeyPatch, strong: Any, seed: int = 0) -> HeadMasses:
     monkeypatch.setattr(probing, "read_all", partial(planted, strong=strong))
     return measured_masses(letters, None, Probe(size=1500, seed=seed))
 
 
-def test_planted_heads_are_found(letters: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_heads_are_found(letters: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     strong = {(1, 3): 7.0, (3, 5): 9.0, (3, 0): 8.0, (4, 2): 7.5}
     found = probed(letters, monkeypatch, strong)
     assert found.mass.shape == (5, 6)
@@ -153,19 +150,22 @@ def test_planted_heads_are_found(letters: Any, monkeypatch: pytest.MonkeyPatch) 
     assert found.heads("sum", 2).coverage > 0.9
 
 
-def test_the_probe_is_kept_per_model(letters: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_probe_is_kept_per_model(
+    letters: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     first = probed(letters, monkeypatch, {(2, 1): 9.0})
     again = probed(letters, monkeypatch, {(4, 4): 9.0})  # not run
     assert np.array_equal(first.mass, again.mass)
-    letters.digest = "3" * 64
-    other = probed(letters, monkeypatch, {(4, 4): 9.0})
+    other = probed(replace(letters, digest="3" * 64), monkeypatch, {(4, 4): 9.0})
     assert other.heads("best-head").layer == 4
     for path in (tmp_path / "heads").iterdir():
         path.write_text("{")  # damaged: measured again
     assert probed(letters, monkeypatch, {(3, 3): 9.0}).heads("best-head").layer == 3
 
 
-def test_a_model_without_evaluator_heads_says_so(letters: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_evaluator_heads_says_so(
+    letters: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = probed(letters, monkeypatch, {}, seed=9)
     with pytest.raises(NoEvaluatorHeads, match="uniform share"):
         found.heads()

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_variables_keep_the_order_of_a_chain(hops: int) -> None:
         value = task.context[slice(*task.evidence[-1])]
         told = [task.context[slice(*place)] for place in task.sentences]
         assert told[0] == f"VAR {names[0]} = {value}."
-        assert told[1:] == [f"VAR {b} = VAR {a}." for a, b in zip(names, names[1:], strict=False)]
+        assert told[1:] == [f"VAR {b} = VAR {a}." for a, b in pairwise(names)]
         assert list(task.sentences) == sorted(task.sentences)
         assert task.answer == " " + " and VAR ".join(names)
         assert task.context.count("VAR ") == 3 * (2 * hops + 1)
