@@ -39,7 +39,7 @@ class Family(Protocol):
 
         Args:
             attention: Self-attention module of a layer.
-            hidden: Its input, [batch, length, width].
+            hidden: Input of that module, [batch, length, width].
             positions: Cosines and sines of the rotary embedding, [batch, length, rotated]; None without.
             window: Number of last positions.
 
@@ -75,7 +75,7 @@ class SeparateProjections:
 
         Args:
             attention: Self-attention module of a layer.
-            hidden: Its input, [batch, length, width].
+            hidden: Input of that module, [batch, length, width].
             positions: Cosines and sines of the rotary embedding, [batch, length, rotated].
             window: Number of last positions.
 
@@ -109,7 +109,7 @@ class FusedProjection:
 
         Args:
             attention: Self-attention module of a layer.
-            hidden: Its input, [batch, length, width].
+            hidden: Input of that module, [batch, length, width].
             positions: Cosines and sines of the rotary embedding, [batch, length, rotated].
             window: Number of last positions.
 
@@ -145,8 +145,8 @@ class LearnedPositions:
 
         Args:
             attention: Self-attention module of a layer.
-            hidden: Its input, [batch, length, width].
-            positions: None.
+            hidden: Input of that module, [batch, length, width].
+            positions: Not used; the family does not rotate.
             window: Number of last positions.
 
         Returns:
@@ -188,7 +188,7 @@ class QueriesKeys:
 
     @property
     def window(self) -> int:
-        """Number of queries."""
+        """Number of positions whose queries are there."""
         return self.q.shape[2]
 
     def last(self, window: int) -> "QueriesKeys":

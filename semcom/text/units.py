@@ -19,9 +19,9 @@ class Unit:
     """A part of a text that is kept or dropped as a whole.
 
     Args:
-        first: Its first token.
-        last: The one after its last token.
-        text: Its characters, with the white space before it.
+        first: First token of the unit.
+        last: The token after its last one.
+        text: Characters of the unit, with the white space before it.
     """
 
     first: int
@@ -72,17 +72,17 @@ def _grouped(text: str, places: Sequence[Span], ends: Sequence[int]) -> list[Uni
     """Units that end at the first end of a token at or after each wanted end, where no token is cut."""
     found: list[Unit] = []
     wanted = sorted({end for end in ends if 0 < end <= len(text)})
-    start, first, number = 0, 0, 0
+    start, first, number, reached = 0, 0, 0, False
     for token, (_, last) in enumerate(places):
         following = places[token + 1][0] if token + 1 < len(places) else len(text)
-        reached = token + 1 == len(places)
         while number < len(wanted) and wanted[number] <= last:
             number += 1
             reached = True
-        if reached and (following >= last or token + 1 == len(places)):
-            end = len(text) if token + 1 == len(places) else last
-            found.append(Unit(first, token + 1, text[start:end]))
-            start, first = end, token + 1
+        if token + 1 == len(places):
+            found.append(Unit(first, token + 1, text[start:]))
+        elif reached and following >= last:  # the next token begins another character
+            found.append(Unit(first, token + 1, text[start:last]))
+            start, first, reached = last, token + 1, False
     return found
 
 

@@ -46,6 +46,15 @@ def test_words_keep_the_blanks_before_them() -> None:
     assert max(len(unit.text) for unit in long) <= 48
 
 
+def test_letters_of_several_tokens_are_not_cut() -> None:
+    text = "昨晚a没"
+    places = [(i, i + 1) for i, letter in enumerate(text) for _ in letter.encode()]
+    for split in (words, pieces):
+        units = split(text, places)
+        assert [unit.text for unit in units] == ["昨", "晚", "a", "没"]
+        assert [unit.last - unit.first for unit in units] == [3, 3, 1, 3]
+
+
 def test_tokens_of_a_number_stay_together() -> None:
     text = "at 1,049.50 each"
     assert " 1,049.50" in [unit.text for unit in pieces(text, places_of(text, 1))]
@@ -297,9 +306,6 @@ class TestSmolLM2:
     def test_answer(self, story: Path, capsys: pytest.CaptureFixture[str]) -> None:
         question = "what is the special magic number for Lisbon?"
         cue = "The special magic number for Lisbon is"
-        done = main(
-            ["text", "answer", str(story), "--question", question, "--cue", cue, "--rate", "0.125"]
-            + ["--most", "6"]
-        )
-        assert done == 0
+        asked = ["--question", question, "--cue", cue, "--rate", "0.125", "--most", "6"]
+        assert main(["text", "answer", str(story), *asked]) == 0
         assert self.VALUE in capsys.readouterr().out
