@@ -52,7 +52,7 @@ class Cost:
         keys = c.num_key_value_heads * head
         return Cost(c.num_hidden_layers, c.hidden_size, keys, c.intermediate_size, c.vocab_size, True, causal)
 
-    def layer(self, n: int) -> float:
+    def layer(self, n: int) -> int:
         """Operations of one layer: 4 N d^2 + 4 N d d_kv + 2 N^2 d + 6 N d d_ff.
 
         Args:
@@ -65,7 +65,7 @@ class Cost:
         attention = (2 if self.causal else 4) * n * n * d
         return n * d * (4 * d + 4 * self.key_width + (6 if self.gated else 4) * self.inner) + attention
 
-    def full(self, n: int) -> float:
+    def full(self, n: int) -> int:
         """Operations of a whole prompt: L layers, and the logits of the last position.
 
         Args:
@@ -76,7 +76,7 @@ class Cost:
         """
         return self.layers * self.layer(n) + 2 * self.width * self.vocabulary
 
-    def skim(self, n: int, layer: int, window: int) -> float:
+    def skim(self, n: int, layer: int, window: int) -> int:
         """Operations of a skim: the layers before one, and there keys, queries of the window, and products.
 
         Args:
@@ -90,7 +90,7 @@ class Cost:
         d = self.width
         return layer * self.layer(n) + 2 * n * d * self.key_width + 2 * window * d * d + 2 * window * n * d
 
-    def compressed(self, n: int, kept: int, layer: int, window: int) -> float:
+    def compressed(self, n: int, kept: int, layer: int, window: int) -> int:
         """Operations of a skim, and of reading the kept tokens again.
 
         Args:
