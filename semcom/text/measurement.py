@@ -11,7 +11,7 @@ from semcom.text.ehpc import Scorer, kept
 from semcom.text.heads import token_places, tokens_in
 from semcom.text.lm import LanguageModel
 from semcom.text.reading import Reading, answered
-from semcom.text.tasks import HEAD, ReadingTask
+from semcom.text.tasks import ReadingTask
 
 Row = Mapping[str, Any]
 WHOLE = "full"
@@ -53,8 +53,7 @@ def measured(lm: LanguageModel, task: ReadingTask, plan: Plan) -> dict[str, Any]
     ids, places = token_places(lm, task.prompt)
     answer = lm.encode(task.answer)
     evidence = set(tokens_in(places, task.shifted(task.evidence)))
-    outside = len(HEAD) + len(task.context)
-    context = tokens_in(places, [(len(HEAD), outside)])
+    context = tokens_in(places, [(len(task.head), len(task.head) + len(task.context))])
     reading = Reading(lm, ids, range(context[0], context[-1] + 1))
     reading.whole(min(plan.window, len(ids)), answer)
     bits, exact = reading.answer(answer)

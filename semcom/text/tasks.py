@@ -69,6 +69,8 @@ class ReadingTask:
         answer: Right continuation of the prompt, with the blank before it.
         evidence: Places of the answer in `context`: first character, and the one after the last.
         sentences: Places of the sentences that hold the evidence.
+        head: Words of the prompt before the text.
+        between: Words of the prompt between the text and the question.
     """
 
     id: str
@@ -78,16 +80,18 @@ class ReadingTask:
     answer: str
     evidence: tuple[Span, ...] = ()
     sentences: tuple[Span, ...] = ()
+    head: str = HEAD
+    between: str = BETWEEN
 
     @property
     def tail(self) -> str:
         """Words of the prompt after the text: question and cue."""
-        return f"{BETWEEN}{self.question}\n{self.cue}"
+        return f"{self.between}{self.question}\n{self.cue}"
 
     @property
     def prompt(self) -> str:
         """Whole prompt; `answer` is its continuation."""
-        return HEAD + self.context + self.tail
+        return self.head + self.context + self.tail
 
     def shifted(self, spans: Iterable[Span]) -> list[Span]:
         """Places in the context as places in the prompt.
@@ -98,7 +102,7 @@ class ReadingTask:
         Returns:
             Places in `prompt`.
         """
-        return [(first + len(HEAD), last + len(HEAD)) for first, last in spans]
+        return [(first + len(self.head), last + len(self.head)) for first, last in spans]
 
 
 @dataclass(frozen=True)
@@ -375,9 +379,10 @@ class MultihopRecord:
                 if number in passage.supporting:
                     spans.append((len(text), len(text) + len(sentence)))
                 text += sentence
-        question = f"answer the question: {self.question.rstrip('? ')}?"
+        known = tuple(spans)
+        answer = f" {self.answers[0]}"
         return ReadingTask(
-            self.id, text, question, "Answer:", f" {self.answers[0]}", tuple(spans), tuple(spans)
+            self.id, text, self.question, "Answer:", answer, known, known, "", "\n\nQuestion: "
         )
 
 
