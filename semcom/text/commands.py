@@ -1,6 +1,9 @@
 """The commands `semcom text heads`, `semcom text compress` and `semcom text answer`."""
 
 import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,7 +81,7 @@ def heads(
     lm = load(model, device, dtype)
     rows = []
     for seed in range(seeds):
-        with progress_bar(f"probe {seed + 1} of {seeds}") as told:
+        with _bar(f"probe {seed + 1} of {seeds}") as told:
             masses = measured_masses(lm, haystack, Probe(size=min(size, lm.window - 120), seed=seed), told)
         for rule in RULES:
             found = masses.heads(rule)
@@ -135,7 +138,7 @@ def compress(
 
     check_contexts([context])
     Options(window=window, snap=snap)  # raises before the model is loaded
-    with progress_bar("prompts read") as told:
+    with _bar("prompts read") as told:
         compressor = PromptCompressor(model, device, dtype=dtype, rule=rule, told=told)
         done = compressor.compress_prompt(
             context,
@@ -204,7 +207,7 @@ def answer(
 
     check_contexts([context])
     lm = load(model, device, dtype)
-    with progress_bar("prompts read") as told:
+    with _bar("prompts read") as told:
         found = _heads(lm, rule, told)
     task = ReadingTask(source.stem, context, question, cue, "")
     ids = lm.encode(task.prompt)
@@ -223,6 +226,16 @@ def answer(
     else:
         print(row["answer"].strip())
         note(f"read {row['kept_tokens']} of {row['tokens']} tokens")
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Progress on a terminal; elsewhere an error must be the only line on stderr."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with progress_bar(label) as told:
+        yield told
 
 
 def _heads(lm: "LanguageModel", rule: str, told: Any) -> "EvaluatorHeads":

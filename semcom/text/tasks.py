@@ -195,7 +195,7 @@ def needle(
     Args:
         haystack: Prose.
         rng: Random numbers.
-        size: Size of the prose and all needles together.
+        size: Size of the prose and all needles together; a blank beside each needle comes on top.
         measure: Size of a sentence: its characters, or its tokens.
         distractors: Number of further needles with other keys and values.
         keys: Keys to choose from.
@@ -246,7 +246,7 @@ def variables(
     Args:
         haystack: Prose.
         rng: Random numbers.
-        size: Size of the prose and all statements together.
+        size: Size of the prose and all statements together; a blank beside each statement comes on top.
         measure: Size of a sentence: its characters, or its tokens.
         hops: Assignments after the first one of a chain.
         chains: Chains of other values; the question is for the first.

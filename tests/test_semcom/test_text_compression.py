@@ -64,11 +64,11 @@ def test_tokens_of_a_number_stay_together() -> None:
 def test_fitting_fills_up_with_what_is_short() -> None:
     units = [Unit(0, 3, "aaa"), Unit(3, 7, " bbb"), Unit(7, 9, " c"), Unit(9, 11, " d")]
     size = {0: 3, 1: 4, 2: 2, 3: 2}
-    found = fitted(units, [1, 9, 5, 4], [], 8, lambda chosen: sum(size[i] for i in chosen))
+    found = fitted(units, [1.0, 9.0, 5.0, 4.0], [], 8, lambda chosen: sum(size[i] for i in chosen))
     assert found == [1, 2, 3]
-    assert fitted(units, [1, 9, 5, 4], [0], 8, lambda c: sum(size[i] for i in c)) == [0, 1]
+    assert fitted(units, [1.0, 9.0, 5.0, 4.0], [0], 8, lambda c: sum(size[i] for i in c)) == [0, 1]
     # one token more at each joint: the text itself must fit
-    found = fitted(units, [1, 9, 5, 4], [], 8, lambda c: sum(size[i] for i in c) + len(c) - 1)
+    found = fitted(units, [1.0, 9.0, 5.0, 4.0], [], 8, lambda c: sum(size[i] for i in c) + len(c) - 1)
     assert found == [1, 2]
     assert joined(units, [1, 2]) == "bbb c"
 

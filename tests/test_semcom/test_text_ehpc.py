@@ -151,20 +151,22 @@ def test_planted_heads_are_found(letters: LanguageModel, monkeypatch: pytest.Mon
 
 
 def test_the_probe_is_kept_per_model(
-    letters: LanguageModel, patch: pytest.MonkeyPatch, tmp_path: Path
+    letters: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    first = probed(letters, patch, {(2, 1): 9.0})
-    again = probed(letters, patch, {(4, 4): 9.0})  # not run
+    first = probed(letters, monkeypatch, {(2, 1): 9.0})
+    again = probed(letters, monkeypatch, {(4, 4): 9.0})  # not run
     assert np.array_equal(first.mass, again.mass)
-    other = probed(replace(letters, digest="3" * 64), patch, {(4, 4): 9.0})
+    other = probed(replace(letters, digest="3" * 64), monkeypatch, {(4, 4): 9.0})
     assert other.heads("best-head").layer == 4
     for path in (tmp_path / "heads").iterdir():
         path.write_text("{")  # damaged: measured again
-    assert probed(letters, patch, {(3, 3): 9.0}).heads("best-head").layer == 3
+    assert probed(letters, monkeypatch, {(3, 3): 9.0}).heads("best-head").layer == 3
 
 
-def test_a_model_without_evaluator_heads_says_so(letters: LanguageModel, patch: pytest.MonkeyPatch) -> None:
-    found = probed(letters, patch, {}, seed=9)
+def test_a_model_without_evaluator_heads_says_so(
+    letters: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = probed(letters, monkeypatch, {}, seed=9)
     with pytest.raises(NoEvaluatorHeads, match="uniform share"):
         found.heads()
 

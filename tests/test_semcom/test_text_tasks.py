@@ -42,7 +42,7 @@ def test_needle(distractors: int) -> None:
         assert task.answer == f" {value}"
         assert task.context.count("The special magic number for ") == distractors + 1
         assert task.context.count(value) == 1
-        assert len(task.context) <= 3000
+        assert len(task.context) <= 3000 + distractors + 1
         assert task.prompt.endswith(f"The special magic number for {key} is")
         (first, last), *_ = task.shifted(task.evidence)
         assert task.prompt[first:last] == value
