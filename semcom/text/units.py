@@ -141,7 +141,30 @@ def _greedy(units: Sequence[Unit], order: Sequence[int], forced: Sequence[int], 
             room -= size
         if room <= 0:
             break
+    for _ in range(8 if room else 0):
+        swap = _swap(units, order, kept, set(forced), room)
+        if swap is None:
+            break
+        gain, out, into = swap
+        kept = kept - {out} | {into}
+        room -= gain
     return sorted(kept)
+
+
+def _swap(
+    units: Sequence[Unit], order: Sequence[int], kept: set[int], forced: set[int], room: int
+) -> tuple[int, int, int] | None:
+    """Tokens gained by the best exchange of a bad unit for a longer one that still fits, and the two."""
+    worst: dict[int, int] = {}
+    best: dict[int, int] = {}
+    for i in order:
+        size = units[i].last - units[i].first
+        if i not in kept:
+            best.setdefault(size, i)
+        elif i not in forced:
+            worst[size] = i
+    found = [(new - old, worst[old], best[new]) for old in worst for new in best if 0 < new - old <= room]
+    return max(found, default=None)
 
 
 def joined(units: Sequence[Unit], chosen: Sequence[int]) -> str:
