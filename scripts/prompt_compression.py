@@ -4,8 +4,8 @@ Run:     python scripts/prompt_compression.py
 Cost:    about an hour of one core for 100 prompts per cell; killed, the same command goes on
 Expect:  results/prompt_compression/table.md and its rows
 
-Heads are found on one book (the probe), methods are measured on others. Cells take turns, so that whatever
-the time, all have prompts. `--number` is the number of prompts per cell, `--model` any other model.
+Heads are found in a story of this package, or in `--prose`; methods are measured on other books. Cells take
+turns, so that whatever the time, all have prompts. `--number` is the number of prompts per cell, `--model` any other model.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from semcom.experiment import write
 from semcom.statistics import Interval
 from semcom.text.cost import Cost, counted, cpu_seconds
 from semcom.text.ehpc import EHPC, Scorer, kept
-from semcom.text.heads import HeadMasses, Probe, measured_masses, token_places
+from semcom.text.heads import RULES, HeadMasses, Probe, measured_masses, token_places
 from semcom.text.lm import LanguageModel, load
 from semcom.text.measurement import WHOLE, Plan, Row, difference_of, mean_of, measured
 from semcom.text.reading import Reading
@@ -39,7 +39,6 @@ from semcom.training.recipes import run_script
 from semcom.video.comparison import Records
 
 DATA = Path("../shared/data/text")
-PROBE_BOOK = "pride_and_prejudice.txt"
 TEST_BOOKS = ("bronte.txt", "darwin.txt", "dubois.txt")
 OUT = Path("results/prompt_compression")
 TURNS = (
@@ -56,6 +55,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--prose", type=Path, default=None, help="text that hides the needles of the probe")
     parser.add_argument("--number", type=int, default=100)
     parser.add_argument("--peers", type=int, default=20, help="prompts of the cell of slow methods")
     parser.add_argument("--table", action="store_true", help="make the table of what is there")
@@ -65,8 +65,10 @@ def main() -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     lm = load(options.model)
-    books = {name: Haystack.of(read_book(DATA / "books" / name)) for name in (PROBE_BOOK, *TEST_BOOKS)}
-    masses = measured_masses(lm, books[PROBE_BOOK], Probe())
+    books = {name: Haystack.of(read_book(DATA / "books" / name)) for name in TEST_BOOKS}
+    prose = None if options.prose is None else Haystack.of(read_book(options.prose))
+    masses = measured_masses(lm, prose, Probe())
+    print({rule: masses.heads(rule) for rule in RULES}, flush=True)
     if options.cost:
         write_whole(options.out / "cost.json", json.dumps(costs(lm, masses, books["bronte.txt"]), indent=1))
         return
