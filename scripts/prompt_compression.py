@@ -5,7 +5,8 @@ Cost:    about an hour of one core for 100 prompts per cell; killed, the same co
 Expect:  results/prompt_compression/table.md and its rows
 
 Heads are found in a story of this package, or in `--prose`; methods are measured on other books. Cells take
-turns, so that whatever the time, all have prompts. `--number` is the number of prompts per cell, `--model` any other model.
+turns, so that whatever the time, all have prompts. `--number` is the number of prompts per cell, `--model`
+any other model.
 """
 
 import argparse
