@@ -52,6 +52,7 @@ from semcom.terminal import (
     silence_stdout,
     training_progress,
 )
+from semcom.text.commands import text as texts
 from semcom.video.commands import video
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ app = typer.Typer(
     epilog=_examples("semcom quickstart", "semcom send photo.png --scheme avif+ldpc --snr 10"),
 )
 app.add_typer(video)
+app.add_typer(texts)
 INTERRUPTED = 130  # exit code of typer after Ctrl-C
 SHELLS = ("bash", "zsh", "fish")
 MAX_BATCH = 2**16  # crops; catches typing errors

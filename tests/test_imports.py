@@ -89,6 +89,7 @@ def test_send_loads_what_it_needs(tmp_path: Path) -> None:
         ["report", "nowhere"],
         ["export", "nowhere"],
         ["realism", "nowhere"],
+        ["text", "compress", "nowhere.txt"],
         ["completion", "bash"],
     ],
     ids=" ".join,

@@ -131,6 +131,44 @@ class LanguageModel:
         chosen = logits.log_softmax(-1).gather(1, ids[0, 1 + given :, None])[:, 0]
         return -chosen / torch.log(torch.tensor(2.0, dtype=torch.float64))
 
+    @torch.no_grad()
+    def continued(self, tokens: Sequence[int], most: int) -> str:
+        """Decode greedily after some tokens, up to the end of a line or of the text.
+
+        Args:
+            tokens: Tokens that are read.
+            most: Largest number of new tokens.
+
+        Returns:
+            Text of the new tokens, without the line end.
+
+        Raises:
+            InvalidOption: There are no tokens, or with the new ones more than `window`.
+        """
+        if not 0 < len(tokens) <= self.window - most:
+            raise InvalidOption(
+                f"{len(tokens)} tokens and {most} of an answer: {self.name} reads 1..{self.window} in all"
+            )
+        ends = {self.start, self.tokenizer.eos_token_id} - {None}
+        read = torch.tensor([list(tokens)], device=self.device)
+        with _quiet():
+            out = self.model.generate(
+                read,
+                attention_mask=torch.ones_like(read),
+                max_new_tokens=most,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.start,
+                eos_token_id=sorted(ends),
+                stop_strings=["\n"],
+                tokenizer=self.tokenizer,
+            )
+        found = [int(token) for token in out[0, len(tokens) :] if int(token) not in ends]
+        return self.decode(found).partition("\n")[0]
+
 
 @dataclass(frozen=True, eq=False)
 class Embedder:
