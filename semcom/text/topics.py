@@ -167,7 +167,8 @@ def spectral_labels(
 
     _, basis = laplacian_basis(weights, clusters)
     rows = basis / np.maximum(np.linalg.norm(basis, axis=1, keepdims=True), 1e-12)
-    return _renumbered(KMeans(clusters, n_init=10, random_state=seed).fit_predict(rows))
+    found = KMeans(clusters, n_init=10, random_state=seed)  # pyright: ignore[reportArgumentType]
+    return _renumbered(found.fit_predict(rows))
 
 
 @runtime_checkable
