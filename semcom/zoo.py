@@ -20,7 +20,7 @@ from semcom.jscc.refinement import DecoderRefinement
 from semcom.prior import NaturalImagePrior
 from semcom.refiner import PictureRefiner
 from semcom.surroundings import library_defaults, own_random_numbers
-from semcom.text.deepsc import TokenJSCC
+from semcom.text.token_jscc import TokenJSCC
 from semcom.video.network import FramePredictor
 
 FORMAT = "1"

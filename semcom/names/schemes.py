@@ -50,11 +50,12 @@ from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
 from semcom.text.coding import LanguageModelCodec, weights_digest
-from semcom.text.deepsc import DeepSC, TokenJSCC
+from semcom.text.deepsc import DeepSC
 from semcom.text.importance import Equal, Importance, importance_named
 from semcom.text.packets import RunPackets
 from semcom.text.prior import LanguagePrior
 from semcom.text.protection import Unequal
+from semcom.text.token_jscc import TokenJSCC
 from semcom.transmission import Genie, Transmission
 
 MEMBERS = ("name", "transmission", "receiver", "modality", "transmit")

@@ -186,6 +186,7 @@ class Embedder:
     tokenizer: Any
     digest: str
 
+    @library_defaults()
     @torch.no_grad()
     def __call__(self, texts: Sequence[str], batch: int = 32) -> Float[Tensor, "texts features"]:
         """Embed texts: mean of the last layer over the tokens, scaled to unit length.
@@ -366,7 +367,7 @@ def converted(path: Path) -> Path:
             whole = {"gguf_file": path.name, "local_files_only": True}
             tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **whole)
             read = transformers.AutoModelForCausalLM.from_pretrained(
-                path.parent, dtype=torch.float32, **whole
+                path.parent, dtype=torch.float32, use_safetensors=True, **whole
             )
             # without the note on quantisation, with which it could not be saved
             about = {k: v for k, v in read.config.to_dict().items() if k != "quantization_config"}
@@ -423,7 +424,7 @@ def _read(transformers: Any, kind: Any, name: str, path: Path | str, dtype: torc
         try:
             with _quiet():
                 tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=local)
-                model = kind.from_pretrained(path, dtype=dtype, local_files_only=local)
+                model = kind.from_pretrained(path, dtype=dtype, local_files_only=local, use_safetensors=True)
             return model.eval().requires_grad_(False), tokenizer
         except Exception as error:
             errors.append(error)

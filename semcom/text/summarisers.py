@@ -246,7 +246,8 @@ def seq2seq(name: str, device: str = "cpu", beams: int = 4) -> Abstractive:
     transformers = _transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-        model = transformers.AutoModelForSeq2SeqLM.from_pretrained(name).eval().to(device)
+        kind = transformers.AutoModelForSeq2SeqLM
+        model = kind.from_pretrained(name, use_safetensors=True).eval().to(device)
     except Exception as error:  # missing and damaged files fail in many ways
         raise MissingWeights(
             f"{name}: cannot be loaded as an encoder-decoder ({reason_of(error)}); check the name, or "

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from channels.streams import SharedStreams
 from semcom.surroundings import library_defaults, own_random_numbers
-from semcom.text.deepsc import BLOCK, TokenJSCC
 from semcom.text.lm import TINY, tokenizer_of
+from semcom.text.token_jscc import BLOCK, TokenJSCC
 from semcom.training.books import HELD_OUT, TRAINING, prose, tokens_of
 from semcom.training.common import train_and_save
 from semcom.training.loop import Settings

@@ -45,6 +45,7 @@ def test_the_middle_is_cut_out_and_small_clips_are_left_out(script: ModuleType) 
     assert torch.equal(found.x.frames, x.frames[:3, :, 8:56, 8:88])
 
 
+@needs_flow
 def test_schemes_that_differ_in_the_receiver_share_their_encodes(script: ModuleType) -> None:
     named = ["x265+ldpc:csit-average", "av1+ldpc:csit-average", "x265+packets:512"]
     one, other, packets, same = script.schemes([*named, "x265+packets:512+interpolate"])

@@ -355,7 +355,7 @@ ERRORS = {
     "demonstration in a file": ("quickstart --out photo.png", "photo.png: a file; name a folder"),
     "receiver of images for texts": (
         "send letter.txt --snr 5 --receiver ddrm",
-        "sends text items; ddrm:8 refines image items only",
+        "receiver 'ddrm' refines image items only; texts take restore",
     ),
     "modality in another case": ("send photo.png --snr 5 --modality Image", "did you mean image"),
     "scheme in another case": ("send photo.png --snr 5 --scheme SoftCast", "did you mean softcast"),

@@ -291,6 +291,7 @@ def test_the_search_finds_what_a_search_of_everything_finds(
     assert found.payload == min(judged, key=lambda pair: pair[0])[1].payload
 
 
+@needs_flow
 def test_candidates_far_below_the_bound_are_not_refined(
     codec: LayeredCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +311,6 @@ def test_candidates_far_below_the_bound_are_not_refined(
     monkeypatch.setattr(LayeredCodec, "coded", counted)
     monkeypatch.setattr(search, "CANDIDATES", ((0, 1, 1), (0, 2, 1), (0, 4, 1), (0, 2, 2)))
     monkeypatch.setattr(search, "COARSE", -1.0)
-    monkeypatch.setattr(search, "flow_is_there", lambda: True)
     x = sliding()
     bits = 8 * len(codec.encode(x, Quality(1, 30)))
     tried.clear()

@@ -232,7 +232,12 @@ def test_names_make_receivers_of_clips(monkeypatch: pytest.MonkeyPatch) -> None:
         ("x265+ldpc+interpolate:2", "video", InvalidOption, "takes no parameters"),
         ("x265+packets:512+interpolate@prior", "video", UnknownName, "interpolate"),
         ("avif+ldpc+interpolate", "image", InvalidOption, "lost frames of clips"),
-        ("zlib+ldpc+refine", "text", InvalidOption, "sends text items; refine refines image items only"),
+        (
+            "zlib+ldpc+refine",
+            "text",
+            InvalidOption,
+            "refines image items only; texts take restore",
+        ),
         ("envelope", "video", UnknownName, "sends image items, not video; for those there are softcast"),
     ],
 )

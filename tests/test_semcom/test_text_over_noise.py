@@ -21,12 +21,13 @@ from semcom.observation import Gaps, Observation
 from semcom.receivers import Direct
 from semcom.scheme import Outcome, Scheme
 from semcom.text import deepsc, prior, restoration
-from semcom.text.deepsc import DeepSC, TokenJSCC
+from semcom.text.deepsc import DeepSC
 from semcom.text.exact import ExactModel, prepared
 from semcom.text.importance import Digits, Equal, Importance, Rules, Scored, importance_named, sentences
 from semcom.text.prior import LanguagePrior, beam_search, hard_decisions, symbol_log_likelihoods, width_of
 from semcom.text.protection import Unequal, _divisions
 from semcom.text.restoration import CLOSING, OPENING, Restoration, as_received, as_restored, guesses
+from semcom.text.token_jscc import TokenJSCC
 from semcom.training import deepsc as recipe
 from semcom.transmission import Transmission
 

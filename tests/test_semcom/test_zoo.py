@@ -11,7 +11,7 @@ from semcom import zoo
 from semcom.errors import MissingWeights, TrainingDiverged, UnknownName
 from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.refiner import PictureRefiner
-from semcom.text.deepsc import TokenJSCC
+from semcom.text.token_jscc import TokenJSCC
 
 NAME = "toy"
 
