@@ -248,8 +248,10 @@ def test_metrics_serve_six_threads() -> None:
     def one(i: int) -> list[float]:
         return [metric(received[i], x) for metric in measures]
 
+    # with several threads of torch, others may change their number meanwhile, and with it the order of sums
+    accuracy = 0.0 if torch.get_num_threads() == 1 else 1e-5
     for i, found in zip([0, 1, 2, 3] * 3, in_threads(one, [0, 1, 2, 3] * 3), strict=True):
-        assert found == one(i)
+        assert found == pytest.approx(one(i), rel=accuracy, abs=0)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
