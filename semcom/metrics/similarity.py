@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from semcom.errors import InvalidSource
 from semcom.metrics.packages import require_package
+from semcom.metrics.text import text_of
 from semcom.modalities.text import TextShape
 from semcom.text.lm import Embedder, load_embedder, located
 
@@ -34,7 +34,7 @@ def chrf(x_hat: str, x: str) -> float:
         >>> round(chrf("the cat sat on a mat", "the cat sat on the mat"), 1)
         66.0
     """
-    received, original = (_text(each, "chrf").strip() for each in (x_hat, x))
+    received, original = (text_of(each, "chrf").strip() for each in (x_hat, x))
     if not received or not original:
         return 100.0 if received == original else 0.0
     import sacrebleu
@@ -59,7 +59,7 @@ def embedding_cosine(x_hat: str, x: str, embedder: Embedder) -> float:
     Reference:
         Reimers and Gurevych, Sentence-BERT, EMNLP 2019.
     """
-    received, original = (_text(each, "minilm_cosine") for each in (x_hat, x))
+    received, original = (text_of(each, "minilm_cosine") for each in (x_hat, x))
     if received == original:
         return 1.0
     first, second = embedder([received, original]).double()
@@ -179,9 +179,3 @@ class MiniLMCosine:
 @lru_cache(maxsize=1)
 def _embedder(device: str) -> Embedder:
     return load_embedder("minilm", device)
-
-
-def _text(x: object, name: str) -> str:
-    if not isinstance(x, str):
-        raise InvalidSource(f"{name} of {type(x).__name__}: expected a text; decode bytes first")
-    return x

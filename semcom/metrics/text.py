@@ -31,7 +31,7 @@ def wer(x_hat: str, x: str) -> float:
         >>> wer("the cat sat on a mat", "the cat sat on the mat")
         0.16666666666666666
     """
-    received, original = (_text(each, "wer").split() for each in (x_hat, x))
+    received, original = (text_of(each, "wer").split() for each in (x_hat, x))
     if not received or not original:
         return len(received) + float(len(original) > 0)
     import jiwer
@@ -62,7 +62,7 @@ def cer(x_hat: str, x: str) -> float:
         >>> cer("the cat sat", "the hat sat")
         0.09090909090909091
     """
-    received, original = (_text(each, "cer").strip() for each in (x_hat, x))
+    received, original = (text_of(each, "cer").strip() for each in (x_hat, x))
     if not received or not original:
         return len(received) + float(len(original) > 0)
     import jiwer
@@ -97,7 +97,7 @@ def bleu(x_hat: str, x: str) -> float:
         >>> round(bleu("the cat sat on a mat", "the cat sat on the mat"), 2)
         53.73
     """
-    received, original = (_text(each, "bleu").strip() for each in (x_hat, x))
+    received, original = (text_of(each, "bleu").strip() for each in (x_hat, x))
     if not received or not original:
         return 100.0 if received == original else 0.0
     import sacrebleu
@@ -244,7 +244,19 @@ class BLEU:
         return bleu(x_hat, x)
 
 
-def _text(x: object, name: str) -> str:
+def text_of(x: object, name: str) -> str:
+    """Check that an argument of a metric is a text.
+
+    Args:
+        x: Any object.
+        name: Name of the metric, for the message.
+
+    Returns:
+        x unchanged.
+
+    Raises:
+        InvalidSource: x is not a string.
+    """
     if not isinstance(x, str):
         raise InvalidSource(f"{name} of {type(x).__name__}: expected a text; decode bytes first")
     return x

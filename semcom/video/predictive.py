@@ -47,7 +47,7 @@ from semcom.video.predictors import HoldLast, Predictor
 
 KEYS = 2
 """Number of frames that are coded at the start, and whenever no prediction is accepted."""
-VERSION = 1
+VERSION = 2
 SHARES = (2, 4, 8, 16)
 """Numbers of key frames among which `fit` shares the bits."""
 

@@ -414,10 +414,10 @@ def test_a_word_of_20_000_characters():
 
 
 def test_what_is_no_text_is_refused():
-    from semcom.metrics.text import _text
+    from semcom.metrics.text import text_of
 
     with pytest.raises(InvalidSource, match="wer of bytes: expected a text; decode bytes first"):
-        _text(b"bytes", "wer")
+        text_of(b"bytes", "wer")
 
 
 # Values
