@@ -5,9 +5,9 @@ Cost:    see results/video_over_noise/README.md; killed or interrupted, the same
 Expect:  see results/video_over_noise/README.md
 
 Quality against SNR on AWGN, block fading and OFDM, and against loss at one SNR. A lost packet has as many
-channel uses as one frame; packets are lost independently or in bursts of five. Schemes that are told the
-average SNR adapt their rate to channel and losses. In packets, a lost one costs its frame and those that
-depend on it, which are held or interpolated; how well, is measured on the lost frames alone.
+channel uses as one frame; packets are lost independently, in bursts of five, or by a fade each. Schemes
+that are told the average SNR adapt their rate to channel and losses. In packets, a lost one costs its frame
+and those that depend on it, which are held or interpolated; how well, is measured on the lost frames alone.
 """
 
 import argparse
@@ -47,10 +47,11 @@ if TYPE_CHECKING:
     from semcom.metrics.metric import Metric
 
 SCHEMES = (
-    *("x265+ldpc:csit-average", "x265+ldpc:csit-average+refine", "av1+ldpc:csit-average"),
+    *("x265+ldpc:csit-average", "x265+ldpc:csit-average+refine"),
+    *("av1+ldpc:csit-average", "av1+ldpc:csit-average+refine"),
     *("layered+ldpc:csit-average", "deepjscc", "softcast"),
 )
-PACKETS = ("x265+packets:{uses}", "x265+packets:{uses}+interpolate")
+PACKETS = ("x265+packets:{uses}", "x265+packets:{uses}:unequal", "x265+packets:{uses}+interpolate")
 PACKETS += ("webp+packets:{uses}", "webp+packets:{uses}+interpolate")
 CHANNELS = ("awgn", "rayleigh:64", "ofdm:tdl-c:100:0")
 SNR_DB = (0.0, 5.0, 10.0, 20.0)
@@ -66,6 +67,8 @@ LOSSES = {  # channel by what is lost
     "30 %": "lossy:{uses}:0.3/awgn",
     "30 % in bursts": "lossy:{uses}:0.0857143:0.2/awgn",
 }
+FADING = "rayleigh:{uses}"
+FADING_SNR_DB = (10.0, 20.0)
 CONCEALED = ("webp+packets:{uses}", "x265+packets:{uses}")
 CONCEALED_LOSSES = ("10 %", "30 %")
 METRICS = ("psnr_db", "lpips_squeeze")
@@ -105,12 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = list(concealed(packets, concealing, items, chosen.rho, metrics, chosen.lost))
         write_concealed(chosen.out, rows, about)
         return print(f"{len(rows)} rows, table in {chosen.out}")
-    lossy = tuple(losses.values())
+    lossy, fading = tuple(losses.values()), FADING.format(uses=uses)
     slow = [scheme for scheme in noisy if scheme.name.startswith(SLOW)]
     quick = [scheme for scheme in noisy if scheme not in slow]
     # quick schemes first, and clip by clip, so that an interrupted run has something whole
     for group, item in product((quick, *([scheme] for scheme in slow)), items):
-        runs = [(group, CHANNELS, SNR_DB), ([*group, *(packed if group is quick else ())], lossy, LOSS_AT)]
+        both = [*group, *(packed if group is quick else ())]
+        runs = [(group, CHANNELS, SNR_DB), (both, lossy, LOSS_AT), (both, (fading,), FADING_SNR_DB)]
         for sent, channels, snr_db in runs:
             met = tuple(map(names.channel, channels))
             if sent and not (chosen.loss_only and channels is CHANNELS):
@@ -122,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     noise = () if chosen.loss_only else CHANNELS
     points = {f"{channel}, {snr_db:g} dB": (channel, snr_db) for channel in noise for snr_db in SNR_DB}
     points |= {f"loss {about}": (channel, LOSS_SNR_DB) for about, channel in losses.items()}
+    points |= {f"a fade per packet, {snr_db:g} dB": (fading, snr_db) for snr_db in FADING_SNR_DB}
     for metric in METRICS:
         text += table(records, metric, points)
         for channel in noise:
