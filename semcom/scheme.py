@@ -13,7 +13,7 @@ from torch import Tensor
 from channels import Channel, Received, SnrDb, Streams, transmit
 from semcom.budget import Budget
 from semcom.errors import FaultyReceiver, FaultyTransmission, InvalidOption, InvalidSource
-from semcom.memory import require_memory, sending_bytes
+from semcom.process_memory import require_memory, sending_bytes
 from semcom.meter import Metered, metered
 from semcom.modalities import IMAGE, Modality
 from semcom.observation import Observation

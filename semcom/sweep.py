@@ -31,7 +31,7 @@ from semcom.errors import (
 )
 from semcom.forecast import Forecast
 from semcom.kinds import Kind, kind_of
-from semcom.memory import is_out_of_memory
+from semcom.process_memory import is_out_of_memory
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
 from semcom.provenance import canonical, environment, fingerprint, package_version

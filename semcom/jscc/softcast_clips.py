@@ -18,7 +18,7 @@ from semcom.codecs.clip import from_image, to_image
 from semcom.codecs.packets import groups, held_last
 from semcom.jscc.softcast import SoftCast, estimated_coefficients, inverse_transform, transform
 from semcom.jscc.spectrum import Histogram, Spectrum, Symbol, Unpacker
-from semcom.memory import require_memory
+from semcom.process_memory import require_memory
 from semcom.modalities.video import Clip, ClipShape
 from semcom.observation import Decoded, Observation
 from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
