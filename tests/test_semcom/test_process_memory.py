@@ -16,9 +16,9 @@ from semcom import names, process_memory
 from semcom.budget import Budget
 from semcom.data import load_image
 from semcom.errors import InsufficientMemory
-from semcom.process_memory import GIB, available_bytes, is_out_of_memory, require_memory, sending_bytes
 from semcom.metrics import LPIPS, PSNR
 from semcom.metrics.metric import measure
+from semcom.process_memory import GIB, available_bytes, is_out_of_memory, require_memory, sending_bytes
 
 
 def in_groups(folder: Path, groups: dict[str, dict[str, str]]) -> None:
