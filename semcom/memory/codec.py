@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from semcom.codecs.codec import Fitted, Quality, SourceCodec, fit, squared_error
+from semcom.codecs.codec import Fitted, HasScale, Quality, SourceCodec, fit, squared_error
 from semcom.errors import BudgetTooSmall, CorruptPayload
 from semcom.memory.codebooks import PictureMemory
 
@@ -139,6 +139,23 @@ class MemoryCodec:
             assert refusal is not None
             raise refusal
         return min(found, key=lambda fitted: (squared_error(fitted.decoded, x), len(fitted.payload)))
+
+    def scale(self, payload: bytes, shape: tuple[int, ...]) -> int:
+        """Downscaling factor of the stream of a payload; 1 for an index alone.
+
+        Args:
+            payload: Bytes that decode to a picture of this shape.
+            shape: Shape of the picture, (1, 3, height, width).
+
+        Returns:
+            1, 2, 4 or 8.
+
+        Raises:
+            CorruptPayload: The number at the beginning is cut off, or the inner codec cannot read the stream.
+        """
+        number, stream = _read(payload)
+        alone = number % 2 == 1
+        return self.codec.scale(stream, shape) if isinstance(self.codec, HasScale) and not alone else 1
 
     def _nearest(self, x: Picture) -> tuple[int, Picture] | None:
         """Place and picture of the stored picture of this shape with the least squared error."""

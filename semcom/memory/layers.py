@@ -148,7 +148,7 @@ def coarse_to_fine(
     Args:
         patterns: Patterns, [patterns, dims].
         sizes: Numbers of centres, rising, each from 1 to the number of patterns.
-        seed: Seed of the k-means++ initialisation.
+        seed: Seed of the choice of patterns from which k-means starts.
 
     Returns:
         One codebook per size, then the patterns.
@@ -161,8 +161,6 @@ def coarse_to_fine(
     if list(sizes) != sorted(set(sizes)) or not all(1 <= size <= len(patterns) for size in sizes):
         raise InvalidOption(f"codebooks of sizes {tuple(sizes)}: rising, from 1 to {len(patterns)} patterns")
     whole = patterns.detach().cpu().double().numpy()
-    centres = [
-        kmeans2(whole, size, minit="++", seed=np.random.default_rng((seed, size)), missing="warn")[0]
-        for size in sizes
-    ]
+    order = np.random.default_rng(seed).permutation(len(whole))
+    centres = [kmeans2(whole, whole[order[:size]], minit="matrix", missing="warn")[0] for size in sizes]
     return (*(torch.from_numpy(found).to(patterns) for found in centres), patterns)

@@ -228,7 +228,7 @@ def clip_receiver(spec: str, device: str = "cpu") -> ClipRefiner | Interpolation
                 f"receiver {spec!r}: for clips it is spelled refine[:knob], for instance refine:0.5"
             ) from None
         return ClipRefiner(FrameRefiner.shipped(device), number)
-    if head in METHODS:
+    if head.partition("@")[0] in (*METHODS, MEMORY):
         raise InvalidOption(f"receiver {spec!r} refines image items only; clips take {REFINE}, {INTERPOLATE}")
     raise UnknownName(unknown("receiver", head, (REFINE, INTERPOLATE)))
 
