@@ -53,7 +53,7 @@ RHO_USES = 1024  # channel uses: rho = 1/48 of 128 x 128 pixels
 STORED, OUTSIDE = 64, 96
 GATE_SCHEMES = ("softcast", "deepjscc", "avif+ldpc:mcs3")
 CHANNELS = ("awgn", "rayleigh:64")
-SNRS_DB = (-10, -5, 0, 5, 10, 20)
+SNRS_DB = (-15, -10, -5, 0, 5, 10, 20)
 PRIOR = "posterior:4"
 PRIOR_SNRS_DB = (0, 10)
 
@@ -304,8 +304,8 @@ def psnr_db(x_hat: Tensor, x: Tensor) -> float:
 
 
 def statistic(row: Mapping[str, Any]) -> float:
-    """Energy of the nearest stored picture per value, of which the gate takes small ones."""
-    return float(row["energy"]) / float(row["values"])
+    """Excess (e - N) / S of the nearest stored picture, of which the gate takes small ones."""
+    return (float(row["energy"]) - float(row["values"])) / float(row["signal"])
 
 
 def rates(rows: Sequence[Row]) -> tuple[float, float, float]:
@@ -513,7 +513,8 @@ def coding_table(rows: Sequence[Row]) -> str:
 
 def strip(memory: PictureMemory, others: Sequence[Tensor]) -> Image.Image:
     """Original, decoded, memory without gate, memory with gate: two stored pictures, two others, at 0 dB."""
-    chosen = [(3, memory.pictures[3]), (7, memory.pictures[7]), (101, others[5]), (102, others[22])]
+    pools = (memory.pictures, memory.pictures, others, others)
+    chosen = [(place, pool[place % len(pool)]) for place, pool in zip((3, 7, 5, 22), pools, strict=True)]
     rows = []
     always, gated = MemoryReceiver(memory, None), MemoryReceiver(memory)
     for number, x in chosen:
@@ -576,7 +577,9 @@ def figures(out: Path) -> None:
     left.grid(alpha=0.3)
     left.legend(fontsize=7)
     for (name, snr_db), cell in groups(
-        [r for r in rows if r["channel"] == "awgn" and r["snr_db"] in ("-10", "-5")], "scheme", "snr_db"
+        [r for r in rows if r["channel"] == "awgn" and r["snr_db"] in ("-15", "-10", "-5")],
+        "scheme",
+        "snr_db",
     ).items():
         known = np.array([statistic(r) for r in cell if int(r["stored"])])
         unknown = np.array([statistic(r) for r in cell if not int(r["stored"])])
