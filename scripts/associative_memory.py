@@ -50,10 +50,11 @@ REFERENCE = {  # share of retrievals by SNR, of the specification's pilot with 4
 }
 SIDE = 128
 RHO_USES = 1024  # channel uses: rho = 1/48 of 128 x 128 pixels
-STORED, OUTSIDE = 64, 96
+STORED, OUTSIDE = 48, 96
 GATE_SCHEMES = ("softcast", "deepjscc", "avif+ldpc:mcs3")
-CHANNELS = ("awgn", "rayleigh:64")
 SNRS_DB = (-15, -10, -5, 0, 5, 10, 20)
+FADING = {"deepjscc": ("rayleigh:64", (-10, 0, 10))}
+"""Further channel of a scheme, with its SNRs."""
 PRIOR = "posterior:4"
 PRIOR_SNRS_DB = (0, 10)
 
@@ -230,13 +231,15 @@ def spacing(trials: int) -> list[Row]:
     return rows
 
 
-def receptions(name: str, channel: str, x: Tensor, number: int) -> Iterable[tuple[int, Observation[Tensor]]]:
+def receptions(
+    name: str, channel: str, x: Tensor, number: int, snrs_db: Sequence[int] = SNRS_DB
+) -> Iterable[tuple[int, Observation[Tensor]]]:
     """What a transmission observes of one picture, by SNR; lost ones are left out."""
     found, law = names.scheme(name).transmission, names.channel(channel)
     uses = law.data_uses(RHO_USES)
     known = ChannelKnowledge(law, 10.0) if found.csit == "average" else None
     sent = found.send(x.clone(), uses, known)
-    for snr_db in SNRS_DB:
+    for snr_db in snrs_db:
         streams = NamedStreams(number, (f"{channel} {snr_db}",))
         received = transmit(law, sent.symbols, torch.tensor([float(snr_db)]), streams)
         (observed,) = found.receive(received, tuple(x.shape), uses)
@@ -253,12 +256,10 @@ def gate_rows(memory: PictureMemory, others: Sequence[Tensor]) -> list[Row]:
     prior = names.scheme(f"deepjscc+{PRIOR}").receiver
     rows = []
     for name in GATE_SCHEMES:
-        for channel in CHANNELS:
-            if channel != "awgn" and name != "deepjscc":
-                continue
+        for channel, snrs_db in (("awgn", SNRS_DB), *((FADING[name],) if name in FADING else ())):
             sent = [(True, x) for x in memory.pictures] + [(False, x) for x in others]
             for number, (stored, x) in enumerate(sent):
-                for snr_db, observed in receptions(name, channel, x, number):
+                for snr_db, observed in receptions(name, channel, x, number, snrs_db):
                     compared = gated.compare(observed, tuple(x.shape))
                     assert compared is not None
                     assert observed.shown is not None

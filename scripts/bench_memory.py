@@ -7,10 +7,10 @@ Cost:    about two minutes of one core
 Expect:  results/associative_memory/bench.jsonl; a ratio to attention of 0.5 to 1.5
 
 One JSON row per size and program. `memory` is `Memory.recall`: posterior mean, evidence, most probable
-pattern. It is compared with `torch.nn.functional.scaled_dot_product_attention` (the mean alone, of patterns of
-equal norm; `masked` with the biases of unequal norms as a mask), and with the nearest pattern by
-`faiss.IndexFlatL2`. `ratio` is the time of the memory over that of the program; `gap` the largest difference of
-the means, or the share of other nearest patterns. Times are the least of several runs.
+pattern. It is compared with `torch.nn.functional.scaled_dot_product_attention` (the mean alone, of patterns
+of equal norm; `masked` with the biases of unequal norms as a mask), and with the nearest pattern by
+`faiss.IndexFlatL2`. `ratio` is the time of the memory over that of the program; `gap` the largest difference
+of the means, or the share of other nearest patterns. Times are the least of several runs.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Tools that tell memorisation from knowledge: sources of known entropy, capacity, and distances to neighbours."""
+"""Memorisation: sources of known entropy, capacity in bits, distances to neighbours, volumes of balls."""
 
 import math
 from dataclasses import dataclass, field
@@ -50,8 +50,8 @@ class Grammar:
     def __post_init__(self) -> None:
         if not (2 <= self.choices <= self.words and self.classes >= 1):
             raise InvalidOption(
-                f"grammar of {self.words} words, {self.choices} choices, {self.classes} classes: from 2 choices, "
-                "at most as many as words; from 1 class"
+                f"grammar of {self.words} words, {self.choices} choices, {self.classes} classes: from 2 "
+                "choices, at most as many as words; from 1 class"
             )
         if not 0 < self.entropy < math.log(self.choices) * (1 - 1e-6):
             raise InvalidOption(
@@ -62,7 +62,7 @@ class Grammar:
         def excess(slope: float) -> float:
             return entropy_of(_falling(slope, self.choices)) - self.entropy
 
-        slope = brentq(excess, 1e-6, 60.0, xtol=1e-14, rtol=1e-14)
+        slope = brentq(excess, 1e-6, 60.0, xtol=1e-14)
         assert isinstance(slope, float)
         rng = np.random.default_rng(self.seed)
         rules = [
