@@ -298,11 +298,12 @@ def test_scheme_with_a_prior(scheme: Scheme, check: Callable[[Scheme], None]) ->
     check(scheme)
 
 
-@pytest.mark.parametrize("scheme", GENERATIVE, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize(
+    "scheme", [s for s in GENERATIVE if isinstance(s.receiver, Generative)], ids=lambda scheme: scheme.name
+)
 def test_network_calls_are_counted(scheme: Scheme) -> None:
     """Those recorded are those made, and products with the Jacobian count as calls."""
-    if not isinstance(scheme.receiver, Generative):
-        pytest.skip("a receiver without a network")
+    assert isinstance(scheme.receiver, Generative)
     method = scheme.receiver.method
     if isinstance(method, EncoderInTheLoop):
         pytest.skip("most of its calls are to the encoder, see test_receiver_gaussian")
