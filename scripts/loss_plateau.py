@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--text", type=Path, default=None, help="a text; by default one of the package")
     parser.add_argument("--vectors", type=int, default=20_000)
@@ -91,7 +92,7 @@ def plateaus(chosen: argparse.Namespace, work: Path) -> None:
     rows, curves = [], []
     for entropy in ENTROPIES:
         folder = work / f"grammar-{entropy:g}"
-        found = plateau(Grammar(entropy), chosen.seconds, folder, chosen.tokens)
+        found = plateau(Grammar(entropy), chosen.seconds, folder, chosen.tokens, batch=chosen.batch)
         rows.append(asdict(found))
         print(found, flush=True)
         curves += [
@@ -242,7 +243,7 @@ def described(x: Tensor) -> Tensor:
 
 def neighbours(chosen: argparse.Namespace) -> None:
     """Ratios of first and second neighbours in the training set, of originals and of what receivers show."""
-    known = described(windows(chosen.train, None, COARSE // 4))
+    known = described(windows(chosen.train, None, COARSE // 2))
     print(len(known), "windows of the training set", flush=True)
     sets = {
         "training pictures": windows(chosen.train, chosen.pictures, COARSE),
