@@ -85,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = vectors(chosen.trials)
         save(chosen.out / "retrieval.csv", rows)
         write(chosen.out / "retrieval.md", retrieval_table(rows))
-        save(chosen.out / "spacing.csv", spacing(chosen.trials))
+        rows = spacing(chosen.trials)
+        save(chosen.out / "spacing.csv", rows)
+        write(chosen.out / "spacing.md", spacing_table(rows))
     if {"gate", "mismatch", "coding"} & set(parts):
         memory = PictureMemory(tuple(crops(chosen.stored, chosen.pictures, 1)), "val")
         others = crops(chosen.outside, chosen.others, 4)
@@ -198,10 +200,10 @@ def retrieval_table(rows: Sequence[Row]) -> str:
 def spacing(trials: int) -> list[Row]:
     """Patterns that resemble each other in part, memories of other sizes, missing knowledge."""
     rows = []
-    dims, snr_db = 64, 0
+    dims, snr_db = 256, 0
     noise_var = 10 ** (-snr_db / 10)
-    gate = Gate(tolerance=0.0)
-    for count in (64, 1024, 16384):
+    gate = Gate()
+    for count in (64, 1024, 4096):
         for common in (0.0, 0.5, 0.9):
             for overlap in (1.0, 0.5, 0.0):
                 rng = np.random.default_rng((1, count, int(100 * common), int(10 * overlap)))
@@ -214,9 +216,14 @@ def spacing(trials: int) -> list[Row]:
                 y = x + math.sqrt(noise_var) * torch.from_numpy(rng.normal(size=(trials, dims)))
                 memory = Memory(torch.from_numpy(stored))
                 recalled = memory.recall(y, math.sqrt(noise_var))
-                energy = recalled.energy(math.sqrt(noise_var)) - 2 * math.log(count)
-                limit = gate.limit(dims, 0.0, count)
-                taken = (energy <= limit).numpy()
+                nearest = memory.patterns[recalled.index]
+                energy = (y - nearest).square().sum(1) / noise_var
+                signal = (nearest - memory.patterns.mean(0)).square().sum(1) / noise_var
+                decided = [
+                    gate.decide(e, dims, s, count).value
+                    for e, s in zip(energy.tolist(), signal.tolist(), strict=True)
+                ]
+                taken, asked = (np.array([d == kind for d in decided]) for kind in ("retrieve", "retransmit"))
                 error = nmse(recalled.mean, x).numpy()
                 rows.append(
                     {
@@ -228,12 +235,31 @@ def spacing(trials: int) -> list[Row]:
                         "trials": trials,
                         "hit_rate": float(taken[known].mean()) if known.any() else math.nan,
                         "false_recall": float(taken[~known].mean()) if (~known).any() else math.nan,
+                        "asked_again": float(asked.mean()),
                         "nmse_known": float(error[known].mean()) if known.any() else math.nan,
                         "nmse_unknown": float(error[~known].mean()) if (~known).any() else math.nan,
                         "nmse_linear": noise_var / (1 + noise_var),
                     }
                 )
     return rows
+
+
+def spacing_table(rows: Sequence[Row]) -> str:
+    """Hits, false recalls and errors by number of patterns, common part and overlap."""
+    lines = [
+        "| d | common part | overlap of the memories | hits | false recalls | asks again "
+        "| NMSE of one step: known, unknown | linear estimate |",
+        "| --- " * 8 + "|",
+        *(
+            f"| {r['patterns']} | {r['common']:g} | {r['overlap']:g} | {r['hit_rate']:.3f} "
+            f"| {r['false_recall']:.3f} | {r['asked_again']:.3f} "
+            f"| {r['nmse_known']:.3f}, {r['nmse_unknown']:.3f} | {r['nmse_linear']:.2f} |".replace(
+                "nan", "none"
+            )
+            for r in rows
+        ),
+    ]
+    return "\n".join(lines).replace("nan", "none") + "\n"
 
 
 def receptions(

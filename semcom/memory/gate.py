@@ -32,7 +32,7 @@ class Gate:
 
     Let e = min over i of |y - A rho_i|^2, at pattern i, S = |A (rho_i - mean)|^2, and d the number of
     patterns. If x is rho_i, e has the mean N and the standard deviation sqrt(2 N); if it is no stored
-    pattern, the mean is about N + S or more. With z standard deviations and a share t of S by which patterns
+    pattern, the mean is about N + S. With z standard deviations and a share t of S by which patterns
     may be stale,
 
         limit = N + z sqrt(2 N) + 2 log d + min(t S, STALE N)
@@ -42,7 +42,8 @@ class Gate:
     error of about N in these units, so that a stale pattern much worse than that is not shown.
 
     Args:
-        tolerance: t, from 0 to 1. Of photographs that are not stored, none of 128 had an excess below 1.1 S.
+        tolerance: t, from 0 to 1. Of 96 photographs that are not stored, none had an excess
+            below 0.59 S with DeepJSCC from -5 dB on, or below 1.07 S with SoftCast.
         deviations: z, above 0; 2 misses at most 2.3 % of stored patterns by chance.
 
     Raises:
