@@ -253,9 +253,7 @@ def spacing_table(rows: Sequence[Row]) -> str:
         *(
             f"| {r['patterns']} | {r['common']:g} | {r['overlap']:g} | {r['hit_rate']:.3f} "
             f"| {r['false_recall']:.3f} | {r['asked_again']:.3f} "
-            f"| {r['nmse_known']:.3f}, {r['nmse_unknown']:.3f} | {r['nmse_linear']:.2f} |".replace(
-                "nan", "none"
-            )
+            f"| {r['nmse_known']:.3f}, {r['nmse_unknown']:.3f} | {r['nmse_linear']:.2f} |"
             for r in rows
         ),
     ]

@@ -43,8 +43,8 @@ from semcom.transmission import Transmission
 
 PARTS = ("plateau", "capacity", "radius", "neighbours", "figures")
 ENTROPIES = (0.4, 1.0, 1.6)
-WIDTHS = (8, 16, 24, 32)
-LOADS = (1.0, 2.0, 4.0, 8.0)
+WIDTHS = (8, 16, 32)
+LOADS = (1.5, 3.0, 6.0)
 """Bits offered per weight."""
 SHARES = (0.25, 0.5, 0.75, 1.0)
 SIDE, COARSE = 64, 16
