@@ -121,7 +121,8 @@ ReceiverOption = Annotated[
     typer.Option(
         "--receiver",
         help="Generative receiver: ddnm, ddrm, diffpir, dps, posterior, loop; consistency (JPEG only); "
-        "refine (one call, no prior; clips too); interpolate (lost frames of clips); package.module:NAME.",
+        "refine (one call, no prior; clips too); interpolate (lost frames of clips); memory (stored "
+        "pictures, see --memory); package.module:NAME.",
         show_default="the scheme's",
         autocompletion=_one_of(*completion.METHODS),
     ),
@@ -153,6 +154,15 @@ PriorOption = Annotated[
         help="Diffusion prior of the receiver: a weights file, a folder or hub name of diffusers, a "
         "checkpoint (.pt) of guided-diffusion, or package.module:NAME.",
         show_default="prior of this package",
+    ),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        help="Folder of pictures that both ends have: the receiver recalls them (receiver memory), or the "
+        "codec of a scheme like memory:avif+ldpc sends an index.",
+        show_default=False,
     ),
 ]
 MetricsOption = Annotated[
@@ -289,6 +299,7 @@ def send(
     knob: KnobOption = None,
     samples: SamplesOption = None,
     prior: PriorOption = None,
+    memory: MemoryOption = None,
     seed: Annotated[int, typer.Option(help="Seed of noise and fading.")] = 0,
     metrics: MetricsOption = None,
     out: Annotated[Path | None, typer.Option(help="File for the received item.", show_default=False)] = None,
@@ -321,7 +332,7 @@ def send(
     check_strip_name(strip, item.modality)
     check_outputs(*filter(None, (out, strip)), inputs=[source])
     name = names.DEFAULT_SCHEMES.get(item.modality.name, "") if scheme is None else scheme
-    refining = (receiver, steps, knob, samples, prior)
+    refining = (receiver, steps, knob, samples, prior, memory)
     spelled = names.with_receiver(names.with_codec(name, codec), *refining)
     chosen = names.scheme(spelled, item.modality, device)
     measures = chosen_metrics(metrics, (item,), device)
@@ -394,6 +405,7 @@ def sweep(
     knob: KnobOption = None,
     samples: SamplesOption = None,
     prior: PriorOption = None,
+    memory: MemoryOption = None,
     metrics: MetricsOption = None,
     seeds: Annotated[int, typer.Option(help="Number of noise realisations per item.")] = 1,
     workers: Annotated[int, typer.Option(help="Local processes.")] = 1,
@@ -426,7 +438,7 @@ def sweep(
     engine = local_engine(workers)
     default = "avif+ldpc,softcast" if kind.name == "image" else names.DEFAULT_SCHEMES.get(kind.name, "")
     spelled = names_of("--schemes", default if schemes is None else schemes)
-    refining = (receiver, steps, knob, samples, prior)
+    refining = (receiver, steps, knob, samples, prior, memory)
     spelled = [names.with_receiver(names.with_codec(name, codec), *refining) for name in spelled]
     design = Sweep(
         tuple(names.scheme(name, kind, device) for name in spelled),

@@ -23,6 +23,7 @@ METHODS = (
         "refine",
         "interpolate",
         "restore",
+        "memory",
     ),
 )
 """Names of receivers."""

@@ -13,10 +13,10 @@ from torch import Tensor
 from channels import Channel, Received, SnrDb, Streams, transmit
 from semcom.budget import Budget
 from semcom.errors import FaultyReceiver, FaultyTransmission, InvalidOption, InvalidSource
-from semcom.memory import require_memory, sending_bytes
 from semcom.meter import Metered, metered
 from semcom.modalities import IMAGE, Modality
 from semcom.observation import Observation
+from semcom.process_memory import require_memory, sending_bytes
 from semcom.surroundings import library_defaults
 from semcom.transmission import ChannelKnowledge, Genie, Sent, Transmission, Whispered
 

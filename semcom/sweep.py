@@ -31,9 +31,9 @@ from semcom.errors import (
 )
 from semcom.forecast import Forecast
 from semcom.kinds import Kind, kind_of
-from semcom.memory import is_out_of_memory
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
+from semcom.process_memory import is_out_of_memory
 from semcom.provenance import canonical, environment, fingerprint, package_version
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme

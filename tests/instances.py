@@ -49,6 +49,9 @@ from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.jscc import DeepJSCC
 from semcom.jscc.softcast import SoftCast
 from semcom.jscc.softcast_clips import ClipSoftCast
+from semcom.memory.codebooks import PictureMemory
+from semcom.memory.codec import MemoryCodec
+from semcom.memory.gate import Gate
 from semcom.metrics import metrics_of
 from semcom.modalities import VIDEO
 from semcom.operators import (
@@ -71,6 +74,7 @@ from semcom.receivers.diffpir import DiffPIR
 from semcom.receivers.dps import DPS
 from semcom.receivers.generative import Generative, Method
 from semcom.receivers.loop import EncoderInTheLoop
+from semcom.receivers.memory import MemoryReceiver
 from semcom.receivers.posterior import Posterior
 from semcom.reduced import Reduced
 from semcom.refiner import PictureRefiner
@@ -146,7 +150,20 @@ LINKS = (
     DigitalLink(MCS_TABLE[30], adapted=True),
 )
 
-CODECS = (*codecs.CODECS, LearnedCodec(zoo.load("learned")))
+
+@library_defaults()
+def a_memory() -> PictureMemory:
+    """Smooth random pictures of three sizes."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((24, 40), (24, 40), (48, 64), (8, 8))
+    coarse = (torch.rand(1, 3, height // 4, width // 4, generator=generator) for height, width in sizes)
+    smooth = (torch.nn.functional.interpolate(x, scale_factor=4, mode="bilinear") for x in coarse)
+    return PictureMemory(tuple((255 * x).round() / 255 for x in smooth), "smooth")
+
+
+A_MEMORY = a_memory()
+
+CODECS = (*codecs.CODECS, LearnedCodec(zoo.load("learned")), MemoryCodec(StreamCodec(Avif()), A_MEMORY))
 
 METRICS = (
     *((modality, m) for modality in ("image", "video", "text") for m in metrics_of(modality)),
@@ -240,7 +257,7 @@ METHODS: tuple[Method, ...] = (
     DPS(SHRINKING, Matched(2), 0.01),
     Posterior(SHRINKING, Matched(2)),
 )
-REFINED: tuple[tuple[Transmission, Generative], ...] = (
+REFINED: tuple[tuple[Transmission, Generative | MemoryReceiver], ...] = (
     *((names.scheme("deepjscc").transmission, Generative(method)) for method in METHODS),
     (names.scheme("deepjscc").transmission, Generative(METHODS[1], 0.3, 2)),
     (Reduced(names.scheme("deepjscc").transmission), Generative(METHODS[0])),
@@ -252,6 +269,9 @@ REFINED: tuple[tuple[Transmission, Generative], ...] = (
     (names.scheme("deepjscc").transmission, Generative(EncoderInTheLoop(SHRINKING, Matched(2)))),
     (Hybrid(Separate(JPEG, FixedMcs(3)), SoftCast(), noise=0.05), Generative(METHODS[1])),
     (TRANSMISSIONS[-1], Generative(METHODS[0])),
+    (SoftCast(), MemoryReceiver(A_MEMORY)),
+    (names.scheme("deepjscc").transmission, MemoryReceiver(A_MEMORY, Gate(0.2))),
+    (Separate(JPEG, FixedMcs(3)), MemoryReceiver(A_MEMORY, None)),
 )
 GENERATIVE = tuple(
     Scheme(f"{transmission.name}+{receiver.name}", transmission, receiver)

@@ -18,9 +18,9 @@ from semcom.codecs.clip import from_image, to_image
 from semcom.codecs.packets import groups, held_last
 from semcom.jscc.softcast import SoftCast, estimated_coefficients, inverse_transform, transform
 from semcom.jscc.spectrum import Histogram, Spectrum, Symbol, Unpacker
-from semcom.memory import require_memory
 from semcom.modalities.video import Clip, ClipShape
 from semcom.observation import Decoded, Observation
+from semcom.process_memory import require_memory
 from semcom.transmission import ChannelKnowledge, Csit, Sent, nothing_sent
 
 GROUP = 16

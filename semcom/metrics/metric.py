@@ -9,8 +9,8 @@ from torch import Tensor
 
 from semcom.columns import Column
 from semcom.errors import FaultyMetric, InvalidOption, InvalidSource, reason_of
-from semcom.memory import bytes_per_value, require_memory
 from semcom.modalities.image import Image, check_image
+from semcom.process_memory import bytes_per_value, require_memory
 from semcom.surroundings import library_defaults
 
 Reference = Float[Tensor, "#batch 3 height width"]

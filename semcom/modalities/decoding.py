@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semcom.errors import InvalidSource
-from semcom.memory import require_memory
+from semcom.process_memory import require_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
 from semcom.errors import InsufficientMemory, InvalidSource
-from semcom.memory import require_memory
 from semcom.modalities.clip_files import CONTAINERS, MAX_RATE, check_size, opened, writing
 from semcom.modalities.image import animated, to_uint8
 from semcom.modalities.modality import Item, check_writable, existing_file, named
+from semcom.process_memory import require_memory
 
 FRAMES_TOLD = 64  # frames between two looks at the memory that is left
 

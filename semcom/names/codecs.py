@@ -12,8 +12,10 @@ from semcom.codecs.learned import LearnedCodec
 from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
 from semcom.codecs.text import Brotli, Zstd
 from semcom.errors import UnknownName, closest
+from semcom.memory.codec import MemoryCodec
 from semcom.names.parser import IMPORTED, imported
 from semcom.names.predictive import KEYED
+from semcom.names.receivers import MEMORY, memory_named
 from semcom.text.coding import SHORT, language_model_codec
 
 MEMBERS = ("name", "encode", "decode")
@@ -62,7 +64,8 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
 
     Args:
         name: Name, or `package.module:NAME`; key frames with prediction or interpolation are spelled by
-            `semcom.names.predictive`, language models as "lm:NAME" for texts.
+            `semcom.names.predictive`, language models as "lm:NAME" for texts, a memory of pictures at both
+            ends as "memory:avif@FOLDER".
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
 
     Returns:
@@ -76,6 +79,9 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     head, colon, _ = name.partition(":")
     if modality == "video" and colon and head in KEYED:
         return KEYED[head](name, codec)
+    if modality == "image" and name.startswith(f"{MEMORY}:") and "@" in name:
+        inner, _, folder = name.removeprefix(f"{MEMORY}:").partition("@")
+        return MemoryCodec(codec(inner), memory_named(folder))
     if modality == "text" and name.startswith(MODEL):
         return language_model_codec(name.removeprefix(MODEL))
     if IMPORTED.fullmatch(name):

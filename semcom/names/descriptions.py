@@ -5,7 +5,7 @@ import re
 from channels.mcs import MCS_TABLE
 from semcom.names.predictive import HEAD as PREDICTIVE
 from semcom.names.predictive import TWO_SIDED, TWO_SIDED_USUAL, USUAL
-from semcom.names.receivers import HEADS, INTERPOLATE, METHODS, REFINE, RESTORE
+from semcom.names.receivers import HEADS, INTERPOLATE, MEMORY, METHODS, REFINE, RESTORE
 from semcom.names.schemes import ALIASES, CLIP_SCHEMES, DEEPSC, HYBRID, LM_PRIOR, SCHEMES
 
 CODECS = {
@@ -50,7 +50,7 @@ def described(name: str) -> str:
     name = ALIASES.get(name, name)
     source, plus, last = name.rpartition("+")
     method, *settings = last.split(":")
-    if plus and method in HEADS:
+    if plus and method.split("@")[0] in HEADS:
         return f"{_transmission(source)}; then {_receiver(method, settings)}"
     found = _transmission(name)
     if found == OUTSIDE and plus and _transmission(source) != OUTSIDE:
@@ -77,6 +77,9 @@ def _transmission(name: str) -> str:
 def _codec(name: str) -> str:
     stem, _, form = name.rpartition("-")
     head, *parts = name.split(":")
+    if head == MEMORY and "@" in name:
+        inner, _, folder = name.removeprefix(f"{MEMORY}:").partition("@")
+        return f"{_codec(inner)}, or an index into stored pictures ({folder})"
     if head == PREDICTIVE:
         still, predictor, *_ = (*parts, *USUAL[len(parts) :])
         return f"key frames by {_codec(still)}, the others predicted ({predictor}) at the receiver"
@@ -126,6 +129,10 @@ def _hybrid(parts: list[str]) -> str:
 
 
 def _receiver(method: str, settings: list[str]) -> str:
+    if method.split("@")[0] == MEMORY:
+        gated = ":".join((method, *settings)).startswith(f"{MEMORY}:always")
+        when = "always" if gated else "where the energy says that it was sent"
+        return f"a stored picture recalled {when}"
     if method == RESTORE:
         return "lost parts guessed by a language model, and marked"
     if method == INTERPOLATE:

@@ -11,6 +11,8 @@ from semcom import zoo
 from semcom.denoisers import Denoiser, OnDevice
 from semcom.errors import InvalidOption, MissingWeights, UnknownName
 from semcom.foreign_priors import VariancePreserving, from_diffusers, from_guided_diffusion
+from semcom.memory.codebooks import PictureMemory, pictures_of
+from semcom.memory.gate import Gate
 from semcom.names.parser import IMPORTED, imported, optional, unknown
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
@@ -22,6 +24,7 @@ from semcom.receivers.diffpir import DiffPIR
 from semcom.receivers.dps import DPS
 from semcom.receivers.generative import Generative, Method
 from semcom.receivers.loop import EncoderInTheLoop
+from semcom.receivers.memory import ALWAYS, MemoryReceiver
 from semcom.receivers.posterior import Posterior
 from semcom.receivers.refiner import KNOB, Refiner
 from semcom.refiner import PictureRefiner
@@ -84,7 +87,9 @@ INTERPOLATE = "interpolate"
 """Name of the receiver of clips that interpolates lost frames, which has neither network nor prior."""
 RESTORE = "restore"
 """Name of the receiver of texts that adds guesses of a language model for lost parts."""
-HEADS = (*METHODS, REFINE, INTERPOLATE, RESTORE)
+MEMORY = "memory"
+"""Name of the receiver that recalls stored pictures, and first part of the name of a codec with them."""
+HEADS = (*METHODS, REFINE, INTERPOLATE, RESTORE, MEMORY)
 """First part of the name of every receiver of this package."""
 PRIOR = "prior"
 TILE = 1024  # pixels; side of the tiles in which the prior processes larger images
@@ -127,10 +132,13 @@ def prior(spec: str, device: str = "cpu") -> Denoiser:
     return _placed(Tiled(network.to(device), TILE, TILE // 8), device)
 
 
-def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -> Generative | Refiner:
+def receiver(
+    spec: str, denoiser: Denoiser | None = None, device: str = "cpu"
+) -> Generative | Refiner | MemoryReceiver:
     """Make a receiver from its name.
 
-    A name is `method[:<steps>[:<knob>[:<samples>]]][@<prior>]` or `refine[:<knob>[:cells]]`.
+    A name is `method[:<steps>[:<knob>[:<samples>]]][@<prior>]`, `refine[:<knob>[:cells]]` or
+    `memory[:<tolerance> | :always]@<folder>`.
     A prior that is not the one of this package is part of the name of the receiver, with a digest of its
     definition: "ddrm:8@mine.safetensors#1a2b3c4d". The digest may be left out; if it is given, it must be
     that of the prior found.
@@ -154,6 +162,8 @@ def receiver(spec: str, denoiser: Denoiser | None = None, device: str = "cpu") -
         if denoiser is not None or at:
             raise InvalidOption(f"receiver {spec!r} has a network of its own; leave the prior out")
         return _refiner(spec, rest, device)
+    if head == MEMORY:
+        return _memory_receiver(spec, rest, source)
     if head == INTERPOLATE:
         raise InvalidOption(f"receiver {spec!r} shows lost frames of clips; leave it out for other items")
     if head == RESTORE:
@@ -218,7 +228,7 @@ def clip_receiver(spec: str, device: str = "cpu") -> ClipRefiner | Interpolation
                 f"receiver {spec!r}: for clips it is spelled refine[:knob], for instance refine:0.5"
             ) from None
         return ClipRefiner(FrameRefiner.shipped(device), number)
-    if head in METHODS:
+    if head.partition("@")[0] in (*METHODS, MEMORY):
         raise InvalidOption(f"receiver {spec!r} refines image items only; clips take {REFINE}, {INTERPOLATE}")
     raise UnknownName(unknown("receiver", head, (REFINE, INTERPOLATE)))
 
@@ -253,8 +263,9 @@ def with_receiver(
     knob: float | None = None,
     samples: int | None = None,
     prior: str | None = None,
+    memory: str | None = None,
 ) -> str:
-    """Add a receiver, or a prior for the receiver, to the name of a scheme.
+    """Add a receiver, or a prior or memory for the receiver, to the name of a scheme.
 
     Args:
         name: Name of a scheme without a prior; with a generative receiver if a prior alone is added.
@@ -264,6 +275,8 @@ def with_receiver(
         knob: Position between the posterior mean (0) and a posterior sample (1); None for 1.
         samples: Number of samples that are averaged; None for 1.
         prior: Name of the prior, as for `prior`; None for the one of this package.
+        memory: Folder of stored pictures, for the receiver "memory", which need not be named then, or for a
+            codec with a memory ("memory:avif+ldpc").
 
     Returns:
         A name for `semcom.names.scheme`.
@@ -278,6 +291,8 @@ def with_receiver(
     if prior == "":
         raise InvalidOption("--prior '': an empty name; leave the option out, or name one like prior")
     told = "" if prior is None else f"@{prior}"
+    if memory is not None or receiver == MEMORY:
+        return _with_memory(name, receiver, memory, given, told)
     if receiver is None:
         if given:
             raise InvalidOption(f"{', '.join(given)} belong to --receiver; name one, like ddrm")
@@ -317,6 +332,58 @@ def with_receiver(
         return f"{name}+{REFINE}" if knob is None else f"{name}+{REFINE}:{knob!r}"
     parts = [receiver, *("" if value is None else f"{value!r}" for value in parameters.values())]
     return f"{name}+{':'.join(parts).rstrip(':')}{told}"
+
+
+def memory_named(spec: str) -> PictureMemory:
+    """Read the memory of a name, a folder of pictures with or without its digest, "faces#1a2b3c4d".
+
+    Args:
+        spec: Folder; with a digest, which must be the one of the pictures in it.
+
+    Returns:
+        The memory.
+
+    Raises:
+        InvalidSource: The folder is missing or holds no picture.
+        InvalidOption: The name is empty, or the digest is another.
+    """
+    if not spec:
+        raise InvalidOption("a memory without a folder; name one, like --memory pictures")
+    source, digest = found.groups() if (found := DIGEST.fullmatch(spec)) else (spec, "")
+    memory = pictures_of(source)
+    if digest and memory.digest != digest:
+        raise InvalidOption(
+            f"memory {source} is not the one of digest {digest}, but #{memory.digest}; "
+            "give the right folder, or leave the digest out"
+        )
+    return memory
+
+
+def _with_memory(name: str, receiver: str | None, memory: str | None, given: list[str], told: str) -> str:
+    """Name of a scheme with a memory, in its codec or at its receiver."""
+    if receiver not in (None, MEMORY) or given or told:
+        options = ", ".join((*given, *("--prior",) * bool(told))) or f"--receiver {receiver}"
+        raise InvalidOption(f"{options}: no part of a receiver with a memory; leave it or --memory out")
+    if not memory:
+        raise InvalidOption(f"receiver {MEMORY} recalls stored pictures; name their folder by --memory")
+    if receiver is None and name.startswith(f"{MEMORY}:") and "@" not in name:
+        codec, plus, link = name.rpartition("+")
+        return f"{codec}@{memory}{plus}{link}"
+    return f"{name}+{MEMORY}@{memory}"
+
+
+def _memory_receiver(spec: str, rest: list[str], source: str) -> MemoryReceiver:
+    try:
+        (tolerance,) = rest or ("",)
+        gate = None if tolerance == ALWAYS else Gate(float(tolerance)) if tolerance else Gate()
+    except ValueError as error:
+        if isinstance(error, InvalidOption):
+            raise
+        raise InvalidOption(
+            f"receiver {spec!r}: it is spelled {MEMORY}[:<tolerance> | :{ALWAYS}]@<folder>, "
+            f"for instance {MEMORY}:0.2@pictures"
+        ) from None
+    return MemoryReceiver(memory_named(source), gate)
 
 
 def _named_prior(spec: str, device: str) -> tuple[Denoiser, str]:

@@ -34,6 +34,7 @@ from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
 from semcom.names.receivers import (
     HEADS,
     INTERPOLATE,
+    MEMORY,
     METHODS,
     NEEDS,
     REFINE,
@@ -45,6 +46,7 @@ from semcom.names.receivers import (
 from semcom.packetised import PacketCodec, Packetised
 from semcom.receivers import Direct
 from semcom.receivers.generative import Generative
+from semcom.receivers.memory import MemoryReceiver
 from semcom.receivers.refiner import Refiner
 from semcom.reduced import Reduced, ReducedAtLowRate
 from semcom.scheme import Receiver, Scheme
@@ -178,6 +180,9 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
     """
     if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
         return _checked(imported(name, "scheme", MEMBERS), name)
+    if name.startswith(f"{MEMORY}:"):
+        transmission = _with_stored_pictures(name, modality)
+        return Scheme(transmission.name, transmission, Direct(), modality)
     spelled, at, prior = name.partition("@")  # a prior may be a path, with any character in it
     source, plus, last = spelled.rpartition("+")
     head = last.split(":")[0]
@@ -233,7 +238,7 @@ def refined(plain: Scheme[Any], receiver: Receiver[Any]) -> Scheme[Any]:
             f"scheme {plain.name} has a receiver, {plain.receiver.name}; {receiver.name} cannot follow it, "
             "name one"
         )
-    if isinstance(receiver, Generative | Refiner) and plain.modality.name != IMAGE.name:
+    if isinstance(receiver, Generative | Refiner | MemoryReceiver) and plain.modality.name != IMAGE.name:
         raise InvalidOption(
             f"scheme {plain.name} sends {plain.modality.name} items; {receiver.name} refines image items only"
         )
@@ -468,6 +473,19 @@ def _separate(
         "ideal:csit-average, for clips and texts packets:<uses>[:csit-average | :mcs<N>[-mcs<M>...]], "
         "for clips packets:<uses>:unequal, for texts uep:<uses>[:<importance>]"
     )
+
+
+def _with_stored_pictures(name: str, modality: Modality[Any]) -> Separate[Any] | GenieSeparate[Any]:
+    """A digital scheme whose codec has a memory: `memory:<codec>@<folder>+<link>`."""
+    source, _, link = name.rpartition("+")
+    if modality.name != IMAGE.name:
+        raise UnknownName(f"scheme {name!r} sends image items, not {modality.name}")
+    if "@" not in source or link.split(":")[0] not in ("ldpc", "ideal"):
+        raise InvalidOption(
+            f"scheme {name!r}: it is spelled {MEMORY}:<codec>@<folder>+<link>, for instance "
+            f"{MEMORY}:avif@pictures+ldpc, or {MEMORY}:avif+ldpc with --memory pictures"
+        )
+    return cast("Separate[Any] | GenieSeparate[Any]", _separate(source, link, name, modality))
 
 
 def _language_prior(name: str, device: str) -> LanguagePrior:

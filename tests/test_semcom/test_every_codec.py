@@ -70,7 +70,7 @@ def test_what_it_is(case: Case) -> None:
     codec = case.codec
     assert isinstance(codec, SourceCodec)
     assert codec.name
-    assert not set(" \n+:") & set(codec.name)
+    assert not set(" \n+") & set(codec.name)
     expected = sorted(codec.qualities, key=lambda quality: (-quality.scale, quality.setting))
     assert list(codec.qualities) == expected
     assert len(set(expected)) == len(expected)

@@ -298,7 +298,9 @@ def test_scheme_with_a_prior(scheme: Scheme, check: Callable[[Scheme], None]) ->
     check(scheme)
 
 
-@pytest.mark.parametrize("scheme", GENERATIVE, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize(
+    "scheme", [s for s in GENERATIVE if isinstance(s.receiver, Generative)], ids=lambda scheme: scheme.name
+)
 def test_network_calls_are_counted(scheme: Scheme) -> None:
     """Those recorded are those made, and products with the Jacobian count as calls."""
     assert isinstance(scheme.receiver, Generative)

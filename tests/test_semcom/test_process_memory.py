@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from channels import NamedStreams
-from semcom import memory, names
+from semcom import names, process_memory
 from semcom.budget import Budget
 from semcom.data import load_image
 from semcom.errors import InsufficientMemory
-from semcom.memory import GIB, available_bytes, is_out_of_memory, require_memory, sending_bytes
 from semcom.metrics import LPIPS, PSNR
 from semcom.metrics.metric import measure
+from semcom.process_memory import GIB, available_bytes, is_out_of_memory, require_memory, sending_bytes
 
 
 def in_groups(folder: Path, groups: dict[str, dict[str, str]]) -> None:
@@ -30,17 +30,17 @@ def in_groups(folder: Path, groups: dict[str, dict[str, str]]) -> None:
 
 def test_the_least_of_all_limits_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees of both versions of control groups; a limit of an outer group holds for the inner ones."""
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(process_memory, "_CGROUPS", tmp_path)
     lines = {
         "/proc/meminfo": ["MemTotal: 9000000 kB", "MemAvailable: 8000000 kB"],
         "/proc/self/statm": ["10 5"],
     }
-    real = memory._lines
+    real = process_memory._lines
 
     def told(path: Path) -> list[str]:
         return lines.get(str(path), []) if str(path).startswith("/proc") else real(path)
 
-    monkeypatch.setattr(memory, "_lines", told)
+    monkeypatch.setattr(process_memory, "_lines", told)
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     assert soft == resource.RLIM_INFINITY
     assert available_bytes() == 8000000 * 1024
@@ -66,12 +66,12 @@ def test_the_least_of_all_limits_counts(tmp_path: Path, monkeypatch: pytest.Monk
     in_groups(tmp_path / "memory", {"job": one})
     assert available_bytes() == 57
     lines.clear()
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "none")
+    monkeypatch.setattr(process_memory, "_CGROUPS", tmp_path / "none")
     assert available_bytes() is None
 
 
 def test_a_limit_of_the_process_counts() -> None:
-    code = "from semcom.memory import available_bytes; print(available_bytes())"
+    code = "from semcom.process_memory import available_bytes; print(available_bytes())"
     limit = 3 * GIB
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -84,12 +84,12 @@ def test_a_limit_of_the_process_counts() -> None:
 
 
 def test_what_fits_is_let_through_and_what_does_not_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * GIB)
+    monkeypatch.setattr(process_memory, "available_bytes", lambda: 2 * GIB)
     require_memory(2 * GIB, "this", "take less")
     with pytest.raises(InsufficientMemory) as caught:
         require_memory(3 * GIB, "this", "take less")
     assert str(caught.value) == "this needs about 3.0 GiB of memory, 2.0 GiB are available; take less"
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    monkeypatch.setattr(process_memory, "available_bytes", lambda: None)
     require_memory(1e18, "this", "take less")
 
 
@@ -105,9 +105,9 @@ def test_estimates_grow_with_all_that_is_held() -> None:
 def test_every_entry_refuses_before_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture whose reading takes 30 MB, sending 75 MB, LPIPS 260 MB: ever less is available."""
     Image.new("RGB", (1000, 750)).save(tmp_path / "x.png")
-    monkeypatch.setattr(memory, "ASKED", 0)
+    monkeypatch.setattr(process_memory, "ASKED", 0)
     left = [10**6]
-    monkeypatch.setattr(memory, "available_bytes", lambda: left[0])
+    monkeypatch.setattr(process_memory, "available_bytes", lambda: left[0])
     with pytest.raises(
         InsufficientMemory, match=r"x.png: reading an image of 1000x750 needs .*; crop or scale it$"
     ):
@@ -189,7 +189,7 @@ import torch
 from channels import NamedStreams
 from semcom import names
 from semcom.budget import Budget
-from semcom.memory import sending_bytes
+from semcom.process_memory import sending_bytes
 
 def peak():  # of this process alone; ru_maxrss knows that of its parent too
     lines = Path("/proc/self/status").read_text().splitlines()

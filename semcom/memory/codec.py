@@ -1,0 +1,215 @@
+"""Residual coding with a memory: an index, an index and an innovation, or the picture as it is."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from semcom.codecs.codec import Fitted, HasScale, Quality, SourceCodec, fit, squared_error
+from semcom.errors import BudgetTooSmall, CorruptPayload
+from semcom.memory.codebooks import PictureMemory
+
+Picture = Float[Tensor, "1 3 height width"]
+SEVEN = 0x7F  # bits of a number per byte; the eighth says that another byte follows
+MOST_BYTES = 5
+
+
+@dataclass(frozen=True)
+class MemoryCodec:
+    """Source codec of pictures with a memory at both ends.
+
+        payload = number, stream
+        number 0: the stream is the picture by the inner codec
+        number 2 i + 1: nothing follows, the picture is rho_i
+        number 2 i + 2: the stream is the innovation clip(1/2 + x - rho_i) by the inner codec
+
+    rho_i is the stored picture of this size with the least squared error, and i its place among them. A
+    number takes one byte up to 127, two up to 16383. The memory is shared before; only number and stream are
+    sent and counted. Without a stored picture of this size the payload is that of the inner codec and one
+    byte.
+
+    Args:
+        codec: Inner codec of pictures.
+        memory: Pictures that both ends have; the digest is part of the name.
+    """
+
+    codec: SourceCodec[Picture]
+    memory: PictureMemory
+
+    @property
+    def name(self) -> str:
+        """Canonical name, for instance "memory:avif@faces#1a2b3c4d"."""
+        return f"memory:{self.codec.name}@{self.memory.name}"
+
+    @property
+    def qualities(self) -> tuple[Quality, ...]:
+        """Operating points of the inner codec."""
+        return self.codec.qualities
+
+    def encode(self, x: Picture, quality: Quality) -> bytes:
+        """Encode a picture at a quality of the inner codec.
+
+        The index alone is chosen if the stored picture has no larger error than the coded one, the innovation
+        if it has neither a larger error nor a longer payload than the coded picture.
+
+        Args:
+            x: Picture in [0, 1], [1, 3, height, width].
+            quality: One of `qualities`.
+
+        Returns:
+            The payload.
+
+        Raises:
+            InvalidOption: The inner codec does not have this quality.
+        """
+        shape = tuple(x.shape)
+        plain = _number(0) + self.codec.encode(x, quality)
+        nearest = self._nearest(x)
+        if nearest is None:
+            return plain
+        index, stored = nearest
+        error = squared_error(self.codec.decode(plain[1:], shape), x)
+        if squared_error(stored, x) <= error:
+            return _number(2 * index + 1)
+        innovation = _number(2 * index + 2) + self.codec.encode(innovation_of(x, stored), quality)
+        shorter = len(innovation) <= len(plain)
+        return innovation if shorter and squared_error(self.decode(innovation, shape), x) <= error else plain
+
+    def decode(self, payload: bytes, shape: tuple[int, ...]) -> Picture:
+        """Decode a payload with the help of the memory.
+
+        Args:
+            payload: Any bytes.
+            shape: Shape of the picture, (1, 3, height, width).
+
+        Returns:
+            The picture in [0, 1].
+
+        Raises:
+            CorruptPayload: The number is cut off or names no stored picture of this shape, bytes follow an
+            index
+                alone, or the inner codec cannot decode the stream.
+        """
+        number, stream = _read(payload)
+        if number == 0:
+            return self.codec.decode(stream, shape)
+        index, innovation = divmod(number - 1, 2)
+        stored = self.memory.of_shape(shape)
+        if index >= len(stored):
+            raise CorruptPayload(f"index {index} into a memory of {len(stored)} pictures of shape {shape}")
+        if not innovation:
+            if stream:
+                raise CorruptPayload(f"{len(stream)} bytes after the index of a stored picture")
+            return stored[index].clone()
+        return (stored[index] + self.codec.decode(stream, shape) - 0.5).clamp(0, 1)
+
+    def fit(self, x: Picture, max_bits: int) -> Fitted[Picture]:
+        """Find the payload of least distortion: index alone, innovation or picture.
+
+        Args:
+            x: Picture in [0, 1], [1, 3, height, width].
+            max_bits: Largest length of the payload in bits.
+
+        Returns:
+            The payload and the picture that it decodes to; at equal distortion the shortest.
+
+        Raises:
+            BudgetTooSmall: Neither an index nor the smallest payload of the inner codec fits.
+        """
+        found: list[Fitted[Picture]] = []
+        nearest = self._nearest(x)
+        starts = [(0, x)]
+        if nearest is not None:
+            index, stored = nearest
+            alone = _number(2 * index + 1)
+            if 8 * len(alone) <= max_bits:
+                found.append(Fitted(alone, self.qualities[0], stored))
+            starts.append((2 * index + 2, innovation_of(x, stored)))
+        refusal: BudgetTooSmall | None = None
+        for number, target in starts:
+            head = _number(number)
+            try:
+                best = fit(self.codec, target, max_bits - 8 * len(head))
+            except BudgetTooSmall as error:
+                refusal = refusal or error
+                continue
+            payload = head + best.payload
+            found.append(Fitted(payload, best.quality, self.decode(payload, tuple(x.shape))))
+        if not found:
+            assert refusal is not None
+            raise refusal
+        return min(found, key=lambda fitted: (squared_error(fitted.decoded, x), len(fitted.payload)))
+
+    def scale(self, payload: bytes, shape: tuple[int, ...]) -> int:
+        """Downscaling factor of the stream of a payload; 1 for an index alone.
+
+        Args:
+            payload: Bytes that decode to a picture of this shape.
+            shape: Shape of the picture, (1, 3, height, width).
+
+        Returns:
+            1, 2, 4 or 8.
+
+        Raises:
+            CorruptPayload: The number at the beginning is cut off, or the inner codec cannot read the stream.
+        """
+        number, stream = _read(payload)
+        alone = number % 2 == 1
+        return self.codec.scale(stream, shape) if isinstance(self.codec, HasScale) and not alone else 1
+
+    def _nearest(self, x: Picture) -> tuple[int, Picture] | None:
+        """Place and picture of the stored picture of this shape with the least squared error."""
+        stored = self.memory.of_shape(tuple(x.shape))
+        if not stored:
+            return None
+        index = min(range(len(stored)), key=lambda i: squared_error(stored[i], x))
+        return index, stored[index]
+
+
+def innovation_of(x: Picture, stored: Picture) -> Picture:
+    """Innovation as a picture: clip(1/2 + x - rho) to [0, 1].
+
+    Args:
+        x: Picture, [1, 3, height, width].
+        stored: Stored picture rho of the same shape.
+
+    Returns:
+        Innovation, grey where the pictures agree.
+    """
+    return (0.5 + x - stored).clamp(0, 1)
+
+
+def kind_of_payload(payload: bytes) -> str:
+    """Tell what a payload of `MemoryCodec` carries.
+
+    Args:
+        payload: Payload of `MemoryCodec`.
+
+    Returns:
+        "picture", "index" or "innovation".
+
+    Raises:
+        CorruptPayload: The number at the beginning is cut off.
+    """
+    number, _ = _read(payload)
+    return "picture" if number == 0 else "index" if number % 2 else "innovation"
+
+
+def _number(value: int) -> bytes:
+    """A number in groups of 7 bits, least significant first (LEB128)."""
+    parts = []
+    while value > SEVEN:
+        parts.append(value & SEVEN | 0x80)
+        value >>= 7
+    return bytes((*parts, value))
+
+
+def _read(payload: bytes) -> tuple[int, bytes]:
+    value = 0
+    for place, byte in enumerate(payload[:MOST_BYTES]):
+        value |= (byte & SEVEN) << (7 * place)
+        if byte <= SEVEN:
+            if place and not byte:
+                break  # a longer form of a shorter number: not what the encoder writes
+            return value, payload[place + 1 :]
+    raise CorruptPayload(f"a payload of {len(payload)} bytes does not begin with a number")
