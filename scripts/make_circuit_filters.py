@@ -4,9 +4,9 @@ Run:     python scripts/make_circuit_filters.py --photos ../shared/data/photos/t
 Cost:    half a minute of one core; needs scikit-learn
 Expect:  semcom/tables/circuit_filters.npy, 64 filters of 9x9 pixels, float32
 
-40 patches of each photograph, halved and grey, with their mean removed; those of little contrast are left out.
-Patches are whitened by the inverse root of their covariance (ZCA) and scaled to unit contrast. The dictionary
-is that of scikit-learn's MiniBatchDictionaryLearning; atoms are scaled to unit norm.
+40 patches of each photograph, halved and grey, with their mean removed; those of little contrast are left
+out. Patches are whitened by the inverse root of their covariance (ZCA) and scaled to unit contrast. The
+dictionary is that of scikit-learn's MiniBatchDictionaryLearning; atoms are scaled to unit norm.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""A cortical circuit that becomes familiar with pictures: filters, dynamics, plasticity, protocols, measures."""
+"""A cortical circuit that becomes familiar with pictures: filters, dynamics, plasticity, measures."""

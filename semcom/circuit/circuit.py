@@ -171,6 +171,10 @@ class Plasticity:
             raise InvalidOption(f"{self}: all must be finite and above 0, decay at most 1")
 
 
+PUBLISHED = Plasticity()
+"""Learning rule with the constants of the paper."""
+
+
 @cache
 def neighbours(rows: int, columns: int) -> Int[np.ndarray, "positions offsets"]:
     """Position that each of the 25 offsets leads to on a grid, row by row.
@@ -222,7 +226,7 @@ def untrained(rows: int, columns: int, channels: int = 64) -> Circuit:
     inside = np.where(targets >= 0, ROW_SUM / onto[targets], 0.0)
     weights = np.broadcast_to(inside[:, None, :, None], (rows * columns, channels, OFFSETS, channels))
     shape = (rows * columns * channels, OFFSETS, channels)
-    return Circuit(rows, columns, channels, np.ascontiguousarray(weights).reshape(shape))
+    return Circuit(rows, columns, channels, np.array(weights).reshape(shape))
 
 
 def respond(
@@ -268,6 +272,32 @@ def respond(
     return Response(trace, rates)
 
 
+def settle(
+    circuit: Circuit,
+    drive: Float[np.ndarray, " cells"],
+    steps: int,
+    state: Float[np.ndarray, "2 cells"] | None = None,
+) -> Float[np.ndarray, "2 cells"]:
+    """States of all cells after a stimulus of some ms, without learning.
+
+    Args:
+        circuit: The circuit.
+        drive: Feed-forward input of each excitatory cell, finite and at least 0.
+        steps: Number of ms, at least 1.
+        state: States u_e and u_i at the beginning, at least 0; None for rest.
+
+    Returns:
+        u_e and u_i.
+
+    Raises:
+        InvalidSource: The drive does not suit the circuit.
+    """
+    found = np.zeros((2, circuit.cells)) if state is None else state.copy()
+    unused = np.zeros((3, circuit.cells))
+    _run(circuit, circuit.weights, checked(drive[None], circuit)[0], found, np.zeros(steps), *unused)
+    return found
+
+
 def initial_thresholds(
     circuit: Circuit, drive: Float[np.ndarray, "stimuli cells"], *, steps: int = RESPONSE_MS
 ) -> Float[np.ndarray, " cells"]:
@@ -296,12 +326,12 @@ def initial_thresholds(
 
 def train_epoch(
     circuit: Circuit,
-    thresholds: Float[np.ndarray, " cells"],
+    thresholds: Float[np.ndarray, " n"],
     trials: Float[np.ndarray, "trials frames cells"],
     *,
     frame_ms: int = RESPONSE_MS,
-    rule: Plasticity = Plasticity(),  # noqa: B008  (frozen)
-) -> tuple[Circuit, Float[np.ndarray, " cells"]]:
+    rule: Plasticity = PUBLISHED,
+) -> tuple[Circuit, Float[np.ndarray, " n"]]:
     """Train a circuit by one epoch of trials. Within a trial, states carry over from frame to frame.
 
     Args:
@@ -319,26 +349,31 @@ def train_epoch(
         InvalidOption: The number of thresholds is wrong, or some are negative or all 0.
     """
     frames = checked(trials.reshape(-1, trials.shape[-1]), circuit).reshape(trials.shape)
-    if thresholds.shape != (circuit.cells,) or not (thresholds >= 0).all() or not np.isfinite(thresholds).all():
+    if (
+        thresholds.shape != (circuit.cells,)
+        or not (thresholds >= 0).all()
+        or not np.isfinite(thresholds).all()
+    ):
         raise InvalidOption(f"thresholds: expected {circuit.cells} finite numbers, at least 0")
     floor = rule.floor * float(thresholds.mean())
     if not floor > 0:
         raise InvalidOption("all thresholds are 0: no cell fired; start from stimuli that are not blank")
     weights, theta = circuit.weights.copy(), np.maximum(thresholds, floor)
     tau_w = rule.tau_w_ms * OFFSETS * circuit.channels / 1600
-    sums = _kernels()
     unused = np.zeros(frame_ms), np.zeros(circuit.cells), np.zeros(circuit.cells)
     for n, trial in enumerate(frames):
-        sums.normalise(weights, circuit.targets, ROW_SUM)
+        _kernels().normalise(weights, circuit.targets, ROW_SUM, circuit.largest_weight)
         rates = np.array([rule.decay ** (n / len(frames)) / tau_w, 1 / rule.tau_theta_ms])
         state = np.zeros((2, circuit.cells))
         for frame in rule.gain * trial:
             _run(circuit, weights, frame, state, *unused, theta, rates=rates, floor=floor)
-    sums.normalise(weights, circuit.targets, ROW_SUM)
+    _kernels().normalise(weights, circuit.targets, ROW_SUM, np.inf)
     return replace(circuit, weights=weights), theta
 
 
-def checked(drive: Float[np.ndarray, "stimuli cells"], circuit: Circuit) -> Float[np.ndarray, "stimuli cells"]:
+def checked(
+    drive: Float[np.ndarray, "stimuli cells"], circuit: Circuit
+) -> Float[np.ndarray, "stimuli cells"]:
     """Check that stimuli suit a circuit.
 
     Args:
@@ -358,7 +393,7 @@ def checked(drive: Float[np.ndarray, "stimuli cells"], circuit: Circuit) -> Floa
         )
     if not (np.isfinite(drive).all() and (drive >= 0).all()):
         raise InvalidSource("drive of a circuit must be finite and at least 0; clip it")
-    return np.ascontiguousarray(drive, dtype=np.float64)
+    return np.require(drive, np.float64, ("C", "W"))
 
 
 def _kernels():
@@ -384,9 +419,11 @@ def _run(
     floor: float = 0.0,
 ) -> None:
     """One constant stimulus of `len(trace)` ms from the given states, which are changed."""
+    own = np.require(weights, np.float64, ("C", "W"))  # as Numba compiles the kernel
+    noise = np.zeros(1) if std is None else std, rng or np.random.default_rng(0)
+    learning = rates is not None, np.zeros(2) if rates is None else rates
+    times = len(trace), late, TAU_E_MS, TAU_I_MS
     _kernels().run(
-        weights, circuit.targets, scaled, len(trace), late, TAU_E_MS, TAU_I_MS, circuit.inhibitory_weight,
-        np.zeros(1) if std is None else std, rng or np.random.default_rng(0), state[0], state[1],
-        rates is not None, np.zeros(2) if rates is None else rates, theta, floor, circuit.largest_weight,
-        trace, response, power,
-    )  # fmt: skip
+        *(own, circuit.targets, scaled, *times, circuit.inhibitory_weight, *noise, state[0], state[1]),
+        *(*learning, theta, floor, circuit.largest_weight, trace, response, power),
+    )

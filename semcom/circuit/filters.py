@@ -83,8 +83,10 @@ def sparse_code(
     grid(*pictures.shape[-2:], stride)
     if not np.isfinite(pictures).all():
         raise InvalidSource("picture has values that are not finite (NaN or infinity); clean it first")
-    level = pictures.mean(axis=(-2, -1), keepdims=True)  # filters have mean 0; this spares rounding errors
-    patches = sliding_window_view(pictures - level, (SIZE, SIZE), axis=(-2, -1))[..., ::stride, ::stride, :, :]
+    level = pictures[..., :1, :1]  # filters have mean 0; so a blank picture has a code of exactly 0
+    patches = sliding_window_view(pictures - level, (SIZE, SIZE), axis=(-2, -1))[
+        ..., ::stride, ::stride, :, :
+    ]
     flat = patches.reshape(*patches.shape[:-2], SIZE * SIZE)
     code = np.abs(flat @ bank.reshape(len(bank), -1).T)
     return code.reshape(*pictures.shape[:-2], -1)

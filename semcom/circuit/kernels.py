@@ -125,13 +125,14 @@ def _learn(w, targets, r, active, count, rates, theta, floor, top):
 
 @compiled(boundscheck=False)
 @typing.no_type_check
-def normalise(w, targets, row_sum):
-    """Scale the weights onto each cell to a given sum; a cell without any weight keeps none.
+def normalise(w, targets, row_sum, top):
+    """Scale the weights onto each cell to a given sum, then clip; a cell without any weight keeps none.
 
     Args:
         w: float64 [cells, offsets, channels], changed.
         targets: int64 [positions, offsets], target position or -1 outside of the grid.
         row_sum: The sum.
+        top: Largest weight.
     """
     cells, offsets, channels = w.shape
     sums = np.zeros(cells)
@@ -147,4 +148,5 @@ def normalise(w, targets, row_sum):
             if q >= 0:
                 for k in range(channels):
                     if sums[q * channels + k] > 0:
-                        w[cell, o, k] *= row_sum / sums[q * channels + k]
+                        scaled = w[cell, o, k] * row_sum / sums[q * channels + k]
+                        w[cell, o, k] = min(scaled, top)
