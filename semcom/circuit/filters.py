@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from io import BytesIO
 
 import numpy as np
 from jaxtyping import Float
@@ -28,8 +29,8 @@ def filters() -> Float[np.ndarray, "64 9 9"]:
     Returns:
         Filters of unit norm and mean 0, float64, read-only.
     """
-    with (files("semcom") / "tables" / "circuit_filters.npy").open("rb") as file:
-        found = np.load(file, allow_pickle=False).astype(np.float64)
+    table = (files("semcom") / "tables" / "circuit_filters.npy").read_bytes()
+    found = np.load(BytesIO(table), allow_pickle=False).astype(np.float64)
     found -= found.mean(axis=(1, 2), keepdims=True)
     found /= np.linalg.norm(found, axis=(1, 2), keepdims=True)
     found.flags.writeable = False
@@ -80,13 +81,13 @@ def sparse_code(
     bank = filters() if bank is None else bank
     if pictures.ndim < 2:
         raise InvalidSource(f"picture of shape {pictures.shape}: expected [height, width]")
-    grid(*pictures.shape[-2:], stride)
+    height, width = pictures.shape[-2:]
+    grid(height, width, stride)
     if not np.isfinite(pictures).all():
         raise InvalidSource("picture has values that are not finite (NaN or infinity); clean it first")
     level = pictures[..., :1, :1]  # filters have mean 0; so a blank picture has a code of exactly 0
-    patches = sliding_window_view(pictures - level, (SIZE, SIZE), axis=(-2, -1))[
-        ..., ::stride, ::stride, :, :
-    ]
+    rows = sliding_window_view(pictures - level, SIZE, axis=-2)
+    patches = sliding_window_view(rows, SIZE, axis=-2)[..., ::stride, ::stride, :, :]
     flat = patches.reshape(*patches.shape[:-2], SIZE * SIZE)
     code = np.abs(flat @ bank.reshape(len(bank), -1).T)
     return code.reshape(*pictures.shape[:-2], -1)
