@@ -1,0 +1,367 @@
+"""The familiarity circuit on photographs: noise association, front ends, and the familiarity cache.
+
+Run:     python scripts/familiarity.py
+Cost:    see results/familiarity/README.md; killed or interrupted, the same command goes on after the last
+         whole set
+Expect:  see results/familiarity/README.md
+
+Each set has five familiar and five novel crops of 32x32 of photographs that no other set uses. A circuit of
+64 channels learns the familiar ones with noise (155 trials, 5 epochs). Everything is measured before and after.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+
+from channels import NamedStreams, transmit
+from semcom import names
+from semcom.circuit.cache import Album, FamiliarityCache
+from semcom.circuit.circuit import Circuit, respond, untrained
+from semcom.circuit.familiarity import JUDGES, judge_of, thumbnail
+from semcom.circuit.filters import sparse_code
+from semcom.circuit.front_end import Wiener, code_symbols, recall, received_code, settled
+from semcom.circuit.measures import (
+    equilibrium,
+    geometry,
+    late_to_peak,
+    noise_to_spread,
+    principal,
+    rank_changes,
+    slow_modes,
+    sparseness,
+)
+from semcom.circuit.protocol import CONTRAST, EPOCHS, LEVELS, PATTERNS, associate, noisy_versions
+from semcom.data import load_image, picture_files
+from semcom.errors import NotConverged
+from semcom.experiment import run_script, write, write_figure
+from semcom.modalities import IMAGE
+from semcom.provenance import environment
+from semcom.receivers import Direct
+from semcom.scheme import Scheme
+from semcom.sending import send
+from semcom.statistics import bootstrap_mean
+from semcom.surroundings import library_defaults
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIDE, FAMILIAR = 32, 5
+CHANNELS = ("awgn", "lossy:64:0.1/awgn", "lossy:64:0.3/awgn", "lossy:64:0.5/awgn")
+CODE_SNR_DB = {"awgn": (-5.0, 0.0, 5.0, 10.0)}
+LOSSY_SNR_DB = (10.0,)
+RECEPTIONS = 4
+STORED = 1156
+"""Patterns whose numbers are as many as the weights of the circuit, 64^2 x 34^2 = 4096 x 1156."""
+RANK = 256
+ALBUMS = (5, 24)
+NOVEL = 48
+QUERY_SNR_DB = (np.inf, 10.0, 0.0)
+CROSSING_SNR_DB = (0.0, 10.0)
+CROSSED = 12
+RHO = "1/12"
+MODES = (1, 10, 50, 200)
+
+PUBLISHED = {  # read off the plots of the authors' notebooks, +-0.02
+    "distance": {
+        "input": (0.27, 0.57, 0.76),
+        "untrained": (0.14, 0.39, 0.615),
+        "trained": (0.14, 0.365, 0.58),
+    },
+    "alignment": {
+        "input": (0.91, 0.63, 0.37),
+        "untrained": (0.98, 0.875, 0.655),
+        "trained": (0.98, 0.89, 0.705),
+    },
+    "late_to_peak": {"untrained": 0.45, "trained": 0.34},
+}
+
+
+def crops(folder: Path, count: int, seed: int) -> np.ndarray:
+    """Grey crops of 32x32 of photographs reduced by 4, one of each, with enough contrast."""
+    rng, found = np.random.default_rng(seed), []
+    files = picture_files(folder)
+    for place in rng.permutation(len(files)):
+        grey = np.asarray(PillowImage.open(files[place]).convert("L").reduce(4), dtype=float) / 255
+        for _ in range(10):
+            top, left = (int(rng.integers(max(side - SIDE, 0) + 1)) for side in grey.shape)
+            crop = grey[top : top + SIDE, left : left + SIDE]
+            if crop.shape == (SIDE, SIDE) and crop.std() > CONTRAST:
+                found.append(crop)
+                break
+        if len(found) == count:
+            break
+    return np.array(found)
+
+
+def many_codes(folder: Path, count: int) -> np.ndarray:
+    """Codes of crops of training photographs of any contrast, at random places."""
+    rng, found, files = np.random.default_rng(1), [], picture_files(folder)
+    while len(found) < count:
+        grey = np.asarray(
+            PillowImage.open(files[len(found) % len(files)]).convert("L").reduce(4), dtype=float
+        )
+        if min(grey.shape) >= SIDE:
+            top, left = (int(rng.integers(side - SIDE + 1)) for side in grey.shape)
+            found.append(grey[top : top + SIDE, left : left + SIDE] / 255)
+        else:
+            files = tuple(f for f in files if f != files[len(found) % len(files)])
+    return sparse_code(np.array(found))
+
+
+def all_responses(circuit: Circuit, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Traces of the clean pictures, and late rates [pictures, levels, patterns, cells]; clean ones once."""
+    clean = respond(circuit, codes[:, 0, 0])
+    noisy = respond(circuit, codes[:, 1:].reshape(-1, codes.shape[-1])).rates
+    noisy = noisy.reshape(len(codes), len(LEVELS) - 1, PATTERNS, -1)
+    first = np.broadcast_to(clean.rates[:, None, None], (len(codes), 1, PATTERNS, codes.shape[-1]))
+    return clean.trace, np.concatenate([first, noisy], axis=1)
+
+
+def projected(states: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """States of several epochs on common principal axes, averaged over patterns."""
+    cells = states[0].shape[-1]
+    axes, _ = principal(np.concatenate([s.reshape(-1, cells) for s in states]))
+    return [s.mean(axis=2) @ axes for s in states]
+
+
+def identified(states: np.ndarray) -> list[float]:
+    """Share of noisy states that are nearest to the clean state of their own picture, by level."""
+    clean = states[:, 0, 0]
+    apart = np.linalg.norm(states[:, 1:, :, None] - clean, axis=-1)
+    own = apart.argmin(axis=-1) == np.arange(len(states))[:, None, None]
+    return own.mean(axis=(0, 2)).tolist()
+
+
+def shape_of(states: np.ndarray) -> dict[str, list[float]]:
+    found = geometry(states)
+    return {
+        "distance": found.distance.mean(axis=0).tolist(),
+        "alignment": found.alignment.mean(axis=0).tolist(),
+    }
+
+
+def explained(states: np.ndarray) -> float:
+    return float(principal(states.reshape(-1, states.shape[-1]), 50)[1].sum())
+
+
+def linear_modes(circuit: Circuit, codes: np.ndarray, states: np.ndarray) -> list[list[list[float]]]:
+    """Noise over spread on slow modes at the equilibrium of each picture: [pictures, levels, modes]."""
+    found = []
+    for own, code in enumerate(codes[:, 0, 0]):
+        try:
+            at = equilibrium(circuit, code, 2000)
+        except NotConverged:
+            continue
+        ratio = noise_to_spread(slow_modes(circuit, at), states.mean(axis=2), LEVELS, own)
+        found.append([[float(row[min(m, ratio.shape[1]) - 1]) for m in MODES] for row in ratio])
+    return found
+
+
+def front_ends(
+    circuits: dict[str, Circuit], groups: dict[str, np.ndarray], others: np.ndarray, wiener: Wiener, seed: int
+):
+    """Relative distance and identification of received codes, by channel, SNR, group and receiver."""
+    rms = float(np.sqrt((others**2).mean()))
+    stored = groups["familiar"]
+    scaled = {g: c * rms / np.sqrt((c**2).mean(axis=1, keepdims=True)) for g, c in groups.items()}
+    stored = scaled["familiar"]
+    usual = others * rms / np.sqrt((others**2).mean(axis=1, keepdims=True))
+    receivers = {
+        "raw": lambda code: code.y,
+        "Wiener": wiener,
+        "untrained circuit": lambda code: settled(code, circuits["untrained"]),
+        "trained circuit": lambda code: settled(code, circuits["trained"]),
+        "Hopfield, 5 codes": lambda code: recall(code, stored),
+        "Hopfield, equal memory": lambda code: recall(code, np.concatenate([stored, usual])[:STORED]),
+    }
+    rows = []
+    for group, codes in scaled.items():
+        quiet = names.channel("awgn")
+        clean_codes = [
+            through(quiet, 100.0, code, rms, f"{group}-{i}", seed, 1) for i, code in enumerate(codes)
+        ]
+        clean = {
+            name: np.concatenate([receiver(c) for c in clean_codes]) for name, receiver in receivers.items()
+        }
+        for channel in CHANNELS:
+            for snr_db in CODE_SNR_DB.get(channel, LOSSY_SNR_DB):
+                noisy = [
+                    through(names.channel(channel), snr_db, code, rms, f"{group}-{i}", seed, RECEPTIONS)
+                    for i, code in enumerate(codes)
+                ]
+                for name, receiver in receivers.items():
+                    states = np.stack([receiver(code) for code in noisy])
+                    apart = np.linalg.norm(states[:, :, None] - clean[name], axis=-1)
+                    own = np.eye(len(codes), dtype=bool)[:, None, :]
+                    within = (apart * own).sum(axis=2).mean()
+                    between = (apart * ~own).sum(axis=2).mean() / (len(codes) - 1)
+                    right = (apart.argmin(axis=2) == np.arange(len(codes))[:, None]).mean()
+                    rows.append(
+                        {
+                            "group": group, "channel": channel, "snr_db": snr_db, "receiver": name,
+                            "distance": float(within / between) if between > 0 else None, "identified": float(right),
+                        }
+                    )  # fmt: skip
+    return rows
+
+
+def through(channel, snr_db: float, code: np.ndarray, rms: float, item: str, seed: int, receptions: int):
+    """A code after the channel, some times."""
+    symbols = code_symbols(code).expand(receptions, -1)
+    rng = NamedStreams(seed, tuple(f"{item}-{k}" for k in range(receptions)))
+    return received_code(transmit(channel, symbols, torch.full((receptions,), snr_db), rng), rms)
+
+
+def measured(pictures: np.ndarray, others: np.ndarray, wiener: Wiener, seed: int) -> dict[str, Any]:
+    """Everything of one set."""
+    start = time.process_time()
+    codes = sparse_code(noisy_versions(pictures, seed=seed))
+    groups = {"familiar": codes[:FAMILIAR], "novel": codes[FAMILIAR:]}
+    novice = untrained(8, 8)
+    trained = novice
+    before = time.process_time()
+    epochs = associate(novice, groups["familiar"], EPOCHS, seed=seed)
+    epoch_seconds = (time.process_time() - before) / EPOCHS
+    trained = epochs[-1].circuit
+    moved = [
+        float(np.linalg.norm(b.circuit.weights - a.circuit.weights) / np.linalg.norm(a.circuit.weights))
+        for a, b in zip(epochs, epochs[1:], strict=False)
+    ]
+    by_epoch = {
+        g: [float(late_to_peak(respond(e.circuit, c[:, 0, 0]).trace.mean(axis=0))) for e in epochs]
+        for g, c in groups.items()
+    }
+    result: dict[str, Any] = {
+        "epoch_seconds": epoch_seconds,
+        "weights_moved": moved,
+        "late_to_peak_by_epoch": by_epoch,
+    }
+    for group, of_group in groups.items():
+        traces, states = zip(*(all_responses(c, of_group) for c in (novice, trained)), strict=True)
+        (on_input,) = projected([of_group])
+        two = projected(states)
+        clean = [s[:, 0, 0] for s in states]
+        alive = (clean[0] > 0).any(axis=0) & (clean[1] > 0).any(axis=0)
+        sparse = [sparseness(c) for c in clean]
+        ranks = rank_changes(*clean)
+        row = {
+            "input": shape_of(on_input), "untrained": shape_of(two[0]), "trained": shape_of(two[1]),
+            "explained": [explained(s) for s in (of_group, *states)],
+            "identified": [identified(s) for s in (of_group, *states)],
+            "late_to_peak": [float(late_to_peak(t.mean(axis=0))) for t in traces],
+            "late_to_peak_each": [late_to_peak(t).tolist() for t in traces],
+            "peak": [float(t.mean(axis=0).max()) for t in traces],
+            "sparseness": [float(np.nanmean(s)) for s in sparse],
+            "sparseness_change": float((sparse[1] - sparse[0])[alive].mean()),
+            "ranks": [float(ranks[:10].mean()), float(ranks[20:200].mean())],
+            "psth": [(t.mean(axis=0) / t.mean(axis=0).max()).round(4).tolist() for t in traces],
+            "modes": [linear_modes(c, of_group, s) for c, s in zip((novice, trained), states, strict=True)],
+        }  # fmt: skip
+        result[group] = row
+    circuits = {"untrained": novice, "trained": trained}
+    clean_codes = {g: c[:, 0, 0] for g, c in groups.items()}
+    result["front_ends"] = front_ends(circuits, clean_codes, others, wiener, seed)
+    result["seconds"] = time.process_time() - start
+    return result
+
+
+def roc(folder: Path, album: int) -> dict[str, Any]:
+    """Scores of familiar and novel photographs by both judges, for queries in noise."""
+    start = time.process_time()
+    files = np.random.default_rng(0).permutation(np.array([str(f) for f in picture_files(folder)]))
+    small = [thumbnail(load_image(f).x) for f in files[: album + NOVEL]]
+    thumbnails = np.array([s for s in small if s is not None])
+    known = thumbnails[:album]
+    rows = []
+    for snr_db in QUERY_SNR_DB:
+        noise = np.random.default_rng(7).normal(size=thumbnails.shape) * 0.25 * 10 ** (-snr_db / 20)
+        noisy = thumbnails + noise
+        noisy = noisy - noisy.mean(axis=(1, 2), keepdims=True)
+        queries = noisy * 0.25 / noisy.std(axis=(1, 2), keepdims=True)
+        for name in JUDGES:
+            judge = judge_of(name, known)
+            scores, index = judge.scores(queries)
+            rows.append(
+                {
+                    "judge": name, "snr_db": None if np.isinf(snr_db) else snr_db, "threshold": judge.threshold,
+                    "familiar": scores[:album].tolist(), "novel": scores[album:].tolist(),
+                    "right": float((index[:album] == np.arange(album)).mean()),
+                }
+            )  # fmt: skip
+        codes = sparse_code(queries)
+        plain = late_to_peak(respond(judge_of("circuit", known).trained, codes).trace)
+        rows.append(
+            {
+                "judge": "late/peak alone", "snr_db": None if np.isinf(snr_db) else snr_db,
+                "familiar": plain[:album].tolist(), "novel": plain[album:].tolist(),
+            }
+        )  # fmt: skip
+    return {"album": album, "rows": rows, "seconds": time.process_time() - start}
+
+
+def crossing(folder: Path) -> dict[str, Any]:
+    """The cache and its codec alone, end to end: half of the photographs are in the album."""
+    start = time.process_time()
+    wide = [item for f in picture_files(folder) if (item := load_image(f)).x.shape[3] > item.x.shape[2]]
+    chosen = np.random.default_rng(1).permutation(len(wide))[: 2 * CROSSED]
+    items = [wide[i] for i in chosen]
+    album = Album.of("val", [item.x for item in items[:CROSSED]])
+    plain = names.scheme("avif+ldpc")
+    caches = [FamiliarityCache(plain.transmission, album, judge) for judge in JUDGES]
+    schemes = [plain, *(Scheme(cache.name, cache, Direct(), IMAGE) for cache in caches)]
+    rows = []
+    for snr_db in CROSSING_SNR_DB:
+        for place, item in enumerate(items):
+            for scheme in schemes:
+                sent = send(item, scheme, "awgn", snr_db, RHO, metrics=("psnr_db",))
+                rows.append(
+                    {
+                        "scheme": scheme.name, "snr_db": snr_db, "item": item.id, "in_album": place < CROSSED,
+                        "uses": sent.record.channel_uses, "outage": sent.outcome.outage, "psnr_db": sent.metrics["psnr_db"],
+                        **{k: sent.outcome.info[k] for k in ("payload_bits", "familiar", "false_hit") if k in sent.outcome.info},
+                    }
+                )  # fmt: skip
+    return {"rows": rows, "seconds": time.process_time() - start}
+
+
+@library_defaults()
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--photos", type=Path, default=Path("../shared/data/photos"), help="with train/ and val/"
+    )
+    parser.add_argument("--out", type=Path, default=Path("results/familiarity"))
+    parser.add_argument("--sets", type=int, default=6)
+    a = parser.parse_args(arguments)
+    stages: dict[str, Any] = {}
+    pictures = crops(a.photos / "val", 2 * FAMILIAR * a.sets, seed=0)
+
+    def stage(name: str, make) -> None:
+        path = a.out / "records" / f"{name}.json"
+        if not path.exists():
+            write(path, json.dumps(make()) + "\n")
+        stages[name] = json.loads(path.read_text())
+
+    others = many_codes(a.photos / "train", STORED)
+    rms = np.sqrt((others**2).mean())
+    wiener = Wiener.fitted(others * rms / np.sqrt((others**2).mean(axis=1, keepdims=True)), RANK)
+    for number in range(a.sets):
+        own = pictures[2 * FAMILIAR * number : 2 * FAMILIAR * (number + 1)]
+        stage(f"set-{number}", lambda own=own, number=number: measured(own, others, wiener, number))
+    for album in ALBUMS:
+        stage(f"roc-{album}", lambda album=album: roc(a.photos / "val", album))
+    stage("crossing", lambda: crossing(a.photos / "val"))
+    write(a.out / "run.json", json.dumps(environment(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run_script(main)
