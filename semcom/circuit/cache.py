@@ -12,7 +12,7 @@ from torch import Tensor
 
 from channels import Received
 from channels.link import FRAME_BITS, DigitalLink, frame
-from channels.mcs import MCS_TABLE
+from channels.mcs import MCS_TABLE, predicted_failure
 from semcom.circuit.familiarity import SIDE, JudgeName, Verdict, judge_of, judged, thumbnail
 from semcom.data import load_folder
 from semcom.errors import InvalidOption, InvalidSource
@@ -23,6 +23,12 @@ from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent
 
 INDEX_BYTES = 2
 """Bytes of an index."""
+
+INDEX_BITS = FRAME_BITS + 8 * INDEX_BYTES
+"""Bits of the frame of an index."""
+
+SAFE = 0.01
+"""Largest predicted failure of the format of an index, where the transmitter knows the average SNR."""
 
 FORMATS = (8, 6, 4, 2, 0)
 """Rows of the MCS table that an index may be sent at."""
@@ -110,7 +116,7 @@ def index_formats() -> tuple[IndexFormat, ...]:
     found: list[IndexFormat] = []
     for row in FORMATS:
         link, uses = DigitalLink(MCS_TABLE[row]), 1
-        while link.payload_bits(uses) < FRAME_BITS + 8 * INDEX_BYTES:
+        while link.payload_bits(uses) < INDEX_BITS:
             uses += 1
         found.append(IndexFormat(link, uses))
     return tuple(found)
@@ -121,10 +127,11 @@ class FamiliarityCache:
     """Semantic cache over a digital link: familiar pictures cost an index, all others what they cost alone.
 
     The transmitter asks a judge whether the picture is familiar, and which of the album it is. If so, it
-    sends a frame with the index, and nothing else, in one of a few short formats: the shortest whose code
-    rate the link policy holds for safe. If not, it sends what `separate` sends. The receiver knows all
-    formats and tries them one after the other on the first symbols: the CRC is the flag, so that novel
-    pictures pay nothing for it. A picture of the album is sent in place of one of the same shape only.
+    sends a frame with the index, and nothing else, in one of a few short formats: the shortest that is
+    predicted to be safe, or whose code rate is at most the fixed one. If not, it sends what `separate` sends.
+    The receiver knows all formats and tries them one after the other on the first symbols: the CRC is the
+    flag, so that novel pictures pay nothing for it. A picture of the album is sent in place of one of the
+    same shape only.
 
     A false hit shows a wrong picture. The record says so: "false_hit" is 1 if the thumbnails of the picture
     sent and of the one in its place have a correlation of at most `SAME`, which is known to the transmitter
@@ -198,11 +205,16 @@ class FamiliarityCache:
     def _format(self, uses: int, known: ChannelKnowledge | None) -> "IndexFormat | None":
         """The shortest format that is safe and fits; None if there is none."""
         for short in index_formats():
-            if short.uses <= uses:
-                safe = self.separate.policy.choose(known, short.uses)
-                if safe is not None and safe.index >= short.link.mcs.index:
-                    return short
+            if short.uses <= uses and self._is_safe(short, known):
+                return short
         return None
+
+    def _is_safe(self, short: "IndexFormat", known: ChannelKnowledge | None) -> bool:
+        mcs = short.link.mcs
+        if known is None:  # a fixed row is held for safe, and so are lower ones
+            fixed = self.separate.policy.choose(None, short.uses)
+            return fixed is not None and mcs.index <= fixed.index
+        return predicted_failure(mcs, known.law, known.snr_db, INDEX_BITS, short.uses) <= SAFE
 
     def _shown(self, found: tuple[bytes, int] | None, shape: tuple[int, ...]) -> Observation[Tensor] | None:
         """Observation of a picture of the album; None if the frame is not one of an index."""

@@ -32,6 +32,9 @@ TAU_W_MS = 2e9
 TAU_THETA_MS = 1e7
 """Time constant of the BCM thresholds in ms."""
 
+SIDE_BY_SIDE = 16
+"""Stimuli that are answered at once."""
+
 RESPONSE_MS, LATE_MS = 150, 50
 """Duration of a test stimulus, and of its end over which the response is averaged, in ms."""
 
@@ -261,14 +264,20 @@ def respond(
         raise InvalidOption(f"average over the last {late} of {steps} ms: choose 1..{steps}")
     if not (0 <= gain < np.inf and 0 <= noise < np.inf):
         raise InvalidOption(f"gain {gain} and noise {noise}: both must be finite and at least 0")
-    drive = checked(drive, circuit)
-    theta = np.ones(circuit.cells)
+    drive = gain * checked(drive, circuit)
     trace, rates = np.zeros((len(drive), steps)), np.zeros(drive.shape)
-    for i, scaled in enumerate(gain * drive):
-        std, rng = np.sqrt(noise * scaled), np.random.default_rng([seed, i])
-        state = np.zeros((2, circuit.cells))
-        _run(circuit, circuit.weights, scaled, state, trace[i], rates[i], np.zeros(circuit.cells), theta,
-             late=late, std=std, rng=rng)  # fmt: skip
+    for first in range(0, len(drive), SIDE_BY_SIDE):
+        part = slice(first, min(first + SIDE_BY_SIDE, len(drive)))
+        normal = None
+        if noise > 0:
+            streams = [np.random.default_rng([seed, i]) for i in range(part.start, part.stop)]
+            normal = np.stack([rng.standard_normal((steps, circuit.cells)) for rng in streams], axis=1)
+        _run(
+            *(circuit, circuit.weights, drive[part], np.zeros((2, *drive[part].shape)), trace[part]),
+            *(rates[part], np.zeros(circuit.cells), np.ones(circuit.cells)),
+            late=late,
+            noise=None if normal is None else (np.sqrt(noise * drive[part]), normal),
+        )
     return Response(trace, rates)
 
 
@@ -293,8 +302,9 @@ def settle(
         InvalidSource: The drive does not suit the circuit.
     """
     found = np.zeros((2, circuit.cells)) if state is None else state.copy()
-    unused = np.zeros((3, circuit.cells))
-    _run(circuit, circuit.weights, checked(drive[None], circuit)[0], found, np.zeros(steps), *unused)
+    wide = found[:, None]  # a view
+    unused = np.zeros((1, circuit.cells)), np.zeros(circuit.cells), np.zeros(circuit.cells)
+    _run(circuit, circuit.weights, checked(drive[None], circuit), wide, np.zeros((1, steps)), *unused)
     return found
 
 
@@ -318,9 +328,10 @@ def initial_thresholds(
     if not len(drive):
         raise InvalidSource("no stimulus to start the thresholds from; give at least one")
     power = np.zeros(circuit.cells)
-    for scaled in drive:
-        state = np.zeros((2, circuit.cells))
-        _run(circuit, circuit.weights, scaled, state, np.zeros(steps), np.zeros(circuit.cells), power, power)
+    for first in range(0, len(drive), SIDE_BY_SIDE):
+        part = drive[first : first + SIDE_BY_SIDE]
+        state, trace = np.zeros((2, *part.shape)), np.zeros((len(part), steps))
+        _run(circuit, circuit.weights, part, state, trace, np.zeros(part.shape), power, power)
     return power / len(drive)
 
 
@@ -360,13 +371,13 @@ def train_epoch(
         raise InvalidOption("all thresholds are 0: no cell fired; start from stimuli that are not blank")
     weights, theta = circuit.weights.copy(), np.maximum(thresholds, floor)
     tau_w = rule.tau_w_ms * OFFSETS * circuit.channels / 1600
-    unused = np.zeros(frame_ms), np.zeros(circuit.cells), np.zeros(circuit.cells)
+    unused = np.zeros((1, frame_ms)), np.zeros((1, circuit.cells)), np.zeros(circuit.cells)
     for n, trial in enumerate(frames):
         _kernels().normalise(weights, circuit.targets, ROW_SUM, circuit.largest_weight)
         rates = np.array([rule.decay ** (n / len(frames)) / tau_w, 1 / rule.tau_theta_ms])
-        state = np.zeros((2, circuit.cells))
+        state = np.zeros((2, 1, circuit.cells))
         for frame in rule.gain * trial:
-            _run(circuit, weights, frame, state, *unused, theta, rates=rates, floor=floor)
+            _run(circuit, weights, frame[None], state, *unused, theta, rates=rates, floor=floor)
     _kernels().normalise(weights, circuit.targets, ROW_SUM, np.inf)
     return replace(circuit, weights=weights), theta
 
@@ -413,17 +424,16 @@ def _run(
     theta: np.ndarray,
     *,
     late: int = 1,
-    std: np.ndarray | None = None,
-    rng: np.random.Generator | None = None,
+    noise: tuple[np.ndarray, np.ndarray] | None = None,
     rates: np.ndarray | None = None,
     floor: float = 0.0,
 ) -> None:
-    """One constant stimulus of `len(trace)` ms from the given states, which are changed."""
+    """Constant stimuli of `trace.shape[1]` ms from the given states, which are changed."""
     own = np.require(weights, np.float64, ("C", "W"))  # as Numba compiles the kernel
-    noise = np.zeros(1) if std is None else std, rng or np.random.default_rng(0)
     learning = rates is not None, np.zeros(2) if rates is None else rates
-    times = len(trace), late, TAU_E_MS, TAU_I_MS
+    times = trace.shape[1], late, TAU_E_MS, TAU_I_MS
     _kernels().run(
-        *(own, circuit.targets, scaled, *times, circuit.inhibitory_weight, *noise, state[0], state[1]),
-        *(*learning, theta, floor, circuit.largest_weight, trace, response, power),
+        *(own, circuit.targets, scaled, *times, circuit.inhibitory_weight),
+        *((np.zeros((0, 0)), np.zeros((0, 0, 0))) if noise is None else noise),
+        *(state[0], state[1], *learning, theta, floor, circuit.largest_weight, trace, response, power),
     )

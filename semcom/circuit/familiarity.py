@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -68,6 +68,7 @@ class Verdict:
     index: int
 
 
+@runtime_checkable
 class Judge(Protocol):
     """A judge of familiarity that knows the thumbnails of an album."""
 

@@ -17,88 +17,88 @@ from channels.compiled import compiled
 @compiled(boundscheck=False)
 @typing.no_type_check
 def run(
-    w, targets, scaled, steps, late, tau_e, tau_i, inhibitory, noise_std, rng, u_e, u_i, learns, rates, theta,
-    floor, top, trace, response, power,
+    w, targets, scaled, steps, late, tau_e, tau_i, inhibitory, noise_std, noise, u_e, u_i, learns, rates,
+    theta, floor, top, trace, response, power,
 ):  # fmt: skip
-    """Euler steps of 1 ms for one constant stimulus, with or without plasticity.
+    """Euler steps of 1 ms for constant stimuli side by side, or for one of them with plasticity.
+
+    Stimuli side by side share the reading of the weights, which takes most of the time while all cells fire.
 
     Args:
         w: float64 [cells, offsets, channels], changed if `learns`.
         targets: int64 [positions, offsets], target position or -1 outside of the grid.
-        scaled: float64 [cells], gain times drive.
+        scaled: float64 [stimuli, cells], gain times drive.
         steps: Number of steps.
         late: The last `late` steps are averaged in `response`.
         tau_e: Time constant of excitatory cells in ms.
         tau_i: Time constant of inhibitory cells in ms.
         inhibitory: Weight of every synapse from excitatory to inhibitory cells.
-        noise_std: float64 [cells], standard deviation of noise in the input of each step.
-        rng: Generator of the noise.
-        u_e: float64 [cells], state of the excitatory cells, changed.
-        u_i: float64 [cells], state of the inhibitory cells, changed.
-        learns: Whether weights and thresholds change.
+        noise_std: float64 [stimuli, cells], standard deviation of noise in the input of each step.
+        noise: float64 [steps, stimuli, cells], normal numbers; [0, 0, 0] for none.
+        u_e: float64 [stimuli, cells], state of the excitatory cells, changed.
+        u_i: float64 [stimuli, cells], state of the inhibitory cells, changed.
+        learns: Whether weights and thresholds change; only for one stimulus.
         rates: Learning rates per step of weights and thresholds.
         theta: float64 [cells], BCM thresholds, changed if `learns`.
         floor: Least threshold.
         top: Largest weight.
-        trace: float64 [steps], written: mean rate before each step.
-        response: float64 [cells], added to: mean rate over the last `late` steps.
-        power: float64 [cells], added to: mean squared rate over all steps.
+        trace: float64 [stimuli, steps], written: mean rate before each step.
+        response: float64 [stimuli, cells], added to: mean rate over the last `late` steps.
+        power: float64 [cells], added to: mean squared rate over all steps, summed over stimuli.
     """
     cells, offsets, channels = w.shape
-    positions = cells // channels
-    r = np.zeros(cells)
-    recurrent = np.zeros(cells)
-    near = np.zeros(cells)
-    column = np.zeros(positions)
-    active = np.empty((positions, channels), np.int64)
-    count = np.zeros(positions, np.int64)
-    noisy = noise_std.max() > 0
+    stimuli, positions = len(scaled), cells // channels
+    r, recurrent, near = np.zeros(u_e.shape), np.zeros(u_e.shape), np.zeros(u_e.shape)
+    column = np.zeros((stimuli, positions))
+    active, count = np.empty((positions, channels), np.int64), np.zeros(positions, np.int64)
     for step in range(steps):
         recurrent[:] = 0
         near[:] = 0
         column[:] = 0
-        total = 0.0
-        for p in range(positions):
-            n = 0
-            for c in range(channels):
-                u = u_e[p * channels + c]
-                r[p * channels + c] = u * u
-                if u > 0:
-                    active[p, n] = c
-                    n += 1
-                    total += u * u
-            count[p] = n
-        trace[step] = total / cells
-        for p in range(positions):
-            for i in range(count[p]):
-                c = active[p, i]
-                cell = p * channels + c
-                rate = r[cell]
-                column[p] += rate
+        for s in range(stimuli):
+            total = 0.0
+            for cell in range(cells):
+                r[s, cell] = u_e[s, cell] * u_e[s, cell]
+                total += r[s, cell]
+            trace[s, step] = total / cells
+        for cell in range(cells):
+            p, c = cell // channels, cell % channels
+            if c == 0:
+                count[p] = 0
+            for s in range(stimuli):
+                rate = r[s, cell]
+                if rate == 0:
+                    continue
+                if s == 0:  # where there is learning, there is no other
+                    active[p, count[p]] = c
+                    count[p] += 1
+                column[s, p] += rate
                 power[cell] += rate * rate / steps
                 if step >= steps - late:
-                    response[cell] += rate / late
+                    response[s, cell] += rate / late
                 for o in range(offsets):
                     q = targets[p, o]
                     if q < 0:
                         continue
-                    near[q * channels + c] += rate
+                    near[s, q * channels + c] += rate
                     base = q * channels
                     for k in range(channels):
-                        recurrent[base + k] += w[cell, o, k] * rate
-        mean = 0.0
-        for cell in range(cells):
-            mean += u_i[cell] * u_i[cell]
-        mean /= cells
+                        recurrent[s, base + k] += w[cell, o, k] * rate
         if learns:
-            _learn(w, targets, r, active, count, rates, theta, floor, top)
-        for cell in range(cells):
-            drive = scaled[cell]
-            if noisy:
-                drive += noise_std[cell] * rng.standard_normal()
-            total = inhibitory * (column[cell // channels] + near[cell] - r[cell])
-            u_i[cell] = max(u_i[cell] + (total - u_i[cell]) / tau_i, 0.0)
-            u_e[cell] = max(u_e[cell] + (recurrent[cell] - mean + drive - u_e[cell]) / tau_e, 0.0)
+            _learn(w, targets, r[0], active, count, rates, theta, floor, top)
+        for s in range(stimuli):
+            mean = 0.0
+            for cell in range(cells):
+                mean += u_i[s, cell] * u_i[s, cell]
+            mean /= cells
+            for cell in range(cells):
+                drive = scaled[s, cell]
+                if noise.size > 0:
+                    drive += noise_std[s, cell] * noise[step, s, cell]
+                total = inhibitory * (column[s, cell // channels] + near[s, cell] - r[s, cell])
+                u_i[s, cell] = max(u_i[s, cell] + (total - u_i[s, cell]) / tau_i, 0.0)
+                change = (recurrent[s, cell] - mean + drive - u_e[s, cell]) / tau_e
+                u_e[s, cell] = max(u_e[s, cell] + change, 0.0)
 
 
 @compiled(boundscheck=False)
