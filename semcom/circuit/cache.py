@@ -158,7 +158,7 @@ class FamiliarityCache:
         return self.separate.csit
 
     def verdict(self, x: Tensor) -> Verdict | None:
-        """Judge a picture.
+        """Judge whether a picture is familiar, and which of the album it resembles most.
 
         Args:
             x: Picture [1, 3, height, width] in [0, 1].

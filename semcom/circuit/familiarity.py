@@ -159,7 +159,7 @@ def judge_of(name: JudgeName, thumbnails: Float[np.ndarray, "pictures 32 32"]) -
 
 
 def judged(judge: Judge, x: Tensor) -> Verdict | None:
-    """Judge one picture.
+    """Judge whether one picture is familiar, and which of the album it resembles most.
 
     Args:
         judge: The judge.
