@@ -106,6 +106,9 @@ def run(
 def _learn(w, targets, r, active, count, rates, theta, floor, top):
     """One step of the BCM rule on synapses between active cells; thresholds of all cells move."""
     channels = w.shape[2]
+    towards = np.empty(len(r))
+    for cell in range(len(r)):
+        towards[cell] = r[cell] * (r[cell] - theta[cell]) / theta[cell]
     for p in range(len(count)):
         for i in range(count[p]):
             cell = p * channels + active[p, i]
@@ -116,8 +119,7 @@ def _learn(w, targets, r, active, count, rates, theta, floor, top):
                     continue
                 for j in range(count[q]):
                     k = active[q, j]
-                    post = q * channels + k
-                    change = rate * r[post] * (r[post] - theta[post]) / theta[post]
+                    change = rate * towards[q * channels + k]
                     w[cell, o, k] = min(max(w[cell, o, k] + change, 0.0), top)
     for cell in range(len(theta)):
         theta[cell] = max(theta[cell] + rates[1] * (r[cell] * r[cell] - theta[cell]), floor)
