@@ -51,6 +51,7 @@ def kind_of(scheme: "Scheme[Any]") -> Kind:
 
 def _family_of(scheme: "Scheme[Any]") -> Family:
     from semcom.analog import Analog
+    from semcom.circuit.cache import FamiliarityCache
     from semcom.envelope import Envelope
     from semcom.hybrid import Hybrid
     from semcom.jscc.softcast import SoftCast
@@ -67,7 +68,7 @@ def _family_of(scheme: "Scheme[Any]") -> Family:
     match scheme.transmission:
         case Hybrid():
             return "hybrid"
-        case Separate() | Envelope() | Packetised():
+        case Separate() | Envelope() | Packetised() | FamiliarityCache():
             return "digital"
         case Analog() | SoftCast() | Reduced() | ReducedAtLowRate():
             return "analog"

@@ -67,7 +67,8 @@ class Sent:
 
     Args:
         symbols: Complex data symbols, [1, uses]. Their number is 0 (nothing is sent), or else follows from
-            the item's shape and the channel uses allowed, so that the receiver knows it.
+            the item's shape and the channel uses allowed, so that the receiver knows it; or it is announced
+            by the first of them, of which there is a number that the receiver knows.
         modulated: Declarations of the QAM symbols among them; none for analog symbols.
         info: Finite numbers for the record, by column name; the receiver does not see them.
         cause: Why nothing was sent, in one line; empty if symbols were sent.

@@ -37,6 +37,7 @@ from semcom import codecs, names, zoo
 from semcom.analog import Analog
 from semcom.analog_clips import FrameByFrameAnalog
 from semcom.calibration import CosineGain
+from semcom.circuit.cache import Album, FamiliarityCache
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
 from semcom.codecs.jpeg_cells import JpegCoefficients, Plane
 from semcom.codecs.learned import LearnedCodec
@@ -208,6 +209,12 @@ UNTRAINED = NETWORKS[:3]
 
 JPEG, AVIF = Memo(StreamCodec(Jpeg())), Memo(StreamCodec(Avif()))
 
+ALBUM = Album.of(
+    "noise",
+    [torch.rand(1, 3, 24, 40, generator=torch.Generator(device="cpu").manual_seed(0), dtype=torch.float32)],
+)
+"""None of the pictures of the tests: transmissions of a cache differ in length for those in its album."""
+
 TRANSMISSIONS: tuple[Transmission, ...] = (
     Separate(JPEG, FixedMcs(3)),
     Separate(AVIF, FixedMcs(9)),
@@ -225,6 +232,7 @@ TRANSMISSIONS: tuple[Transmission, ...] = (
     Hybrid(Separate(JPEG, FixedMcs(3)), SoftCast(), 0.7, target="residual"),
     Hybrid(Separate(AVIF, FixedMcs(9)), SoftCast(), 0.5, -2.0, 0.1),
     Hybrid(Separate(JPEG, Adapted()), names.scheme("deepjscc").transmission, 0.4, 3.0),
+    FamiliarityCache(Separate(JPEG, FixedMcs(3)), ALBUM, "nearest"),
 )
 
 CLIP_TRANSMISSIONS: tuple[Transmission, ...] = (

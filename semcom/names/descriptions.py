@@ -6,7 +6,7 @@ from channels.mcs import MCS_TABLE
 from semcom.names.predictive import HEAD as PREDICTIVE
 from semcom.names.predictive import TWO_SIDED, TWO_SIDED_USUAL, USUAL
 from semcom.names.receivers import HEADS, INTERPOLATE, MEMORY, METHODS, REFINE, RESTORE
-from semcom.names.schemes import ALIASES, CLIP_SCHEMES, DEEPSC, HYBRID, LM_PRIOR, SCHEMES
+from semcom.names.schemes import ALIASES, CACHE, CLIP_SCHEMES, DEEPSC, HYBRID, LM_PRIOR, SCHEMES
 
 CODECS = {
     "jpeg": "JPEG",
@@ -30,6 +30,10 @@ CODECS = {
 }
 INTER = ("x264", "x265", "av1", "vp9")
 FORMS = {"file": "in a whole file", "slow": "by a slow preset", "live": "with zero latency"}
+CACHE_JUDGES = {
+    "circuit": "a trained cortical circuit finds familiar",
+    "nearest": "are near in their sparse codes",
+}
 OUTSIDE = "a scheme of another package"
 
 
@@ -48,6 +52,8 @@ def described(name: str) -> str:
         'AVIF, sent by LDPC and 16-QAM at code rate 0.37 whatever the channel'
     """
     name = ALIASES.get(name, name)
+    if name.split(":")[0] == CACHE:
+        return _cache(name)
     source, plus, last = name.rpartition("+")
     method, *settings = last.split(":")
     if plus and method.split("@")[0] in HEADS:
@@ -72,6 +78,15 @@ def _transmission(name: str) -> str:
         return _hybrid([part or usual for part, usual in zip(parts[1:], HYBRID, strict=False)])
     sent = _link(link)
     return f"{_codec(source)}, {sent}" if plus and sent else OUTSIDE
+
+
+def _cache(name: str) -> str:
+    text, _, album = name.partition("@")
+    _, *parts = text.split(":")
+    judge = parts[0] if parts[0] in CACHE_JUDGES else "circuit"
+    plain = text.removeprefix(f"{CACHE}:").removeprefix(f"{judge}:")
+    told = f"an index for pictures of {album} that {CACHE_JUDGES[judge]}"
+    return f"{_transmission(plain)}; {told}"
 
 
 def _codec(name: str) -> str:

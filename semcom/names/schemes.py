@@ -2,7 +2,8 @@
 
 The transmitter's channel knowledge follows a colon. Joint source-channel codes have no link. Without a
 receiver the decoded item is shown as it is. Parts of a hybrid follow colons
-("hybrid:avif:mcs9:softcast:0.4").
+("hybrid:avif:mcs9:softcast:0.4"). A semantic cache names the folder that both ends hold
+("cache:circuit:avif+ldpc@album").
 """
 
 import re
@@ -15,6 +16,8 @@ from channels.mcs import MCS_TABLE
 from semcom import zoo
 from semcom.analog import Analog
 from semcom.analog_clips import FrameByFrameAnalog
+from semcom.circuit.cache import Album, FamiliarityCache
+from semcom.circuit.familiarity import JUDGES
 from semcom.codecs.av import InterCodec
 from semcom.codecs.groups import GroupPackets
 from semcom.codecs.listed import INTER_CODECS
@@ -65,6 +68,8 @@ LINKS = ("ldpc", "ideal", "packets", "uep")
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
 DEEPSC = "deepsc"
 """Name of joint source-channel coding of texts, of its network too."""
+CACHE = "cache"
+"""First part of the name of a semantic cache of pictures."""
 LM_PRIOR = "lm-prior"
 """First part of the name of uncoded tokens with a language model at the receiver."""
 ALIASES = {"envelope": "envelope:csit-average"}
@@ -178,6 +183,9 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
             scheme of this package.
         MissingWeights: The network of a learned scheme is absent or damaged.
     """
+    if name.split(":")[0] == CACHE:
+        cache = _cache(name, modality)
+        return Scheme(cache.name, cache, Direct(), modality)
     if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
         return _checked(imported(name, "scheme", MEMBERS), name)
     if name.startswith(f"{MEMORY}:"):
@@ -274,12 +282,13 @@ def with_codec(name: str, codec: str | None) -> str:
         return name
     if not codec:
         raise InvalidOption("--codec '': an empty name; leave the option out, or name one like avif")
+    cache = re.match(rf"{CACHE}:((?:{'|'.join(JUDGES)}):)?", name)
     _, _, link = name.partition("+")
     if not link.startswith(("ldpc", "ideal")):
         raise InvalidOption(
             f"codec {codec}: scheme {name!r} has no codec to replace; take one like avif+ldpc"
         )
-    return f"{codec}+{link}"
+    return f"{cache[0] if cache else ''}{codec}+{link}"
 
 
 def schemes() -> tuple[Listed, ...]:
@@ -486,6 +495,30 @@ def _with_stored_pictures(name: str, modality: Modality[Any]) -> Separate[Any] |
             f"{MEMORY}:avif@pictures+ldpc, or {MEMORY}:avif+ldpc with --memory pictures"
         )
     return cast("Separate[Any] | GenieSeparate[Any]", _separate(source, link, name, modality))
+
+
+def _cache(name: str, modality: Modality[Any]) -> FamiliarityCache:
+    """The cache of a name; its folder may have any character in it but #, which begins a digest."""
+    text, _, folder = name.partition("@")
+    found = re.fullmatch(rf"{CACHE}:(?:({'|'.join(JUDGES)}):)?([^+]+)\+(ldpc(?::.*)?)", text)
+    if modality.name != IMAGE.name:
+        raise InvalidOption(f"scheme {name!r} sends image items, not {modality.name}")
+    if not found or not folder:
+        raise InvalidOption(
+            f"scheme {name!r}: it is spelled {CACHE}[:{'|'.join(JUDGES)}]:codec+ldpc[:link]@folder, "
+            f"for instance {CACHE}:circuit:avif+ldpc@album"
+        )
+    path, _, digest = folder.partition("#")
+    album = Album.read(path)
+    if digest and not album.name.endswith(f"#{digest}"):
+        raise InvalidOption(
+            f"album {path} is not the one of digest {digest}, but {album.name.rpartition('#')[2]}; "
+            "give the right folder, or leave the digest out"
+        )
+    separate = _separate(found[2], found[3], text, modality)
+    if not isinstance(separate, Separate):
+        raise InvalidOption(f"scheme {name!r}: its link is ldpc:csit-average or ldpc:mcs<N>")
+    return FamiliarityCache(separate, album, "nearest" if found[1] == "nearest" else "circuit")
 
 
 def _language_prior(name: str, device: str) -> LanguagePrior:

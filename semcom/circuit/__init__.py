@@ -1,0 +1,1 @@
+"""A cortical circuit that becomes familiar with pictures: filters, dynamics, plasticity, measures."""
