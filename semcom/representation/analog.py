@@ -127,8 +127,9 @@ class AnalogLatents:
                 continue
             bits = decoded.bits[item].cpu().numpy()
             told = Told.read(bits)
-            flags = bits[NUMBERS * NUMBER_BITS :].reshape(shape.frames, tiles).astype(bool)
-            sent = flags if self.gate else np.ones((shape.frames, tiles), bool)
+            sent = np.ones((shape.frames, tiles), bool)
+            if self.gate:
+                sent = bits[NUMBERS * NUMBER_BITS :].reshape(sent.shape).astype(bool)
             if not sent.any():  # no transmitter writes that
                 found.append(Observation(None))
                 continue

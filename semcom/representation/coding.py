@@ -104,9 +104,7 @@ class Encoder:
     def stream(self) -> bytes:
         """Stream of the range coder."""
         symbols, tables = np.concatenate(self._symbols), np.concatenate(self._tables)
-        return (
-            range_coder().RansEncoder().encode_with_indexes(symbols.tolist(), tables.tolist(), *_tables())
-        )
+        return range_coder().RansEncoder().encode_with_indexes(symbols.tolist(), tables.tolist(), *_tables())
 
 
 class Decoder:
@@ -136,9 +134,7 @@ class Decoder:
             raise CorruptPayload("the scale of an innovation is out of range: the payload is damaged")
         return found
 
-    def integers(
-        self, scales: Int[np.ndarray, " tiles"], values: int
-    ) -> Int[np.ndarray, "tiles values"]:
+    def integers(self, scales: Int[np.ndarray, " tiles"], values: int) -> Int[np.ndarray, "tiles values"]:
         """Decode the innovations of tiles by the tables of their scales."""
         tables = np.asarray(TABLES, np.int32)[scales].repeat(values)
         return self._get(tables).reshape(len(scales), values)

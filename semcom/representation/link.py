@@ -444,8 +444,8 @@ def filled(
         noise_var = np.concatenate([noise_var, np.full((stop - start, past.shape[1]), np.inf)])
         padded = np.concatenate([past, np.zeros((stop - start, past.shape[1]))])
         motion = measured_motion(found[first:start].reshape(start - first, -1))
-        found[start:stop] = kalman(padded, noise_var, motion).estimated[start:].reshape(
-            -1, *latents.shape[1:]
+        found[start:stop] = (
+            kalman(padded, noise_var, motion).estimated[start:].reshape(-1, *latents.shape[1:])
         )
     return found
 

@@ -33,6 +33,7 @@ VARIANCE_WEIGHT, COVARIANCE_WEIGHT = 5.0, 0.2
 INVARIANCE_WEIGHT = 1.0
 SPEED_WEIGHT = 0.5
 COARSEST = SIDE // 16  # side of the last features of the encoder
+POOLED = 8  # side of the frames of the linear paths
 
 Trajectories = Float[Tensor, "batch length dims"]
 
@@ -225,15 +226,15 @@ class FrameEncoder(nn.Module):
         colors: Colours of a frame, 1 or 3.
         dims: Dimensions of the latent.
         widths: Features of the four convolutions.
+        linear: Whether a linear function of the means of 8x8 pixels is added.
     """
 
-    def __init__(self, colors: int, dims: int, widths: Sequence[int]) -> None:
+    def __init__(self, colors: int, dims: int, widths: Sequence[int], linear: bool) -> None:
         super().__init__()
         inputs = (colors, *widths[:-1])
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, widths, strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, widths, strict=True))
         self.out = nn.Linear(widths[-1] * COARSEST**2, dims)
+        self.linear = nn.Linear(colors * POOLED**2, dims, bias=False) if linear else None
 
     def forward(self, x: Float[Tensor, "frames colors side side"]) -> Float[Tensor, "frames dims"]:
         """Latents of frames in [0, 1]."""
@@ -252,7 +253,10 @@ class FrameEncoder(nn.Module):
         for layer in self.layers:
             hidden = F.leaky_relu(layer(hidden), 0.125)
             found.append(hidden.flatten(1))
-        return [*found, self.out(found[-1])]
+        latent = self.out(found[-1])
+        if self.linear is not None:
+            latent = latent + self.linear(pooled(x))
+        return [*found, latent]
 
 
 class FrameDecoder(nn.Module):
@@ -262,13 +266,15 @@ class FrameDecoder(nn.Module):
         colors: Colours of a frame, 1 or 3.
         dims: Dimensions of the latent.
         widths: Features at 4x4, 8x8, 16x16 and 32x32 pixels.
+        linear: Whether a linear function of the latent, enlarged from 8x8 pixels, is added.
     """
 
-    def __init__(self, colors: int, dims: int, widths: Sequence[int]) -> None:
+    def __init__(self, colors: int, dims: int, widths: Sequence[int], linear: bool) -> None:
         super().__init__()
         self.first = Conv(dims, widths[0] * COARSEST**2, 1)
         outputs = (*widths[1:], colors)
         self.layers = nn.ModuleList(Conv(a, 4 * b, 3) for a, b in zip(widths, outputs, strict=True))
+        self.linear = Conv(dims, colors * POOLED**2, 1) if linear else None
 
     def forward(self, z: Float[Tensor, "frames dims"]) -> Float[Tensor, "frames colors side side"]:
         """Frames of latents, in [0, 1] up to overshoots."""
@@ -276,7 +282,13 @@ class FrameDecoder(nn.Module):
         hidden = F.pixel_shuffle(leaky(hidden), COARSEST)
         for layer in self.layers[:-1]:
             hidden = leaky(F.pixel_shuffle(layer(hidden), 2))
-        return F.pixel_shuffle(self.layers[-1](hidden), 2) + 0.5
+        shown = F.pixel_shuffle(self.layers[-1](hidden), 2) + 0.5
+        if self.linear is None:
+            return shown
+        coarse = self.linear(z[:, :, None, None]).unflatten(1, (-1, POOLED, POOLED))[..., 0, 0]
+        # weights of the enlargement are multiples of 1/16 in both directions, so that it is exact too
+        scale = SIDE // POOLED
+        return shown + exact(F.interpolate(coarse, scale_factor=scale, mode="bilinear", align_corners=False))
 
 
 class StraightAutoencoder(nn.Module):
@@ -287,6 +299,8 @@ class StraightAutoencoder(nn.Module):
         dims: Dimensions of the latent.
         encoder_widths: Features of the four convolutions of the encoder.
         decoder_widths: Features of the decoder at 4x4, 8x8, 16x16 and 32x32 pixels.
+        linear: Whether linear paths by way of 8x8 pixels stand beside both networks, from which training
+            starts (see `start_from`).
 
     Example:
         >>> import torch
@@ -303,7 +317,8 @@ class StraightAutoencoder(nn.Module):
         colors: int = 3,
         dims: int = 64,
         encoder_widths: Sequence[int] = (16, 32, 64, 96),
-        decoder_widths: Sequence[int] = (96, 64, 48, 24),
+        decoder_widths: Sequence[int] = (96, 64, 32, 16),
+        linear: bool = True,
     ) -> None:
         super().__init__()
         self.config = {
@@ -311,10 +326,11 @@ class StraightAutoencoder(nn.Module):
             "dims": dims,
             "encoder_widths": list(encoder_widths),
             "decoder_widths": list(decoder_widths),
+            "linear": linear,
         }
         self.colors, self.dims = colors, dims
-        self.encoder = FrameEncoder(colors, dims, encoder_widths)
-        self.decoder = FrameDecoder(colors, dims, decoder_widths)
+        self.encoder = FrameEncoder(colors, dims, encoder_widths, linear)
+        self.decoder = FrameDecoder(colors, dims, decoder_widths, linear)
         self.register_buffer("center", torch.zeros(dims))
 
     @property
@@ -344,6 +360,34 @@ class StraightAutoencoder(nn.Module):
         """
         return self.decoder(exact(z + self.center.to(z.dtype)))
 
+    @torch.no_grad()
+    def start_from(self, x: Float[Tensor, "frames colors side side"]) -> None:
+        """Start the linear paths from the principal components of frames, and the networks near 0.
+
+        A latent has the square root of the standard deviation of its component, relative to the weakest one.
+
+        Args:
+            x: Frames in [0, 1], [frames, colors, 64, 64], more than there are dimensions.
+
+        Raises:
+            InvalidOption: The network has no linear paths.
+        """
+        if self.encoder.linear is None or self.decoder.linear is None:
+            raise InvalidOption("a network without linear paths starts from random weights; leave this out")
+        small = pooled(x).double()
+        centred = small - small.mean(0)
+        variances, vectors = torch.linalg.eigh(centred.T @ centred / len(small))
+        basis = vectors.T.flip(0)[: self.dims]
+        deviations = variances.flip(0)[: self.dims].clamp_min(1e-8).sqrt()
+        scale = (deviations * deviations[-1]).sqrt()[:, None]
+        self.encoder.linear.weight.copy_(basis / scale)
+        self.decoder.linear.weight.copy_((basis * scale).T[:, :, None, None])
+        self.encoder.out.weight.mul_(0.1)
+        last = self.decoder.layers[-1]
+        for parameter in last.parameters():
+            parameter.zero_()
+        self.center.copy_(self.encoder(x).mean(0))
+
     def in_fixed_point(self) -> "StraightAutoencoder":
         """Copy whose decoder is in float64 with parameters on their grid, and therefore exact."""
         copy = deepcopy(self)
@@ -353,7 +397,21 @@ class StraightAutoencoder(nn.Module):
         return copy
 
 
-def encoded(network: StraightAutoencoder, frames: Float[Tensor, "count length colors side side"]) -> Trajectories:
+def pooled(x: Float[Tensor, "frames colors side side"]) -> Float[Tensor, "frames values"]:
+    """Means of 8x8 pixels less 1/2, flattened.
+
+    Args:
+        x: Frames in [0, 1], [frames, colors, 64, 64].
+
+    Returns:
+        Values, [frames, 64 colors].
+    """
+    return F.avg_pool2d(x - 0.5, SIDE // POOLED).flatten(1)
+
+
+def encoded(
+    network: StraightAutoencoder, frames: Float[Tensor, "count length colors side side"]
+) -> Trajectories:
     """Latents of sequences.
 
     Args:

@@ -32,16 +32,19 @@ from semcom.training.crops import Crops
 from semcom.training.loop import Settings, Training
 from semcom.training.processes import own_device
 
-LENGTH = 6
-"""Frames of a training sequence."""
+DRAWN, LENGTH = 16, 6
+"""Frames of a sequence, and how many of them in a row are trained on: clips of a second move slowly."""
+STARTED_FROM = 1500
+"""Frames whose principal components training starts from."""
+
 SHARES = (0.4, 0.25, 0.35)
 """Shares of shapes, glyphs and windows over photographs."""
-NOISE = 0.5
+NOISE = 0.3
 """Largest standard deviation of the noise before the decoder, as a share of that of the latents."""
-PICTURE_WEIGHT = 100.0
+PICTURE_WEIGHT = 200.0
 """Weight of the squared error of decoded pictures in [0, 1]."""
-HELD_OUT = 96
-COMPARED_WIDTHS = (16, 32, 64, 64)
+HELD_OUT = 48
+COMPARED_WIDTHS = (8, 16, 32, 64)
 COMPARED_BATCH = 24
 
 
@@ -54,7 +57,7 @@ def train(
     validation: Path = VALIDATION,
     batch: int = 16,
     crop: int = SIDE,
-    learning_rate: float = 1.5e-3,
+    learning_rate: float = 3e-3,
     device: str = "cpu",
     start: Path | None = None,
     objective: str = "second-difference",
@@ -91,9 +94,14 @@ def train(
         mixed(Crops.load(shard, SIDE).pixels)
         for shard in (training_shard(photos), validation_shard(validation))
     ]
-    held_out = sources[1].draw(HELD_OUT, LENGTH, torch.Generator().manual_seed(0)).frames.to(device)
+    held_out = sources[1].draw(HELD_OUT, DRAWN, torch.Generator().manual_seed(0)).frames.to(device)
     torch.manual_seed(0)
-    network = StraightAutoencoder() if start is None else zoo.read_as(start, StraightAutoencoder)
+    if start is None:
+        network = StraightAutoencoder()
+        first = sources[0].draw(STARTED_FROM, 1, torch.Generator().manual_seed(1)).frames
+        network.start_from(first.flatten(0, 1))
+    else:
+        network = zoo.read_as(start, StraightAutoencoder)
     settings = Settings(seconds, batch, learning_rate, 0.02, ema_steps=300, validate_seconds=60.0)
     return train_and_save(
         network,
@@ -119,7 +127,7 @@ def mixed(photos: Tensor) -> Mixed:
 
 
 def sample(
-    batch: int, generator: torch.Generator, source: SequenceSource
+    batch: int, generator: torch.Generator, source: SequenceSource, length: int = LENGTH
 ) -> Float[Tensor, "batch length colors side side"]:
     """Draw a batch of sequences.
 
@@ -127,18 +135,23 @@ def sample(
         batch: Number of sequences.
         generator: Source of randomness.
         source: Source of the sequences.
+        drawn: Number of frames of each, of which `LENGTH` in a row are kept.
 
     Returns:
         Frames in [0, 1], on the device of the generator.
     """
     seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
-    frames = source.draw(batch, LENGTH, torch.Generator().manual_seed(seed)).frames
+    frames = source.draw(batch, drawn, torch.Generator().manual_seed(seed)).frames
+    first = seed % (drawn - LENGTH + 1)
+    frames = frames[:, first : first + LENGTH]
     return frames.to(generator.device)
 
 
 def loss(
-    network: StraightAutoencoder, frames: Float[Tensor, "batch length colors side side"],
-    rng: SharedStreams, objective: str,
+    network: StraightAutoencoder,
+    frames: Float[Tensor, "batch length colors side side"],
+    rng: SharedStreams,
+    objective: str,
 ) -> Tensor:
     """Objective of the latents, and squared error of the pictures decoded from them with noise.
 
@@ -190,7 +203,7 @@ class _Counted:
 
     def sample(self, batch: int, generator: torch.Generator) -> Tensor:
         self.drawn += 1
-        return sample(batch, generator, MovingShapes())
+        return sample(batch, generator, MovingShapes(), LENGTH)
 
     def now(self) -> float:
         return float(self.drawn)
@@ -218,7 +231,7 @@ def compare(objective: str, seed: int, steps: int, out: Path) -> StraightAutoenc
     if steps < 2:
         raise InvalidOption(f"{steps} steps: train at least 2")
     torch.manual_seed(seed)
-    network = StraightAutoencoder(1, 64, COMPARED_WIDTHS, (4, 4, 4, 4))
+    network = StraightAutoencoder(1, 64, COMPARED_WIDTHS, (4, 4, 4, 4), linear=False)
     network.decoder.requires_grad_(False)
     counted = _Counted()
     wanted = OBJECTIVES[objective]
@@ -227,7 +240,12 @@ def compare(objective: str, seed: int, steps: int, out: Path) -> StraightAutoenc
         return wanted.loss(encoded(network, frames))
 
     settings = Settings(
-        float(steps), COMPARED_BATCH, 1e-3, ema_steps=20, validate_seconds=math.inf, seed=seed,
+        float(steps),
+        COMPARED_BATCH,
+        1e-3,
+        ema_steps=20,
+        validate_seconds=math.inf,
+        seed=seed,
         report_seconds=math.inf,
     )
     training = Training(
