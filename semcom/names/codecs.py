@@ -65,7 +65,8 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
 
     Args:
         name: Name, or `package.module:NAME`; key frames with prediction or interpolation are spelled by
-            `semcom.names.predictive`, latents by `semcom.names.latent`, language models as "lm:NAME" for texts.
+            `semcom.names.predictive`, latents by `semcom.names.latent`, language models of texts
+            as "lm:NAME".
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
 
     Returns:

@@ -74,7 +74,7 @@ def scale_reach(scale: int) -> int:
 
 
 class Encoder:
-    """Collector of flags, scales and integers; the stream is made at the end, as the coder works backwards."""
+    """Collector of flags, scales and integers; the stream is made at the end: the coder works backwards."""
 
     def __init__(self) -> None:
         self._symbols: list[Integers] = []
@@ -130,7 +130,7 @@ class Decoder:
     def scales(self, last: Int[np.ndarray, " tiles"]) -> Int[np.ndarray, " tiles"]:
         """Decode indices of scales from those before; raises CorruptPayload if one is out of range."""
         found = last + self._get(np.full(len(last), CHANGE_TABLE, np.int32))
-        if len(found) and not (0 <= found.min() and found.max() < len(TABLES)):
+        if len(found) and not (found.min() >= 0 and found.max() < len(TABLES)):
             raise CorruptPayload("the scale of an innovation is out of range: the payload is damaged")
         return found
 

@@ -1,4 +1,4 @@
-"""Prediction of latents in motion: laws of extrapolation, the constant-velocity Kalman filter, and its steady state.
+"""Prediction of latents in motion: laws of extrapolation, and the constant-velocity Kalman filter.
 
 A latent value moves by z_{t+1} = z_t + v_t, with a velocity of damping phi,
 
@@ -83,8 +83,8 @@ def saved_bits(gain: float) -> float:
 def crossover_noise_var(speed: float, cosine: float, dims: int) -> float:
     """Noise variance at which repetition and linear extrapolation have equal errors, at constant speed.
 
-    Extrapolation from noisy latents has the error 2 |v|^2 (1 - c) + 5 d sigma^2, repetition |v|^2 + d sigma^2;
-    they are equal at |v|^2 (2 c - 1) = 4 d sigma^2.
+    Extrapolation from noisy latents has the error 2 |v|^2 (1 - c) + 5 d sigma^2, repetition |v|^2 + d
+    sigma^2; they are equal at |v|^2 (2 c - 1) = 4 d sigma^2.
 
     Args:
         speed: Length |v| of a step.
@@ -320,7 +320,7 @@ class State:
 
 
 def _share(gain: int, values: Int[np.ndarray, " values"]) -> Int[np.ndarray, " values"]:
-    """gain / 128 of whole numbers, rounded to the nearest one, halves up."""
+    """Multiply by gain / 128: whole numbers, rounded to the nearest one, halves up."""
     return (gain * values + FINE // 2) // FINE
 
 

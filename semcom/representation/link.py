@@ -23,7 +23,6 @@ from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.observation import Gaps
 from semcom.representation.coding import (
     LOG2_SCALES,
-    MOST_CHANGE,
     Decoder,
     Encoder,
     best_scale,
@@ -57,9 +56,9 @@ class LatentCodec:
     """Codec of clips by quantised innovations of latents.
 
     Frames are cut into tiles of 64x64 pixels, those at the right and lower edge extended by reflection; every
-    tile is a latent of its own. Payload, everything counted: a byte of setting and gate, three bytes of gains
-    with the Kalman filter, a checksum of 16 bits over network, predictor, gains and all integers, and a stream
-    of the range coder: for every frame one bit per tile if there is a gate, then scale and integers of each
+    tile is a latent of its own. Payload, everything counted: a byte of setting and gate, three bytes of
+    gains with the Kalman filter, a checksum of 16 bits over network, predictor, gains and all integers, and
+    a stream of the range coder: for every frame one bit per tile if there is a gate, then scale and integers of each
     innovation. A clip that stands still costs about 7 bits per frame and tile, or 1 bit with a gate.
 
     Args:
@@ -431,8 +430,8 @@ def filled(
         missing: Whether each frame is missing, [frames]; not all of them.
 
     Returns:
-        Latents, equal to those given where none is missing; frames before the first one that arrived are equal
-        to that one.
+        Latents, equal to those given where none is missing; frames before the first one that arrived are
+        equal to that one.
     """
     found = latents.copy()
     first = int(np.argmin(missing))

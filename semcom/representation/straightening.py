@@ -1,4 +1,4 @@
-"""Straightened representations: encoder, decoder, and the objectives that make trajectories of frames straight.
+"""Straightened representations: encoder, decoder, and objectives that make trajectories straight.
 
     z_t = f(x_t),  v_t = z_{t+1} - z_t,  cosine c_t = <v_t, v_{t+1}> / (|v_t| |v_{t+1}|)
 

@@ -127,7 +127,7 @@ def mixed(photos: Tensor) -> Mixed:
 
 
 def sample(
-    batch: int, generator: torch.Generator, source: SequenceSource, length: int = LENGTH
+    batch: int, generator: torch.Generator, source: SequenceSource, drawn: int = DRAWN
 ) -> Float[Tensor, "batch length colors side side"]:
     """Draw a batch of sequences.
 
@@ -178,7 +178,7 @@ def loss(
 
 @torch.no_grad()
 def score(network: StraightAutoencoder, held_out: Float[Tensor, "batch length colors side side"]) -> float:
-    """Validation score in dB: PSNR of decoded pictures, plus half of the gain of extrapolation over repetition.
+    """Validation score in dB: PSNR of pictures, plus half of the gain of extrapolation over repetition.
 
     Args:
         network: The network.
