@@ -179,7 +179,7 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
             scheme of this package.
         MissingWeights: The network of a learned scheme is absent or damaged.
     """
-    if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
+    if IMPORTED.fullmatch(name) and name.split(":")[0] not in ("hybrid", LATENT):
         return _checked(imported(name, "scheme", MEMBERS), name)
     spelled, at, prior = name.partition("@")  # a prior may be a path, with any character in it
     source, plus, last = spelled.rpartition("+")

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from semcom.codecs.hyperprior import LEVELS_PER_OCTAVE, LOG2_SCALE_MIN
+from semcom.codecs.hyperprior import LEVELS_PER_OCTAVE, LOG2_SCALE_MIN, RATE_WEIGHT
 from semcom.codecs.learned import PRECISION, range_coder, reaches, tables_up_to
 from semcom.errors import CorruptPayload
 
@@ -59,6 +59,26 @@ def best_scale(integers: Int[np.ndarray, " values"], last: int) -> int:
     magnitudes = np.minimum(np.abs(integers), lengths.shape[1] - 1)
     totals = lengths[low : high + 1][:, magnitudes].sum(1)
     return low + int(totals.argmin()) if np.isfinite(totals.min()) else high
+
+
+def chosen_integers(values: Float[np.ndarray, " values"], scale: int) -> Int[np.ndarray, " values"]:
+    """Choose integers by rate and distortion among the nearest, the next towards 0, and 0.
+
+    The choice minimises (value - integer)^2 + `RATE_WEIGHT` times the bits of the table of the scale.
+
+    Args:
+        values: Innovations in steps.
+        scale: Index into `LOG2_SCALES`.
+
+    Returns:
+        Integers within reach of the table.
+    """
+    magnitudes, lengths = np.abs(values), _lengths()[scale]
+    nearest = np.minimum(np.rint(magnitudes), scale_reach(scale)).astype(np.int64)
+    candidates = np.stack([nearest, np.maximum(nearest - 1, 0), np.zeros_like(nearest)])
+    costs = (magnitudes - candidates) ** 2 + RATE_WEIGHT * lengths[candidates]
+    best = np.take_along_axis(candidates, costs.argmin(0)[None], 0)[0]
+    return np.where(values < 0, -best, best)
 
 
 def scale_reach(scale: int) -> int:

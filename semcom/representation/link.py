@@ -12,11 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from semcom.codecs.codec import Fitted, Quality, too_small
-from semcom.codecs.hyperprior import decided
 from semcom.codecs.packets import groups
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.modalities.video import VIDEO, Clip, ClipShape
@@ -26,6 +24,7 @@ from semcom.representation.coding import (
     Decoder,
     Encoder,
     best_scale,
+    chosen_integers,
     scale_reach,
 )
 from semcom.representation.kalman import AlphaBeta, kalman, measured_motion
@@ -57,9 +56,9 @@ class LatentCodec:
 
     Frames are cut into tiles of 64x64 pixels, those at the right and lower edge extended by reflection; every
     tile is a latent of its own. Payload, everything counted: a byte of setting and gate, three bytes of
-    gains with the Kalman filter, a checksum of 16 bits over network, predictor, gains and all integers, and
-    a stream of the range coder: for every frame one bit per tile if there is a gate, then scale and integers of each
-    innovation. A clip that stands still costs about 7 bits per frame and tile, or 1 bit with a gate.
+    gains with the Kalman filter, a checksum of 16 bits over network, predictor, gains and all integers, and a
+    stream of the range coder: for every frame one bit per tile if there is a gate, then scale and integers
+    of each innovation. A clip that stands still costs about 7 bits per frame and tile, or 1 bit with a gate.
 
     Args:
         network: Encoder and decoder of frames of three colours.
@@ -275,7 +274,10 @@ class LatentCodec:
         if self.predictor != "kalman":
             return FIXED[self.predictor]
         noise_var = (step / UNIT) ** 2 / 12 + gate**2 / 3
-        return AlphaBeta.steady(measured_motion(z.reshape(len(z), -1) / UNIT), noise_var)
+        motion = measured_motion(z.reshape(len(z), -1) / UNIT)
+        # a gain near 0 would send what was corrected once again with every frame of a still clip
+        restless = replace(motion, acceleration_var=max(motion.acceleration_var, noise_var / 8))
+        return AlphaBeta.steady(restless, noise_var)
 
     def _gain_bytes(self, gains: AlphaBeta) -> bytes:
         return bytes([gains.alpha, gains.beta, gains.damping]) if self.predictor == "kalman" else b""
@@ -339,8 +341,7 @@ def _quantised(
     integers = np.empty(missed.shape, np.int64)
     for tile, (values, before) in enumerate(zip(missed / step, last, strict=True)):
         first = best_scale(np.rint(values).astype(np.int64), int(before))
-        log2_scale = torch.full((len(values),), LOG2_SCALES[first], dtype=torch.float64)
-        chosen = decided(torch.from_numpy(values), log2_scale).numpy().astype(np.int64)
+        chosen = chosen_integers(values, first)
         scales[tile] = best_scale(chosen, int(before))
         reach = scale_reach(int(scales[tile]))
         integers[tile] = np.clip(chosen, -reach, reach)

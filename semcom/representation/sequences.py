@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Sequences:
     motion: Int[Tensor, " count"]
 
 
+@runtime_checkable
 class SequenceSource(Protocol):
     """A source of sequences of frames of 64x64 pixels."""
 
@@ -110,9 +111,9 @@ class MovingShapes:
         longest = ((room + start.abs()) / heading.abs().clamp_min(1e-6)).amin(1) / steps
         fastest = longest.clamp(max=SPEEDS[1])
         slowest = fastest.clamp(max=SPEEDS[0])
-        speed = slowest + (fastest - slowest) * torch.rand(count, generator=generator)
+        speed = slowest + (fastest - slowest) * torch.rand(count, generator=generator, dtype=torch.float32)
         velocity = speed[:, None] * heading
-        places = start[:, None] + velocity[:, None] * torch.arange(length)[:, None]
+        places = start[:, None] + velocity[:, None] * torch.arange(length, dtype=torch.float32)[:, None]
         masks = _shapes(kind, radius, places)
         frames = _painted(masks, self.colors, generator)
         size = (radius / SIDE)[:, None, None].expand(count, length, 1)
@@ -141,7 +142,7 @@ class MovingGlyphs:
         kind = torch.randint(len(GLYPHS), (count,), generator=generator)
         motion = torch.randint(len(MOTIONS), (count,), generator=generator)
         moves, grows, turns = (motion == index for index in range(3))
-        ends = torch.empty(2, count, 4)
+        ends = torch.empty(2, count, 4, dtype=torch.float32)
         size = _uniform((2, count), (0.4, 0.9), generator)
         ends[:, :, 2] = torch.where(grows, size, size[:1].clamp(max=0.7))
         room = (0.9 - ends[:, :, 2].amax(0)).clamp_min(0)[None, :, None]
@@ -180,7 +181,7 @@ class MovingWindows:
             pieces, size=(2 * SIDE, 2 * SIDE), mode="bilinear", antialias=True, align_corners=False
         )
         size = _uniform((1, count), (0.45, 0.75), generator)
-        ends = torch.empty(2, count, 4)
+        ends = torch.empty(2, count, 4, dtype=torch.float32)
         ends[:, :, 2] = (size + _uniform((2, count), (-0.1, 0.1), generator)).clamp(max=0.75)
         room = (1 - ends[:, :, 2].amax(0))[None, :, None]
         start = room * _uniform((1, count, 2), (-1, 1), generator)
@@ -189,14 +190,14 @@ class MovingWindows:
         ends[:, :, 3] = 0
         state = _between(ends, length)
         scale, place = state[..., 2], state[..., :2]
-        theta = torch.zeros(count, length, 2, 3)
+        theta = torch.zeros(count, length, 2, 3, dtype=torch.float32)
         theta[..., 0, 0] = theta[..., 1, 1] = scale
         theta[..., 2] = place
         frames = _sampled(pieces, theta)
         tint = _between(_uniform((2, count, 3), (0.8, 1.2), generator), length)[..., None, None]
         grey = frames.mean(2, keepdim=True)
-        loses = (torch.rand(count, generator=generator) < self.greyed).float()
-        kept = 1 - loses[:, None] * torch.linspace(0, 1, length)
+        loses = (torch.rand(count, generator=generator, dtype=torch.float32) < self.greyed).float()
+        kept = 1 - loses[:, None] * torch.linspace(0, 1, length, dtype=torch.float32)
         frames = grey + kept[:, :, None, None, None] * (frames - grey)
         return Sequences((frames * tint).clamp(0, 1), state, kind, torch.zeros_like(kind))
 
@@ -256,13 +257,20 @@ def check(count: int, length: int) -> None:
         raise InvalidOption(f"sequences of {length} frames: choose {LENGTHS[0]} to {LENGTHS[1]}")
 
 
-def _uniform(size: Sequence[int], ends: tuple[float, float], generator: torch.Generator) -> Tensor:
-    return ends[0] + (ends[1] - ends[0]) * torch.rand(tuple(size), generator=generator)
+def _uniform(
+    size: Sequence[int], ends: tuple[float | int, float | int], generator: torch.Generator
+) -> Tensor:
+    drawn = torch.rand(tuple(size), generator=generator, dtype=torch.float32)
+    return ends[0] + (ends[1] - ends[0]) * drawn
 
 
 def _between(ends: Float[Tensor, "2 count numbers"], length: int) -> Float[Tensor, "count length numbers"]:
     """States evenly between a first and a last one."""
-    share = torch.linspace(0, 1, length)[None, :, None] if length > 1 else torch.zeros(1, 1, 1)
+    share = (
+        torch.linspace(0, 1, length, dtype=torch.float32)[None, :, None]
+        if length > 1
+        else torch.zeros(1, 1, 1, dtype=torch.float32)
+    )
     return ends[0][:, None] * (1 - share) + ends[1][:, None] * share
 
 
@@ -270,7 +278,7 @@ def _shapes(
     kind: Int[Tensor, " count"], radius: Float[Tensor, " count"], places: Float[Tensor, "count length 2"]
 ) -> Float[Tensor, "count length side side"]:
     """Coverage of every pixel by a shape, from the distance to its edge."""
-    grid = torch.arange(SIDE) - (SIDE - 1) / 2
+    grid = torch.arange(SIDE, dtype=torch.float32) - (SIDE - 1) / 2
     x = (grid - places[..., 0, None])[..., None, :]
     y = (grid - places[..., 1, None])[..., :, None]
     r = radius[:, None, None, None]
@@ -291,10 +299,10 @@ def _painted(
     if colors != 3:
         raise InvalidOption(f"{colors} colours: choose 1 or 3")
     count = len(masks)
-    ground = torch.rand(count, 3, generator=generator)
+    ground = torch.rand(count, 3, generator=generator, dtype=torch.float32)
     apart = _uniform((count, 3), (0.25, 0.75), generator)
     thing = (ground + apart).remainder(1.0)
-    grey = (torch.rand(count, 1, generator=generator) < 0.3).expand(count, 3)
+    grey = (torch.rand(count, 1, generator=generator, dtype=torch.float32) < 0.3).expand(count, 3)
     ground, thing = (torch.where(grey, x[:, :1].expand(count, 3), x) for x in (ground, thing))
     masks, ground, thing = masks[:, :, None], ground[:, None, :, None, None], thing[:, None, :, None, None]
     return ground + masks * (thing - ground)
@@ -317,7 +325,7 @@ def _glyphs() -> Float[Tensor, "glyphs 1 side side"]:
 
 def _warped(
     pictures: Float[Tensor, "count 1 side side"], state: Float[Tensor, "count length 4"]
-) -> Float[Tensor, "count length 1 side side"]:
+) -> Float[Tensor, "count length 1 height width"]:
     """Pictures at a place, in a size and at an angle, one frame per state; black around them."""
     x, y, size, angle = state.unbind(-1)
     c, s = angle.cos() / size, angle.sin() / size
