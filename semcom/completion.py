@@ -8,7 +8,7 @@ STILL = tuple(
 )
 INTER = tuple(name + speed for name in ("x264", "x265", "av1", "vp9") for speed in ("", "-slow", "-live"))
 TEXTS = ("zlib", "utf8", "huffman", "brotli", "zstd", "smollm2", "tiny")
-CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "two-sided", *TEXTS)
+CODECS = (*STILL, "learned", *INTER, "layered", "predictive", "two-sided", "latent", *TEXTS)
 """Names of source codecs."""
 
 METHODS = (
@@ -32,12 +32,13 @@ SCHEMES = (
     *("envelope:csit-average", "genie-envelope", "softcast", "softcast:csit-average", "deepjscc"),
     *("deepjscc:csit-average", "deepjscc-perceptual", "deepjscc-range", "deepjscc-range4"),
     *("deepjscc-range-by-rho", "deepjscc-2019"),
-    *(f"{codec}+ldpc:csit-average" for codec in CODECS if codec not in ("predictive", "two-sided")),
+    *(f"{codec}+ldpc:csit-average" for codec in CODECS if codec not in ("predictive", "two-sided", "latent")),
     "predictive:learned:block:auto+ldpc:csit-average",
     "two-sided:learned:block:auto+ldpc:csit-average",
     *(f"avif+ldpc:mcs{row}" for row in range(31)),
     "avif+ideal:csit-average",
     *(f"{codec}+packets:4096:csit-average" for codec in ("av1", "x265", "avif")),
+    *("latent:linear+ldpc:csit-average", "latent:kalman:auto+packets:512:csit-average", "latent:kalman"),
     *("zlib+packets:512:csit-average", "smollm2+packets:512:csit-average", "deepsc", "lm-prior:smollm2"),
     *("smollm2+uep:256:rules", "smollm2+uep:256:equal", "smollm2+uep:256:rules+restore"),
     *("softcast-2d", "x265+ldpc:csit-average+refine", "av1+ldpc:csit-average+refine"),
@@ -80,6 +81,7 @@ RECIPES = (
     "prior",
     "refiner",
     "prediction",
+    "straightening",
 )
 """Names of training recipes."""
 

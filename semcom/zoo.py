@@ -19,6 +19,7 @@ from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.prior import NaturalImagePrior
 from semcom.refiner import PictureRefiner
+from semcom.representation.straightening import StraightAutoencoder
 from semcom.surroundings import library_defaults, own_random_numbers
 from semcom.text.token_jscc import TokenJSCC
 from semcom.video.network import FramePredictor
@@ -33,6 +34,7 @@ CLASSES: dict[str, type[nn.Module]] = {
     "MeanScaleHyperprior": MeanScaleHyperprior,
     "NaturalImagePrior": NaturalImagePrior,
     "PictureRefiner": PictureRefiner,
+    "StraightAutoencoder": StraightAutoencoder,
     "TokenJSCC": TokenJSCC,
 }
 WEIGHTS = Path(str(resources.files("semcom"))) / "weights"

@@ -240,6 +240,8 @@ CLIP_TRANSMISSIONS: tuple[Transmission, ...] = (
     ClipSoftCast(SoftCast(csit="average"), 3),
     FrameByFrameAnalog(SoftCast(), "softcast-2d"),
     names.scheme("deepjscc", VIDEO).transmission,
+    names.scheme("latent:kalman", VIDEO).transmission,
+    names.scheme("latent:repeat:0.3", VIDEO).transmission,
 )
 """Analog transmissions of clips."""
 

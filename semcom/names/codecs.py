@@ -13,9 +13,11 @@ from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
 from semcom.codecs.text import Brotli, Zstd
 from semcom.errors import UnknownName, closest
 from semcom.memory.codec import MemoryCodec
+from semcom.names.latent import latent_codec
 from semcom.names.parser import IMPORTED, imported
 from semcom.names.predictive import KEYED
 from semcom.names.receivers import MEMORY, memory_named
+from semcom.representation.link import HEAD as LATENT
 from semcom.text.coding import SHORT, language_model_codec
 
 MEMBERS = ("name", "encode", "decode")
@@ -44,6 +46,7 @@ BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
         "layered": _layered,
         **{name: lambda make=make: FrameByFrame(make()) for name, make in STILL.items()},
         **{head: lambda head=head, make=make: make(head, codec) for head, make in KEYED.items()},
+        LATENT: lambda: latent_codec(LATENT),
     },
     "text": {
         **{codec.name: lambda codec=codec: codec for codec in TEXT_CODECS},
@@ -64,8 +67,8 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
 
     Args:
         name: Name, or `package.module:NAME`; key frames with prediction or interpolation are spelled by
-            `semcom.names.predictive`, language models as "lm:NAME" for texts, a memory of pictures at both
-            ends as "memory:avif@FOLDER".
+            `semcom.names.predictive`, latents by `semcom.names.latent`, language models of texts
+            as "lm:NAME", a memory of pictures at both ends as "memory:avif@FOLDER".
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
 
     Returns:
@@ -82,6 +85,8 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     if modality == "image" and name.startswith(f"{MEMORY}:") and "@" in name:
         inner, _, folder = name.removeprefix(f"{MEMORY}:").partition("@")
         return MemoryCodec(codec(inner), memory_named(folder))
+    if modality == "video" and colon and head == LATENT:
+        return latent_codec(name)
     if modality == "text" and name.startswith(MODEL):
         return language_model_codec(name.removeprefix(MODEL))
     if IMPORTED.fullmatch(name):

@@ -3,10 +3,20 @@
 import re
 
 from channels.mcs import MCS_TABLE
+from semcom.names.latent import USUAL as LATENT_USUAL
 from semcom.names.predictive import HEAD as PREDICTIVE
 from semcom.names.predictive import TWO_SIDED, TWO_SIDED_USUAL, USUAL
 from semcom.names.receivers import HEADS, INTERPOLATE, MEMORY, METHODS, REFINE, RESTORE
-from semcom.names.schemes import ALIASES, CACHE, CLIP_SCHEMES, DEEPSC, HYBRID, LM_PRIOR, SCHEMES
+from semcom.names.schemes import (
+    ALIASES,
+    CACHE,
+    CLIP_SCHEMES,
+    DEEPSC,
+    HYBRID,
+    LATENT,
+    LM_PRIOR,
+    SCHEMES,
+)
 
 CODECS = {
     "jpeg": "JPEG",
@@ -34,6 +44,13 @@ CACHE_JUDGES = {
     "circuit": "a trained cortical circuit finds familiar",
     "nearest": "are near in their sparse codes",
 }
+PREDICTED = {
+    "intra": "every frame by itself",
+    "repeat": "predicted by the last ones",
+    "linear": "predicted by linear extrapolation",
+    "kalman": "predicted by a Kalman filter",
+}
+"""Predictors of latents in plain words."""
 OUTSIDE = "a scheme of another package"
 
 
@@ -74,6 +91,9 @@ def _transmission(name: str) -> str:
         return "A transformer maps the tokens of a text to symbols and back (DeepSC)"
     if parts[0] == LM_PRIOR and not plus:
         return f"Uncoded tokens, decoded by a beam search with the language model {parts[1:2] and parts[1]}"
+    if parts[0] == LATENT and not plus:
+        about = _latents(parts[1:])
+        return f"{about[0].upper()}{about[1:]}, as analog symbols"
     if parts[0] == "hybrid" and not plus and len(parts) <= 1 + len(HYBRID):
         return _hybrid([part or usual for part, usual in zip(parts[1:], HYBRID, strict=False)])
     sent = _link(link)
@@ -101,11 +121,20 @@ def _codec(name: str) -> str:
     if head == TWO_SIDED:
         still, interpolator, *_ = (*parts, *TWO_SIDED_USUAL[len(parts) :])
         return f"key frames by {_codec(still)}, the others interpolated ({interpolator}) between them"
+    if head == LATENT:
+        return _latents(parts)
     if head == "lm" and parts:
         return f"entropy coding by the language model {':'.join(parts)}"
     if stem in CODECS and form in FORMS and (stem in INTER) == (form != "file"):
         return f"{CODECS[stem]} {FORMS[form]}"
     return CODECS.get(name, f"codec {name} of another package")
+
+
+def _latents(parts: list[str]) -> str:
+    predictor, gate, *_ = (*parts, *LATENT_USUAL[len(parts) :])
+    how = PREDICTED.get(predictor, f"predicted by {predictor}")
+    skipped = "" if gate == "0" else ", what is predicted well left out"
+    return f"latents of 64x64 pixels, {how}{skipped}"
 
 
 def _link(link: str) -> str:

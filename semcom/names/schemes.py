@@ -33,6 +33,7 @@ from semcom.jscc.softcast import SoftCast
 from semcom.jscc.softcast_clips import ClipSoftCast
 from semcom.modalities import IMAGE, TEXT, VIDEO, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
+from semcom.names.latent import analog_latents
 from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
 from semcom.names.receivers import (
     HEADS,
@@ -52,6 +53,8 @@ from semcom.receivers.generative import Generative
 from semcom.receivers.memory import MemoryReceiver
 from semcom.receivers.refiner import Refiner
 from semcom.reduced import Reduced, ReducedAtLowRate
+from semcom.representation.link import HEAD as LATENT
+from semcom.representation.link import LatentCodec, LatentPackets
 from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
 from semcom.text.coding import LanguageModelCodec, weights_digest
@@ -186,7 +189,7 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
     if name.split(":")[0] == CACHE:
         cache = _cache(name, modality)
         return Scheme(cache.name, cache, Direct(), modality)
-    if IMPORTED.fullmatch(name) and name.split(":")[0] != "hybrid":
+    if IMPORTED.fullmatch(name) and name.split(":")[0] not in ("hybrid", LATENT):
         return _checked(imported(name, "scheme", MEMBERS), name)
     if name.startswith(f"{MEMORY}:"):
         transmission = _with_stored_pictures(name, modality)
@@ -376,6 +379,14 @@ def schemes() -> tuple[Listed, ...]:
         ),
         Listed("avif+packets:4096:csit-average", "clips: AVIF frame by frame, in packets with a CRC each"),
         Listed(
+            "latent:linear+ldpc:csit-average", "clips: latents of 64x64 pixels, extrapolated at both ends"
+        ),
+        Listed(
+            "latent:kalman:auto+packets:512:csit-average",
+            "clips: latents in packets, lost frames predicted by a Kalman filter",
+        ),
+        Listed("latent:kalman", "clips: latents as analog symbols, Kalman filter at the receiver"),
+        Listed(
             "layered+ldpc:csit-average",
             "clips: AV1 or H.265 below, interpolated and refined frames on top, rate by the average SNR",
         ),
@@ -415,6 +426,8 @@ def _transmission(name: str, modality: Modality[Any], device: str) -> Transmissi
         return DeepSC(zoo.load_as(DEEPSC, TokenJSCC, device), device=device)
     if modality.name == VIDEO.name and name in CLIP_SCHEMES:
         return CLIP_SCHEMES[name][1](device)
+    if modality.name == VIDEO.name and not plus and name.split(":")[0] == LATENT:
+        return analog_latents(name)
     if pictures_only and modality.name != IMAGE.name:
         analog = CLIP_SCHEMES if modality.name == VIDEO.name else ()
         digital = (f"{codec}+ldpc" for codec in BY_MODALITY.get(modality.name, {}))
@@ -437,7 +450,7 @@ def _checked(scheme: Scheme[Any], spec: str) -> Scheme[Any]:
     """A scheme of the user's, unless it goes by the name of one of ours."""
     known = {listed.name for listed in schemes()} | set(SCHEMES) | set(CLIP_SCHEMES)
     codecs = tuple(f"{codec}+" for codecs in BY_MODALITY.values() for codec in codecs)
-    if scheme.name in known or scheme.name.startswith((*codecs, "hybrid:")):
+    if scheme.name in known or scheme.name.startswith((*codecs, "hybrid:", f"{LATENT}:")):
         raise InvalidOption(
             f"scheme {spec!r} calls itself {scheme.name}, which is a scheme of this package; "
             "give it a name of its own"
@@ -558,6 +571,8 @@ def _in_packets(source: str, name: str, modality: Modality[Any]) -> PacketCodec[
     if modality.name != "video":
         raise UnknownName(f"scheme {name!r}: only clips and texts are sent in packets; take {source}+ldpc")
     found = codec(source, "video")
+    if isinstance(found, LatentCodec):
+        return LatentPackets(found)
     return GroupPackets(found) if isinstance(found, InterCodec) else FramePackets(codec(source))
 
 

@@ -20,6 +20,7 @@ RECIPES = {
     "prior": "semcom.training.prior",
     "refiner": "semcom.training.refiner",
     "prediction": "semcom.training.prediction",
+    "straightening": "semcom.training.straightening",
 }
 
 

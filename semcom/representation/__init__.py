@@ -1,0 +1,1 @@
+"""Representations of frames whose trajectories are straight, and links that predict them."""
