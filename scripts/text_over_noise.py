@@ -2,25 +2,27 @@
 
 Run:     python scripts/text_over_noise.py
          python scripts/text_over_noise.py --messages 24 --channels awgn --schemes lm-prior:tiny
-         python scripts/text_over_noise.py --messages 8 --channels awgn --snr -2 0 2 6 --schemes lm-prior:smollm2
+         python scripts/text_over_noise.py --messages 8 --channels awgn --snr 0 4 --schemes lm-prior:smollm2
          --seen ../shared/data/text/multihop/hotpot.jsonl takes every second message from text that models
          know; --decode runs the entropy decoder for every payload that arrives, instead of looking up what
          the encoder made (the same by test, but 5 tokens a CPU second); --tables alone writes the tables
-Cost:    half an hour of one core for 100 messages; SmolLM2 as prior half a minute per message and SNR. Killed,
-         the same command goes on
+Cost:    half an hour of one core for 100 messages; SmolLM2 as prior half a minute per message and SNR;
+         killed, the same command goes on
 Expect:  the tables of results/text_over_noise/README.md
 
 Messages of 200 to 1,000 characters with one sentence that states a number ("needle"). An answer is right if
 the number is in what was received; guesses of the restoring receiver are taken away first. All schemes have
-the same channel uses: so many per word, rounded up to whole blocks of 512.
+the same channel uses: so many per word, rounded up to whole blocks of 512. The messages are kept in
+`messages.jsonl` of the folder of results, since the prose of this project changes.
 """
 
 import argparse
+import json
 import random
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from channels import NamedStreams
 from semcom import names
 from semcom.budget import Budget
 from semcom.codecs.codec import Fitted, Quality, SourceCodec, too_small
-from semcom.errors import MissingPackage, MissingWeights
+from semcom.errors import MissingPackage, MissingWeights, StoreError
 from semcom.experiment import write, write_figure
 from semcom.metrics import chrf, metric_named, wer
 from semcom.modalities import TEXT, TextShape
@@ -142,6 +144,18 @@ def messages(count: int, sources: Sequence[str], seed: int = 0) -> list[Message]
     return found
 
 
+def kept_messages(path: Path, count: int, seen: Path | None = None) -> list[Message]:
+    """The first messages of a file; made, and the file written, if it is not there or too short."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    if len(rows) < count:
+        made = messages(count, [new_prose(), *([seen_prose(seen)] if seen else [])])
+        if [asdict(message) for message in made[: len(rows)]] != rows:
+            raise StoreError(f"{path}: the prose has changed since; give --messages {len(rows)} at most")
+        write(path, "".join(f"{json.dumps(asdict(message), ensure_ascii=False)}\n" for message in made))
+        return made
+    return [Message(**row) for row in rows[:count]]
+
+
 def prepared(name: str, decode: bool = False) -> Scheme[Any]:
     """The scheme of a name; its codec looks up what it made itself, unless everything is decoded."""
     scheme = names.scheme(name, TEXT)
@@ -170,9 +184,12 @@ def cosines() -> Callable[[str, str], float]:
     except (MissingPackage, MissingWeights) as error:
         print(f"without the cosine of embeddings: {error}", file=sys.stderr)
         return lambda received, x: float("nan")
-    return cache(
-        lambda received, x: 1.0 if received == x else float(metric(received, x)) if received else 0.0
-    )
+
+    @cache
+    def of(received: str, x: str) -> float:
+        return 1.0 if received == x else float(metric(received, x)) if received else 0.0
+
+    return of
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -182,9 +199,8 @@ def interval(values: Sequence[float]) -> Interval:
 
 def measure(given: argparse.Namespace, records: Records) -> None:
     """Send all messages; one record per scheme, channel, SNR and number of channel uses."""
-    sources = [new_prose(), *([seen_prose(given.seen)] if given.seen else [])]
     by_uses: dict[int, list[int]] = defaultdict(list)
-    texts = messages(given.messages, sources)
+    texts = kept_messages(given.out / "messages.jsonl", given.messages, given.seen)
     for i, message in enumerate(texts):
         by_uses[message.budget(given.rho).channel_uses].append(i)
     schemes = [prepared(name, given.decode) for name in given.schemes]
@@ -224,7 +240,7 @@ def cells(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str, float], dict[s
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
-    """One table per channel and measure: means over messages; the last one has intervals at chosen SNRs."""
+    """One table per channel and measure: means over messages."""
     found = cells(rows)
     parts = []
     for channel in dict.fromkeys(channel for _, channel, _ in found):
