@@ -39,6 +39,7 @@ from semcom.errors import MissingPackage, MissingWeights, StoreError
 from semcom.experiment import write, write_figure
 from semcom.metrics import chrf, metric_named, wer
 from semcom.modalities import TEXT, TextShape
+from semcom.names.receivers import RESTORE
 from semcom.records import Records
 from semcom.scheme import Preparations, Scheme
 from semcom.statistics import Interval, bootstrap_mean
@@ -165,9 +166,8 @@ def prepared(name: str, decode: bool = False) -> Scheme[Any]:
     return scheme
 
 
-def scored(shown: str, message: Message, cosine: Callable[[str, str], float]) -> dict[str, float]:
-    """Scores of what was received, without any guess."""
-    received = as_received(shown)
+def scored(received: str, message: Message, cosine: Callable[[str, str], float]) -> dict[str, float]:
+    """Scores of what was received."""
     return {
         "exact": int(received == message.text),
         "needle": int(message.value in received),
@@ -220,7 +220,9 @@ def measure(given: argparse.Namespace, records: Records) -> None:
                         (outcome,) = scheme.transmit(
                             texts[i].text, texts[i].budget(given.rho), channel, snr_db, rng, Preparations()
                         )
-                        found = scored(outcome.x_hat, texts[i], cosine)
+                        guessing = RESTORE in scheme.name  # others may well receive such brackets
+                        received = as_received(outcome.x_hat) if guessing else outcome.x_hat
+                        found = scored(received, texts[i], cosine)
                         for name, value in {"message": i, "outage": int(outcome.outage), **found}.items():
                             rows[name].append(value)
                     records.add({**dict(zip(KEY, key, strict=True)), **rows})
