@@ -14,7 +14,6 @@ from channels import Streams
 from semcom.errors import InvalidOption
 from semcom.modalities.text import TextShape
 from semcom.observation import Gaps, Observation
-from semcom.surroundings import ignored_warnings
 from semcom.text.lm import LanguageModel, load
 
 OPENING, CLOSING = "⟦", "⟧"
@@ -157,7 +156,7 @@ def guessed(lm: LanguageModel, before: str, behind: str, words: int) -> str:
     """
     left = [lm.start, *lm.encode(before.rstrip())[-min(LEFT, lm.window // 2) :]]
     right = lm.encode((" " + behind.lstrip())[: 6 * RIGHT])[:RIGHT] if behind.strip() else []
-    first, cache = _read(lm, [left], None)
+    first, cache = lm.step(torch.tensor([left]))
     limit = min(3 * words, lm.window - len(left) - len(right) - 1)
     options = _continued(lm, cache, first[0, -1].topk(CANDIDATES).indices.tolist(), limit, words)
     texts = [_cleaned(lm.decode(option), words) for option in options]
@@ -182,7 +181,7 @@ def _continued(
     while growing := {
         i for i in growing if len(options[i]) < limit and len(lm.decode(options[i]).split()) <= words
     }:
-        logits, rows = _read(lm, [[token] for token in last], rows)
+        logits, rows = lm.step(torch.tensor([[token] for token in last]), rows)
         last = logits[:, -1].argmax(1).tolist()
         for i in tuple(growing):
             options[i].append(last[i])
@@ -201,17 +200,9 @@ def _cleaned(text: str, words: int) -> str:
 def _bits(lm: LanguageModel, cache: Any, first: Tensor, guess: Sequence[int], right: Sequence[int]) -> float:
     """Code length of the text behind a gap, the larger the worse."""
     tokens = [*guess, *right]
-    later = _read(lm, [tokens[:-1]], deepcopy(cache))[0] if len(tokens) > 1 else first[:, :0]
+    later = lm.step(torch.tensor([tokens[:-1]]), deepcopy(cache))[0] if len(tokens) > 1 else first[:, :0]
     log_p = torch.cat((first, later), 1)[0, len(guess) :].double().log_softmax(-1)
     return -float(log_p.gather(1, torch.tensor(right, device=log_p.device)[:, None]).sum())
-
-
-def _read(lm: LanguageModel, tokens: Sequence[Sequence[int]], cache: Any) -> tuple[Tensor, Any]:
-    """Logits after each token, and the cache of keys and values that grew by them."""
-    ids = torch.tensor(tokens, device=lm.device)
-    with ignored_warnings():  # the argument has another name in later versions
-        out = lm.model(input_ids=ids, past_key_values=cache, use_cache=True)
-    return out.logits, out.past_key_values
 
 
 def _runs(gaps: Gaps[str]) -> Iterator[tuple[str, bool]]:

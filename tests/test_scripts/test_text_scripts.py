@@ -75,15 +75,18 @@ class Induction:
     def __init__(self, words: Words) -> None:
         self.words = words
 
-    def __call__(self, input_ids, use_cache=False, past_key_values=(), logits_to_keep=0) -> SimpleNamespace:
-        ids = [*(past_key_values or ()), *input_ids[0].tolist()]
+    def __call__(self, *arguments, **named):
+        return self.forward(*arguments, **named)
+
+    def forward(self, input_ids, use_cache=False, cache=(), logits_to_keep=0) -> SimpleNamespace:
+        ids = [*(cache or ()), *input_ids[0].tolist()]
         keep = logits_to_keep or len(ids)
         logits = torch.zeros(1, keep, 4000)
         for row, place in enumerate(range(len(ids) - keep, len(ids))):
             tail = ids[max(0, place - 3) : place + 1]
             before = [i for i in range(3, place) if ids[i - 3 : i + 1] == tail]
             logits[0, row, ids[before[0] + 1] if before else self.words.known.get(".", 1)] = 9.0
-        return SimpleNamespace(logits=logits, past_key_values=tuple(ids))
+        return SimpleNamespace(logits=logits, cache=tuple(ids))
 
 
 @pytest.fixture
