@@ -18,11 +18,12 @@ from semcom.data import load_folder
 from semcom.experiment import write, write_figure
 from semcom.modalities.modality import Item
 from semcom.modalities.video import VIDEO, Clip
+from semcom.records import Records
 from semcom.terminal import progress_bar
 from semcom.training.recipes import run_script
 from semcom.video.comparison import (
     DIGITS,
-    Records,
+    POINT,
     Row,
     compared,
     findings,
@@ -71,7 +72,7 @@ def main() -> None:
             shown.setdefault(item.id, {"original": item.x})[name] = decoded
 
     with progress_bar("operating points") as told:
-        records = Records(options.out / "records.jsonl")
+        records = Records(options.out / "records.jsonl", POINT)
         rows = compared(items, codecs, options.bpp, metrics, records, told, keep)
     rows.sort(key=lambda row: float(row["bpp_allowed"]))
     loops = [options.out / f"{item}.webp" for item in shown]

@@ -22,9 +22,10 @@ from semcom.data import load_folder
 from semcom.experiment import write
 from semcom.modalities.modality import Item
 from semcom.modalities.video import VIDEO, Clip
+from semcom.records import Records
 from semcom.terminal import progress_bar
 from semcom.training.recipes import run_script
-from semcom.video.comparison import Records, compared, whole_frames
+from semcom.video.comparison import POINT, compared, whole_frames
 
 CODECS = ("av1-slow", "layered")
 CROPS = (
@@ -58,7 +59,7 @@ def main() -> None:
 
     codecs = {name: names.codec(name, "video") for name in CODECS}
     with progress_bar("encodes") as told, TemporaryDirectory() as folder:
-        compared(items, codecs, (BPP,), (), Records(Path(folder) / "records.jsonl"), told, keep)
+        compared(items, codecs, (BPP,), (), Records(Path(folder) / "records.jsonl", POINT), told, keep)
     buffer = BytesIO()
     drawn(shown).save(buffer, "PNG", optimize=True)
     write(options.out, buffer.getvalue())

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 
 from semcom.experiment import write
+from semcom.files import write_whole
+from semcom.records import Records
 from semcom.statistics import Interval
 from semcom.text.cost import Cost, counted, cpu_seconds
 from semcom.text.ehpc import EHPC, Scorer, kept
@@ -37,11 +39,11 @@ from semcom.text.scorers import (
 )
 from semcom.text.tasks import Haystack, ReadingTask, multihop, needle, read_book, variables
 from semcom.training.recipes import run_script
-from semcom.video.comparison import Records
 
 DATA = Path("../shared/data/text")
 TEST_BOOKS = ("bronte.txt", "darwin.txt", "dubois.txt")
 OUT = Path("results/prompt_compression")
+KEY = ("cell", "item")
 TURNS = (
     *("needle", "hotpot", "distractors", "needle", "variables", "hotpot", "needle"),
     *("distractors", "needle", "hotpot", "needle", "variables", "hotpot", "needle", "peers"),
@@ -74,10 +76,10 @@ def main() -> None:
         write_whole(options.out / "cost.json", json.dumps(costs(lm, masses, books["bronte.txt"]), indent=1))
         return
     if options.table:
-        write(options.out / "table.md", table(Records(options.out / "records.jsonl").rows()))
+        write(options.out / "table.md", table(Records(options.out / "records.jsonl", KEY).rows()))
         return
     plans = planned(masses)
-    records = Records(options.out / "records.jsonl")
+    records = Records(options.out / "records.jsonl", KEY)
     done = {(row["cell"], row["item"]) for row in records.rows()}
     for cell, number in turns(options.number, options.peers):
         if (cell, number) in done:

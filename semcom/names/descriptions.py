@@ -145,7 +145,9 @@ def _link(link: str) -> str:
         return f"sent by LDPC and {_policy(policy[1])}"
     unequal = re.fullmatch(r"uep:(\d+):(.+)", link)
     if unequal:
-        how = {"equal": "all at one code rate"}.get(unequal[2], "important sentences at lower code rates")
+        rule, _, question = unequal[2].partition(":")
+        how = {"equal": "all at one code rate"}.get(rule, "important sentences at lower code rates")
+        how = f"sentences that answer {question!r} at lower code rates" if rule == "ehpc" else how
         return f"sent in packets of {unequal[1]} channel uses with a CRC each, {how}"
     packets = re.fullmatch(r"packets:(\d+):(csit-average|unequal|mcs\d+(?:-mcs\d+)*)", link)
     if packets:

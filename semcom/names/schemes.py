@@ -59,7 +59,7 @@ from semcom.scheme import Receiver, Scheme
 from semcom.separate import Adapted, FixedMcs, GenieSeparate, Separate
 from semcom.text.coding import LanguageModelCodec, weights_digest
 from semcom.text.deepsc import DeepSC
-from semcom.text.importance import Equal, Importance, importance_named
+from semcom.text.importance import ASKED, Equal, Importance, importance_named
 from semcom.text.packets import RunPackets
 from semcom.text.prior import LanguagePrior
 from semcom.text.protection import Unequal
@@ -557,7 +557,7 @@ def _unequal(source: str, uses: int, rule: str) -> Unequal:
         return Unequal(found, uses, Equal(), 1)
     own: Importance = (
         imported(rule, "importance", ("name", "__call__"))
-        if IMPORTED.fullmatch(rule)
+        if IMPORTED.fullmatch(rule) and rule.split(":")[0] != ASKED
         else importance_named(rule)
     )
     return Unequal(found, uses, own)

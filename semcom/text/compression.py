@@ -141,9 +141,21 @@ class PromptCompressor:
         add_instruction: bool = False,
         rank_method: str = "llmlingua",
         concate_question: bool = True,
+        context_segs: Sequence[str] | None = None,
+        context_segs_rate: Sequence[float] | None = None,
+        context_segs_compress: Sequence[bool] | None = None,
+        target_context: int = -1,
+        context_level_rate: float | int = 1.0,
+        context_level_target_token: int = -1,
+        return_word_label: bool = False,
+        word_sep: str = "\t\t|\t\t",
+        label_sep: str = " ",
+        token_to_word: str = "mean",
         force_tokens: Sequence[str] = (),
         force_reserve_digit: bool = False,
         drop_consecutive: bool = False,
+        chunk_end_tokens: Sequence[str] = (".", "\n"),
+        strict_preserve_uncompressed: bool = True,
         *,
         protect_question: bool = True,
         budget: str = "context",
@@ -184,9 +196,21 @@ class PromptCompressor:
             add_instruction: Without effect.
             rank_method: Without effect.
             concate_question: Whether the compressed prompt ends with the question.
+            context_segs: Refused: give the parts as contexts.
+            context_segs_rate: Without effect.
+            context_segs_compress: Without effect.
+            target_context: Without effect; all contexts are kept.
+            context_level_rate: Without effect.
+            context_level_target_token: Without effect.
+            return_word_label: Refused: see `kept_indices`.
+            word_sep: Without effect.
+            label_sep: Without effect.
+            token_to_word: Without effect.
             force_tokens: Texts whose words are kept wherever they stand.
             force_reserve_digit: Whether every word with a digit is kept.
             drop_consecutive: Without effect.
+            chunk_end_tokens: Without effect.
+            strict_preserve_uncompressed: Without effect.
             protect_question: Whether question and instruction are kept whole.
             budget: "context" or "prompt".
             snap: "word" keeps whole words, "token" single tokens.
@@ -206,6 +230,10 @@ class PromptCompressor:
         options = Options(
             window, kernel, snap, budget, protect_question, force_reserve_digit, tuple(force_tokens)
         )
+        if return_word_label:
+            raise InvalidOption("return_word_label: not offered; `kept_indices` tells what was kept")
+        if context_segs is not None:
+            raise InvalidOption("context_segs: not offered; give the parts as a list of contexts")
         contexts = [context] if isinstance(context, str) else list(context)
         start = time.perf_counter()
         found = self._compressed(contexts, instruction, question, rate, target_token, options, scorer)

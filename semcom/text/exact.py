@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcom.errors import InvalidOption
-from semcom.surroundings import ignored_warnings, library_defaults
+from semcom.surroundings import library_defaults
 from semcom.text.lm import LanguageModel, load
 from semcom.text.rangecoder import LEAST_BITS
 
@@ -187,10 +187,8 @@ class Stepper:
     """
 
     def __init__(self, model: ExactModel, rows: int):
-        from transformers import DynamicCache
-
         self._model = model
-        self._cache = DynamicCache(config=model.lm.model.config)
+        self._cache: Any = None
         self.logits = self._forward([model.start] * rows)
 
     @torch.no_grad()
@@ -216,9 +214,8 @@ class Stepper:
     def _forward(self, tokens: Sequence[int]) -> NDArray[np.float64]:
         lm = self._model.lm
         ids: Int[Tensor, "rows 1"] = torch.tensor([[token] for token in tokens], device=lm.device)
-        with ignored_warnings():  # the argument has another name in later versions
-            out = lm.model(input_ids=ids, past_key_values=self._cache, use_cache=True)
-        return out.logits[:, -1].double().cpu().numpy()
+        logits, self._cache = lm.step(ids, self._cache)
+        return logits[:, -1].double().cpu().numpy()
 
 
 def exact(name: str, device: str = "cpu") -> ExactModel:

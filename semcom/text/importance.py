@@ -1,13 +1,18 @@
-"""Importance of the parts of a text, by rules: which sentences a transmitter protects best."""
+"""Importance of the parts of a text, by rules or by a question: what a transmitter protects best."""
 
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from semcom.errors import InvalidOption, UnknownName
+
+if TYPE_CHECKING:
+    from semcom.text.heads import EvaluatorHeads
+    from semcom.text.lm import LanguageModel
 
 MOST_CHARACTERS = 160
 """Longest unit; longer sentences are divided at blanks."""
@@ -126,26 +131,120 @@ class Scored:
         return [math.fsum(scores[unit.start : unit.stop]) for unit in units]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Importance by evaluator heads: attention from the receiver's question back to each unit.
+
+        w = sum over the tokens of a unit, over the evaluator heads, mean over the tokens of the question
+
+    The transmitter reads text and question with a language model up to the layer of its evaluator heads (see
+    `semcom.text.heads`); it knows what the receiver will ask, but no answer. The sum over a unit stands in
+    place of the pooling by which single tokens are selected, and the first token, on which heads without work
+    rest, counts nothing.
+
+    Args:
+        question: What the receiver will ask of the text.
+        model: Name of the language model, see `semcom.text.lm.load`.
+        weights: Digest of its weights, part of the definition.
+        device: Device of the model.
+
+    Raises:
+        InvalidOption: The question is empty.
+
+    Reference:
+        Fei et al., "Efficient Prompt Compression with Evaluator Heads for Long-Context Transformer
+        Inference", arXiv 2501.12959, equation 1.
+    """
+
+    question: str
+    model: str = "smollm2"
+    weights: str = ""
+    device: str = field(default="cpu", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.question.strip():
+            raise InvalidOption("importance ehpc: an empty question; spell it ehpc:QUESTION")
+
+    @property
+    def name(self) -> str:
+        """Canonical name, "ehpc:" and the question."""
+        return f"{ASKED}:{self.question}"
+
+    def __call__(self, text: str, units: Sequence[range]) -> list[float]:
+        """Sum of the attention to the characters of each unit; see `Importance`.
+
+        Raises:
+            NoEvaluatorHeads: The model has no evaluator heads.
+            InvalidOption: The text is longer than the model reads.
+        """
+        scores = _attention(self, text)
+        return [math.fsum(scores[unit.start : unit.stop]) for unit in units]
+
+
+@lru_cache(maxsize=256)  # several SNRs and lengths of units ask for the same
+def _attention(asked: Asked, text: str) -> tuple[float, ...]:
+    """Attention of the question to each character of a text; a token's is shared by its characters."""
+    from semcom.text.ehpc import EHPC
+    from semcom.text.heads import token_places
+    from semcom.text.reading import Reading
+    from semcom.text.tasks import BETWEEN, HEAD
+
+    lm, heads = _model(asked.model, asked.device)
+    tail = f"{BETWEEN}{asked.question}\n"
+    ids, places = token_places(lm, HEAD + text + tail)
+    if len(ids) > lm.window:
+        raise InvalidOption(
+            f"importance ehpc: text and question have {len(ids)} tokens, {asked.model} reads at most "
+            f"{lm.window}; send a shorter text"
+        )
+    window = sum(last > len(HEAD) + len(text) for _, last in places)
+    method = EHPC(heads.layer, heads.heads, window, kernel=1, exclude_sink=True)
+    found = [0.0] * len(text)
+    for score, (first, last) in zip(method(Reading(lm, ids), len(ids)).tolist(), places, strict=True):
+        first, last = max(first - len(HEAD), 0), min(last - len(HEAD), len(text))
+        for i in range(first, last):
+            found[i] += score / (last - first)
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _model(name: str, device: str) -> "tuple[LanguageModel, EvaluatorHeads]":
+    from semcom.text.heads import measured_masses
+    from semcom.text.lm import load
+
+    lm = load(name, device)
+    return lm, measured_masses(lm).heads()
+
+
 RULES: tuple[Importance, ...] = (Rules(), Digits(), Equal())
 """Rules by which importance is judged without a model."""
+ASKED = "ehpc"
+"""Name of the importance by a question."""
 
 
 def importance_named(name: str) -> Importance:
     """Look up a rule of importance by name.
 
     Args:
-        name: "rules", "digits" or "equal".
+        name: "rules", "digits", "equal", or "ehpc:" and the receiver's question.
 
     Returns:
         The rule.
 
     Raises:
         UnknownName: There is no such rule.
+        MissingWeights: The language model that reads the question is not installed.
+        InvalidOption: The question is empty.
     """
+    if name.split(":")[0] == ASKED:
+        from semcom.text.coding import weights_digest
+
+        return Asked(name.partition(":")[2], weights=weights_digest("smollm2"))
     found = {rule.name: rule for rule in RULES}
     if name not in found:
         raise UnknownName(
-            f"no importance called {name!r}; there are {', '.join(found)}, and package.module:NAME"
+            f"no importance called {name!r}; there are {', '.join(found)}, {ASKED}:QUESTION, and "
+            "package.module:NAME"
         )
     return found[name]
 

@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,25 @@ class LanguageModel:
                 f"{tokens.shape[1]} tokens: {self.name} reads at most {self.window}; shorten the text"
             )
         return self.model(input_ids=tokens.to(self.device), use_cache=False).logits
+
+    @torch.no_grad()
+    def step(
+        self, tokens: Int[Tensor, "batch length"], cache: Any = None, keep: int = 0
+    ) -> tuple[Float[Tensor, "batch kept vocabulary"], Any]:
+        """Logits after tokens that follow those of a cache, which grows by them.
+
+        Args:
+            tokens: Identifiers, all sequences of one length.
+            cache: Keys and values of the tokens before, as an earlier call returned them; None at the start.
+            keep: Number of last positions whose logits are wanted; 0 for all.
+
+        Returns:
+            Logits, and the cache of all tokens so far.
+        """
+        name = _cache_name(type(self.model))
+        given = {name: cache, "logits_to_keep": keep}
+        out = self.model(input_ids=tokens.to(self.device), use_cache=True, **given)
+        return out.logits, getattr(out, name)
 
     def nll_bits(self, tokens: Sequence[int], given: int = 0) -> Float[Tensor, " scored"]:
         """Code length of tokens in bits, -log2 p(token | those before, after the start token).
@@ -392,6 +413,12 @@ def converted(path: Path) -> Path:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return kept
+
+
+@lru_cache(maxsize=8)
+def _cache_name(kind: type) -> str:
+    """Name of the argument and of the result that hold keys and values, which depends on the version."""
+    return "cache" if "cache" in signature(kind.forward).parameters else "past_key_values"
 
 
 @contextmanager

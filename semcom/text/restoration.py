@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from channels import Streams
 from semcom.errors import InvalidOption
@@ -153,21 +156,38 @@ def guessed(lm: LanguageModel, before: str, behind: str, words: int) -> str:
     """
     left = [lm.start, *lm.encode(before.rstrip())[-min(LEFT, lm.window // 2) :]]
     right = lm.encode((" " + behind.lstrip())[: 6 * RIGHT])[:RIGHT] if behind.strip() else []
-    logits = lm.logits(torch.tensor([left]))[0, -1]
-    options = [[first] for first in logits.topk(CANDIDATES).indices.tolist()]
+    first, cache = lm.step(torch.tensor([left]))
     limit = min(3 * words, lm.window - len(left) - len(right) - 1)
-    for option in options:
-        while len(option) < limit and len(lm.decode(option).split()) <= words:
-            after = lm.logits(torch.tensor([[*left, *option]]))[0, -1]
-            option.append(int(after.argmax()))
-            if re.search(r"[.!?\n]$", lm.decode(option)):
-                break
+    options = _continued(lm, cache, first[0, -1].topk(CANDIDATES).indices.tolist(), limit, words)
     texts = [_cleaned(lm.decode(option), words) for option in options]
     candidates = ["", *dict.fromkeys(text for text in texts if text)]
     if not right:
         return candidates[min(1, len(candidates) - 1)]
-    scores = [_bits(lm, [*left, *lm.encode(" " + text if text else "")], right) for text in candidates]
+    scores = [
+        _bits(lm, cache, first[:, -1:], lm.encode(" " + text if text else ""), right) for text in candidates
+    ]
     return candidates[min(range(len(candidates)), key=lambda i: scores[i])]
+
+
+def _continued(
+    lm: LanguageModel, cache: Any, firsts: Sequence[int], limit: int, words: int
+) -> list[list[int]]:
+    """Greedy continuations of a text from several first tokens, all in one batch, each up to its end."""
+    rows = deepcopy(cache)
+    rows.batch_repeat_interleave(len(firsts))
+    options = [[first] for first in firsts]
+    growing = set(range(len(firsts)))
+    last = list(firsts)
+    while growing := {
+        i for i in growing if len(options[i]) < limit and len(lm.decode(options[i]).split()) <= words
+    }:
+        logits, rows = lm.step(torch.tensor([[token] for token in last]), rows)
+        last = logits[:, -1].argmax(1).tolist()
+        for i in tuple(growing):
+            options[i].append(last[i])
+            if re.search(r"[.!?\n]$", lm.decode(options[i])):
+                growing.remove(i)
+    return options
 
 
 def _cleaned(text: str, words: int) -> str:
@@ -177,11 +197,12 @@ def _cleaned(text: str, words: int) -> str:
     return re.sub(r"<\|[a-z_]+\|>|[⟦⟧]", "", found).strip()
 
 
-def _bits(lm: LanguageModel, context: Sequence[int], right: Sequence[int]) -> float:
+def _bits(lm: LanguageModel, cache: Any, first: Tensor, guess: Sequence[int], right: Sequence[int]) -> float:
     """Code length of the text behind a gap, the larger the worse."""
-    ids = torch.tensor([[*context, *right]])
-    log_p = lm.logits(ids)[0, len(context) - 1 : -1].double().log_softmax(-1)
-    return -float(log_p.gather(1, ids[0, len(context) :, None]).sum())
+    tokens = [*guess, *right]
+    later = lm.step(torch.tensor([tokens[:-1]]), deepcopy(cache))[0] if len(tokens) > 1 else first[:, :0]
+    log_p = torch.cat((first, later), 1)[0, len(guess) :].double().log_softmax(-1)
+    return -float(log_p.gather(1, torch.tensor(right, device=log_p.device)[:, None]).sum())
 
 
 def _runs(gaps: Gaps[str]) -> Iterator[tuple[str, bool]]:

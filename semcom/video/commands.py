@@ -131,7 +131,8 @@ def compare(
     from semcom.columns import Column
     from semcom.data import load_folder
     from semcom.modalities.video import VIDEO, Clip
-    from semcom.video.comparison import Records, compared, page, side_by_side, whole_frames
+    from semcom.records import Records
+    from semcom.video.comparison import POINT, compared, page, side_by_side, whole_frames
     from semcom.wording import brief
 
     rates = [_rate(text) for text in names_of("--bpp", bpp)]
@@ -146,7 +147,7 @@ def compare(
             shown.setdefault(item.id, {"original": item.x})[f"{name}, {rate:g} bpp"] = decoded
 
     with progress_bar("operating points") as told:
-        rows = compared(items, chosen, rates, measures, Records(out / "records.jsonl"), told, keep)
+        rows = compared(items, chosen, rates, measures, Records(out / "records.jsonl", POINT), told, keep)
     for item, clips in shown.items():
         side_by_side(clips, out / f"{item}.webp")
     labels = {metric.name: brief(Column(metric.name, metric.unit)) for metric in measures}

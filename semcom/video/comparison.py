@@ -2,11 +2,9 @@
 
 import base64
 import html
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from semcom.files import write_whole
 from semcom.metrics.metric import Metric
 from semcom.modalities.modality import Item
 from semcom.modalities.video import VIDEO, Clip
+from semcom.records import Records
 from semcom.statistics import bootstrap_mean
 from semcom.video.search import BaseLayer, finest
 
@@ -30,52 +29,8 @@ DIGITS = {"psnr_db": 2, "lpips_squeeze": 3, "swd": 0}
 """Digits after the decimal point, by metric."""
 
 
-@dataclass(frozen=True, eq=False)
-class Records:
-    """Rows of a comparison, kept in a file with one line of JSON each, to which rows are added.
-
-    Args:
-        path: The file; it need not exist.
-    """
-
-    path: Path
-
-    def rows(self) -> list[dict[str, str | float]]:
-        """Read all rows; a last line that was cut off by a kill is left out.
-
-        Returns:
-            The rows in the order in which they were added.
-
-        Raises:
-            StoreError: Another line is damaged.
-        """
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_text().splitlines()
-        found = []
-        for number, line in enumerate(lines):
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                if number < len(lines) - 1:
-                    raise StoreError(f"{self.path}: line {number + 1} is damaged; remove it") from None
-        return found
-
-    def add(self, row: Row) -> None:
-        """Add a row, or replace that of the same operating point; the file is written whole or not at all.
-
-        Args:
-            row: Finite numbers and names by column, item, codec and bpp_allowed among them.
-        """
-        rows = {_point(known): known for known in self.rows()} | {_point(row): row}
-        write_whole(self.path, "".join(f"{json.dumps(r)}\n" for r in rows.values()))
-
-
-def _point(row: Row) -> tuple[str, str, float]:
-    """Operating point of a row: item, codec, bits per pixel allowed."""
-    return str(row["item"]), str(row["codec"]), float(row["bpp_allowed"])
-
-
+POINT = ("item", "codec", "bpp_allowed")
+"""Columns that identify an operating point of a clip."""
 SAME = ("floor", "bytes", "scale", "setting")
 """Columns by which an encode is known again."""
 
@@ -112,7 +67,7 @@ def compared(
     Raises:
         StoreError: Metrics are to be added to a row of another encode, such as that of another version.
     """
-    known = {_point(row): row for row in records.rows()}
+    known = {records.key_of(row): row for row in records.rows()}
     total, done = len(items) * len(codecs) * len(bpp), 0
     for item in items:
         for name, codec in codecs.items():

@@ -75,15 +75,18 @@ class Induction:
     def __init__(self, words: Words) -> None:
         self.words = words
 
-    def __call__(self, input_ids, use_cache=False, past_key_values=(), logits_to_keep=0) -> SimpleNamespace:
-        ids = [*(past_key_values or ()), *input_ids[0].tolist()]
+    def __call__(self, *arguments, **named):
+        return self.forward(*arguments, **named)
+
+    def forward(self, input_ids, use_cache=False, cache=(), logits_to_keep=0) -> SimpleNamespace:
+        ids = [*(cache or ()), *input_ids[0].tolist()]
         keep = logits_to_keep or len(ids)
         logits = torch.zeros(1, keep, 4000)
         for row, place in enumerate(range(len(ids) - keep, len(ids))):
             tail = ids[max(0, place - 3) : place + 1]
             before = [i for i in range(3, place) if ids[i - 3 : i + 1] == tail]
             logits[0, row, ids[before[0] + 1] if before else self.words.known.get(".", 1)] = 9.0
-        return SimpleNamespace(logits=logits, past_key_values=tuple(ids))
+        return SimpleNamespace(logits=logits, cache=tuple(ids))
 
 
 @pytest.fixture
@@ -149,3 +152,37 @@ def test_in_context_editing(tmp_path: Path, lm: LanguageModel, monkeypatch: pyte
     assert max(iterative) < 2 * min(iterative)
     assert "product of all factors | 1.00" in (out / "table.md").read_text()
     assert "<svg" in (out / "in_context_editing.svg").read_text()
+
+
+def test_prompt_compression_goes_on(
+    tmp_path: Path, lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every prompt is measured once, whatever the number of calls."""
+    module = script("prompt_compression")
+    asked: list[str] = []
+
+    def row(lm: LanguageModel, task: SimpleNamespace, plan: object) -> dict[str, object]:
+        asked.append(task.id)
+        return {"tokens": 9, "full": {"exact": 1, "nll": 0.5}}
+
+    replaced = {
+        "load": lambda name: lm,
+        "read_book": lambda path: ". ".join(f"The river {i} is long here" for i in range(99)),
+        "measured_masses": lambda *_: SimpleNamespace(heads=lambda rule: rule),
+        "planned": lambda masses: dict.fromkeys(module.TURNS),
+        "hotpot_plan": lambda masses, tail: None,
+        "task_of": lambda lm, cell, number, books: SimpleNamespace(tail="", id=f"{cell} {number}"),
+        "measured": row,
+        "table": lambda rows: str(len(rows)),
+        "costs": lambda *_: {"layers": 17},
+    }
+    for name, own in replaced.items():
+        monkeypatch.setattr(module, name, own)
+    for number in ("1", "2"):
+        monkeypatch.setattr("sys.argv", ["x", "--number", number, "--peers", "1", "--out", str(tmp_path)])
+        module.main()
+    assert len(asked) == len(set(asked)) == 9
+    assert (tmp_path / "table.md").read_text().strip() == "9"
+    monkeypatch.setattr("sys.argv", ["x", "--cost", "--out", str(tmp_path)])
+    module.main()
+    assert json.loads((tmp_path / "cost.json").read_text()) == {"layers": 17}

@@ -367,13 +367,16 @@ class Scripted:
     device = torch.device("cpu")
     config = SimpleNamespace(vocab_size=128, max_position_embeddings=4096)
 
-    def __call__(self, input_ids, use_cache=False, past_key_values="", logits_to_keep=0) -> SimpleNamespace:
-        text = (past_key_values or "") + "".join(map(chr, input_ids[0].tolist()))
+    def __call__(self, *arguments, **named):
+        return self.forward(*arguments, **named)
+
+    def forward(self, input_ids, use_cache=False, cache="", logits_to_keep=0) -> SimpleNamespace:
+        text = (cache or "") + "".join(map(chr, input_ids[0].tolist()))
         logits = torch.zeros(1, len(text), 128)
         after = {"s": " ", " ": "E", "E": "v", "v": "e", "e": "."}
         for place, letter in enumerate(text):
             logits[0, place, ord(after.get(letter, "\n"))] = 5.0
-        return SimpleNamespace(logits=logits[:, -logits_to_keep or None :], past_key_values=text)
+        return SimpleNamespace(logits=logits[:, -logits_to_keep or None :], cache=text)
 
 
 def test_recognition_is_greedy_decoding() -> None:

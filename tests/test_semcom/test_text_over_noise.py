@@ -20,10 +20,20 @@ from semcom.modalities import TEXT, TextShape
 from semcom.observation import Gaps, Observation
 from semcom.receivers import Direct
 from semcom.scheme import Outcome, Scheme
-from semcom.text import deepsc, prior, restoration
+from semcom.text import coding, deepsc, importance, prior, restoration
 from semcom.text.deepsc import DeepSC
 from semcom.text.exact import ExactModel, prepared
-from semcom.text.importance import Digits, Equal, Importance, Rules, Scored, importance_named, sentences
+from semcom.text.heads import EvaluatorHeads
+from semcom.text.importance import (
+    Asked,
+    Digits,
+    Equal,
+    Importance,
+    Rules,
+    Scored,
+    importance_named,
+    sentences,
+)
 from semcom.text.prior import LanguagePrior, beam_search, hard_decisions, symbol_log_likelihoods, width_of
 from semcom.text.protection import Unequal, _divisions
 from semcom.text.restoration import CLOSING, OPENING, Restoration, as_received, as_restored, guesses
@@ -87,6 +97,55 @@ def test_own_importance() -> None:
     ]
     with pytest.raises(UnknownName, match="no importance called 'best'"):
         importance_named("best")
+
+
+def test_importance_by_a_question_is_the_attention_of_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against attention that the library gives by itself, from the tokens of the question to each unit."""
+    from semcom.text.tasks import BETWEEN, HEAD
+
+    lm = a_language_model()
+    monkeypatch.setattr(
+        importance, "_model", lambda name, device: (lm, EvaluatorHeads(1, (2, 0), 1.0, 9.0, 2))
+    )
+    text = WORDS[:100]
+    units = sentences(text, 20)
+    found = Asked("who sleeps?")(text, units)
+    lm.model.set_attn_implementation("eager")
+    ids = lm.encode(HEAD + text + f"{BETWEEN}who sleeps?\n")
+    rows = lm.model(torch.tensor([ids]), output_attentions=True).attentions[1][0, [2, 0]]
+    ends = [len(lm.decode(ids[: i + 1])) - len(HEAD) for i in range(len(ids))]
+    starts = [-len(HEAD), *ends]
+    first = next(i for i, end in enumerate(ends) if end > len(text))
+    mass = rows[:, first:, :].mean(1).sum(0)
+    shares = [float(mass[i]) / (ends[i] - starts[i]) for i in range(first)]
+    for unit, weight in zip(units, found, strict=True):
+        inside = [max(0, min(ends[i], unit.stop) - max(starts[i], unit.start)) for i in range(first)]
+        expected = sum(shares[i] * inside[i] for i in range(1, first))
+        assert weight == pytest.approx(expected, rel=1e-6)
+    assert sum(found) > 0
+
+
+def test_importance_by_a_question_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coding, "weights_digest", lambda name: "0" * 16)
+    scheme = names.scheme("zlib+uep:256:ehpc:who sleeps?", TEXT)
+    assert scheme.name == "zlib+uep:256:ehpc:who sleeps?"
+    assert importance_named("ehpc:who") == Asked("who", weights="0" * 16)
+    with pytest.raises(InvalidOption, match="an empty question"):
+        names.scheme("zlib+uep:256:ehpc", TEXT)
+
+
+@pytest.mark.lm
+@pytest.mark.slow
+def test_the_sentence_that_is_asked_for_matters_most() -> None:
+    """A name that no rule knows to matter; with another question, another sentence."""
+    for question, answer in (
+        ("what is the special magic number for Lisbon?", "48213"),
+        ("what was argued about?", "newspapers"),
+    ):
+        units = sentences(LETTER)
+        weights = Asked(question)(LETTER, units)
+        best = units[max(range(len(units)), key=lambda i: weights[i] / len(units[i]))]
+        assert answer in LETTER[best.start : best.stop]
 
 
 # Unequal error protection
@@ -214,6 +273,34 @@ def test_what_is_whole_stays(guessing: Restoration) -> None:
     assert guessing(Observation(None), TextShape(), a_rng()) is None
     brackets = with_gaps(f"a {OPENING}note{CLOSING} ", "…")
     assert guessing(brackets, TextShape(), a_rng()) == brackets.shown
+
+
+def test_the_guess_is_the_one_under_which_the_rest_is_most_probable() -> None:
+    """Against the definition, every text read anew as a whole."""
+    lm, words = a_language_model(), 5
+
+    def last(ids: list[int]) -> torch.Tensor:
+        return lm.logits(torch.tensor([ids]))[0, -1]
+
+    def bits(context: list[int], right: list[int]) -> float:
+        log_p = lm.logits(torch.tensor([[*context, *right]]))[0].log_softmax(-1)
+        return -sum(float(log_p[len(context) + i - 1, token]) for i, token in enumerate(right))
+
+    found = []
+    for before, behind in ((WORDS[:40], WORDS[60:120]), (WORDS[:90], "zzz qqq."), ("", WORDS[5:50])):
+        left, right = [lm.start, *lm.encode(before.rstrip())], lm.encode(" " + behind.lstrip())[:24]
+        options = {"": bits(left, right)}
+        for first in last(left).topk(4).indices.tolist():
+            tokens = [first]
+            while len(tokens) < 3 * words and len(lm.decode(tokens).split()) <= words:
+                tokens.append(int(last([*left, *tokens]).argmax()))
+                if lm.decode(tokens).endswith((".", "!", "?", "\n")):
+                    break
+            text = restoration._cleaned(lm.decode(tokens), words)
+            options[text] = bits([*left, *lm.encode(" " + text if text else "")], right)
+        found.append(restoration.guessed(lm, before, behind, words))
+        assert found[-1] == min(options, key=lambda text: options[text])
+    assert any(found)
 
 
 def test_restored_numbers_are_not_answers() -> None:

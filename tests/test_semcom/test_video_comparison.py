@@ -1,6 +1,5 @@
 """Comparison of video codecs: records, ratios, findings, page."""
 
-import json
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +13,9 @@ from semcom.cli import main
 from semcom.errors import StoreError
 from semcom.modalities.modality import Item
 from semcom.modalities.video import VIDEO, Clip
+from semcom.records import Records
 from semcom.video.comparison import (
-    Records,
+    POINT,
     compared,
     differences,
     findings,
@@ -107,21 +107,8 @@ def test_the_table_tells_floors() -> None:
     assert lines[2] == ["a", "0.04", "floor", "28.0 / 0.10"]
 
 
-def test_records_are_added_and_a_cut_line_is_left_out(tmp_path: Path) -> None:
-    records = Records(tmp_path / "records.jsonl")
-    assert records.rows() == []
-    for row in ROWS:
-        records.add(row)
-    assert records.rows() == ROWS
-    records.path.write_text(records.path.read_text() + '{"item": "cu')
-    assert records.rows() == ROWS
-    records.path.write_text('{"item": "cu\n' + json.dumps(ROWS[0]) + "\n")
-    with pytest.raises(StoreError, match="line 1 is damaged"):
-        records.rows()
-
-
 def test_every_point_is_measured_once(tmp_path: Path) -> None:
-    records = Records(tmp_path / "records.jsonl")
+    records = Records(tmp_path / "records.jsonl", POINT)
     codecs = {name: names.codec(name, "video") for name in ("x265-live", "jpeg")}
     metrics = [names.metric("psnr_db", "video")]
     kept: list[str] = []
@@ -151,14 +138,19 @@ def test_every_point_is_measured_once(tmp_path: Path) -> None:
 
 def test_metrics_are_added_to_known_points(tmp_path: Path) -> None:
     """Further metrics of the same encodes; what was measured stays, and another encode is refused."""
-    records = Records(tmp_path / "records.jsonl")
+    records = Records(tmp_path / "records.jsonl", POINT)
     codecs = {"x265-live": names.codec("x265-live", "video")}
     psnr, swd = (names.metric(name, "video") for name in ("psnr_db", "swd"))
     budgets = (0.001, 2.0)
     floor, known = compared([clip()], codecs, budgets, [psnr], records, lambda done, total: None)
     rows = compared([clip()], codecs, budgets, [psnr, swd], records, lambda done, total: None)
     both = compared(
-        [clip()], codecs, budgets, [psnr, swd], Records(tmp_path / "other.jsonl"), lambda done, total: None
+        [clip()],
+        codecs,
+        budgets,
+        [psnr, swd],
+        Records(tmp_path / "other.jsonl", POINT),
+        lambda done, total: None,
     )
     assert rows == [floor, known | {"swd": both[1]["swd"]}]
     assert rows == records.rows()

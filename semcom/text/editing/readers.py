@@ -170,8 +170,8 @@ def continued(lm: LanguageModel, asked: str, most_tokens: int, stop: str = "\n")
     found: list[int] = []
     past = None
     for _ in range(most_tokens):
-        out = lm.model(input_ids=ids, past_key_values=past, use_cache=True, logits_to_keep=1)
-        past, token = out.past_key_values, int(out.logits[0, -1].argmax())
+        logits, past = lm.step(ids, past, keep=1)
+        token = int(logits[0, -1].argmax())
         if token in ends:
             break
         found.append(token)
