@@ -569,13 +569,13 @@ def figures(out: Path) -> None:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, (dims, count) in zip(figure.subplots(1, 3, sharey=True), CELLS, strict=True):
         for steps, style in ((1, "-"), (3, "--")):
-            for beta, color in (("0.25", "C0"), ("1.0", "C1"), ("inf", "C2")):
+            for beta, color in ((0.25, "C0"), (1.0, "C1"), (math.inf, "C2")):
                 curve = [
                     (float(r["snr_db"]), float(r["nmse"]))
                     for r in rows
-                    if (r["dims"], r["beta_noise_var"], r["steps"]) == (str(dims), beta, str(steps))
+                    if (int(r["dims"]), float(r["beta_noise_var"]), int(r["steps"])) == (dims, beta, steps)
                 ]
-                label = f"{'one step' if steps == 1 else 'three steps'}, beta s² = {float(beta):g}"
+                label = f"{'one step' if steps == 1 else 'three steps'}, beta s² = {beta:g}"
                 axes.plot(*zip(*curve, strict=True), style, color=color, marker="o", ms=3, label=label)
         axes.set_title(f"n = {dims}, d = {count}", fontsize=10)
         axes.set_xlabel("SNR in dB")
@@ -601,8 +601,9 @@ def figures(out: Path) -> None:
             ]
             for stored in (1, 0)
         )
-        left.plot(snrs, hits, "-", color=f"C{number}", marker="o", ms=3, label=f"{label}: stored")
-        left.plot(snrs, false, ":", color=f"C{number}", marker="x", ms=4, label=f"{label}: others")
+        size = 9 - 2 * number  # curves that coincide stay visible
+        left.plot(snrs, hits, "-", color=f"C{number}", marker="o", ms=size, label=f"{label}: stored")
+        left.plot(snrs, false, ":", color=f"C{number}", marker="x", ms=size, label=f"{label}: others")
     left.axhline(1.0, color="grey", lw=0.8, ls="--")
     left.set_xlabel("SNR in dB")
     left.set_ylabel("share recalled from the memory")
