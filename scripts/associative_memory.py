@@ -34,7 +34,7 @@ from semcom.metrics import metric_named
 from semcom.observation import Observation
 from semcom.receivers.memory import MemoryReceiver
 from semcom.statistics import wilson_interval
-from semcom.transmission import ChannelKnowledge
+from semcom.transmission import ChannelKnowledge, Transmission
 
 PARTS = ("vectors", "gate", "mismatch", "coding", "figures")
 CELLS = ((32, 256), (64, 1024), (128, 4096))
@@ -265,6 +265,7 @@ def receptions(
 ) -> Iterable[tuple[int, Observation[Tensor]]]:
     """What a transmission observes of one picture, by SNR; lost ones are left out."""
     found, law = names.scheme(name).transmission, names.channel(channel)
+    assert isinstance(found, Transmission)
     uses = law.data_uses(RHO_USES)
     known = ChannelKnowledge(law, 10.0) if found.csit == "average" else None
     sent = found.send(x.clone(), uses, known)
@@ -326,6 +327,7 @@ def gate_rows(memory: PictureMemory, others: Sequence[Tensor]) -> list[Row]:
                             row[f"lpips_{column}"] = lpips(picture, x)
                         if name == "deepjscc":
                             refined = prior(observed, tuple(x.shape), NamedStreams(number, ("prior",)))
+                            assert refined is not None
                             row |= {"psnr_prior_db": psnr_db(refined, x), "lpips_prior": lpips(refined, x)}
                     rows.append(row)
             print(name, channel, len(rows), flush=True)
