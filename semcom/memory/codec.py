@@ -123,7 +123,9 @@ class MemoryCodec:
             index, stored = nearest
             alone = _number(2 * index + 1)
             if 8 * len(alone) <= max_bits:
-                found.append(Fitted(alone, self.qualities[0], stored))
+                found.append(Fitted(alone, self.qualities[0], stored.clone()))
+                if torch.equal(stored, x):
+                    return found[0]  # nothing is better, and no other form is shorter
             starts.append((2 * index + 2, innovation_of(x, stored)))
         refusal: BudgetTooSmall | None = None
         for number, target in starts:
