@@ -3,7 +3,7 @@
 Run:     python scripts/loss_plateau.py
          --parts plateau,capacity,radius,neighbours,figures chooses parts; each writes a table of its own
 Needs:   for `radius` any text (--text), for `neighbours` ../shared/data/photos/train and val
-Cost:    26 minutes of --seconds, 3 of the capacity, 8 of the rest, of a third of a core; more is better
+Cost:    22 minutes of --seconds, 3 of the capacity, 8 of the rest, of a third of a core; more is better
 Expect:  the tables of results/loss_plateau/README.md
 
 plateau: three regular grammars of 68 words with entropy rates of exactly 0.4, 1.0 and 1.6 nats per word.
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--seconds", default="360,600,600", help="of training, by grammar")
+    parser.add_argument("--seconds", default="360,600,360", help="of training, by grammar")
     parser.add_argument("--capacity-seconds", type=float, default=20.0, help="of training, per point")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=1_000_000)
