@@ -34,7 +34,7 @@ from semcom.metrics import metric_named
 from semcom.observation import Observation
 from semcom.receivers.memory import MemoryReceiver
 from semcom.statistics import wilson_interval
-from semcom.transmission import ChannelKnowledge
+from semcom.transmission import ChannelKnowledge, Transmission
 
 PARTS = ("vectors", "gate", "mismatch", "coding", "figures")
 CELLS = ((32, 256), (64, 1024), (128, 4096))
@@ -265,6 +265,7 @@ def receptions(
 ) -> Iterable[tuple[int, Observation[Tensor]]]:
     """What a transmission observes of one picture, by SNR; lost ones are left out."""
     found, law = names.scheme(name).transmission, names.channel(channel)
+    assert isinstance(found, Transmission)
     uses = law.data_uses(RHO_USES)
     known = ChannelKnowledge(law, 10.0) if found.csit == "average" else None
     sent = found.send(x.clone(), uses, known)
@@ -326,6 +327,7 @@ def gate_rows(memory: PictureMemory, others: Sequence[Tensor]) -> list[Row]:
                             row[f"lpips_{column}"] = lpips(picture, x)
                         if name == "deepjscc":
                             refined = prior(observed, tuple(x.shape), NamedStreams(number, ("prior",)))
+                            assert refined is not None
                             row |= {"psnr_prior_db": psnr_db(refined, x), "lpips_prior": lpips(refined, x)}
                     rows.append(row)
             print(name, channel, len(rows), flush=True)
@@ -569,13 +571,13 @@ def figures(out: Path) -> None:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, (dims, count) in zip(figure.subplots(1, 3, sharey=True), CELLS, strict=True):
         for steps, style in ((1, "-"), (3, "--")):
-            for beta, color in (("0.25", "C0"), ("1.0", "C1"), ("inf", "C2")):
+            for beta, color in ((0.25, "C0"), (1.0, "C1"), (math.inf, "C2")):
                 curve = [
                     (float(r["snr_db"]), float(r["nmse"]))
                     for r in rows
-                    if (r["dims"], r["beta_noise_var"], r["steps"]) == (str(dims), beta, str(steps))
+                    if (int(r["dims"]), float(r["beta_noise_var"]), int(r["steps"])) == (dims, beta, steps)
                 ]
-                label = f"{'one step' if steps == 1 else 'three steps'}, beta s² = {float(beta):g}"
+                label = f"{'one step' if steps == 1 else 'three steps'}, beta s² = {beta:g}"
                 axes.plot(*zip(*curve, strict=True), style, color=color, marker="o", ms=3, label=label)
         axes.set_title(f"n = {dims}, d = {count}", fontsize=10)
         axes.set_xlabel("SNR in dB")
@@ -601,8 +603,9 @@ def figures(out: Path) -> None:
             ]
             for stored in (1, 0)
         )
-        left.plot(snrs, hits, "-", color=f"C{number}", marker="o", ms=3, label=f"{label}: stored")
-        left.plot(snrs, false, ":", color=f"C{number}", marker="x", ms=4, label=f"{label}: others")
+        size = 9 - 2 * number  # curves that coincide stay visible
+        left.plot(snrs, hits, "-", color=f"C{number}", marker="o", ms=size, label=f"{label}: stored")
+        left.plot(snrs, false, ":", color=f"C{number}", marker="x", ms=size, label=f"{label}: others")
     left.axhline(1.0, color="grey", lw=0.8, ls="--")
     left.set_xlabel("SNR in dB")
     left.set_ylabel("share recalled from the memory")

@@ -3,7 +3,7 @@
 Run:     python scripts/loss_plateau.py
          --parts plateau,capacity,radius,neighbours,figures chooses parts; each writes a table of its own
 Needs:   for `radius` any text (--text), for `neighbours` ../shared/data/photos/train and val
-Cost:    --seconds per grammar and seed (300) and a tenth of it per point of the capacity, about 35 minutes
+Cost:    22 minutes of --seconds, 3 of the capacity, 8 of the rest, of a third of a core; more is better
 Expect:  the tables of results/loss_plateau/README.md
 
 plateau: three regular grammars of 68 words with entropy rates of exactly 0.4, 1.0 and 1.6 nats per word.
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seconds", default="360,600,360", help="of training, by grammar")
+    parser.add_argument("--capacity-seconds", type=float, default=20.0, help="of training, per point")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--text", type=Path, default=None, help="a text; by default one of the package")
@@ -90,9 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def plateaus(chosen: argparse.Namespace, work: Path) -> None:
     """Train on the three grammars."""
     rows, curves = [], []
-    for entropy in ENTROPIES:
+    durations = [float(seconds) for seconds in chosen.seconds.split(",")]
+    for entropy, seconds in zip(ENTROPIES, durations, strict=True):
         folder = work / f"grammar-{entropy:g}"
-        found = plateau(Grammar(entropy), chosen.seconds, folder, chosen.tokens, batch=chosen.batch)
+        found = plateau(Grammar(entropy), seconds, folder, chosen.tokens, batch=chosen.batch)
         rows.append(asdict(found))
         print(found, flush=True)
         curves += [
@@ -121,7 +123,7 @@ def capacities(chosen: argparse.Namespace, work: Path) -> None:
         weights = capacity(width, 2, 0.01, work / f"size-{width}").parameters
         for load in LOADS:
             sequences = round(load * weights / (15 * math.log2(68)))
-            found = capacity(width, sequences, chosen.seconds / 10, work / f"capacity-{width}-{load:g}")
+            found = capacity(width, sequences, chosen.capacity_seconds, work / f"capacity-{width}-{load:g}")
             rows.append({"width": width, "load": load, **asdict(found)})
             print(rows[-1], flush=True)
     save(chosen.out / "capacity.csv", rows)

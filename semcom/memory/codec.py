@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -123,7 +124,9 @@ class MemoryCodec:
             index, stored = nearest
             alone = _number(2 * index + 1)
             if 8 * len(alone) <= max_bits:
-                found.append(Fitted(alone, self.qualities[0], stored))
+                found.append(Fitted(alone, self.qualities[0], stored.clone()))
+                if torch.equal(stored, x):
+                    return found[0]  # nothing is better, and no other form is shorter
             starts.append((2 * index + 2, innovation_of(x, stored)))
         refusal: BudgetTooSmall | None = None
         for number, target in starts:

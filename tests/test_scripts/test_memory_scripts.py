@@ -49,8 +49,8 @@ def test_a_plateau_and_a_capacity(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     parts = "plateau,capacity,radius,figures"
     text = tmp_path / "text.txt"
     text.write_text("The rain fell on the old stone bridge, and nobody came to the market. " * 60)
-    arguments = ["--seconds", "5", "--tokens", "20000", "--text", str(text), "--vectors", "600"]
-    module.main(["--parts", parts, *arguments, "--out", str(tmp_path)])
+    arguments = ["--seconds", "5", "--capacity-seconds", "2", "--tokens", "20000", "--vectors", "600"]
+    module.main(["--parts", parts, *arguments, "--text", str(text), "--out", str(tmp_path)])
     assert "| 0.4 nats |" in (tmp_path / "plateau.md").read_text()
     assert "bits ~ N^" in (tmp_path / "capacity.md").read_text()
     assert "Gaussian" in (tmp_path / "radius.md").read_text()
