@@ -39,8 +39,8 @@ INDEX_TAG = 127
 SAME = 0.8
 """Correlation of thumbnails above which a picture counts as the one that is shown in its place.
 
-None of the 19,900 pairs of the 200 test photographs of BSDS500 has more than 0.79. Noise in a thumbnail lowers
-the correlation with the original to this value at 2.5 dB; in a picture of 16 times as many pixels, at -9.5 dB.
+None of the 19,900 pairs of the 200 test photographs of BSDS500 has more than 0.79. Noise in a thumbnail
+lowers the correlation with the original to 0.8 at 2.5 dB; in a picture of 16 times its pixels, at -9.5 dB.
 """
 
 
