@@ -36,8 +36,12 @@ FORMATS = (8, 6, 4, 2, 0)
 INDEX_TAG = 127
 """Tag of the frame of an index (see `channels.link.frame`)."""
 
-SAME = 0.5
-"""Correlation of thumbnails above which a picture counts as the one that is shown in its place."""
+SAME = 0.8
+"""Correlation of thumbnails above which a picture counts as the one that is shown in its place.
+
+None of the 19,900 pairs of the 200 test photographs of BSDS500 has more than 0.79. Noise in a thumbnail
+lowers the correlation with the original to 0.8 at 2.5 dB; in a picture of 16 times its pixels, at -9.5 dB.
+"""
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,7 @@ def _known(album: Album) -> tuple[np.ndarray, tuple[int, ...]]:
 
 
 def same_picture(x: Tensor, other: Tensor) -> bool:
-    """Whether two pictures have thumbnails of a correlation above `SAME`; noise of -4 dB keeps it above.
+    """Whether two pictures have thumbnails of a correlation above `SAME`.
 
     Args:
         x: Picture [1, 3, height, width] in [0, 1].

@@ -328,10 +328,12 @@ def test_a_cache_sends_pictures_only(folder: Path) -> None:
 
 
 def test_noise_leaves_a_picture_the_same() -> None:
-    """A correlation of 0.5 is noise of the power of three times the picture."""
-    x = PHOTOS[0]
-    assert same_picture(
-        x, (x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    )
-    assert not same_picture(x, PHOTOS[1])
+    """The correlation with a copy in noise is (1 + 1 / snr)^-1/2: 0.8 is 2.5 dB in the thumbnail."""
+    x = PHOTOS[0][:, :, :32, :32].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    noise = torch.randn((1, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    flat = 0.5 + 0.25 * (x - x.mean())  # far from black and white, where noise would be cut off
+    power = float(flat.var()) / float(noise.var())
+    for snr_db, same in ((4.0, True), (1.0, False)):
+        assert same_picture(flat, (flat + noise * (power * 10 ** (-snr_db / 10)) ** 0.5).clamp(0, 1)) is same
+    assert not same_picture(PHOTOS[0], PHOTOS[1])
     assert not same_picture(x, torch.zeros_like(x))
