@@ -114,7 +114,7 @@ class LatentCodec:
         return self.coded(z, quality.setting, self._gate(quality.setting)).payload
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
-        """Decode a payload.
+        """Decode a payload to the clip that the transmitter has coded.
 
         Args:
             payload: Any bytes.
@@ -183,7 +183,7 @@ class LatentCodec:
         return clip_of(self._exact, latents / UNIT, shape)
 
     def coded(self, z: State, setting: int, gate: float) -> "CodedLatents":
-        """Code latents.
+        """Code latents into a payload.
 
         Args:
             z: Latents in units, [frames, tiles, dims].
