@@ -41,7 +41,7 @@ UNIT = 256
 SETTINGS = 32
 STEPS = tuple(round(UNIT * 2.0 ** (2 - setting / 4)) for setting in range(SETTINGS))
 """Quantiser steps in units, by setting."""
-GATES = (0.0, 0.5, 0.75, 1.0)
+GATES = (0.0, 0.75)
 """Thresholds that `fit` tries, as shares of the quantiser step."""
 HEADER_BYTES, CHECK_BYTES = 1, 2
 LARGEST = 120.0  # of a latent
