@@ -218,7 +218,7 @@ def main() -> None:
     add("--work", type=Path, default=Path(".cache/straightening"), help="folder of checkpoints")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--objectives", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
-    add("--steps", type=int, default=700)
+    add("--steps", type=int, default=500)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "rows.jsonl"

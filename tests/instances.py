@@ -240,10 +240,14 @@ CLIP_TRANSMISSIONS: tuple[Transmission, ...] = (
     ClipSoftCast(SoftCast(csit="average"), 3),
     FrameByFrameAnalog(SoftCast(), "softcast-2d"),
     names.scheme("deepjscc", VIDEO).transmission,
+)
+"""Analog transmissions of clips."""
+
+LATENT_TRANSMISSIONS: tuple[Transmission, ...] = (
     names.scheme("latent:kalman", VIDEO).transmission,
     names.scheme("latent:repeat:0.3", VIDEO).transmission,
 )
-"""Analog transmissions of clips."""
+"""Analog transmissions of clips whose quality has a limit, however many channel uses there are."""
 
 
 @library_defaults()

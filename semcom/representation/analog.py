@@ -84,7 +84,7 @@ class AnalogLatents:
 
     @property
     def csit(self) -> Csit:
-        """Always "none"."""
+        """Channel knowledge at the transmitter: always "none"."""
         return "none"
 
     def send(self, x: Clip, uses: int, known: ChannelKnowledge | None) -> Sent:

@@ -144,7 +144,7 @@ class Decoder:
         self._symbols: list[Integers] = []
 
     def flags(self, count: int) -> Bool[np.ndarray, " tiles"]:
-        """Decode flags."""
+        """Decode flags, of one bit each."""
         return self._get(np.full(count, len(_tables()[0]) - 1, np.int32)) == 1
 
     def scales(self, last: Int[np.ndarray, " tiles"]) -> Int[np.ndarray, " tiles"]:

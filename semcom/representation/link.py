@@ -41,7 +41,7 @@ UNIT = 256
 SETTINGS = 32
 STEPS = tuple(round(UNIT * 2.0 ** (2 - setting / 4)) for setting in range(SETTINGS))
 """Quantiser steps in units, by setting."""
-GATES = (0.0, 0.5, 0.75, 1.0)
+GATES = (0.0, 0.75)
 """Thresholds that `fit` tries, as shares of the quantiser step."""
 HEADER_BYTES, CHECK_BYTES = 1, 2
 LARGEST = 120.0  # of a latent
@@ -114,7 +114,7 @@ class LatentCodec:
         return self.coded(z, quality.setting, self._gate(quality.setting)).payload
 
     def decode(self, payload: bytes, shape: ClipShape) -> Clip:
-        """Decode a payload.
+        """Decode a payload to the clip that the transmitter has coded.
 
         Args:
             payload: Any bytes.
@@ -183,7 +183,7 @@ class LatentCodec:
         return clip_of(self._exact, latents / UNIT, shape)
 
     def coded(self, z: State, setting: int, gate: float) -> "CodedLatents":
-        """Code latents.
+        """Code latents into a payload.
 
         Args:
             z: Latents in units, [frames, tiles, dims].

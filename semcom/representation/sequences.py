@@ -66,7 +66,7 @@ class SequenceSource(Protocol):
         ...
 
     def draw(self, count: int, length: int, generator: torch.Generator) -> Sequences:
-        """Draw sequences.
+        """Draw sequences of moving frames.
 
         Args:
             count: Number of sequences, at least 1.

@@ -55,7 +55,7 @@ class Objective:
     regularised: bool = True
 
     def loss(self, z: Trajectories) -> Tensor:
-        """Loss of latents.
+        """Training loss of the latents of a batch.
 
         Args:
             z: Latents, [batch, length, dims], length at least 3.
@@ -412,7 +412,7 @@ def pooled(x: Float[Tensor, "frames colors side side"]) -> Float[Tensor, "frames
 def encoded(
     network: StraightAutoencoder, frames: Float[Tensor, "count length colors side side"]
 ) -> Trajectories:
-    """Latents of sequences.
+    """Latents of the frames of sequences.
 
     Args:
         network: The network.

@@ -45,7 +45,7 @@ PICTURE_WEIGHT = 200.0
 """Weight of the squared error of decoded pictures in [0, 1]."""
 HELD_OUT = 48
 COMPARED_WIDTHS = (8, 16, 32, 64)
-COMPARED_BATCH = 24
+COMPARED_BATCH = 16
 
 
 @library_defaults()
@@ -217,7 +217,7 @@ def compare(objective: str, seed: int, steps: int, out: Path) -> StraightAutoenc
     Args:
         objective: Name of an objective.
         seed: Seed of weights and sequences.
-        steps: Number of steps of 24 sequences of 6 frames, at least 2.
+        steps: Number of steps of 16 sequences of 6 frames, at least 2.
         out: Folder of checkpoint and curve; a stopped run goes on from there.
 
     Returns:
@@ -242,7 +242,7 @@ def compare(objective: str, seed: int, steps: int, out: Path) -> StraightAutoenc
     settings = Settings(
         float(steps),
         COMPARED_BATCH,
-        1e-3,
+        2e-3,
         ema_steps=20,
         validate_seconds=math.inf,
         seed=seed,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from instances import CLIP_TRANSMISSIONS
+from instances import CLIP_TRANSMISSIONS, LATENT_TRANSMISSIONS
 from torch import Tensor
 
 from channels import AWGN, Channel, NamedStreams, RayleighBlockFading, Received, transmit
@@ -39,6 +39,9 @@ from semcom.transmission import ChannelKnowledge, Transmission
 
 SIZES = ((1, 1, 1), (3, 17, 13), (2, 24, 40), (19, 5, 8))
 each = pytest.mark.parametrize("transmission", CLIP_TRANSMISSIONS, ids=lambda transmission: transmission.name)
+every = pytest.mark.parametrize(
+    "transmission", [*CLIP_TRANSMISSIONS, *LATENT_TRANSMISSIONS], ids=lambda transmission: transmission.name
+)
 
 
 def moving(frames: int, height: int, width: int, seed: int = 0, speed: int = 1) -> Clip:
@@ -78,7 +81,7 @@ def psnr_db(x_hat: Clip, x: Clip) -> float:
 # What every transmission of clips keeps
 
 
-@each
+@every
 @pytest.mark.parametrize("size", SIZES)
 def test_uses_and_energy_keep_to_the_budget(transmission: Any, size: tuple[int, int, int]) -> None:
     x = moving(*size)
@@ -94,7 +97,7 @@ def test_uses_and_energy_keep_to_the_budget(transmission: Any, size: tuple[int, 
     assert arrived
 
 
-@each
+@every
 def test_an_item_does_not_depend_on_its_batch(transmission: Any) -> None:
     x = moving(3, 24, 40)
     rng = noise(3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from channels import AWGN, IndependentLoss, Lossy, NamedStreams, Received
+from channels import AWGN, IndependentLoss, Lossy, NamedStreams, Received, transmit
 from semcom import names, send
 from semcom.budget import Budget
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, UnknownName
@@ -409,3 +409,25 @@ def test_loss_over_a_channel_is_recorded() -> None:
     channel = Lossy(AWGN(), 64, IndependentLoss(0.3))
     outcomes = scheme.transmit(x, Budget(640, x.frames.numel()), channel, 15.0, rng)
     assert any(0 < outcome.info["packet_loss"] < 1 for outcome in outcomes)
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_the_halves_never_meet_and_losses_cost_quality(predictor: str) -> None:
+    """A receiver that has never seen the transmitter shows the same; fades and losses make it no better."""
+    x, other = moving(16), moving(16, 8)
+    near, far = AnalogLatents(NETWORK, predictor), AnalogLatents(network(), predictor)
+    symbols = near.send(x, 1200, None).symbols
+    assert near.send(other, 1200, None).symbols.shape == symbols.shape
+    received = transmit(AWGN(), symbols, 15.0, NamedStreams(0, ("run",)))
+    shown = [half.receive(received, shape(x), 1200)[0].shown for half in (near, far)]
+    assert shown[0] is not None
+    assert shown[1] is not None
+    assert torch.equal(shown[0].frames, shown[1].frames)
+    assert error(shown[0], x) < error(shown[0], other) / 2
+    scheme = Scheme(near.name, near, Direct(), VIDEO)
+    rng, budget = NamedStreams(0, tuple(f"run {i}" for i in range(8))), Budget(1200, x.frames.numel())
+    worse = [
+        np.mean([error(o.x_hat, x) for o in scheme.transmit(x, budget, channel, 10.0, rng)])
+        for channel in (AWGN(), Lossy(AWGN(), 64, IndependentLoss(0.3)))
+    ]
+    assert worse[0] < worse[1]
