@@ -324,10 +324,13 @@ def test_records_of_all_three_forms_are_read(tmp_path: Path) -> None:
         ("T: One. Two.", "U: Z."),
         (1,),
     )
-    path.write_text("{}")
-    with pytest.raises(InvalidSource, match="multi-hop records"):
+    path.write_text("\n{}")
+    with pytest.raises(InvalidSource, match="line 2 is no record"):
         read_multihop(path)
-    with pytest.raises(InvalidSource, match="multi-hop records"):
+    glued = {**hotpot, "context": [["T", ["He was born in 1932.", "He died."]], ["U", ["Z."]]]}
+    path.write_text(json.dumps(glued))
+    assert read_multihop(path)[0].chunks == ("T: He was born in 1932. He died.", "U: Z.")
+    with pytest.raises(InvalidSource, match="cannot be read as JSON lines"):
         read_multihop(tmp_path / "none.jsonl")
 
 
