@@ -299,8 +299,8 @@ def test_records_of_all_three_forms_are_read(tmp_path: Path) -> None:
     musique = {
         **{"id": "a", "question": "Q?", "answer": "Y", "answer_aliases": ["Why"]},
         "paragraphs": [
-            {"title": "T", "paragraph_text": "X here."},
-            {"title": "U", "paragraph_text": "Y there."},
+            {"title": "T", "paragraph_text": "X here.", "is_supporting": True},
+            {"title": "U", "paragraph_text": "Y there.", "is_supporting": True},
         ],
         "question_decomposition": [
             {"question": "Van Hook >> county", "answer": "X", "paragraph_support_idx": 0},
