@@ -44,6 +44,7 @@ from semcom.records import Records
 from semcom.scheme import Preparations, Scheme
 from semcom.statistics import Interval, bootstrap_mean
 from semcom.text.restoration import as_received
+from semcom.text.tasks import stated
 from semcom.training.recipes import run_script
 
 SCHEMES = (
@@ -140,8 +141,7 @@ def messages(count: int, sources: Sequence[str], seed: int = 0) -> list[Message]
         place, value = rng.choice(PLACES), str(rng.randint(10_000, 99_999))
         ends = [j + 2 for j in range(len(text) - 2) if text[j : j + 2] == ". "] or [0]
         at = rng.choice(ends)
-        told = f"The special magic number for {place} is {value}. "
-        found.append(Message(f"{text[:at]}{told}{text[at:]}", place, value))
+        found.append(Message(f"{text[:at]}{stated(place, value)} {text[at:]}", place, value))
     return found
 
 

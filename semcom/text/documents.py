@@ -11,13 +11,14 @@ import numpy as np
 
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.text.blocks import Sentence, Size, packed, sentences_of, word_count
+from semcom.text.tasks import PROBE_KEYS, stated
 
 BOOKS = {
     **{"bronte": 200_000, "darwin": 300_000, "dubois": 400_000, "pride_and_prejudice": 100_000},
     **{"tinyshakespeare": 300_000, "state_union": 400_000, "inaugural": 100_000, "genesis": 20_000},
 }
 """Sources of public-domain prose, and the character from which a part of each is taken."""
-KEYS = ("Lisbon", "Oslo", "Cairo", "Lima", "Delhi", "Quito", "Athens", "Dublin", "Havana", "Boston", "Denver")
+KEYS = PROBE_KEYS[:11]
 """Names that needles are about."""
 
 
@@ -100,7 +101,7 @@ def with_needle(
             break
         parts.append(sentence.text)
     name, value = key or str(rng.choice(KEYS)), str(rng.integers(10_000, 100_000))
-    needle = f"The special magic number for {name} is {value}."
+    needle = stated(name, value)
     parts.insert(int(rng.integers(len(parts) + 1)), needle)
     return Document(
         " ".join(parts),

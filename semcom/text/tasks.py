@@ -179,6 +179,40 @@ def sentences_of(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
+def stated(key: str, value: str) -> str:
+    """Sentence that states a number, the needle of all tasks.
+
+    Args:
+        key: What the number is for.
+        value: The number.
+
+    Returns:
+        The sentence.
+
+    Example:
+        >>> stated("Oslo", "48213")
+        'The special magic number for Oslo is 48213.'
+    """
+    return f"The special magic number for {key} is {value}."
+
+
+def assigned(names: Sequence[str], value: str) -> list[str]:
+    """Statements of a chain of variables: the first has the value, each further one that of the one before.
+
+    Args:
+        names: Names of the variables, at least one.
+        value: The value.
+
+    Returns:
+        One statement per name.
+
+    Example:
+        >>> assigned(["ABCDE", "FGHIJ"], "12345")
+        ['VAR ABCDE = 12345.', 'VAR FGHIJ = VAR ABCDE.']
+    """
+    return [f"VAR {names[0]} = {value}.", *(f"VAR {own} = VAR {other}." for other, own in pairwise(names))]
+
+
 def needle(
     haystack: Haystack,
     rng: np.random.Generator,
@@ -212,7 +246,7 @@ def needle(
         raise InvalidOption(f"{distractors} distractors: choose 0..{len(keys) - 1}")
     chosen = [str(key) for key in rng.choice(list(keys), distractors + 1, replace=False)]
     values = [str(value) for value in rng.choice(np.arange(10_000, 100_000), distractors + 1, replace=False)]
-    told = [f"The special magic number for {k} is {v}." for k, v in zip(chosen, values, strict=True)]
+    told = [stated(key, value) for key, value in zip(chosen, values, strict=True)]
     prose = haystack.passage(rng, size - sum(map(measure, told)), measure)
     at = (rng.integers(10) + 0.5) / 10 if depth is None else depth
     places = [round(at * len(prose)), *(int(rng.integers(len(prose) + 1)) for _ in chosen[1:])]
@@ -266,11 +300,7 @@ def variables(
     letters = list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     values = [str(value) for value in rng.choice(np.arange(10_000, 100_000), chains, replace=False)]
     names = [["".join(rng.choice(letters, 5)) for _ in range(hops + 1)] for _ in values]
-    told = [
-        f"VAR {own} = {value}." if i == 0 else f"VAR {own} = VAR {chain[i - 1]}."
-        for chain, value in zip(names, values, strict=True)
-        for i, own in enumerate(chain)
-    ]
+    told = [line for chain, value in zip(names, values, strict=True) for line in assigned(chain, value)]
     prose = haystack.passage(rng, size - sum(map(measure, told)), measure)
     places: list[int] = []
     for _ in values:
@@ -404,6 +434,8 @@ def multihop(path: Path | str) -> list[MultihopRecord]:
         raise InvalidSource(f"{path}: cannot be read as JSON lines ({error})") from None
     found = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             found.append(_paragraphs(row) if "paragraphs" in row else _titled(row))

@@ -14,6 +14,7 @@ from torch import Tensor
 from channels.streams import SharedStreams
 from semcom.errors import MissingPackage
 from semcom.surroundings import library_defaults, own_random_numbers
+from semcom.text.tasks import stated
 from semcom.training.books import HELD_OUT, TRAINING, byte_pairs, prose, tokens_of
 from semcom.training.loop import Settings, Training
 
@@ -66,12 +67,12 @@ class Passages:
     ) -> Int[Tensor, "2 length"]:
         draw = torch.randint(1 << 30, (3,), generator=generator, device=generator.device).tolist()
         name, value = NAMES[draw[0] % len(NAMES)], str(100 + draw[1] % 99_900)
-        stated = self._ids(f" The special magic number for {name} is {value}.")
+        fact = self._ids(f" {stated(name, value)}")
         asked = self._ids(f"\n\nThe special magic number for {name} is")
         answer = self._ids(f" {value}.")
-        room = self.length - len(stated) - len(asked) - len(answer)
+        room = self.length - len(fact) - len(asked) - len(answer)
         place = draw[2] % room
-        whole = torch.cat((ids[:place], stated, ids[place:room], asked, answer))
+        whole = torch.cat((ids[:place], fact, ids[place:room], asked, answer))
         marks = torch.zeros_like(whole)
         marks[-len(answer) :] = 1
         return torch.stack((whole, marks))

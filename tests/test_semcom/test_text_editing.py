@@ -299,8 +299,8 @@ def test_records_of_all_three_forms_are_read(tmp_path: Path) -> None:
     musique = {
         **{"id": "a", "question": "Q?", "answer": "Y", "answer_aliases": ["Why"]},
         "paragraphs": [
-            {"title": "T", "paragraph_text": "X here."},
-            {"title": "U", "paragraph_text": "Y there."},
+            {"title": "T", "paragraph_text": "X here.", "is_supporting": True},
+            {"title": "U", "paragraph_text": "Y there.", "is_supporting": True},
         ],
         "question_decomposition": [
             {"question": "Van Hook >> county", "answer": "X", "paragraph_support_idx": 0},
@@ -324,10 +324,13 @@ def test_records_of_all_three_forms_are_read(tmp_path: Path) -> None:
         ("T: One. Two.", "U: Z."),
         (1,),
     )
-    path.write_text("{}")
-    with pytest.raises(InvalidSource, match="multi-hop records"):
+    path.write_text("\n{}")
+    with pytest.raises(InvalidSource, match="line 2 is no record"):
         read_multihop(path)
-    with pytest.raises(InvalidSource, match="multi-hop records"):
+    glued = {**hotpot, "context": [["T", ["He was born in 1932.", "He died."]], ["U", ["Z."]]]}
+    path.write_text(json.dumps(glued))
+    assert read_multihop(path)[0].chunks == ("T: He was born in 1932. He died.", "U: Z.")
+    with pytest.raises(InvalidSource, match="cannot be read as JSON lines"):
         read_multihop(tmp_path / "none.jsonl")
 
 

@@ -1,17 +1,15 @@
 """Questions with known plans: chains of relations, false facts, variables, multi-hop records."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from semcom.errors import InvalidOption, InvalidSource
+from semcom.errors import InvalidOption
 from semcom.text.blocks import Size, word_count
 from semcom.text.editing.plans import Plan, chain_plan, variable_plan
+from semcom.text.tasks import MultihopRecord, assigned, multihop
 
 NAMES = (
     *("Alder", "Basil", "Cedar", "Daisy", "Ember", "Flint", "Garnet", "Hazel", "Iris", "Jasper", "Kestrel"),
@@ -226,8 +224,7 @@ def tracking(
     for number in range(chains):
         own = ["".join(rng.choice(letters, 5)) for _ in range(hops + 1)]
         start = str(rng.integers(10_000, 100_000))
-        told += [f"VAR {own[0]} = {start}."]
-        told += [f"VAR {after} = VAR {before}." for before, after in pairwise(own)]
+        told += assigned(own, start)
         if not number:
             names, value = own, start
     chunks, places = _hidden(prose, told, rng, tokens, size, groups=hops + 1)
@@ -253,33 +250,21 @@ def read_multihop(path: Path | str) -> list[Example]:
         Examples; their chunks are whole passages, and `supports` the passages that the answer needs.
 
     Raises:
-        InvalidSource: The file is missing, or a line has none of these forms.
+        InvalidSource: The file is missing, or a line is in none of these forms.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return [_record(json.loads(line)) for line in lines if line.strip()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidSource(
-            f"{path}: cannot be read as multi-hop records ({type(error).__name__}: {error})"
-        ) from None
+    return [_example(record) for record in multihop(path)]
 
 
-def _record(raw: Mapping[str, Any]) -> Example:
-    question = " ".join(raw["question"].split())
-    answers = (raw["answer"], *raw.get("answer_aliases", ()))
-    if "paragraphs" in raw:
-        chunks = tuple(f"{p['title']}: {p['paragraph_text'].strip()}" for p in raw["paragraphs"])
-        steps = raw["question_decomposition"]
-        plan = Plan.of(*(_worded(step["question"]) for step in steps))
-        golds = tuple(step["answer"] for step in steps)
-        supports = tuple(int(step["paragraph_support_idx"]) for step in steps)
-        return Example(raw["id"], chunks, question, "Answer:", answers, plan, golds, supports)
-    chunks = tuple(f"{title}: {''.join(sentences).strip()}" for title, sentences in raw["context"])
-    titles = [title for title, _ in raw["context"]]
-    wanted = dict.fromkeys(title for title, _ in raw["supporting_facts"])
-    supports = tuple(titles.index(title) for title in wanted if title in titles)
-    plan = Plan.of(question.replace("#", "No. "))  # "a #1 hit" refers to no step
-    return Example(raw["_id"], chunks, question, "Answer:", answers, plan, (raw["answer"],), supports)
+def _example(record: MultihopRecord) -> Example:
+    chunks = tuple(f"{passage.title}: {passage.text.strip()}" for passage in record.passages)
+    question = " ".join(record.question.split())
+    if record.hops:
+        plan = Plan.of(*(_worded(hop.question) for hop in record.hops))
+        golds, supports = zip(*((hop.answer, hop.passage) for hop in record.hops), strict=True)
+    else:
+        plan = Plan.of(question.replace("#", "No. "))  # "a #1 hit" refers to no step
+        golds, supports = record.answers[:1], record.supporting
+    return Example(record.id, chunks, question, "Answer:", record.answers, plan, golds, supports)
 
 
 def _worded(question: str) -> tuple[str, str]:
