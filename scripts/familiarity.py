@@ -23,7 +23,7 @@ from PIL import Image as PillowImage
 
 from channels import NamedStreams, transmit
 from semcom import names
-from semcom.circuit.cache import Album, FamiliarityCache
+from semcom.circuit.cache import FamiliarityCache
 from semcom.circuit.circuit import Circuit, respond, untrained
 from semcom.circuit.familiarity import JUDGES, judge_of, thumbnail
 from semcom.circuit.filters import sparse_code
@@ -42,6 +42,7 @@ from semcom.circuit.protocol import CONTRAST, EPOCHS, LEVELS, associate, noisy_v
 from semcom.data import load_image, picture_files
 from semcom.errors import NotConverged
 from semcom.experiment import run_script, write, write_figure
+from semcom.memory.codebooks import PictureMemory
 from semcom.modalities import IMAGE
 from semcom.provenance import environment
 from semcom.receivers import Direct
@@ -314,7 +315,7 @@ def crossing(folder: Path) -> dict[str, Any]:
     wide = [item for f in picture_files(folder) if (item := load_image(f)).x.shape[3] > item.x.shape[2]]
     chosen = np.random.default_rng(1).permutation(len(wide))[: 2 * CROSSED]
     items = [wide[i] for i in chosen]
-    album = Album.of("val", [item.x for item in items[:CROSSED]])
+    album = PictureMemory(tuple(item.x for item in items[:CROSSED]), "val")
     plain = names.scheme("avif+ldpc")
     caches = [FamiliarityCache(plain.transmission, album, judge) for judge in JUDGES]
     schemes = [plain, *(Scheme(cache.name, cache, Direct(), IMAGE) for cache in caches)]

@@ -37,7 +37,7 @@ from semcom import codecs, names, zoo
 from semcom.analog import Analog
 from semcom.analog_clips import FrameByFrameAnalog
 from semcom.calibration import CosineGain
-from semcom.circuit.cache import Album, FamiliarityCache
+from semcom.circuit.cache import FamiliarityCache
 from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
 from semcom.codecs.jpeg_cells import JpegCoefficients, Plane
 from semcom.codecs.learned import LearnedCodec
@@ -209,9 +209,9 @@ UNTRAINED = NETWORKS[:3]
 
 JPEG, AVIF = Memo(StreamCodec(Jpeg())), Memo(StreamCodec(Avif()))
 
-ALBUM = Album.of(
+ALBUM = PictureMemory(
+    (torch.rand(1, 3, 24, 40, generator=torch.Generator(device="cpu").manual_seed(0), dtype=torch.float32),),
     "noise",
-    [torch.rand(1, 3, 24, 40, generator=torch.Generator(device="cpu").manual_seed(0), dtype=torch.float32)],
 )
 """None of the pictures of the tests: transmissions of a cache differ in length for those in its album."""
 

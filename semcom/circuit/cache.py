@@ -1,10 +1,7 @@
 """Semantic cache: an index for pictures that both ends hold, a whole description for all others."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +11,8 @@ from channels import Received
 from channels.link import FRAME_BITS, DigitalLink, frame
 from channels.mcs import MCS_TABLE, predicted_failure
 from semcom.circuit.familiarity import SIDE, JudgeName, Verdict, judge_of, judged, thumbnail
-from semcom.data import load_folder
-from semcom.errors import InvalidOption, InvalidSource
-from semcom.modalities import IMAGE
+from semcom.errors import InvalidOption
+from semcom.memory.codebooks import PictureMemory
 from semcom.observation import Decoded, Observation
 from semcom.separate import Separate
 from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent
@@ -42,59 +38,6 @@ SAME = 0.8
 None of the 19,900 pairs of the 200 test photographs of BSDS500 has more than 0.79. Noise in a thumbnail
 lowers the correlation with the original to 0.8 at 2.5 dB; in a picture of 16 times its pixels, at -9.5 dB.
 """
-
-
-@dataclass(frozen=True)
-class Album:
-    """Pictures that transmitter and receiver hold.
-
-    Args:
-        name: Name of the folder and digest of the pictures, for instance "album#0123abcd".
-        pictures: Pictures, each [1, 3, height, width] in [0, 1], at least one; those without contrast are
-            never found.
-    """
-
-    name: str
-    pictures: tuple[Tensor, ...] = field(compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.pictures) <= 256**INDEX_BYTES:
-            raise InvalidOption(
-                f"album of {len(self.pictures)} pictures: {INDEX_BYTES} bytes tell 1..65536 apart"
-            )
-
-    @classmethod
-    def read(cls, folder: Path | str) -> "Album":
-        """Read all pictures of a folder, by name of the file.
-
-        Args:
-            folder: Folder of pictures.
-
-        Returns:
-            The album.
-
-        Raises:
-            InvalidSource: The folder is missing, holds no picture, or one that cannot be read.
-            InvalidOption: There are too many pictures.
-        """
-        if not Path(folder).is_dir():
-            raise InvalidSource(f"album {folder}: no such folder; name a folder of pictures")
-        return cls.of(Path(folder).resolve().name, [item.x for item in load_folder(folder, (IMAGE,))])
-
-    @classmethod
-    def of(cls, name: str, pictures: Sequence[Tensor]) -> "Album":
-        """An album with the digest of its pictures in its name.
-
-        Args:
-            name: Name without digest.
-            pictures: Pictures, each [1, 3, height, width] in [0, 1].
-
-        Returns:
-            The album.
-        """
-        digests = "".join(IMAGE.digest(IMAGE.check(x)) for x in pictures)
-        digest = hashlib.blake2b(digests.encode(), digest_size=4).hexdigest()
-        return cls(f"{name}#{digest}", tuple(pictures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +86,23 @@ class FamiliarityCache:
 
     Args:
         separate: Transmission of pictures that are not familiar.
-        album: Pictures that both ends hold.
+        album: Pictures that both ends hold; those without contrast are never found.
         judge: "circuit" for familiarity suppression in a trained circuit, "nearest" for the nearest code.
+
+    Raises:
+        InvalidOption: The album has more pictures than an index tells apart.
     """
 
     separate: Separate[Tensor]
-    album: Album
+    album: PictureMemory
     judge: JudgeName = "circuit"
+
+    def __post_init__(self) -> None:
+        if len(self.album.pictures) > 256**INDEX_BYTES:
+            raise InvalidOption(
+                f"album of {len(self.album.pictures)} pictures: {INDEX_BYTES} bytes tell at most "
+                f"{256**INDEX_BYTES} apart"
+            )
 
     @property
     def name(self) -> str:
@@ -232,7 +185,7 @@ class FamiliarityCache:
 
 
 @lru_cache(maxsize=4)
-def _known(album: Album) -> tuple[np.ndarray, tuple[int, ...]]:
+def _known(album: PictureMemory) -> tuple[np.ndarray, tuple[int, ...]]:
     """Thumbnails of the pictures with contrast, and the numbers of these pictures."""
     small = [(i, each) for i, x in enumerate(album.pictures) if (each := thumbnail(x)) is not None]
     return np.array([each for _, each in small]).reshape(-1, SIDE, SIDE), tuple(i for i, _ in small)

@@ -6,10 +6,9 @@ from channels.mcs import MCS_TABLE
 from semcom.names.latent import USUAL as LATENT_USUAL
 from semcom.names.predictive import HEAD as PREDICTIVE
 from semcom.names.predictive import TWO_SIDED, TWO_SIDED_USUAL, USUAL
-from semcom.names.receivers import HEADS, INTERPOLATE, MEMORY, METHODS, REFINE, RESTORE
+from semcom.names.receivers import CACHE, HEADS, INTERPOLATE, MEMORY, METHODS, REFINE, RESTORE
 from semcom.names.schemes import (
     ALIASES,
-    CACHE,
     CLIP_SCHEMES,
     DEEPSC,
     HYBRID,

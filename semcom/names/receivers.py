@@ -89,6 +89,8 @@ RESTORE = "restore"
 """Name of the receiver of texts that adds guesses of a language model for lost parts."""
 MEMORY = "memory"
 """Name of the receiver that recalls stored pictures, and first part of the name of a codec with them."""
+CACHE = "cache"
+"""First part of the name of a semantic cache of pictures, which has a folder of pictures as well."""
 HEADS = (*METHODS, REFINE, INTERPOLATE, RESTORE, MEMORY)
 """First part of the name of every receiver of this package."""
 PRIOR = "prior"
@@ -275,8 +277,8 @@ def with_receiver(
         knob: Position between the posterior mean (0) and a posterior sample (1); None for 1.
         samples: Number of samples that are averaged; None for 1.
         prior: Name of the prior, as for `prior`; None for the one of this package.
-        memory: Folder of stored pictures, for the receiver "memory", which need not be named then, or for a
-            codec with a memory ("memory:avif+ldpc").
+        memory: Folder of stored pictures, for the receiver "memory", which need not be named then, for a
+            codec with a memory ("memory:avif+ldpc"), or for a semantic cache ("cache:circuit:avif+ldpc").
 
     Returns:
         A name for `semcom.names.scheme`.
@@ -364,6 +366,8 @@ def _with_memory(name: str, receiver: str | None, memory: str | None, given: lis
     if receiver not in (None, MEMORY) or given or told:
         options = ", ".join((*given, *("--prior",) * bool(told))) or f"--receiver {receiver}"
         raise InvalidOption(f"{options}: no part of a receiver with a memory; leave it or --memory out")
+    if receiver is None and name.startswith(f"{CACHE}:") and "@" not in name and memory:
+        return f"{name}@{memory}"
     if not memory:
         raise InvalidOption(f"receiver {MEMORY} recalls stored pictures; name their folder by --memory")
     if receiver is None and name.startswith(f"{MEMORY}:") and "@" not in name:

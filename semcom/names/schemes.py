@@ -16,7 +16,7 @@ from channels.mcs import MCS_TABLE
 from semcom import zoo
 from semcom.analog import Analog
 from semcom.analog_clips import FrameByFrameAnalog
-from semcom.circuit.cache import Album, FamiliarityCache
+from semcom.circuit.cache import FamiliarityCache
 from semcom.circuit.familiarity import JUDGES
 from semcom.codecs.av import InterCodec
 from semcom.codecs.groups import GroupPackets
@@ -36,6 +36,7 @@ from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.latent import analog_latents
 from semcom.names.parser import IMPORTED, Listed, imported, optional, unknown
 from semcom.names.receivers import (
+    CACHE,
     HEADS,
     INTERPOLATE,
     MEMORY,
@@ -44,6 +45,7 @@ from semcom.names.receivers import (
     REFINE,
     RESTORE,
     clip_receiver,
+    memory_named,
     receiver,
     text_receiver,
 )
@@ -71,8 +73,6 @@ LINKS = ("ldpc", "ideal", "packets", "uep")
 DEEPJSCC_2019 = ("deepjscc-2019-12", "deepjscc-2019-48", "deepjscc-2019-192")  # one network per rho
 DEEPSC = "deepsc"
 """Name of joint source-channel coding of texts, of its network too."""
-CACHE = "cache"
-"""First part of the name of a semantic cache of pictures."""
 LM_PRIOR = "lm-prior"
 """First part of the name of uncoded tokens with a language model at the receiver."""
 ALIASES = {"envelope": "envelope:csit-average"}
@@ -519,19 +519,12 @@ def _cache(name: str, modality: Modality[Any]) -> FamiliarityCache:
     if not found or not folder:
         raise InvalidOption(
             f"scheme {name!r}: it is spelled {CACHE}[:{'|'.join(JUDGES)}]:codec+ldpc[:link]@folder, "
-            f"for instance {CACHE}:circuit:avif+ldpc@album"
-        )
-    path, _, digest = folder.partition("#")
-    album = Album.read(path)
-    if digest and not album.name.endswith(f"#{digest}"):
-        raise InvalidOption(
-            f"album {path} is not the one of digest {digest}, but {album.name.rpartition('#')[2]}; "
-            "give the right folder, or leave the digest out"
+            f"for instance {CACHE}:circuit:avif+ldpc@album, or without @album and with --memory album"
         )
     separate = _separate(found[2], found[3], text, modality)
     if not isinstance(separate, Separate):
         raise InvalidOption(f"scheme {name!r}: its link is ldpc:csit-average or ldpc:mcs<N>")
-    return FamiliarityCache(separate, album, "nearest" if found[1] == "nearest" else "circuit")
+    return FamiliarityCache(separate, memory_named(folder), "nearest" if found[1] == "nearest" else "circuit")
 
 
 def _language_prior(name: str, device: str) -> LanguagePrior:

@@ -10,7 +10,7 @@ from channels import NamedStreams, Received, transmit
 from semcom import names
 from semcom.budget import Budget
 from semcom.circuit import cache
-from semcom.circuit.cache import Album, FamiliarityCache, index_formats, same_picture
+from semcom.circuit.cache import FamiliarityCache, index_formats, same_picture
 from semcom.circuit.circuit import untrained
 from semcom.circuit.familiarity import (
     DECOYS,
@@ -25,6 +25,7 @@ from semcom.circuit.front_end import NoisyCode, Wiener, code_symbols, recall, re
 from semcom.data import sample_photos
 from semcom.errors import InvalidOption, InvalidSource, UnknownName
 from semcom.kinds import kind_named, kind_of
+from semcom.memory.codebooks import PictureMemory
 from semcom.modalities import IMAGE, TEXT
 from semcom.names.descriptions import described
 from semcom.names.schemes import with_codec
@@ -41,7 +42,7 @@ JPEG = names.codec("jpeg")
 
 
 def the_cache(pictures=PHOTOS[:2], judge="nearest", mcs: int = 6) -> FamiliarityCache:
-    return FamiliarityCache(Separate(JPEG, FixedMcs(mcs)), Album.of("album", pictures), judge)
+    return FamiliarityCache(Separate(JPEG, FixedMcs(mcs)), PictureMemory(tuple(pictures), "album"), judge)
 
 
 def outcome(transmission, x, snr_db=10.0, uses=4096, seed=0):
@@ -254,7 +255,7 @@ def test_albums_at_their_limits() -> None:
     assert torch.equal(outcome(the_cache([blank, blank, PHOTOS[2]]), PHOTOS[2]).x_hat, PHOTOS[2])
     with pytest.raises(InvalidSource, match="contrast"):
         outcome(the_cache([blank]), PHOTOS[0])
-    with pytest.raises(InvalidOption, match="0 pictures"):
+    with pytest.raises(InvalidSource, match="no pictures"):
         the_cache([])
 
 
@@ -281,9 +282,12 @@ def folder(tmp_path: Path) -> Path:
 def test_names(folder: Path) -> None:
     """Canonical names have the digest of the pictures; another digest is refused; descriptions and kinds."""
     made = names.scheme(f"cache:avif+ldpc@{folder}")
-    label = Album.of("my album", PHOTOS[:2]).name
+    label = PictureMemory(tuple(PHOTOS[:2]), "my album").name
     assert made.name == f"cache:circuit:avif+ldpc:csit-average@{label}"
     assert names.scheme(f"cache:circuit:avif+ldpc:csit-average@{folder}#{label[-8:]}").name == made.name
+    assert names.with_receiver("cache:circuit:avif+ldpc", None, memory=str(folder)) == (
+        f"cache:circuit:avif+ldpc@{folder}"
+    )
     nearest = names.scheme(f"cache:nearest:jpeg+ldpc:mcs9@{folder}")
     assert nearest.transmission.judge == "nearest"
     assert nearest.transmission.csit == "none"
@@ -305,7 +309,7 @@ def test_names(folder: Path) -> None:
         ("cache:avif@FOLDER", InvalidOption, "spelled"),
         ("cache:softcast@FOLDER", InvalidOption, "spelled"),
         ("cache:avif+ideal@FOLDER", InvalidOption, "spelled"),
-        ("cache:avif+ldpc@FOLDER/nowhere", InvalidSource, "no such folder"),
+        ("cache:avif+ldpc@FOLDER/nowhere", InvalidSource, "no such file or folder"),
         ("cache:avif+ldpc:mcs99@FOLDER", InvalidOption, "MCS 99"),
         ("cache:gif+ldpc@FOLDER", UnknownName, "gif"),
     ],
