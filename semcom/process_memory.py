@@ -1,6 +1,7 @@
 """Memory that this process may still use, and a refusal in one line before work that needs more."""
 
 import resource
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -83,6 +84,22 @@ def available_bytes() -> int | None:
     """
     left = [*_machine(), *_control_groups(), *_resource_limits()]
     return max(min(left), 0) if left else None
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far.
+
+    On Linux it is VmHWM of /proc/self/status: `ru_maxrss` of a process that another one has started is at least
+    the memory of that one.
+
+    Returns:
+        Bytes.
+    """
+    for line in _lines(Path("/proc/self/status")):
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def require_memory(needed: int | float, purpose: str, cure: str) -> None:

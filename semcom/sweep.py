@@ -2,8 +2,6 @@
 
 import hashlib
 import math
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,7 +31,7 @@ from semcom.forecast import Forecast
 from semcom.kinds import Kind, kind_of
 from semcom.metrics.metric import Metric, column_of, measure
 from semcom.modalities import Modality
-from semcom.process_memory import is_out_of_memory
+from semcom.process_memory import is_out_of_memory, peak_bytes
 from semcom.provenance import canonical, environment, fingerprint, package_version
 from semcom.results import Key, Record, ResultStore
 from semcom.scheme import CallsNetwork, Outcome, Preparations, Scheme
@@ -527,8 +525,7 @@ def peak_memory_mb() -> float:
     """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kilobytes; on macOS in bytes
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_bytes() / 2**20
 
 
 def _keep(modality: Modality[Any], x: Any, path: Path) -> None:

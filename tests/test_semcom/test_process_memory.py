@@ -182,6 +182,16 @@ def test_the_command_under_a_limit_ends_in_one_line(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1, done.stderr
 
 
+def test_peak_of_a_process_is_its_own() -> None:
+    """A process of a few MB, started by one of 600 MB."""
+    told = "from semcom.process_memory import peak_bytes; print(peak_bytes())"
+    large = (
+        f"import subprocess, sys; held = b'1' * (600 << 20); subprocess.run([sys.executable, '-c', {told!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True)
+    assert 1 << 20 < int(done.stdout) < 400 << 20
+
+
 PEAK = """
 import sys
 from pathlib import Path
