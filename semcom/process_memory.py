@@ -89,8 +89,8 @@ def available_bytes() -> int | None:
 def peak_bytes() -> int:
     """Largest resident memory of this process so far.
 
-    On Linux it is VmHWM of /proc/self/status: `ru_maxrss` of a process that another one has started is at least
-    the memory of that one.
+    On Linux it is VmHWM of /proc/self/status: `ru_maxrss` of a process is at least the memory of the process
+    that has started it.
 
     Returns:
         Bytes.
