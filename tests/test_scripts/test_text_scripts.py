@@ -186,3 +186,48 @@ def test_prompt_compression_goes_on(
     monkeypatch.setattr("sys.argv", ["x", "--cost", "--out", str(tmp_path)])
     module.main()
     assert json.loads((tmp_path / "cost.json").read_text()) == {"layers": 17}
+
+
+def test_texts_over_noise_and_their_protection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed and called again they measure what is missing; all schemes have the same channel uses."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("zstandard")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    over, protection = script("text_over_noise"), script("text_protection")
+    monkeypatch.setattr(over, "cosines", lambda: lambda received, x: float(received == x))
+    out = tmp_path / "over"
+    given = ["--channels", "awgn", "--snr", "0", "20", "--schemes", "zlib+ldpc", "deepsc", "--out", str(out)]
+    over.main(["--messages", "2", *given])
+    over.main(["--messages", "3", *given])
+    rows = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    found = over.cells(rows)
+    assert found["zlib+ldpc:csit-average", "awgn", 20.0]["exact"] == [1, 1, 1]
+    assert found["zlib+ldpc:csit-average", "awgn", 0.0]["needle"] == [0, 0, 0]
+    assert {len(values["message"]) for values in found.values()} == {3}
+    assert (out / "tables.md").read_text().count("| deepsc | 3 |") == len(over.MEASURES)
+
+    monkeypatch.setattr(protection, "SLOW", 1)
+    monkeypatch.setattr(protection, "RATED", 1)
+    options = ["--texts", str(out / "messages.jsonl"), "--model", "tiny", "--messages", "2"]
+    options += ["--parts", "prior", "runs", "packets", "--out", str(tmp_path / "parts")]
+    protection.main(options)
+    before = (tmp_path / "parts" / "records.jsonl").read_text()
+    protection.main(options)
+    assert (tmp_path / "parts" / "records.jsonl").read_text() == before
+    table = (tmp_path / "parts" / "tables.md").read_text()
+    assert all(f"## {part}" in table for part in ("Language model", "Lengths of runs", "Lengths of packets"))
+
+
+def test_texts_come_back_from_other_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model that ships, its parallel encoder, and decoders with AVX2 alone and with two threads."""
+    pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    module = script("text_round_trip")
+    settings = ["AVX2, 1 thread", "as it is, 2 threads"]
+    out = tmp_path / "rows.json"
+    with pytest.raises(SystemExit) as ended:
+        module.main(
+            ["--model", "tiny", "--texts", "12", "--long", "300", "--settings", *settings, "--out", str(out)]
+        )
+    assert ended.value.code == 0
+    assert [row["right"] for row in json.loads(out.read_text())] == [13, 13]
