@@ -47,8 +47,8 @@ WIDTHS = (8, 16, 32)
 LOADS = (1.5, 3.0, 6.0)
 """Bits offered per weight."""
 SHARES = (0.25, 0.5, 0.75, 1.0)
-SIDE, COARSE = 64, 16
-"""Side of the windows in pixels, and after averaging."""
+SIDE, COARSE, STEP = 64, 16, 32
+"""Side of the windows in pixels, side after averaging, and distance of the windows in pixels."""
 RECEIVERS = ("posterior:4", "diffpir:8")
 
 Row = dict[str, Any]
@@ -221,16 +221,17 @@ def radius(chosen: argparse.Namespace) -> None:
     write(chosen.out / "radius.md", "\n".join(lines) + "\n")
 
 
-def windows(folder: Path, count: int | None, step: int) -> Tensor:
-    """Windows of the pictures of a folder: all, 16 x 16 after averaging, or `count` centres of 64 x 64."""
+def windows(folder: Path, count: int | None) -> Tensor:
+    """Windows of the pictures of a folder: all, averaged to 16 x 16, or one of 64 x 64 of `count` of them."""
     found = []
     files = picture_files(folder)
     for file in files if count is None else files[:: max(1, len(files) // count)][:count]:
         x = load_image(file).x
         if count is not None:
-            top, left = ((extent - SIDE) // 2 for extent in x.shape[2:])
+            top, left = ((extent - SIDE) // 2 // STEP * STEP for extent in x.shape[2:])
             found.append(x[:, :, top : top + SIDE, left : left + SIDE])
             continue
+        step = STEP * COARSE // SIDE
         tiles = avg_pool2d(x, SIDE // COARSE).unfold(2, COARSE, step).unfold(3, COARSE, step)
         found.append(tiles.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, COARSE, COARSE))
     return torch.cat(found)
@@ -245,11 +246,11 @@ def described(x: Tensor) -> Tensor:
 
 def neighbours(chosen: argparse.Namespace) -> None:
     """Ratios of first and second neighbours in the training set, of originals and of what receivers show."""
-    known = described(windows(chosen.train, None, COARSE // 2))
+    known = described(windows(chosen.train, None))
     print(len(known), "windows of the training set", flush=True)
     sets = {
-        "training pictures": windows(chosen.train, chosen.pictures, COARSE),
-        "held-out pictures": windows(chosen.val, chosen.pictures, COARSE),
+        "training pictures": windows(chosen.train, chosen.pictures),
+        "held-out pictures": windows(chosen.val, chosen.pictures),
     }
     rows = []
     transmission = names.scheme("deepjscc").transmission
