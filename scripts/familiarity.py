@@ -14,6 +14,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +211,14 @@ def together(codes: Sequence[NoisyCode]) -> NoisyCode:
     return NoisyCode(
         *(np.concatenate([getattr(code, part) for code in codes]) for part in ("y", "noise_var"))
     )
+
+
+@cache
+def known(folder: Path) -> tuple[np.ndarray, Wiener]:
+    """Codes of training photographs, and the linear estimate of codes of the usual power."""
+    others = many_codes(folder, STORED)
+    usual = others * np.sqrt((others**2).mean()) / np.sqrt((others**2).mean(axis=1, keepdims=True))
+    return others, Wiener.fitted(usual, RANK)
 
 
 def through(channel: str, snr_db: float, code: np.ndarray, rms: float, item: str, seed: int, receptions: int):
@@ -630,15 +639,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write(path, json.dumps(make()) + "\n")
         stages[name] = json.loads(path.read_text())
 
-    others = many_codes(a.photos / "train", STORED)
-    rms = np.sqrt((others**2).mean())
-    wiener = Wiener.fitted(others * rms / np.sqrt((others**2).mean(axis=1, keepdims=True)), RANK)
     for album in ALBUMS:
         stage(f"roc-{album}", lambda album=album: roc(a.photos / "val", album))
     stage("crossing", lambda: crossing(a.photos / "val"))
     for number in range(a.sets):
         own = pictures[2 * FAMILIAR * number : 2 * FAMILIAR * (number + 1)]
-        stage(f"set-{number}", lambda own=own, number=number: measured(own, others, wiener, number))
+        stage(
+            f"set-{number}", lambda own=own, number=number: measured(own, *known(a.photos / "train"), number)
+        )
     sets = [stages[f"set-{number}"] for number in range(a.sets)]
     rocs = [stages[f"roc-{album}"] for album in ALBUMS]
     parts = (
