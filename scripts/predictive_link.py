@@ -81,10 +81,10 @@ def squared(picture: Tensor, side: int) -> Tensor:
 
 
 def items(count: int, photos: Path, clips: Path) -> Iterator[tuple[str, str, Clip]]:
-    """Name, kind and clip of every item."""
+    """Name, kind and clip of every item, at most `LAW_COUNT` generated ones of each kind."""
     for kind, source in sources(photos).items():
-        drawn = source.draw(count, LENGTH, torch.Generator().manual_seed(SEED)).frames
-        for number, frames in enumerate(drawn):
+        drawn = source.draw(LAW_COUNT, LENGTH, torch.Generator().manual_seed(SEED)).frames
+        for number, frames in enumerate(drawn[:count]):
             yield f"{kind}-{number}", kind, Clip((frames * 255).round().byte(), RATE)
     for path in sorted(path for path in clips.iterdir() if path.suffix in VIDEO.suffixes):
         frames = VIDEO.read(path).x.frames[:LENGTH]
