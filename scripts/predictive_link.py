@@ -81,10 +81,10 @@ def squared(picture: Tensor, side: int) -> Tensor:
 
 
 def items(count: int, photos: Path, clips: Path) -> Iterator[tuple[str, str, Clip]]:
-    """Name, kind and clip of every item."""
+    """Name, kind and clip of every item, at most `LAW_COUNT` generated ones of each kind."""
     for kind, source in sources(photos).items():
-        drawn = source.draw(count, LENGTH, torch.Generator().manual_seed(SEED)).frames
-        for number, frames in enumerate(drawn):
+        drawn = source.draw(LAW_COUNT, LENGTH, torch.Generator().manual_seed(SEED)).frames
+        for number, frames in enumerate(drawn[:count]):
             yield f"{kind}-{number}", kind, Clip((frames * 255).round().byte(), RATE)
     for path in sorted(path for path in clips.iterdir() if path.suffix in VIDEO.suffixes):
         frames = VIDEO.read(path).x.frames[:LENGTH]
@@ -118,13 +118,13 @@ def law(kind: str, latents: np.ndarray, codec: LatentCodec) -> dict[str, Any]:
     speed = math.sqrt(float(np.square(v[:, 1:]).sum(2).mean()))
     cosine = 1 - 1 / (2 * statistics.gain)  # for steps of equal mean square: what the law calls c
     expected = crossover_noise_var(speed, cosine, dims)
-    motion = pooled_motion(z)
+    motions = [measured_motion(clip) for clip in z]  # of each clip, as its receiver is told
     power = float(np.square(z).mean())
     curves: dict[str, list[float]] = {name: [] for name in ("repeat", "linear", "kalman")}
     rng = np.random.default_rng(SEED)
     noise = rng.standard_normal(z.shape)
     for snr_db in SNR_DB:
-        errors = predicted_errors(z, noise, power * 10 ** (-snr_db / 10), motion)
+        errors = predicted_errors(z, noise, power * 10 ** (-snr_db / 10), motions)
         for name, error in errors.items():
             curves[name].append(error)
     bits = {predictor: fine_bits(latents, codec, predictor) for predictor in PREDICTORS}
@@ -157,24 +157,16 @@ def explained_bits(z: np.ndarray, noise_var: float) -> float:
     return float(np.mean([saved_bits(gain) for gain in moved / curved]))
 
 
-def pooled_motion(z: np.ndarray) -> Motion:
-    """Motion of many clips together, as their receivers would be told on average."""
-    own = [measured_motion(clip) for clip in z]
-    return Motion(
-        float(np.mean([motion.acceleration_var for motion in own])),
-        float(np.mean([motion.damping for motion in own])),
-        float(np.mean([motion.velocity_var for motion in own])),
-        float(np.mean([motion.position_var for motion in own])),
-    )
-
-
-def predicted_errors(z: np.ndarray, noise: np.ndarray, noise_var: float, motion: Motion) -> dict[str, float]:
+def predicted_errors(
+    z: np.ndarray, noise: np.ndarray, noise_var: float, motions: Sequence[Motion]
+) -> dict[str, float]:
     """Mean squared errors of predictions of the last half of the frames from noisy latents."""
     y = z + math.sqrt(noise_var) * noise
     late = slice(z.shape[1] // 2, None)
-    flat = y.transpose(1, 0, 2).reshape(z.shape[1], -1)
-    filtered = kalman(flat, np.full(flat.shape, noise_var), motion).predicted
-    predicted = filtered.reshape(z.shape[1], len(z), -1).transpose(1, 0, 2)
+    variances = np.full(z.shape[1:], noise_var)
+    predicted = np.stack(
+        [kalman(clip, variances, motion).predicted for clip, motion in zip(y, motions, strict=True)]
+    )
 
     def error(prediction: np.ndarray) -> float:
         return float(np.square(prediction - z)[:, late].mean())

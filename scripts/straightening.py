@@ -204,6 +204,7 @@ def figure(rows: Sequence[dict[str, Any]]) -> "Figure":
                 )
     by_pair.set_xlabel("cosine of two difference vectors")
     by_pair.set_ylabel("share of pairs")
+    by_pair.set_ylim(0, 1.3 * by_pair.get_ylim()[1])
     by_pair.legend(fontsize=7)
     return drawn
 
