@@ -368,7 +368,7 @@ def use_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def uses_ratio(rows: Sequence[dict[str, Any]], scheme: str, names_of: Sequence[str]) -> str:
-    """Uses for the quality that all-intra has at 1/192, as a share of its own, with a bootstrap over items."""
+    """Uses for the quality that all-intra has at 1/192, as a share of its own, with an interval."""
     rng = np.random.default_rng(0)
     by_item: dict[str, list[dict[str, Any]]] = {name: [] for name in names_of}
     for x in rows:
