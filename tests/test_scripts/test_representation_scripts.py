@@ -65,6 +65,6 @@ def test_the_link_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     module.main()
     laws = json.loads((out / "laws.json").read_text())
     assert [law["kind"] for law in laws] == list(module.KINDS)
-    assert len((out / "rates.jsonl").read_text().splitlines()) == 4 * (8 + 8 + 13)
+    assert len((out / "rates.jsonl").read_text().splitlines()) == 4 * (8 + 8 + 39)
     assert "| latent:kalman |" in (out / "rates.md").read_text()
     assert "uses / intra" in (out / "uses.md").read_text()
