@@ -159,7 +159,7 @@ def schemes(named: Sequence[str]) -> list[Scheme[Any]]:
         if isinstance(transmission, Separate):
             codec = codecs.setdefault(transmission.name, FittedOnce(transmission.codec))
             scheme = replace(scheme, transmission=replace(transmission, codec=codec))
-        elif isinstance(transmission, Packetised):
+        elif isinstance(transmission, Packetised) and not transmission.unequal:
             codec = codecs.setdefault(transmission.name, PackedOnce(transmission.codec))
             scheme = replace(scheme, transmission=replace(transmission, codec=codec))
         made.append(scheme)
