@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import brentq
-from scipy.special import gammaln
 from torch import Tensor
 
 from semcom.errors import InvalidOption, InvalidSource
@@ -58,6 +56,8 @@ class Grammar:
                 f"entropy of {self.entropy:g} nats: above 0 and below log {self.choices} = "
                 f"{math.log(self.choices):.3f} of {self.choices} choices"
             )
+
+        from scipy.optimize import brentq  # recipes run without SciPy
 
         def excess(slope: float) -> float:
             return entropy_of(_falling(slope, self.choices)) - self.entropy
@@ -237,7 +237,7 @@ def unit_volume_radius(dims: int) -> float:
         >>> round(unit_volume_radius(1024), 3)
         7.774
     """
-    return math.exp(float(gammaln(dims / 2 + 1)) / dims) / math.sqrt(math.pi)
+    return math.exp(math.lgamma(dims / 2 + 1) / dims) / math.sqrt(math.pi)
 
 
 def log_ball_integral(dims: int, radius: float) -> float:
@@ -262,5 +262,5 @@ def log_ball_integral(dims: int, radius: float) -> float:
         term *= x / (a + k)
         terms.append(term)
         k += 1
-    log_p = a * math.log(x) - x - float(gammaln(a + 1)) + math.log(math.fsum(terms))
+    log_p = a * math.log(x) - x - math.lgamma(a + 1) + math.log(math.fsum(terms))
     return a * math.log(math.pi) + log_p

@@ -284,6 +284,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
     "NaturalImagePrior": ((8, 8), (1, 1)),
     "PictureRefiner": ((8, 8), (1, 1)),
     "FramePredictor": ((8, 8), 4),
+    "StraightAutoencoder": (1, 8, (4, 4, 4, 4), (4, 4, 4, 4)),
     "TokenJSCC": (64, 16, 1, 2, 8),
 }
 
