@@ -43,7 +43,6 @@ SCHEMES = (
     *("smollm2+uep:256:rules", "smollm2+uep:256:equal", "smollm2+uep:256:rules+restore"),
     *("softcast-2d", "x265+ldpc:csit-average+refine", "av1+ldpc:csit-average+refine"),
     "x265+packets:4096:csit-average+interpolate",
-    "x265+packets:1024:unequal",
     *("hybrid:avif:csit-average:softcast-residual", "hybrid:avif:mcs9:softcast-residual:0.6"),
     *("hybrid:avif:mcs9:deepjscc", "hybrid:avif:mcs9:deepjscc:0.5:0:0.1"),
     *("jpeg+ldpc:csit-average+consistency:8", "deepjscc+ddnm:100", "deepjscc+ddrm:8", "deepjscc+diffpir:8"),

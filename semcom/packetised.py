@@ -1,6 +1,5 @@
 """Digital transmission in packets: a lost packet loses one part of the item, and the rest is shown."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -21,7 +20,6 @@ from semcom.observation import Gaps, Observation
 from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent, nothing_sent
 
 X = TypeVar("X")
-X_contra = TypeVar("X_contra", contravariant=True)
 
 SAFE = 0.01
 """Largest predicted packet loss that link adaptation accepts in excess of that of the most robust MCS."""
@@ -64,60 +62,29 @@ class PacketCodec(Protocol[X]):
         ...
 
 
-@runtime_checkable
-class WeighsPackets(Protocol[X_contra]):
-    """A packet codec of whose packets some cost more of the item than others if they are lost."""
-
-    def weights(self, x: X_contra, packets: int) -> tuple[float, ...]:
-        """How much of an item is missing if one packet alone is lost.
-
-        Args:
-            x: The item: a clip or a text.
-            packets: Number of packets, at least 1.
-
-        Returns:
-            One weight of at least 0 per packet, for instance the number of frames; only ratios matter.
-        """
-        ...
-
-
 @dataclass(frozen=True)
 class Packetised(Generic[X]):
     """Source codec in packets, each of them a transport block with its own CRC.
 
-    Packet i is sent at `rows[i]`, all packets beyond the end of `rows` at the last one. If `rows` is empty,
-    the transmitter chooses one MCS for all packets by the average SNR, and the packet headers announce it:
-    the MCS of highest rate whose predicted packet loss is at most `SAFE` above that of the most robust one.
-
-    With unequal error protection (`unequal`), packets that many frames depend on get lower code rates. The
-    codec states the weight w_i of every packet. With the predicted loss P(m) and the room R(m) of a packet at
-    MCS m, the transmitter solves, by a Lagrange multiplier,
-
-        minimise sum_i w_i P(m_i)   subject to   sum_i R(m_i) >= the room of all packets at the equal MCS.
-
-    The headers announce every packet's MCS in either case, so that unequal protection costs no symbols. Only
-    whole packets are sent, so that up to `packet_uses` - 1 data symbols remain unused.
+    For unequal error protection the MCS depends on the packet's place: packet i is sent at `rows[i]`, all
+    packets beyond the end of `rows` at the last one. If `rows` is empty, the transmitter chooses one MCS for
+    all packets by the average SNR, and the packet headers announce it: the MCS of highest rate whose
+    predicted packet loss is at most `SAFE` above that of the most robust one. Only whole packets are sent, so
+    that up to `packet_uses` - 1 data symbols remain unused.
 
     Args:
         codec: Packet codec, item to packets.
         packet_uses: Data symbols per packet, at least 1.
         rows: Rows of `channels.mcs.MCS_TABLE` by place; empty to choose by the average SNR.
-        unequal: Whether packets of larger weight get lower code rates; `rows` must be empty, and the codec
-            must state weights (`WeighsPackets`).
         table: Block error rates on AWGN, from which packet losses are predicted.
 
     Raises:
-        InvalidOption: The table has no such row, `packet_uses` is smaller than 1, or protection is unequal
-            with fixed rows or a codec without weights.
-
-    Reference:
-        Masnick and Wolf, "On linear unequal error protection codes", IEEE Trans. Inf. Theory 13(4), 1967.
+        InvalidOption: The table has no such row, or `packet_uses` is smaller than 1.
     """
 
     codec: PacketCodec[X]
     packet_uses: int
     rows: tuple[int, ...] = ()
-    unequal: bool = False
     table: BlerTable = field(default_factory=shipped_bler_table, repr=False)
 
     def __post_init__(self) -> None:
@@ -126,18 +93,12 @@ class Packetised(Generic[X]):
                 raise InvalidOption(f"MCS {row} is not in the table; choose 0..{len(MCS_TABLE) - 1}")
         if self.packet_uses < 1:
             raise InvalidOption(f"packets of {self.packet_uses} data symbols: give at least 1")
-        if self.unequal and (self.rows or not isinstance(self.codec, WeighsPackets)):
-            raise InvalidOption(
-                f"unequal protection of packets of {self.codec.name}: take a codec with motion compensation, "
-                "such as x265, and no fixed MCS"
-            )
 
     @property
     def name(self) -> str:
         """Canonical name, for instance "zlib+packets:512:csit-average" or "avif+packets:2048:mcs4-mcs9"."""
-        adapted = "unequal" if self.unequal else "csit-average"
         rows = "-".join(f"mcs{row}" for row in self.rows)
-        return f"{self.codec.name}+packets:{self.packet_uses}:{rows or adapted}"
+        return f"{self.codec.name}+packets:{self.packet_uses}:{rows or 'csit-average'}"
 
     @property
     def csit(self) -> Csit:
@@ -147,7 +108,7 @@ class Packetised(Generic[X]):
     def send(self, x: X, uses: int, known: ChannelKnowledge | None) -> Sent:
         """Choose the MCS, encode the item into as many packets as fit, and map them to symbols."""
         uses = self._whole(uses)
-        mcs = self._chosen(x, uses, known)
+        mcs = self._chosen(uses, known)
         if mcs is None:
             return nothing_sent(
                 f"{uses} data symbols in packets of {self.packet_uses} have no room for a payload; raise rho"
@@ -183,54 +144,31 @@ class Packetised(Generic[X]):
         """Number of data symbols of all whole packets."""
         return uses // self.packet_uses * self.packet_uses
 
-    def _chosen(self, x: X, uses: int, known: ChannelKnowledge | None) -> tuple[Mcs, ...] | None:
+    def _chosen(self, uses: int, known: ChannelKnowledge | None) -> tuple[Mcs, ...] | None:
         """MCS by place; None if no packet has room for a byte."""
         if self.rows:
             mcs = tuple(MCS_TABLE[row] for row in self.rows)
         elif known is None:
             raise InvalidOption("link adaptation needs the average SNR at the transmitter")
         else:
-            mcs = self._adapted(x, uses // self.packet_uses, known)
+            mcs = self._adapted(self.packet_uses, known)
         return mcs if mcs and any(self._link(mcs).room(uses)) else None
 
-    def _adapted(self, x: X, count: int, known: ChannelKnowledge) -> tuple[Mcs, ...]:
-        """One MCS for all packets, or one for each; empty if none is expected to arrive."""
-        uses = self.packet_uses
-        losses = {mcs: self._loss(mcs, known) for mcs in MCS_TABLE}
-        least = min(losses.values())
+    def _adapted(self, uses: int, known: ChannelKnowledge) -> tuple[Mcs, ...]:
+        """The MCS of highest rate whose predicted packet loss is near that of the most robust one."""
+
+        def failure(mcs: Mcs) -> float:
+            bits = largest_message(mcs, header_of(mcs, True, uses), uses)
+            if not bits:
+                return 1.0
+            return predicted_failure(mcs, known.law, known.snr_db, bits, uses, True, self.table)
+
+        failures = {mcs: failure(mcs) for mcs in MCS_TABLE}
+        least = min(failures.values())
         if least >= 1:
             return ()
-        safe = [mcs for mcs, lost in losses.items() if lost <= least + SAFE]
-        equal = max(safe, key=lambda mcs: mcs.bits_per_use)
-        if not (self.unequal and count and isinstance(self.codec, WeighsPackets)):
-            return (equal,)
-        rooms = {mcs: self._link((mcs,)).room(uses)[0] for mcs in MCS_TABLE}
-        weights = self.codec.weights(x, count)
-
-        def best(price: float) -> tuple[Mcs, ...]:
-            """MCS of each packet that maximises its room less `price` times its weighted loss."""
-            return tuple(max(rooms, key=lambda mcs: rooms[mcs] - price * w * losses[mcs]) for w in weights)
-
-        low, high = 0.0, 20.0  # binary logarithm of the price: the room of all packets falls as it rises
-        for _ in range(40):
-            middle = (low + high) / 2
-            enough = sum(rooms[mcs] for mcs in best(2**middle)) >= count * rooms[equal]
-            low, high = (middle, high) if enough else (low, middle)
-        found = best(2**low)
-
-        def lost(mcs: Sequence[Mcs]) -> float:
-            """Expected weight of the packets lost."""
-            return math.fsum(w * losses[own] for w, own in zip(weights, mcs, strict=True))
-
-        return found if lost(found) < lost([equal] * count) else (equal,)
-
-    def _loss(self, mcs: Mcs, known: ChannelKnowledge) -> float:
-        """Predicted probability that a packet is lost; 1 if it has no room for a message."""
-        uses = self.packet_uses
-        bits = largest_message(mcs, header_of(mcs, True, uses), uses)
-        if not bits:
-            return 1.0
-        return predicted_failure(mcs, known.law, known.snr_db, bits, uses, True, self.table)
+        safe = [mcs for mcs, lost in failures.items() if lost <= least + SAFE]
+        return (max(safe, key=lambda mcs: mcs.bits_per_use),)
 
     def _link(self, mcs: tuple[Mcs, ...]) -> PacketLink:
         return PacketLink(self.packet_uses, mcs, adapted=not self.rows)

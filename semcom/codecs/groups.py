@@ -116,25 +116,6 @@ class GroupPackets:
         values = 3 * len(found) * shape.height * shape.width
         return replace(gaps, origin=Origin(self.name, (math.log2(8 * size / values), math.log2(scale))))
 
-    def weights(self, x: Clip, packets: int) -> tuple[float, ...]:
-        """Number of frames that are missing if one packet alone is lost.
-
-        Packet i (from 0) of the m packets of a group of F frames has the weight F (1 - i / m): frames are cut
-        among packets in decoding order, and those after a cut are lost with it.
-
-        Args:
-            x: The clip.
-            packets: Number of packets, at least 1.
-
-        Returns:
-            One weight per packet, 0 for packets after the last group.
-        """
-        found = [0.0] * packets
-        for frames, places in self._groups(len(x.frames), packets):
-            for i, place in enumerate(places):
-                found[place] = len(frames) * (1 - i / len(places))
-        return tuple(found)
-
     def _groups(self, frames: int, packets: int) -> Iterator[tuple[range, range]]:
         """Frames and packets of every group."""
         count = max(1, min(packets, frames // self.least))

@@ -148,7 +148,7 @@ def _link(link: str) -> str:
         how = {"equal": "all at one code rate"}.get(rule, "important sentences at lower code rates")
         how = f"sentences that answer {question!r} at lower code rates" if rule == "ehpc" else how
         return f"sent in packets of {unequal[1]} channel uses with a CRC each, {how}"
-    packets = re.fullmatch(r"packets:(\d+):(csit-average|unequal|mcs\d+(?:-mcs\d+)*)", link)
+    packets = re.fullmatch(r"packets:(\d+):(csit-average|mcs\d+(?:-mcs\d+)*)", link)
     if packets:
         return f"sent in packets of {packets[1]} channel uses with a CRC each, {_policy(packets[2])}"
     return ""
@@ -157,8 +157,6 @@ def _link(link: str) -> str:
 def _policy(policy: str) -> str:
     if policy == "csit-average":
         return "QAM, both chosen by the average SNR"
-    if policy == "unequal":
-        return "QAM by the average SNR, at lower code rates where more frames depend on a packet"
     rows = [MCS_TABLE[int(row)] for row in re.findall(r"mcs(\d+)", policy) if int(row) < len(MCS_TABLE)]
     spelled = [f"{row.constellation.name.upper()} at code rate {row.code_rate:.2f}" for row in rows]
     return f"{', then '.join(spelled)} whatever the channel"

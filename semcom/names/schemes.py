@@ -367,9 +367,6 @@ def schemes() -> tuple[Listed, ...]:
             "x265+packets:4096:csit-average", "clips: H.265 in groups of pictures, in packets with a CRC each"
         ),
         Listed(
-            "x265+packets:1024:unequal", "clips: H.265 in packets, those of key frames at lower code rates"
-        ),
-        Listed(
             "predictive:learned:block:auto+ldpc:csit-average",
             "clips: key frames, the others predicted at the receiver",
         ),
@@ -482,18 +479,18 @@ def _separate(
     fixed = re.fullmatch(r"ldpc:mcs(\d{1,4})", link)
     if fixed:
         return Separate(codec(source, modality.name), FixedMcs(int(fixed[1])))
-    packets = re.fullmatch(r"packets:(\d{1,9})(?::(csit-average|unequal|mcs\d{1,4}(?:-mcs\d{1,4})*))?", link)
+    packets = re.fullmatch(r"packets:(\d{1,9})(?::(csit-average|mcs\d{1,4}(?:-mcs\d{1,4})*))?", link)
     if packets:
         in_packets = _in_packets(source, name, modality)
         rows = tuple(map(int, re.findall(r"mcs(\d+)", packets[2] or "")))
-        return Packetised(in_packets, int(packets[1]), rows, packets[2] == "unequal")
+        return Packetised(in_packets, int(packets[1]), rows)
     unequal = re.fullmatch(r"uep:(\d{1,9})(?::(.+))?", link)
     if unequal and modality.name == TEXT.name:
         return _unequal(source, int(unequal[1]), unequal[2] or "rules")
     raise UnknownName(
         f"no link called {link!r} in scheme {name!r}; there are ldpc:csit-average, ldpc:mcs<N>, "
-        "ideal:csit-average, for clips and texts packets:<uses>[:csit-average | :mcs<N>[-mcs<M>...]], "
-        "for clips packets:<uses>:unequal, for texts uep:<uses>[:<importance>]"
+        "ideal:csit-average, and for clips and texts packets:<uses>[:csit-average | :mcs<N>[-mcs<M>...]], "
+        "for texts uep:<uses>[:<importance>]"
     )
 
 

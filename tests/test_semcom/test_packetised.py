@@ -1,10 +1,7 @@
 """Texts and clips in packets: what arrives is shown, what is lost is marked."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
-from itertools import product
 from typing import Any
 
 import pytest
@@ -12,12 +9,9 @@ import torch
 
 from channels import AWGN, Channel, NamedStreams
 from channels.lossy import IndependentLoss, Lossy
-from channels.mcs import MCS_TABLE, Mcs
 from semcom import names
 from semcom.budget import Budget
 from semcom.codecs import Jpeg, StreamCodec
-from semcom.codecs.av import InterCodec
-from semcom.codecs.groups import GroupPackets
 from semcom.codecs.packets import GAP, FramePackets, TextPackets
 from semcom.codecs.text import Utf8, Zlib
 from semcom.errors import BudgetTooSmall, InvalidOption, UnknownName
@@ -113,7 +107,6 @@ def test_frames_of_lost_packets_repeat_the_one_before(frames: int, packets: int)
         ("jpeg+packets:512", VIDEO, clip(5)),
         ("jpeg+packets:700:mcs3-mcs10", VIDEO, clip(5)),
         ("av1-live+packets:2000:mcs10", VIDEO, clip(20)),
-        ("av1-live+packets:800:unequal", VIDEO, clip(20)),
     ],
 )
 def test_schemes_in_packets(name: str, modality: Any, x: Any) -> None:
@@ -135,34 +128,6 @@ def test_schemes_in_packets(name: str, modality: Any, x: Any) -> None:
     assert abs(sum(losses) / len(losses) - 0.3) < 4 * math.sqrt(0.3 * 0.7 / packets) + 0.01
     (gone,) = sent(scheme, x, AWGN(), -40.0, uses)
     assert gone.outage
-
-
-def test_weights_are_the_frames_that_a_lost_packet_costs() -> None:
-    codec = GroupPackets(InterCodec("x264"), least=4)
-    assert codec.weights(clip(12), 4) == (4.0, 2.0, 4.0, 4.0)  # three groups: two packets, one, one
-    assert codec.weights(clip(4), 4) == (4.0, 3.0, 2.0, 1.0)
-
-
-@pytest.mark.parametrize("snr_db", [16.0, 20.0])
-def test_unequal_protection_loses_fewer_frames_at_the_same_room(snr_db: float) -> None:
-    """Between the equal MCS and the best of all combinations, which are few for a group of three packets."""
-    known, x, count = ChannelKnowledge(names.channel("rayleigh:1024"), snr_db), clip(8), 3
-    unequal = Packetised(GroupPackets(InterCodec("x264")), 1024, unequal=True)
-    (equal,) = replace(unequal, unequal=False)._adapted(x, count, known)
-    chosen = unequal._adapted(x, count, known)
-    weights = GroupPackets(InterCodec("x264")).weights(x, count)
-    losses = {mcs: unequal._loss(mcs, known) for mcs in MCS_TABLE}
-    rooms = {mcs: unequal._link((mcs,)).room(1024)[0] for mcs in MCS_TABLE}
-
-    def lost(mcs: Sequence[Mcs]) -> float:
-        return math.fsum(w * losses[own] for w, own in zip(weights, mcs, strict=True))
-
-    enough = [
-        mcs for mcs in product(MCS_TABLE, repeat=count) if sum(rooms[own] for own in mcs) >= 3 * rooms[equal]
-    ]
-    assert sum(rooms[mcs] for mcs in chosen) >= 3 * rooms[equal]
-    assert min(map(lost, enough)) <= lost(chosen) < 0.95 * lost([equal] * count)
-    assert [losses[mcs] for mcs in chosen] == sorted(losses[mcs] for mcs in chosen)
 
 
 def test_the_halves_know_what_they_are_told() -> None:
@@ -202,5 +167,3 @@ def test_names_that_are_none() -> None:
         names.scheme("zlib+packets:512:mcs99", TEXT)
     with pytest.raises(InvalidOption, match="at least 1"):
         names.scheme("zlib+packets:0", TEXT)
-    with pytest.raises(InvalidOption, match="unequal protection"):
-        names.scheme("zlib+packets:512:unequal", TEXT)
