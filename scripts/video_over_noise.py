@@ -51,7 +51,7 @@ SCHEMES = (
     *("av1+ldpc:csit-average", "av1+ldpc:csit-average+refine"),
     *("layered+ldpc:csit-average", "deepjscc", "softcast"),
 )
-PACKETS = ("x265+packets:{uses}", "x265+packets:{uses}:unequal", "x265+packets:{uses}+interpolate")
+PACKETS = ("x265+packets:{uses}", "x265+packets:{uses}+interpolate")
 PACKETS += ("webp+packets:{uses}", "webp+packets:{uses}+interpolate")
 CHANNELS = ("awgn", "rayleigh:64", "ofdm:tdl-c:100:0")
 SNR_DB = (0.0, 5.0, 10.0, 20.0)
@@ -159,7 +159,7 @@ def schemes(named: Sequence[str]) -> list[Scheme[Any]]:
         if isinstance(transmission, Separate):
             codec = codecs.setdefault(transmission.name, FittedOnce(transmission.codec))
             scheme = replace(scheme, transmission=replace(transmission, codec=codec))
-        elif isinstance(transmission, Packetised) and not transmission.unequal:
+        elif isinstance(transmission, Packetised):
             codec = codecs.setdefault(transmission.name, PackedOnce(transmission.codec))
             scheme = replace(scheme, transmission=replace(transmission, codec=codec))
         made.append(scheme)

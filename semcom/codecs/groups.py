@@ -27,6 +27,10 @@ class GroupPackets:
     next group is not affected. Missing frames are shown as the last frame that arrived before them, or
     else as the first one that arrived.
 
+    All packets of a group are sent at one code rate. Lower rates for its first packets move the key frame,
+    about half of the payload, into the later ones: at equal room and with a fade per packet (15 to 25 dB, 3
+    and 8 packets), no division into two code rates loses fewer frames in expectation.
+
     If a group has several packets and the encoder changes the order of frames (x264 and x265, not live), the
     index of every frame in display order precedes the stream, in decoding order, as variable-length integers.
 
