@@ -79,6 +79,9 @@ ALIASES = {"envelope": "envelope:csit-average"}
 DEFAULT_SCHEMES = {"image": "avif+ldpc", "video": "x265+ldpc", "text": "zlib+ldpc"}
 """Scheme that is used if the user names none, by modality."""
 
+OF_ONE_MODALITY = {DEEPSC: "text", LM_PRIOR: "text", LATENT: "video", "softcast-2d": "video"}
+"""Modality of the items that a scheme without codec sends, by the first part of its name."""
+
 # analog parts of a hybrid
 ANALOG_PARTS = ("deepjscc", "deepjscc-perceptual", "softcast", "softcast-residual")
 HYBRID_PARTS = ("codec", "link", "analog part", "share", "power in dB", "noise")
@@ -425,6 +428,12 @@ def _transmission(name: str, modality: Modality[Any], device: str) -> Transmissi
         return CLIP_SCHEMES[name][1](device)
     if modality.name == VIDEO.name and not plus and name.split(":")[0] == LATENT:
         return analog_latents(name)
+    own = OF_ONE_MODALITY.get(name.split(":")[0])
+    if own and not plus and own != modality.name:
+        raise UnknownName(
+            f"scheme {name!r} sends {own} items, not {modality.name}; for those there is for instance "
+            f"{DEFAULT_SCHEMES.get(modality.name, 'one of your own')}"
+        )
     if pictures_only and modality.name != IMAGE.name:
         analog = CLIP_SCHEMES if modality.name == VIDEO.name else ()
         digital = (f"{codec}+ldpc" for codec in BY_MODALITY.get(modality.name, {}))

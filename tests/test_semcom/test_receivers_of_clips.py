@@ -238,6 +238,11 @@ def test_names_make_receivers_of_clips(monkeypatch: pytest.MonkeyPatch) -> None:
             InvalidOption,
             "refines image items only; texts take restore",
         ),
+        ("deepsc", "image", UnknownName, "sends text items, not image; for those there is for instance avif"),
+        ("lm-prior:smollm2", "video", UnknownName, "sends text items, not video"),
+        ("softcast-2d", "image", UnknownName, "sends video items, not image"),
+        ("latent:kalman", "image", UnknownName, "sends video items, not image"),
+        ("latent:kalman", "text", UnknownName, "sends video items, not text"),
         ("envelope", "video", UnknownName, "sends image items, not video; for those there are softcast"),
     ],
 )
