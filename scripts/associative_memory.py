@@ -8,8 +8,6 @@ Expect:  the tables of results/associative_memory/README.md
 """
 
 import argparse
-import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +24,7 @@ from semcom import names
 from semcom.codecs import Quality
 from semcom.codecs.codec import fit
 from semcom.data import load_image, picture_files, to_picture
-from semcom.experiment import run_script, write, write_figure
+from semcom.experiment import read_rows, run_script, write, write_figure, write_rows
 from semcom.memory import Gate, Memory, retrieve
 from semcom.memory.codebooks import PictureMemory
 from semcom.memory.codec import MemoryCodec, kind_of_payload
@@ -83,26 +81,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts = chosen.parts.split(",")
     if "vectors" in parts:
         rows = vectors(chosen.trials)
-        save(chosen.out / "retrieval.csv", rows)
+        write_rows(chosen.out / "retrieval.csv", rows)
         write(chosen.out / "retrieval.md", retrieval_table(rows))
         rows = spacing(chosen.trials)
-        save(chosen.out / "spacing.csv", rows)
+        write_rows(chosen.out / "spacing.csv", rows)
         write(chosen.out / "spacing.md", spacing_table(rows))
     if {"gate", "mismatch", "coding"} & set(parts):
         memory = PictureMemory(tuple(crops(chosen.stored, chosen.pictures, 1)), "val")
         others = crops(chosen.outside, chosen.others, 4)
         if "gate" in parts:
             rows = gate_rows(memory, others)
-            save(chosen.out / "gate.csv", rows)
+            write_rows(chosen.out / "gate.csv", rows)
             write(chosen.out / "gate.md", gate_table(rows))
             strip(memory, others).save(chosen.out / "recall.png")
         if "mismatch" in parts:
             rows = mismatch(memory)
-            save(chosen.out / "stale.csv", rows)
+            write_rows(chosen.out / "stale.csv", rows)
             write(chosen.out / "stale.md", stale_table(rows))
         if "coding" in parts:
             rows = coding(memory, others)
-            save(chosen.out / "coding.csv", rows)
+            write_rows(chosen.out / "coding.csv", rows)
             write(chosen.out / "coding.md", coding_table(rows))
     if "figures" in parts:
         figures(chosen.out)
@@ -567,7 +565,7 @@ def figures(out: Path) -> None:
     """Curves of the tables in a folder."""
     from matplotlib.figure import Figure
 
-    rows = load(out / "retrieval.csv")
+    rows = read_rows(out / "retrieval.csv")
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, (dims, count) in zip(figure.subplots(1, 3, sharey=True), CELLS, strict=True):
         for steps, style in ((1, "-"), (3, "--")):
@@ -586,7 +584,7 @@ def figures(out: Path) -> None:
     figure.axes[2].legend(fontsize=7)
     write_figure(out / "nmse.svg", figure)
 
-    rows = load(out / "gate.csv")
+    rows = read_rows(out / "gate.csv")
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, ((name, channel), cell) in enumerate(groups(rows, "scheme", "channel").items()):
@@ -633,22 +631,6 @@ def figures(out: Path) -> None:
     right.grid(alpha=0.3)
     right.legend(fontsize=7)
     write_figure(out / "gate.svg", figure)
-
-
-def save(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as CSV; columns are those of all rows."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write(path, text.getvalue())
-
-
-def load(path: Path) -> list[Row]:
-    """Read rows of a CSV file, as text."""
-    return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
 if __name__ == "__main__":

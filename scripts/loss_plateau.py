@@ -13,8 +13,6 @@ neighbours: distances of pictures by a generative receiver to the training set o
 """
 
 import argparse
-import csv
-import io
 import math
 import tempfile
 from collections.abc import Sequence
@@ -30,7 +28,7 @@ from torch.nn.functional import avg_pool2d
 from channels import AWGN, NamedStreams, transmit
 from semcom import names
 from semcom.data import load_image, picture_files
-from semcom.experiment import run_script, write, write_figure
+from semcom.experiment import read_rows, run_script, write, write_figure, write_rows
 from semcom.memory.memorisation import (
     Grammar,
     gaussian_like,
@@ -97,12 +95,9 @@ def plateaus(chosen: argparse.Namespace, work: Path) -> None:
         found = plateau(Grammar(entropy), seconds, folder, chosen.tokens, batch=chosen.batch)
         rows.append(asdict(found))
         print(found, flush=True)
-        curves += [
-            {"entropy": entropy, **row}
-            for row in csv.DictReader(io.StringIO((folder / "curve.csv").read_text()))
-        ]
-    save(chosen.out / "plateau.csv", rows)
-    save(chosen.out / "curves.csv", curves)
+        curves += [{"entropy": entropy, **row} for row in read_rows(folder / "curve.csv")]
+    write_rows(chosen.out / "plateau.csv", rows)
+    write_rows(chosen.out / "curves.csv", curves)
     lines = [
         "| entropy rate | loss on training set | loss on new sequences | above the entropy rate "
         "| true probabilities on the same sequences | steps |",
@@ -126,7 +121,7 @@ def capacities(chosen: argparse.Namespace, work: Path) -> None:
             found = capacity(width, sequences, chosen.capacity_seconds, work / f"capacity-{width}-{load:g}")
             rows.append({"width": width, "load": load, **asdict(found)})
             print(rows[-1], flush=True)
-    save(chosen.out / "capacity.csv", rows)
+    write_rows(chosen.out / "capacity.csv", rows)
     lines = [
         "| width | weights N | sequences d | bits offered per weight | bits stored per weight | share stored "
         "| gap to new sequences | steps |",
@@ -207,7 +202,7 @@ def radius(chosen: argparse.Namespace) -> None:
                     "predicted_stirling": 2 * math.sqrt(dims / (2 * math.pi * math.e)),
                 }
             )
-    save(chosen.out / "radius.csv", rows)
+    write_rows(chosen.out / "radius.csv", rows)
     lines = [
         "| share of vectors | vectors | nearest neighbour: mean | median | predicted 2 r "
         "| distance from the mean |",
@@ -293,7 +288,7 @@ def neighbours(chosen: argparse.Namespace) -> None:
                         }
                     )
             print(about, rho, flush=True)
-    save(chosen.out / "neighbours.csv", rows)
+    write_rows(chosen.out / "neighbours.csv", rows)
     write(chosen.out / "neighbours.md", neighbours_table(rows))
 
 
@@ -330,7 +325,7 @@ def figures(out: Path) -> None:
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    curves = load(out / "curves.csv")
+    curves = read_rows(out / "curves.csv")
     for number, entropy in enumerate(ENTROPIES):
         rows = [r for r in curves if float(r["entropy"]) == entropy]
         left.plot(
@@ -348,7 +343,7 @@ def figures(out: Path) -> None:
     left.set_ylabel("loss on new sequences, nats per word")
     left.legend(fontsize=7)
     left.grid(alpha=0.3)
-    rows = load(out / "capacity.csv")
+    rows = read_rows(out / "capacity.csv")
     for number, width in enumerate(dict.fromkeys(r["width"] for r in rows)):
         part = [r for r in rows if r["width"] == width]
         weights = float(part[0]["parameters"])
@@ -367,21 +362,6 @@ def figures(out: Path) -> None:
     right.legend(fontsize=7)
     right.grid(alpha=0.3)
     write_figure(out / "plateau.svg", figure)
-
-
-def save(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write(path, text.getvalue())
-
-
-def load(path: Path) -> list[Row]:
-    """Read rows of a CSV file, as text."""
-    return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
 if __name__ == "__main__":

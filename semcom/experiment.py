@@ -1,14 +1,16 @@
 """Scripts of experiments: command line, run of a sweep, and result files with tables."""
 
 import argparse
+import csv
+import io
 import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from semcom import names
 from semcom.budget import parse_rho
@@ -214,6 +216,35 @@ def hours_left(sweeps: Sequence[Sweep], out: Path) -> str:
         total += left * seconds
         lines.append(f"{scheme.name}: {left} records of {seconds:.2f} s left, {left * seconds / 3600:.2f} h")
     return "\n".join([*lines, f"together: {total / 3600:.1f} hours of one core"])
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, with six digits of every float.
+
+    Args:
+        path: File; its folder is made.
+        rows: Rows; the columns are those of all rows, and what a row lacks is left empty.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
+    )
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    write(path, text.getvalue())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read rows of a CSV file.
+
+    Args:
+        path: File of `write_rows`.
+
+    Returns:
+        Rows, all values as text.
+    """
+    return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
 def run_script(main: Callable[[], None]) -> None:

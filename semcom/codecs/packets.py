@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semcom.codecs.clip import FrameByFrame
-from semcom.codecs.codec import Quality, SourceCodec
+from semcom.codecs.codec import FitsItself, Quality, SourceCodec
 from semcom.errors import BudgetTooSmall, CorruptPayload
 from semcom.modalities.text import TextShape
 from semcom.modalities.video import Clip, ClipShape
@@ -140,17 +140,7 @@ class FramePackets:
         Raises:
             BudgetTooSmall: No packet can hold its frames, even at the coarsest quality.
         """
-        packets = [b""] * len(room)
-        refusal: BudgetTooSmall | None = None
-        for number, frames in groups(len(x.frames), len(room)).items():
-            group = Clip(x.frames[frames.start : frames.stop], x.frame_rate)
-            try:
-                packets[number] = FrameByFrame(self.codec).fit(group, 8 * room[number]).payload
-            except BudgetTooSmall as error:
-                refusal = error
-        if refusal is not None and not any(packets):
-            raise refusal
-        return tuple(packets)
+        return fitted_packets(FrameByFrame(self.codec), x, room)
 
     def decode(self, packets: Sequence[bytes | None], shape: ClipShape) -> Gaps[Clip] | None:
         """Decode the frames that arrived; each is shown until the next one that arrived.
@@ -171,6 +161,33 @@ class FramePackets:
                 continue
             found |= dict(zip(frames, clip.frames, strict=True))
         return held_last(found, shape)
+
+
+def fitted_packets(codec: FitsItself[Clip], x: Clip, room: Sequence[int]) -> tuple[bytes, ...]:
+    """Encode the frames of every packet, as `groups` divides them, at the finest quality that fits its room.
+
+    Args:
+        codec: Codec of the frames of a packet.
+        x: The clip.
+        room: Largest size in bytes of every packet.
+
+    Returns:
+        One packet per entry of `room`; an empty packet if its frames do not fit, or if it has no frames.
+
+    Raises:
+        BudgetTooSmall: No packet can hold its frames, even at the coarsest quality.
+    """
+    packets = [b""] * len(room)
+    refusal: BudgetTooSmall | None = None
+    for number, frames in groups(len(x.frames), len(room)).items():
+        part = Clip(x.frames[frames.start : frames.stop], x.frame_rate)
+        try:
+            packets[number] = codec.fit(part, 8 * room[number]).payload
+        except BudgetTooSmall as error:
+            refusal = error
+    if refusal is not None and not any(packets):
+        raise refusal
+    return tuple(packets)
 
 
 def held_last(found: dict[int, Tensor], shape: ClipShape) -> Gaps[Clip] | None:

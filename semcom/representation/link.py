@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from semcom.codecs.codec import Fitted, Quality, too_small
-from semcom.codecs.packets import groups
-from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
+from semcom.codecs.packets import fitted_packets, groups
+from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.observation import Gaps
 from semcom.representation.coding import (
@@ -380,16 +380,7 @@ class LatentPackets:
         Raises:
             BudgetTooSmall: No packet has room for its frames.
         """
-        packets, refusal = [b""] * len(room), None
-        for number, frames in groups(len(x.frames), len(room)).items():
-            part = Clip(x.frames[frames.start : frames.stop], x.frame_rate)
-            try:
-                packets[number] = self.codec.fit(part, 8 * room[number]).payload
-            except BudgetTooSmall as error:
-                refusal = error
-        if refusal is not None and not any(packets):
-            raise refusal
-        return tuple(packets)
+        return fitted_packets(self.codec, x, room)
 
     def decode(self, packets: Sequence[bytes | None], shape: ClipShape) -> Gaps[Clip] | None:
         """Decode the frames that arrived, and predict the others.
