@@ -50,9 +50,9 @@ class AnalogLatents:
 
     How the receiver estimates a value from its measurements:
 
-    - "intra": from the measurement of this frame, with least mean squared error; 0 without one
-    - "repeat": so too; the last estimate without one
-    - "linear": so too; extrapolated from the last two estimates without one
+    - "intra": the estimate of least mean squared error from the measurement of this frame; 0 if there is none
+    - "repeat": the same; the last estimate if there is no measurement
+    - "linear": the same; extrapolated from the last two estimates if there is no measurement
     - "kalman": from all measurements so far, by the damped constant-velocity Kalman filter
 
     Args:
