@@ -343,12 +343,25 @@ def read_all(
         return _run(lm.model.base_model, tokens.to(lm.device), None).last_hidden_state
 
 
+def check_window(window: int, length: int) -> None:
+    """Check that as many last tokens of a prompt can be asked for.
+
+    Args:
+        window: Number of last tokens whose attention counts.
+        length: Number of tokens of the prompt.
+
+    Raises:
+        InvalidOption: The window is not positive, or longer than the prompt.
+    """
+    if not 1 <= window <= length:
+        raise InvalidOption(f"a window of {window} tokens: choose 1..{length}, the length of the prompt")
+
+
 def _check(lm: LanguageModel, tokens: Tensor, window: int) -> None:
     length = tokens.shape[1]
     if length > lm.window:
         raise InvalidOption(f"{length} tokens: {lm.name} reads at most {lm.window}; shorten the text")
-    if not 1 <= window <= length:
-        raise InvalidOption(f"a window of {window} tokens: choose 1..{length}, the length of the prompt")
+    check_window(window, length)
 
 
 def _run(module: Any, tokens: Tensor, mask: Tensor | None) -> Any:
