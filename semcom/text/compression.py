@@ -411,7 +411,7 @@ class _Found:
 def _forced(
     contexts: Sequence[str], units: Sequence[Unit], owners: Sequence[int], options: Options
 ) -> list[int]:
-    """Numbers of the units that stay: with a digit if asked for, and those that share a letter with a forced text."""
+    """Units that are always kept: those with a digit if asked for, and those that a forced text touches."""
     found = {i for i, unit in enumerate(units) if options.keep_digits and any(map(str.isdigit, unit.text))}
     for number, text in enumerate(contexts):
         own = [i for i in range(len(units)) if owners[i] == number]

@@ -127,7 +127,7 @@ def test_forced_words_and_digits(compressor: Any) -> None:
 
 @pytest.mark.parametrize("snap", ["word", "token"])
 def test_forced_phrases_are_kept_whole(compressor: Any, snap: str) -> None:
-    """A forced text may be longer than a unit, and stand in several contexts; the words around it are free."""
+    """A forced text may be longer than a unit, and stand in any context; the words around it are free."""
     parts = [TEXT[:500], TEXT[500:900]]
     phrases = [part[i : i + 11] for part in parts for i in (77, 303)]
     assert all(" " in phrase for phrase in phrases)
