@@ -226,7 +226,7 @@ def answer(
     check_window(width, len(ids))
     number = kept if isinstance(kept, int) else max(1, round(kept * len(ids)))
     if number < width and target is None:
-        note(f"a rate of {kept:g} is {number} of {len(ids)} tokens: less than the window, the last {width}")
+        note(f"a rate of {kept:g} is {number} of {len(ids)} tokens; the window keeps the last {width}")
         number = width
     with _bar("prompts read") as told:
         found = _heads(lm, rule, told)

@@ -98,7 +98,7 @@ class RunPackets:
         if start < len(x):
             raise BudgetTooSmall(
                 f"{self.name} in {len(room)} packets of {sum(room)} bytes in all has no room for a text of "
-                f"{len(x)} characters; raise rho or the SNR"
+                f"{len(x)} characters; raise rho or the SNR, or send fewer, longer packets"
             )
         return tuple(packets)
 
