@@ -74,6 +74,8 @@ def heads(
     """
     if prose is not None:
         check_input(prose)
+        if prose.suffix != ".zip":
+            _read(prose, None)  # raises if it is no text in UTF-8
     check_device(device)
 
     from semcom.text.heads import RULES, measured_masses, probe_of

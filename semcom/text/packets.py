@@ -8,7 +8,7 @@ from semcom.codecs.packets import GAP
 from semcom.errors import BudgetTooSmall, CorruptPayload
 from semcom.modalities.text import TextShape
 from semcom.observation import Gaps
-from semcom.text.coding import LanguageModelCodec
+from semcom.text.coding import LanguageModelCodec, check_length
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class RunPackets:
 
         Raises:
             BudgetTooSmall: The packets cannot hold the text.
+            InvalidSource: The text has more than a million characters.
         """
+        check_length(x)
         whole = sum(room)
         packets: list[bytes] = []
         start = done = 0
