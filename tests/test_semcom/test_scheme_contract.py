@@ -3,7 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from inspect import unwrap  # what a user meets, whose types nobody checks
 from pathlib import Path
 from types import SimpleNamespace

@@ -22,7 +22,7 @@ from semcom.provenance import fingerprint
 from semcom.results import ResultStore
 from semcom.scheme import Outcome, Scheme
 from semcom.summary import RECORDS
-from semcom.transmission import ChannelKnowledge
+from semcom.transmission import ChannelKnowledge, Genie
 
 NOTE = "Meet me at the old gate at nine, and bring 48213."
 OTHER = "Nobody minds, 音 and all; the dog sleeps on."
@@ -102,6 +102,7 @@ def test_an_outage_shows_nothing_and_nothing_else_does(scheme: Scheme[str]) -> N
 def test_the_halves_never_meet(scheme: Scheme[str]) -> None:
     """A receiver that has never seen the sender, or has seen it send another text, observes the same."""
     transmission = scheme.transmission
+    assert not isinstance(transmission, Genie)
     stranger = copy.deepcopy(transmission)
     known = ChannelKnowledge(PLAIN, 20.0) if transmission.csit == "average" else None
     sent, other = (transmission.send(x, ROOMY, known) for x in (NOTE, OTHER))
