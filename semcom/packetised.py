@@ -23,6 +23,8 @@ X = TypeVar("X")
 
 SAFE = 0.01
 """Largest predicted packet loss that link adaptation accepts in excess of that of the most robust MCS."""
+HOPELESS = 0.95
+"""Predicted packet loss from which on an MCS is not worth a try."""
 
 
 @runtime_checkable
@@ -69,8 +71,11 @@ class Packetised(Generic[X]):
     For unequal error protection the MCS depends on the packet's place: packet i is sent at `rows[i]`, all
     packets beyond the end of `rows` at the last one. If `rows` is empty, the transmitter chooses one MCS for
     all packets by the average SNR, and the packet headers announce it: the MCS of highest rate whose
-    predicted packet loss is at most `SAFE` above that of the most robust one. Only whole packets are sent, so
-    that up to `packet_uses` - 1 data symbols remain unused.
+    predicted packet loss is at most `SAFE` above that of the most robust one. If the item does not fit at
+    this rate, the next higher rates are tried, up to a predicted packet loss of `HOPELESS`: in packets of few
+    fades, such as 128 symbols on rayleigh:64, the reliable rates may have room for less than a lossless codec
+    needs, and an item that arrives with gaps is better than none. Only whole packets are sent, so that up to
+    `packet_uses` - 1 data symbols remain unused.
 
     Args:
         codec: Packet codec, item to packets.
@@ -108,16 +113,19 @@ class Packetised(Generic[X]):
     def send(self, x: X, uses: int, known: ChannelKnowledge | None) -> Sent:
         """Choose the MCS, encode the item into as many packets as fit, and map them to symbols."""
         uses = self._whole(uses)
-        mcs = self._chosen(uses, known)
-        if mcs is None:
-            return nothing_sent(
-                f"{uses} data symbols in packets of {self.packet_uses} have no room for a payload; raise rho"
-            )
-        link = self._link(mcs)
-        try:
-            packets = self.codec.encode(x, link.room(uses))
-        except BudgetTooSmall as error:
-            return nothing_sent(f"{error} ({uses} data symbols in packets of {self.packet_uses})")
+        refusal = "no room for a payload; raise rho"
+        for mcs in self._choices(known):
+            link = self._link(mcs)
+            room = link.room(uses)
+            if not any(room):
+                continue
+            try:
+                packets = self.codec.encode(x, room)
+                break
+            except BudgetTooSmall as error:
+                refusal = str(error)
+        else:
+            return nothing_sent(f"{uses} data symbols in packets of {self.packet_uses}: {refusal}")
         modulated = tuple(
             Modulated(part.mcs.constellation, count - part.header(count).uses)
             for part, count in link.places(uses)
@@ -144,31 +152,28 @@ class Packetised(Generic[X]):
         """Number of data symbols of all whole packets."""
         return uses // self.packet_uses * self.packet_uses
 
-    def _chosen(self, uses: int, known: ChannelKnowledge | None) -> tuple[Mcs, ...] | None:
-        """MCS by place; None if no packet has room for a byte."""
+    def _choices(self, known: ChannelKnowledge | None) -> Sequence[tuple[Mcs, ...]]:
+        """MCSs by place, in the order in which they are tried."""
         if self.rows:
-            mcs = tuple(MCS_TABLE[row] for row in self.rows)
-        elif known is None:
+            return (tuple(MCS_TABLE[row] for row in self.rows),)
+        if known is None:
             raise InvalidOption("link adaptation needs the average SNR at the transmitter")
-        else:
-            mcs = self._adapted(self.packet_uses, known)
-        return mcs if mcs and any(self._link(mcs).room(uses)) else None
-
-    def _adapted(self, uses: int, known: ChannelKnowledge) -> tuple[Mcs, ...]:
-        """The MCS of highest rate whose predicted packet loss is near that of the most robust one."""
-
-        def failure(mcs: Mcs) -> float:
-            bits = largest_message(mcs, header_of(mcs, True, uses), uses)
-            if not bits:
-                return 1.0
-            return predicted_failure(mcs, known.law, known.snr_db, bits, uses, True, self.table)
-
-        failures = {mcs: failure(mcs) for mcs in MCS_TABLE}
+        failures = {mcs: self._failure(mcs, known) for mcs in MCS_TABLE}
         least = min(failures.values())
         if least >= 1:
             return ()
-        safe = [mcs for mcs, lost in failures.items() if lost <= least + SAFE]
-        return (max(safe, key=lambda mcs: mcs.bits_per_use),)
+        by_rate = sorted(MCS_TABLE, key=lambda mcs: mcs.bits_per_use)
+        usual = [mcs for mcs in by_rate if failures[mcs] <= least + SAFE][-1]
+        faster = by_rate[by_rate.index(usual) + 1 :]
+        return [(usual,), *((mcs,) for mcs in faster if failures[mcs] < HOPELESS)]
+
+    def _failure(self, mcs: Mcs, known: ChannelKnowledge) -> float:
+        """Predicted loss of a full packet; 1 if not even an empty one has room."""
+        uses = self.packet_uses
+        bits = largest_message(mcs, header_of(mcs, True, uses), uses)
+        if not bits:
+            return 1.0
+        return predicted_failure(mcs, known.law, known.snr_db, bits, uses, True, self.table)
 
     def _link(self, mcs: tuple[Mcs, ...]) -> PacketLink:
         return PacketLink(self.packet_uses, mcs, adapted=not self.rows)

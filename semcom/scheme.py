@@ -61,6 +61,16 @@ class CallsNetwork(Protocol):
         ...
 
 
+@runtime_checkable
+class MarksGuesses(Protocol):
+    """A receiver that shows guesses beside what arrived, each between marks, and changes nothing else."""
+
+    @property
+    def guess_marks(self) -> tuple[str, str]:
+        """Marks in front of a guess and behind it."""
+        ...
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Outcome(Generic[X]):
     """Result of sending one item once.
@@ -73,6 +83,8 @@ class Outcome(Generic[X]):
         outage: Whether the item was lost.
         info: Finite numbers for the record, by column name.
         cause: Why nothing was sent, in one line; empty if symbols were sent.
+        arrived: What arrived, if the receiver shows marked guesses beside it: metrics measure this in place
+            of `x_hat`. None for all other receivers, and for a lost item.
     """
 
     x_hat: X
@@ -81,6 +93,7 @@ class Outcome(Generic[X]):
     outage: bool
     info: Mapping[str, float]
     cause: str = ""
+    arrived: X | None = None
 
 
 @dataclass(eq=False)
@@ -252,7 +265,8 @@ class Scheme(Generic[X]):
         if isinstance(self.receiver, CallsNetwork):
             info["nfe"] = float(self.receiver.nfe)
         lost = observation.shown is None
-        return Outcome(x_hat, spent.channel_uses, spent.energy, lost, info, sent.cause)
+        arrived = observation.shown if isinstance(self.receiver, MarksGuesses) else None
+        return Outcome(x_hat, spent.channel_uses, spent.energy, lost, info, sent.cause, arrived)
 
     def _shown(self, x_hat: X, shape: Any) -> X:
         try:

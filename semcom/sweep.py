@@ -485,12 +485,13 @@ def _record(
 def _numbers(
     batch: Batch, scheme: Scheme[Any], item: Item[Any], snr_db: float, outcome: Outcome[Any], known: Measured
 ) -> dict[str, float]:
-    """Metrics of what is shown, and additional values reported by the scheme."""
-    digest = _digest(outcome.x_hat)
+    """Metrics of what is shown without marked guesses, and additional values reported by the scheme."""
+    x_hat = outcome.x_hat if outcome.arrived is None else outcome.arrived
+    digest = _digest(x_hat)
     metrics = known.get(digest)
     if metrics is None:
         try:
-            metrics = {m.name: measure(m, outcome.x_hat, item.x) for m in batch.metrics}
+            metrics = {m.name: measure(m, x_hat, item.x) for m in batch.metrics}
         except FaultyMetric as error:
             raise FaultyMetric(f"at {snr_db:g} dB, {error}") from None
         if digest:

@@ -250,6 +250,22 @@ LATENT_TRANSMISSIONS: tuple[Transmission, ...] = (
 """Analog transmissions of clips whose quality has a limit, however many channel uses there are."""
 
 
+TEXT_SCHEMES = (
+    "utf8+ldpc:mcs9",
+    "zlib+ldpc:csit-average",
+    "huffman+packets:128:mcs12",
+    "zlib+packets:128:csit-average",
+    "zlib+uep:128:rules",
+    "zlib+uep:128:equal",
+    "tiny+ldpc:mcs6",
+    "tiny+packets:256:mcs12",
+    "deepsc",
+    "lm-prior:tiny",
+    "lm-prior:tiny:0:1",
+)
+"""Names of schemes of texts; those with a network need `transformers`, and load it at the first use."""
+
+
 @library_defaults()
 def a_refiner_of_clips() -> ClipRefiner:
     """Small, of random weights."""

@@ -4,15 +4,16 @@ import math
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from channels import Received
+from channels import Channel, Received, Streams
 from channels.symbols import pack, unpack
 from semcom.data import Item
 from semcom.errors import StoreError
@@ -49,6 +50,35 @@ class Uncoded:
         time.sleep(self.seconds)
         values = (unpack(received.y / received.h)[:, : math.prod(shape)] * 2**0.5 + 1) / 2
         return [Observation(image.reshape(shape).clamp(0, 1)) for image in values]
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A channel that counts the symbols of every batch of two that crosses it.
+
+    Informed transmitters imagine realisations of the channel in batches of other sizes.
+    """
+
+    inner: Channel
+    crossings: list[int] = field(default_factory=list, compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def draw(self, uses: int, snr_db: Any, rng: Streams) -> Any:
+        return self.inner.draw(uses, snr_db, rng)
+
+    def apply(self, x: Tensor, state: Any) -> Received:
+        if x.shape[0] == 2:
+            self.crossings.append(x.shape[1])
+        return self.inner.apply(x, state)
+
+    def overhead(self, uses: int) -> int:
+        return self.inner.overhead(uses)
+
+    def data_uses(self, total: int) -> int:
+        return self.inner.data_uses(total)
 
 
 @dataclass(frozen=True, eq=False)

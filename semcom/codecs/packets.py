@@ -27,6 +27,10 @@ class TextPackets:
     All packets are filled to the same fraction of their room, the smallest one that holds the text, so that
     short texts are sent at lower code rates. Every lost packet is shown as `GAP`.
 
+    Independence costs bits: every packet pays for the frame of its codec (5 bytes of Zstandard), and a run of
+    some dozen characters has little in common with itself. A text of 589 characters that Zstandard codes in
+    2,632 bits takes 4,664 in 20 packets, about its length in UTF-8.
+
     Args:
         codec: Lossless codec of texts.
     """
@@ -57,7 +61,7 @@ class TextPackets:
                 return packets
         raise BudgetTooSmall(
             f"{self.codec.name} in {len(room)} packets of {sum(room)} bytes in all has no room for a text of "
-            f"{len(x)} characters; raise rho or the SNR"
+            f"{len(x)} characters; raise rho or the SNR, or send fewer, longer packets"
         )
 
     def decode(self, packets: Sequence[bytes | None], shape: TextShape) -> Gaps[str] | None:

@@ -456,7 +456,7 @@ def _checked(scheme: Scheme[Any], spec: str) -> Scheme[Any]:
     """A scheme of the user's, unless it goes by the name of one of ours."""
     known = {listed.name for listed in schemes()} | set(SCHEMES) | set(CLIP_SCHEMES)
     codecs = tuple(f"{codec}+" for codecs in BY_MODALITY.values() for codec in codecs)
-    if scheme.name in known or scheme.name.startswith((*codecs, "hybrid:", f"{LATENT}:")):
+    if scheme.name in known or scheme.name.startswith((*codecs, "hybrid:", f"{LATENT}:", f"{LM_PRIOR}:")):
         raise InvalidOption(
             f"scheme {spec!r} calls itself {scheme.name}, which is a scheme of this package; "
             "give it a name of its own"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,153 +19,68 @@ class UnknownArchitecture(SemcomError):
     """A language model whose layers this package cannot read."""
 
 
-@runtime_checkable
-class Family(Protocol):
-    """A family of architectures: where its attention is, and how that computes queries and keys."""
-
-    def attentions(self, model: Any) -> list[nn.Module]:
-        """Self-attention modules of all layers.
-
-        Args:
-            model: A causal language model of `transformers`.
-
-        Returns:
-            One module per layer, first layer first.
-        """
-        ...
-
-    def project(self, attention: Any, hidden: Tensor, positions: Pair | None, window: int) -> Pair:
-        """Queries of the last positions and keys of all positions, rotated where the family rotates.
-
-        Args:
-            attention: Self-attention module of a layer.
-            hidden: Input of that module, [batch, length, width].
-            positions: Cosines and sines of the rotary embedding, [batch, length, rotated]; None without.
-            window: Number of last positions.
-
-        Returns:
-            Queries [batch, heads, window, head width] and keys [batch, key heads, length, head width].
-        """
-        ...
-
-
 @dataclass(frozen=True)
-class SeparateProjections:
-    """Llama, Mistral, Qwen2, Qwen3 and SmolLM2: linear maps of their own for queries and keys.
+class Family:
+    """A family of architectures: where its attention is, and how that computes queries and keys.
 
     Args:
-        normalised: Whether queries and keys are normalised per head before the rotation (Qwen3).
+        attentions: Function from a causal language model of `transformers` to the self-attention modules of
+            its layers, first layer first.
+        project: Function from such a module, its input [batch, length, width], cosines and sines of the
+            rotary embedding ([batch, length, rotated] each; None without) and a number of last positions to
+            the queries of these positions [batch, heads, window, head width] and the keys of all positions
+            [batch, key heads, length, head width], rotated where the family rotates.
     """
 
-    normalised: bool = False
-
-    def attentions(self, model: Any) -> list[nn.Module]:
-        """Self-attention modules of all layers.
-
-        Args:
-            model: A causal language model of `transformers`.
-
-        Returns:
-            One module per layer, first layer first.
-        """
-        return [layer.self_attn for layer in model.base_model.layers]
-
-    def project(self, attention: Any, hidden: Tensor, positions: Pair | None, window: int) -> Pair:
-        """Queries of the last positions and keys of all positions, rotated.
-
-        Args:
-            attention: Self-attention module of a layer.
-            hidden: Input of that module, [batch, length, width].
-            positions: Cosines and sines of the rotary embedding, [batch, length, rotated].
-            window: Number of last positions.
-
-        Returns:
-            Queries [batch, heads, window, head width] and keys [batch, key heads, length, head width].
-        """
-        q = _by_heads(attention.q_proj(hidden[:, -window:]), attention.head_dim)
-        k = _by_heads(attention.k_proj(hidden), attention.head_dim)
-        if self.normalised:
-            q, k = attention.q_norm(q), attention.k_norm(k)
-        return _rotated(q, k, positions, window)
+    attentions: Callable[[Any], list[nn.Module]]
+    project: Callable[[Any, Tensor, Pair | None, int], Pair]
 
 
-@dataclass(frozen=True)
-class FusedProjection:
-    """Phi-3: one linear map for queries, keys and values, of which only the needed rows are computed."""
-
-    def attentions(self, model: Any) -> list[nn.Module]:
-        """Self-attention modules of all layers.
-
-        Args:
-            model: A causal language model of `transformers`.
-
-        Returns:
-            One module per layer, first layer first.
-        """
-        return [layer.self_attn for layer in model.base_model.layers]
-
-    def project(self, attention: Any, hidden: Tensor, positions: Pair | None, window: int) -> Pair:
-        """Queries of the last positions and keys of all positions, rotated in their first part.
-
-        Args:
-            attention: Self-attention module of a layer.
-            hidden: Input of that module, [batch, length, width].
-            positions: Cosines and sines of the rotary embedding, [batch, length, rotated].
-            window: Number of last positions.
-
-        Returns:
-            Queries [batch, heads, window, head width] and keys [batch, key heads, length, head width].
-        """
-        width = attention.head_dim
-        first = attention.config.num_attention_heads * width
-        last = first + attention.config.num_key_value_heads * width
-        weight = attention.qkv_proj.weight
-        q = _by_heads(nn.functional.linear(hidden[:, -window:], weight[:first]), width)
-        k = _by_heads(nn.functional.linear(hidden, weight[first:last]), width)
-        return _rotated(q, k, positions, window)
+def _decoder_layers(model: Any) -> list[nn.Module]:
+    return [layer.self_attn for layer in model.base_model.layers]
 
 
-@dataclass(frozen=True)
-class LearnedPositions:
-    """GPT-2: one affine map for queries, keys and values, and positions added to the embeddings."""
-
-    def attentions(self, model: Any) -> list[nn.Module]:
-        """Self-attention modules of all layers.
-
-        Args:
-            model: A causal language model of `transformers`.
-
-        Returns:
-            One module per layer, first layer first.
-        """
-        return [layer.attn for layer in model.base_model.h]
-
-    def project(self, attention: Any, hidden: Tensor, positions: Pair | None, window: int) -> Pair:
-        """Queries of the last positions and keys of all positions.
-
-        Args:
-            attention: Self-attention module of a layer.
-            hidden: Input of that module, [batch, length, width].
-            positions: Not used; the family does not rotate.
-            window: Number of last positions.
-
-        Returns:
-            Queries [batch, heads, window, head width] and keys [batch, heads, length, head width].
-        """
-        width = attention.embed_dim
-        weight, bias = attention.c_attn.weight, attention.c_attn.bias  # [in, out], unlike linear maps
-        q = hidden[:, -window:] @ weight[:, :width] + bias[:width]
-        k = hidden @ weight[:, width : 2 * width] + bias[width : 2 * width]
-        return _by_heads(q, attention.head_dim), _by_heads(k, attention.head_dim)
+def _separate(attention: Any, hidden: Tensor, positions: Pair | None, window: int) -> Pair:
+    """Linear maps of their own for queries and keys."""
+    q = _by_heads(attention.q_proj(hidden[:, -window:]), attention.head_dim)
+    k = _by_heads(attention.k_proj(hidden), attention.head_dim)
+    return _rotated(q, k, positions, window)
 
 
-FAMILIES: dict[str, Family] = {
-    "llama": SeparateProjections(),  # SmolLM2 too
-    "mistral": SeparateProjections(),
-    "qwen2": SeparateProjections(),
-    "qwen3": SeparateProjections(normalised=True),
-    "phi3": FusedProjection(),
-    "gpt2": LearnedPositions(),
+def _normalised(attention: Any, hidden: Tensor, positions: Pair | None, window: int) -> Pair:
+    """Linear maps of their own, and normalisation per head before the rotation."""
+    q = attention.q_norm(_by_heads(attention.q_proj(hidden[:, -window:]), attention.head_dim))
+    k = attention.k_norm(_by_heads(attention.k_proj(hidden), attention.head_dim))
+    return _rotated(q, k, positions, window)
+
+
+def _fused(attention: Any, hidden: Tensor, positions: Pair | None, window: int) -> Pair:
+    """One linear map for queries, keys and values, of which only the needed rows are computed."""
+    width = attention.head_dim
+    first = attention.config.num_attention_heads * width
+    last = first + attention.config.num_key_value_heads * width
+    weight = attention.qkv_proj.weight
+    q = _by_heads(nn.functional.linear(hidden[:, -window:], weight[:first]), width)
+    k = _by_heads(nn.functional.linear(hidden, weight[first:last]), width)
+    return _rotated(q, k, positions, window)
+
+
+def _unrotated(attention: Any, hidden: Tensor, positions: Pair | None, window: int) -> Pair:
+    """One affine map for queries, keys and values; positions were added to the embeddings."""
+    width = attention.embed_dim
+    weight, bias = attention.c_attn.weight, attention.c_attn.bias  # [in, out], unlike linear maps
+    q = hidden[:, -window:] @ weight[:, :width] + bias[:width]
+    k = hidden @ weight[:, width : 2 * width] + bias[width : 2 * width]
+    return _by_heads(q, attention.head_dim), _by_heads(k, attention.head_dim)
+
+
+FAMILIES = {
+    "llama": Family(_decoder_layers, _separate),  # SmolLM2 too
+    "mistral": Family(_decoder_layers, _separate),
+    "qwen2": Family(_decoder_layers, _separate),
+    "qwen3": Family(_decoder_layers, _normalised),
+    "phi3": Family(_decoder_layers, _fused),
+    "gpt2": Family(lambda model: [layer.attn for layer in model.base_model.h], _unrotated),
 }
 """Families by the `model_type` of the model's configuration."""
 
@@ -343,12 +258,25 @@ def read_all(
         return _run(lm.model.base_model, tokens.to(lm.device), None).last_hidden_state
 
 
+def check_window(window: int, length: int) -> None:
+    """Check that as many last tokens of a prompt can be asked for.
+
+    Args:
+        window: Number of last tokens whose attention counts.
+        length: Number of tokens of the prompt.
+
+    Raises:
+        InvalidOption: The window is not positive, or longer than the prompt.
+    """
+    if not 1 <= window <= length:
+        raise InvalidOption(f"a window of {window} tokens: choose 1..{length}, the length of the prompt")
+
+
 def _check(lm: LanguageModel, tokens: Tensor, window: int) -> None:
     length = tokens.shape[1]
     if length > lm.window:
         raise InvalidOption(f"{length} tokens: {lm.name} reads at most {lm.window}; shorten the text")
-    if not 1 <= window <= length:
-        raise InvalidOption(f"a window of {window} tokens: choose 1..{length}, the length of the prompt")
+    check_window(window, length)
 
 
 def _run(module: Any, tokens: Tensor, mask: Tensor | None) -> Any:

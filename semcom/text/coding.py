@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from semcom.codecs.codec import Fitted, Quality, too_small
-from semcom.errors import CorruptPayload, InvalidOption
+from semcom.errors import CorruptPayload, InvalidOption, InvalidSource
 from semcom.modalities.text import MAX_BYTES, TextShape
 from semcom.text.exact import ExactModel, exact
 from semcom.text.lm import located
@@ -23,6 +23,8 @@ MOST_SYMBOLS = 511
 """Most symbols of a packet."""
 BATCH = 16
 """Packets decoded at a time; their keys and values take about 30 MB each with SmolLM2."""
+MOST_CHARACTERS = 1 << 20
+"""Most characters of a text: more take hours."""
 OVERHEAD_BITS = 48
 """Bits of a packet that is coded by the model besides its code: head, CRC-16 and fingerprint, 16 each."""
 
@@ -94,12 +96,14 @@ class LanguageModelCodec:
 
         Raises:
             InvalidOption: The codec does not have this quality.
+            InvalidSource: The text has more than a million characters.
             MissingWeights: The model is absent or damaged.
         """
         if quality != _ONLY:
             raise InvalidOption(f"{quality} of {self.name}: its only quality is {_ONLY}")
         if not x:
             return b""
+        check_length(x)
         model = self._model()
         packets = [self._packet(model, run, symbols) for run, symbols in self._cut(model, x)]
         return b"".join(_framed(packet, more=i + 1 < len(packets)) for i, packet in enumerate(packets))
@@ -255,6 +259,22 @@ class LanguageModelCodec:
                 f"{self.name} packet of {len(data)} bytes is cut off, or goes on behind its end"
             )
         return self._checked(found, crc)
+
+
+def check_length(x: str) -> None:
+    """Check, before a model is loaded, that a text can be coded in minutes, not days.
+
+    Args:
+        x: The text.
+
+    Raises:
+        InvalidSource: It has more than a million characters.
+    """
+    if len(x) > MOST_CHARACTERS:
+        raise InvalidSource(
+            f"a text of {len(x)} characters: at most {MOST_CHARACTERS} are coded by a language model; split "
+            "it, or take a codec like zstd"
+        )
 
 
 SHORT = ("smollm2", "tiny")

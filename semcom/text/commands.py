@@ -60,7 +60,10 @@ def heads(
         typer.Option(help="Text that hides the needles.", show_default="a story of this package"),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of probes.", min=1, max=20)] = 1,
-    size: Annotated[int, typer.Option(help="Tokens of a probe.", min=200)] = 1000,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Tokens of a probe.", min=200, show_default="1000, or what the model reads"),
+    ] = None,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
     as_json: JsonOption = False,
@@ -71,9 +74,11 @@ def heads(
     """
     if prose is not None:
         check_input(prose)
+        if prose.suffix != ".zip":
+            _read(prose, None)  # raises if it is no text in UTF-8
     check_device(device)
 
-    from semcom.text.heads import RULES, Probe, measured_masses
+    from semcom.text.heads import RULES, measured_masses, probe_of
     from semcom.text.lm import load
     from semcom.text.tasks import Haystack, read_book
 
@@ -82,7 +87,7 @@ def heads(
     rows = []
     for seed in range(seeds):
         with _bar(f"probe {seed + 1} of {seeds}") as told:
-            masses = measured_masses(lm, haystack, Probe(size=min(size, lm.window - 120), seed=seed), told)
+            masses = measured_masses(lm, haystack, probe_of(lm, size, seed), told)
         for rule in RULES:
             found = masses.heads(rule)
             rows.append(
@@ -133,10 +138,15 @@ def compress(
     context = _read(source, out)
     kept = _target(rate, target)
     check_device(device)
+    if question and not question.strip():
+        raise InvalidOption("--question: blank; ask something, or leave it out")
 
     from semcom.text.compression import Options, PromptCompressor, check_contexts
 
     check_contexts([context])
+    for part in force or ():
+        if part not in context:
+            note(f"--force {part}: not in the text, so nothing is kept for it")
     Options(window=window, snap=snap)  # raises before the model is loaded
     with _bar("prompts read") as told:
         compressor = PromptCompressor(model, device, dtype=dtype, rule=rule, told=told)
@@ -171,6 +181,8 @@ def compress(
     else:
         print(shown)
         note(f"{row['kept_tokens']} of {before} tokens")
+    if row["kept_tokens"] == before:
+        note("the text is within the target: nothing is left out")
 
 
 @text.command(
@@ -201,19 +213,26 @@ def answer(
     if not question.strip():
         raise InvalidOption("--question: empty; ask something")
 
+    from semcom.text.attention import check_window
     from semcom.text.compression import check_contexts, compressed_ids
+    from semcom.text.heads import check_rule
     from semcom.text.lm import load
     from semcom.text.tasks import ReadingTask
 
     check_contexts([context])
+    check_rule(rule)
     lm = load(model, device, dtype)
-    with _bar("prompts read") as told:
-        found = _heads(lm, rule, told)
     task = ReadingTask(source.stem, context, question, cue, "")
     ids = lm.encode(task.prompt)
     width = min(len(ids), max(16, len(lm.encode(task.tail)))) if window is None else window
+    check_window(width, len(ids))
     number = kept if isinstance(kept, int) else max(1, round(kept * len(ids)))
-    short = compressed_ids(lm, found, ids, max(number, width) if target is None else number, width)
+    if number < width and target is None:
+        note(f"a rate of {kept:g} is {number} of {len(ids)} tokens; the window keeps the last {width}")
+        number = width
+    with _bar("prompts read") as told:
+        found = _heads(lm, rule, told)
+    short = compressed_ids(lm, found, ids, number, width)
     row: dict[str, Any] = {
         "answer": lm.continued(short, most),
         "tokens": len(ids),
@@ -225,6 +244,8 @@ def answer(
         print(json.dumps(finite(row), indent=1))
     else:
         print(row["answer"].strip())
+        if not row["answer"].strip():
+            note("the model ends its answer at once; try another --cue or --rate")
         note(f"read {row['kept_tokens']} of {row['tokens']} tokens")
 
 

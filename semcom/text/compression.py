@@ -1,17 +1,21 @@
 """Compress prompts in the call shape of LLMLingua: `PromptCompressor("smollm2").compress_prompt(...)`."""
 
+import re
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.surroundings import library_defaults
+from semcom.text.attention import check_window
 from semcom.text.cost import Cost
 from semcom.text.ehpc import EHPC, KERNEL, Scorer, selected
-from semcom.text.heads import EvaluatorHeads, measured_masses, token_places
+from semcom.text.heads import EvaluatorHeads, check_rule, measured_masses, token_places
 from semcom.text.lm import LanguageModel, load
 from semcom.text.reading import Reading
 from semcom.text.units import Unit, fitted, joined, pieces, words
@@ -94,6 +98,7 @@ class PromptCompressor:
         heads: EvaluatorHeads | None = None,
         told: Callable[[int, int], None] | None = None,
     ) -> None:
+        check_rule(rule)
         self.lm = load(model_name, device_map, dtype)
         self.heads = heads or measured_masses(self.lm, told=told).heads(rule)
         self.told = told
@@ -304,14 +309,27 @@ class PromptCompressor:
                     f"a target of {target + around} tokens: instruction and question alone have {around}; "
                     "raise it"
                 )
+        head = self.lm.encode(f"{instruction}\n\n") if instruction else [self.lm.start]
+        tail = self.lm.encode(f"\n\n{question}" if question else GENERIC)
+        chunk = min(CHUNK, self.lm.window - len(head) - len(tail))
+        length = len(head) + min(max(chunk, 0), total) + len(tail)
+        if options.window is not None:
+            check_window(options.window, length)
         if total <= target:
             kept = list(range(total))
             return _Found(list(contexts), total, total, kept, [], 0.0)
+        if chunk < 1:
+            raise InvalidOption(
+                f"instruction and question of {len(head) + len(tail)} tokens: {self.lm.name} reads "
+                f"{self.lm.window}; shorten them"
+            )
+        window = min(max(16, len(tail)), length) if options.window is None else options.window
+        method = scorer or EHPC(self.heads.layer, self.heads.heads, window, options.kernel)
         ids = [token for tokens, _ in read for token in tokens]
-        scores, flops = self._scores(ids, instruction, question, options, scorer)
+        scores, flops = self._scores(ids, head, tail, chunk, window, method)
         units, owners = self._units(contexts, read, options)
         means = [float(scores[unit.first : unit.last].mean()) for unit in units]
-        forced = [i for i, unit in enumerate(units) if _is_forced(unit.text, options)]
+        forced = _forced(contexts, units, owners, options)
         least = sum(units[i].last - units[i].first for i in forced)
         if least > target:
             raise InvalidOption(
@@ -351,32 +369,10 @@ class PromptCompressor:
         return units, owners
 
     def _scores(
-        self,
-        ids: list[int],
-        instruction: str,
-        question: str,
-        options: Options,
-        scorer: Scorer | None,
+        self, ids: list[int], head: list[int], tail: list[int], chunk: int, window: int, method: Scorer
     ) -> tuple[torch.Tensor, float]:
         """Scores of the context's tokens, chunk by chunk, and operations of the skims."""
         lm = self.lm
-        head = lm.encode(f"{instruction}\n\n") if instruction else [lm.start]
-        tail = lm.encode(f"\n\n{question}" if question else GENERIC)
-        chunk = min(CHUNK, lm.window - len(head) - len(tail))
-        if chunk < 1:
-            raise InvalidOption(
-                f"instruction and question of {len(head) + len(tail)} tokens: {lm.name} reads {lm.window}; "
-                "shorten them"
-            )
-        window = max(16, len(tail)) if options.window is None else options.window
-        shortest = len(head) + min(chunk, len(ids)) + len(tail)
-        if options.window is None:
-            window = min(window, shortest)
-        elif window > shortest:
-            raise InvalidOption(
-                f"a window of {window} tokens: the prompt has {shortest}; choose a smaller window"
-            )
-        method = scorer or EHPC(self.heads.layer, self.heads.heads, window, options.kernel)
         count = -(-len(ids) // chunk)
         size = -(-len(ids) // count)  # chunks of equal length, so that none is short
         parts, flops = [], 0.0
@@ -412,10 +408,19 @@ class _Found:
     flops: float
 
 
-def _is_forced(text: str, options: Options) -> bool:
-    if options.keep_digits and any(letter.isdigit() for letter in text):
-        return True
-    return any(part and part in text for part in options.force)
+def _forced(
+    contexts: Sequence[str], units: Sequence[Unit], owners: Sequence[int], options: Options
+) -> list[int]:
+    """Units that are always kept: those with a digit if asked for, and those that a forced text touches."""
+    found = {i for i, unit in enumerate(units) if options.keep_digits and any(map(str.isdigit, unit.text))}
+    for number, text in enumerate(contexts):
+        own = [i for i in range(len(units)) if owners[i] == number]
+        ends = list(accumulate(len(units[i].text) for i in own))
+        for part in filter(None, options.force):
+            for match in re.finditer(re.escape(part), text):
+                first, last = bisect_right(ends, match.start()), bisect_right(ends, match.end() - 1)
+                found |= set(own[first : last + 1])
+    return sorted(found)
 
 
 def check_contexts(contexts: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ RULES = ("earliest", "best-head", "sum")
 """Rules that choose the layer; the paper's is "sum"."""
 ENOUGH = 0.6  # of the largest layer sum, for the rule "earliest"
 LEAST_GAIN = 5.0  # times the uniform share: below, no head is called an evaluator head
+AROUND = 120  # tokens of a probe that are left for its question
 DEPTHS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 _FORMAT = 1  # raised when the probe changes
 
@@ -75,10 +76,9 @@ class HeadMasses:
             InvalidOption: There is no such rule, or not as many heads.
             NoEvaluatorHeads: The best head has less than 5 times the uniform share.
         """
+        check_rule(rule)
         layers, heads = self.mass.shape
         number = -(-heads // 4) if count is None else count
-        if rule not in RULES:
-            raise InvalidOption(f"rule {rule!r}: choose {', '.join(RULES)}")
         if not 1 <= number <= heads:
             raise InvalidOption(f"{number} heads: a layer has 1..{heads}")
         gain = float(self.mass.max() / self.uniform)
@@ -116,6 +116,42 @@ class EvaluatorHeads:
     coverage: float
     gain: float
     layers: int
+
+
+def check_rule(rule: str) -> None:
+    """Check, before a model is loaded and probed, that there is a rule.
+
+    Args:
+        rule: Name of the rule.
+
+    Raises:
+        InvalidOption: It is not one of `RULES`.
+    """
+    if rule not in RULES:
+        raise InvalidOption(f"rule {rule!r}: choose {', '.join(RULES)}")
+
+
+def probe_of(lm: LanguageModel, size: int | None = None, seed: int = 0) -> Probe:
+    """Probe that a model can read.
+
+    Args:
+        lm: The model.
+        size: Tokens of prose and needle; None for 1,000, or as many as the model reads.
+        seed: Seed of passages, keys and values.
+
+    Returns:
+        The probe.
+
+    Raises:
+        InvalidOption: The model does not read as many tokens.
+    """
+    most = lm.window - AROUND
+    if size is not None and size > most:
+        raise InvalidOption(
+            f"a probe of {size} tokens: {lm.name} reads {lm.window}, {AROUND} of them for the question; "
+            f"choose at most {most}"
+        )
+    return Probe(size=min(1000, most) if size is None else size, seed=seed)
 
 
 def token_places(lm: LanguageModel, text: str) -> tuple[list[int], list[Span]]:
@@ -179,7 +215,7 @@ def measured_masses(
         UnknownArchitecture: The architecture of the model is unknown.
         InvalidOption: The probe is longer than the model reads.
     """
-    chosen = probe or Probe(size=min(1000, lm.window - 120))
+    chosen = probe or probe_of(lm)
     prose = haystack or Haystack.of(STORY)
     depth(lm)
     about = json.dumps([_FORMAT, asdict(chosen), prose.sentences, str(lm.model.dtype)])

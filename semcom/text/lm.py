@@ -168,7 +168,8 @@ class LanguageModel:
         """
         if not 0 < len(tokens) <= self.window - most:
             raise InvalidOption(
-                f"{len(tokens)} tokens and {most} of an answer: {self.name} reads 1..{self.window} in all"
+                f"{len(tokens)} tokens and {most} of an answer: {self.name} reads 1..{self.window} in all; "
+                "shorten them"
             )
         ends = {self.start, self.tokenizer.eos_token_id} - {None}
         read = torch.tensor([list(tokens)], device=self.device)

@@ -8,7 +8,7 @@ from semcom.codecs.packets import GAP
 from semcom.errors import BudgetTooSmall, CorruptPayload
 from semcom.modalities.text import TextShape
 from semcom.observation import Gaps
-from semcom.text.coding import LanguageModelCodec
+from semcom.text.coding import LanguageModelCodec, check_length
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class RunPackets:
 
         Raises:
             BudgetTooSmall: The packets cannot hold the text.
+            InvalidSource: The text has more than a million characters.
         """
+        check_length(x)
         whole = sum(room)
         packets: list[bytes] = []
         start = done = 0
@@ -98,7 +100,7 @@ class RunPackets:
         if start < len(x):
             raise BudgetTooSmall(
                 f"{self.name} in {len(room)} packets of {sum(room)} bytes in all has no room for a text of "
-                f"{len(x)} characters; raise rho or the SNR"
+                f"{len(x)} characters; raise rho or the SNR, or send fewer, longer packets"
             )
         return tuple(packets)
 

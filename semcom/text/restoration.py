@@ -33,8 +33,9 @@ class Restoration:
     For each gap the most probable first words are continued greedily, and the continuation under which the
     text behind the gap is most probable is shown in brackets, "…⟦a guess⟧"; none is shown if the text goes on
     better without any. What was received stays as it is, and `as_received` takes the guesses away again: a
-    guess is never presented as something that arrived. Texts that contain such brackets themselves are left
-    as they are.
+    guess is never presented as something that arrived. In records, metrics measure what was received;
+    `as_restored` gives the text with guesses in place of gaps, to be scored apart. Texts that contain such
+    brackets themselves are left as they are.
 
     Args:
         model: Name of the language model, see `semcom.text.lm.load`.
@@ -57,6 +58,11 @@ class Restoration:
     def name(self) -> str:
         """Canonical name: "restore", or "restore:MODEL" with another model than SmolLM2."""
         return "restore" if self.model == "smollm2" else f"restore:{self.model}"
+
+    @property
+    def guess_marks(self) -> tuple[str, str]:
+        """Brackets around every guess."""
+        return (OPENING, CLOSING)
 
     def __call__(self, observation: Observation[str], shape: TextShape, rng: Streams) -> str | None:
         """Add guesses for the gaps of an observation.

@@ -1,14 +1,17 @@
 """Texts and clips in packets: what arrives is shown, what is lost is marked."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 
-from channels import AWGN, Channel, NamedStreams
+from channels import AWGN, MCS_TABLE, Channel, NamedStreams, RayleighBlockFading
 from channels.lossy import IndependentLoss, Lossy
+from channels.packets import PacketLink
 from semcom import names
 from semcom.budget import Budget
 from semcom.codecs import Jpeg, StreamCodec
@@ -128,6 +131,60 @@ def test_schemes_in_packets(name: str, modality: Any, x: Any) -> None:
     assert abs(sum(losses) / len(losses) - 0.3) < 4 * math.sqrt(0.3 * 0.7 / packets) + 0.01
     (gone,) = sent(scheme, x, AWGN(), -40.0, uses)
     assert gone.outage
+
+
+@dataclass(frozen=True)
+class Solid:
+    """Packet codec of items that take so many bytes in all, however many packets there are."""
+
+    size: int
+    name: str = "solid"
+
+    def encode(self, x: str, room: Sequence[int]) -> tuple[bytes, ...]:
+        if sum(room) < self.size:
+            raise BudgetTooSmall(f"{sum(room)} bytes for {self.size}")
+        return tuple(bytes(most) for most in room)
+
+    def decode(self, packets: Sequence[bytes | None], shape: Any) -> Gaps[str] | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    "channel", [RayleighBlockFading(64), Lossy(AWGN(), 64, IndependentLoss(0.1))], ids=str
+)
+def test_the_rate_is_the_most_reliable_one_that_holds_the_item(channel: Channel) -> None:
+    """Against all fixed rates: the reliable one where the item fits, else the lowest that has room for it."""
+    known, uses = ChannelKnowledge(channel, 14.0), 20 * 128
+
+    def room(row: int) -> int:
+        return sum(PacketLink(128, (MCS_TABLE[row],), adapted=True).room(uses))
+
+    def chosen(size: int) -> int:
+        return int(Packetised(Solid(size), 128).send("x", uses, known).info["mcs"])
+
+    usual = chosen(1)
+    rows = sorted(range(len(MCS_TABLE)), key=lambda row: MCS_TABLE[row].bits_per_use)
+    for size in (room(usual), room(usual) + 1, 700, 900):
+        fitting = [row for row in rows if room(row) >= size]
+        assert chosen(size) == (usual if room(usual) >= size else fitting[0])
+    refused = Packetised(Solid(10**6), 128).send("x", uses, known)
+    assert not refused.symbols.numel()
+    assert "bytes for 1000000" in refused.cause
+
+
+def test_a_text_too_long_for_the_reliable_rate_arrives_with_gaps() -> None:
+    """Both halves of a packet must arrive at these rates: 1 - 0.9^2 of the packets are lost."""
+    scheme, uses, runs = names.scheme("zlib+packets:128", TEXT), 20 * 128, 20
+    channel = Lossy(AWGN(), 64, IndependentLoss(0.1))
+    outcomes = sent(scheme, LETTER[:500], channel, 14.0, uses, runs)
+    assert not any(outcome.outage for outcome in outcomes)
+    losses = [outcome.info["packet_loss"] for outcome in outcomes]
+    lost = 1 - 0.9**2
+    assert abs(sum(losses) / runs - lost) < 4 * math.sqrt(lost * (1 - lost) / (20 * runs))
+    for outcome in outcomes:
+        places = [LETTER.find(run) for run in outcome.x_hat.split(GAP)]
+        assert -1 not in places
+        assert outcome.x_hat.count(GAP) == round(20 * outcome.info["packet_loss"])
 
 
 def test_the_halves_know_what_they_are_told() -> None:

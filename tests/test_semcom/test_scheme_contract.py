@@ -3,7 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from inspect import unwrap  # what a user meets, whose types nobody checks
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from instances import GENERATIVE, SCHEMES, TRANSMISSIONS, UNTRAINED
-from toys import UNCODED, Uncoded, picture
+from toys import UNCODED, Counting, Uncoded, picture
 
 from channels import (
     AWGN,
@@ -89,35 +89,6 @@ CHANNELS = (
     Lossy(PLAIN, 64, IndependentLoss(0.3)),
     Impaired(PLAIN, (ClippedAmplifier(3.0),)),
 )
-
-
-@dataclass(frozen=True)
-class Counting:
-    """A channel that counts the symbols of every batch of two that crosses it.
-
-    Informed transmitters imagine realisations of the channel in batches of other sizes.
-    """
-
-    inner: Channel
-    crossings: list[int] = field(default_factory=list, compare=False)
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    def draw(self, uses: int, snr_db: Any, rng: Streams) -> Any:
-        return self.inner.draw(uses, snr_db, rng)
-
-    def apply(self, x: torch.Tensor, state: Any) -> Received:
-        if x.shape[0] == 2:
-            self.crossings.append(x.shape[1])
-        return self.inner.apply(x, state)
-
-    def overhead(self, uses: int) -> int:
-        return self.inner.overhead(uses)
-
-    def data_uses(self, total: int) -> int:
-        return self.inner.data_uses(total)
 
 
 def check_what_crosses_is_measured(scheme: Scheme[Any]) -> None:

@@ -1,10 +1,12 @@
 """Prompt compression in the call shape of LLMLingua, and the commands of texts, without and with SmolLM2."""
 
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,7 +112,8 @@ def test_a_prompt_within_the_target_is_the_same(compressor: Any) -> None:
 
 
 def test_forced_words_and_digits(compressor: Any) -> None:
-    text = TEXT[:600] + " Account 0049 7031 882 holds 1,049.50 francs." + TEXT[600:]
+    text = TEXT[:600] + " Account 0049 7031 882 of a raven holds 1,049.50 francs." + TEXT[600:] + " Ravens."
+    assert text.count("raven") == 1
     for snap in ("word", "token"):
         done = compressor.compress_prompt(
             text, rate=0.1, force_reserve_digit=True, force_tokens=["raven"], snap=snap
@@ -120,6 +123,27 @@ def test_forced_words_and_digits(compressor: Any) -> None:
         assert done["compressed_prompt"].count("raven") == text.count("raven")
     with pytest.raises(InvalidOption, match="raise it"):
         compressor.compress_prompt(text, target_token=5, force_reserve_digit=True)
+
+
+@pytest.mark.parametrize("snap", ["word", "token"])
+def test_forced_phrases_are_kept_whole(compressor: Any, snap: str) -> None:
+    """A forced text may be longer than a unit, and stand in any context; the words around it are free."""
+    parts = [TEXT[:500], TEXT[500:900]]
+    phrases = [part[i : i + 11] for part in parts for i in (77, 303)]
+    assert all(" " in phrase for phrase in phrases)
+    done = compressor.compress_prompt(parts, target_token=120, force_tokens=phrases, snap=snap)
+    for phrase in phrases:
+        assert phrase in done["compressed_prompt"]
+    assert done["context_tokens"] <= 120
+
+
+def test_a_window_longer_than_the_prompt_is_refused_even_if_nothing_is_left_out(compressor: Any) -> None:
+    text = "A note of a few words."
+    whole = len(text) + len("\n\nWho?") + 1  # bytes, and the token of the start
+    for target in (10, 200):
+        with pytest.raises(InvalidOption, match=rf"window of 99 tokens: choose 1\.\.{whole}"):
+            compressor.compress_prompt(text, question="Who?", target_token=target, window=99)
+        compressor.compress_prompt(text, question="Who?", target_token=target, window=whole)
 
 
 def test_budget_of_the_whole_prompt(compressor: Any) -> None:
@@ -216,8 +240,6 @@ def test_bad_input_of_the_command_is_one_line(tmp_path: Path, capsys: pytest.Cap
         "wide.txt": ("wide".encode("utf-16"), "UTF-16"),
         "large.txt": (b"ten bytes " * 1_000_000, "split it"),
     }
-    import re
-
     for name, (data, message) in cases.items():
         (tmp_path / name).write_bytes(data)
         assert re.search(message, error_of(capsys, "compress", str(tmp_path / name), "--target", "9"))
@@ -234,6 +256,9 @@ def test_bad_input_of_the_command_is_one_line(tmp_path: Path, capsys: pytest.Cap
         (("compress", str(good), "--model", str(tmp_path / "none.gguf"), "--out", str(out)), "no such file"),
         (("compress", str(good), "--model", "nothing"), "no language model called 'nothing'"),
         (("answer", str(good), "--question", " "), "ask something"),
+        (("compress", str(good), "--question", " "), "ask something, or leave it out"),
+        (("compress", str(good), "--rule", "best"), "earliest, best-head, sum"),
+        (("answer", str(good), "--question", "Who?", "--rule", "best"), "earliest, best-head, sum"),
         (("heads", str(tmp_path / "none.gguf")), "no such file"),
     ):
         assert message in error_of(capsys, *arguments)
@@ -264,6 +289,90 @@ def test_bad_models_are_one_line(
     assert "no evaluator heads" in error_of(
         capsys, "compress", str(good), "--target", "20", "--model", str(tmp_path / "tiny")
     )
+
+
+@pytest.fixture
+def bytes_as_model(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The commands read by a tiny model of random weights, whose evaluator heads are given."""
+    from semcom.text import compression, heads, lm
+
+    model = byte_model()
+    for module in (lm, compression):
+        monkeypatch.setattr(module, "load", lambda name, device="cpu", dtype="float32": model)
+    masses = heads.HeadMasses(np.eye(4, 6) + 0.01, 0.01)
+    for module in (heads, compression):
+        monkeypatch.setattr(module, "measured_masses", lambda lm, *rest, **told: masses)
+    return model
+
+
+@pytest.fixture
+def note_file(tmp_path: Path) -> Path:
+    path = tmp_path / "note.txt"
+    path.write_text("A note of a few words.")
+    return path
+
+
+@pytest.mark.usefixtures("bytes_as_model")
+class TestOptionsThatWereIgnored:
+    """Each option has an effect, or is refused, or a line says what was done instead."""
+
+    def test_window_of_an_answer(self, note_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        asked = ("answer", str(note_file), "--question", "Who?", "--rate", "1")
+        assert re.search(
+            r"a window of 999 tokens: choose 1\.\.\d+", error_of(capsys, *asked, "--window", "999")
+        )
+        assert "a window of 0 tokens" in error_of(capsys, *asked, "--window", "0")
+
+    def test_window_of_a_short_prompt(self, note_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for target in ("9", "200"):
+            arguments = ("compress", str(note_file), "--target", target, "--window", "999")
+            assert "a window of 999 tokens" in error_of(capsys, *arguments)
+
+    def test_rate_below_the_window_of_an_answer(
+        self, note_file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        asked = ("text", "answer", str(note_file), "--question", "Who?", "--most", "1", "--json")
+        assert main([*asked, "--rate", "0.1", "--window", "20"]) == 0
+        shown = capsys.readouterr()
+        row = json.loads(shown.out)
+        assert row["kept_tokens"] == 20
+        share = round(0.1 * row["tokens"])
+        assert f"a rate of 0.1 is {share} of {row['tokens']} tokens" in shown.err
+        assert "the last 20" in shown.err
+        assert main([*asked, "--rate", "0.5", "--window", "20"]) == 0
+        assert capsys.readouterr().err == ""
+        assert "20 are always kept" in error_of(capsys, *asked[1:], "--target", "19", "--window", "20")
+
+    def test_size_of_a_probe(self, capsys: pytest.CaptureFixture[str]) -> None:
+        message = error_of(capsys, "heads", "bytes", "--size", "5000")
+        assert "a probe of 5000 tokens: bytes reads 4096" in message
+        assert "choose at most 3976" in message
+        for size in ([], ["--size", "3976"]):
+            assert main(["text", "heads", "bytes", *size]) == 0
+
+    def test_forced_text_that_is_not_there(self, note_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = [
+            "text",
+            "compress",
+            str(note_file),
+            "--target",
+            "12",
+            "--force",
+            "zinc",
+            "--force",
+            "note",
+        ]
+        assert main(arguments) == 0
+        shown = capsys.readouterr()
+        assert "note" in shown.out
+        assert "--force zinc: not in the text" in shown.err
+        assert "--force note" not in shown.err
+
+    def test_a_text_within_the_target(self, note_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["text", "compress", str(note_file), "--target", "200"]) == 0
+        shown = capsys.readouterr()
+        assert shown.out == "A note of a few words.\n"
+        assert "nothing is left out" in shown.err
 
 
 @pytest.mark.lm

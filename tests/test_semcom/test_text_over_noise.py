@@ -1,6 +1,7 @@
 """Texts over noise: unequal protection, marked guesses, a language model as prior, and DeepSC."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,11 +16,14 @@ from channels.streams import SharedStreams
 from semcom import names
 from semcom.budget import Budget
 from semcom.codecs.text import Zlib
+from semcom.data import Item
 from semcom.errors import InvalidOption, UnknownName
+from semcom.metrics import chrf, wer
 from semcom.modalities import TEXT, TextShape
 from semcom.observation import Gaps, Observation
 from semcom.receivers import Direct
 from semcom.scheme import Outcome, Scheme
+from semcom.sending import send
 from semcom.text import coding, deepsc, importance, prior, restoration
 from semcom.text.deepsc import DeepSC
 from semcom.text.exact import ExactModel, prepared
@@ -310,6 +314,23 @@ def test_restored_numbers_are_not_answers() -> None:
     assert as_restored(shown) == "The number is 48213 today."
     with pytest.raises(InvalidOption, match="at least 1"):
         Restoration(words=0)
+
+
+def test_records_measure_what_was_received_and_not_the_guesses(guessing: Restoration) -> None:
+    """Equal to those without guesses on the same noise; the text with guesses is scored apart."""
+    plain = names.scheme("utf8+packets:64:mcs9", TEXT)
+    restoring = replace(plain, name=f"{plain.name}+{guessing.name}", receiver=guessing)
+    channel = Lossy(AWGN(), 64, IndependentLoss(0.3))
+    item = Item("letter", LETTER, TEXT)
+    sent_ = [send(item, s, channel, 20.0, 100.0, metrics=("wer", "chrf")) for s in (plain, restoring)]
+    received, restored = (each.outcome.x_hat for each in sent_)
+    assert guesses(restored)
+    assert as_received(restored) == received
+    assert sent_[1].metrics == sent_[0].metrics
+    assert sent_[1].metrics["wer"] == pytest.approx(wer(received, LETTER))
+    assert wer(restored, LETTER) != pytest.approx(wer(received, LETTER))
+    for version in (restored, as_restored(restored)):
+        assert chrf(version, LETTER) != pytest.approx(sent_[1].metrics["chrf"])
 
 
 # Language model as prior
