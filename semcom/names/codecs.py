@@ -58,7 +58,7 @@ BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
 """Codecs by modality and name; for video, image codecs encode a clip frame by frame."""
 
 
-def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
+def codec(name: str, modality: str = "image", device: str = "cpu") -> SourceCodec[Any]:
     """Make a codec from its name, such as "avif" (elementary stream) or "avif-file" (whole file).
 
     Image codecs are wrapped in a `Memo` that all schemes of this process share, so that every image is
@@ -70,6 +70,8 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
             `semcom.names.predictive`, latents by `semcom.names.latent`, language models of texts
             as "lm:NAME", a memory of pictures at both ends as "memory:avif@FOLDER".
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
+        device: PyTorch device of the networks of latents and of language models; all other codecs compute on
+            the CPU.
 
     Returns:
         The codec.
@@ -79,16 +81,16 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
         InvalidOption: The imported object is not a codec.
         MissingWeights: The network of the learned codec is absent or damaged.
     """
-    head, colon, _ = name.partition(":")
+    head, colon, rest = name.partition(":")
     if modality == "video" and colon and head in KEYED:
         return KEYED[head](name, codec)
     if modality == "image" and name.startswith(f"{MEMORY}:") and "@" in name:
         inner, _, folder = name.removeprefix(f"{MEMORY}:").partition("@")
         return MemoryCodec(codec(inner), memory_named(folder))
-    if modality == "video" and colon and head == LATENT:
-        return latent_codec(name)
-    if modality == "text" and name.startswith(MODEL):
-        return language_model_codec(name.removeprefix(MODEL))
+    if modality == "video" and head == LATENT:
+        return latent_codec(name, device)
+    if modality == "text" and (name in SHORT or name.startswith(MODEL)):
+        return language_model_codec(rest or name, device)
     if IMPORTED.fullmatch(name):
         found: SourceCodec[Any] = imported(name, "codec", MEMBERS)
         try:
