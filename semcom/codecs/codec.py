@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
@@ -120,6 +120,22 @@ class HasScale(Protocol):
 
         Raises:
             CorruptPayload: The bytes cannot be decoded to a picture of this shape.
+        """
+        ...
+
+
+@runtime_checkable
+class HasForms(Protocol):
+    """A codec with several forms of payload, which tells for the record which one was sent."""
+
+    def form(self, payload: bytes) -> Mapping[str, float]:
+        """Form of a payload.
+
+        Args:
+            payload: Bytes that the codec has encoded.
+
+        Returns:
+            Finite numbers for the record by column name, such as 1 for the form that it is and 0 for others.
         """
         ...
 

@@ -160,6 +160,21 @@ class MemoryCodec:
         alone = number % 2 == 1
         return self.codec.scale(stream, shape) if isinstance(self.codec, HasScale) and not alone else 1
 
+    def form(self, payload: bytes) -> dict[str, float]:
+        """Form of a payload for the record: "index_sent" and "innovation_sent", both 0 for a whole picture.
+
+        Args:
+            payload: Payload of this codec.
+
+        Returns:
+            1 for the form that the payload has, 0 for the other.
+
+        Raises:
+            CorruptPayload: The number at the beginning is cut off.
+        """
+        kind = kind_of_payload(payload)
+        return {f"{form}_sent": float(kind == form) for form in ("index", "innovation")}
+
     def _nearest(self, x: Picture) -> tuple[int, Picture] | None:
         """Place and picture of the stored picture of this shape with the least squared error."""
         stored = self.memory.of_shape(tuple(x.shape))
