@@ -317,7 +317,7 @@ def test_decisions_on_what_noise_hides_and_on_what_is_lost(folder: Path) -> None
     assert columns == {"retrieved": 0.0, "generated": 1.0, "retransmit": 0.0}
     noisy = observed(transmission, STORED.pictures[0], 0.0, 0)
     # of N values with a signal of about N: 0.7 N < 20 (sqrt(6 N) + sqrt(2 N)) up to N = 12 000
-    shown, columns = MemoryReceiver(STORED, Gate(deviations=20)).decided(noisy, SHAPE, rng)
+    shown, columns = MemoryReceiver(STORED, Gate(deviations=20.0)).decided(noisy, SHAPE, rng)
     assert shown is noisy.shown
     assert columns["retransmit"] == 1.0
     lost = send(folder / "1.png", f"softcast+memory@{folder}", snr_db=-40.0)
