@@ -32,7 +32,8 @@ DECISIONS: Mapping[str, str] = {
     "familiar": "cache hits",
     "false_hit": "false hits",
 }
-"""Headings of columns of a record that hold a decision of transmitter or receiver, 1 or 0, by column name."""
+"""Headings of columns of a record that hold a decision of transmitter or receiver, by column name: 1 or
+0, or the share of the frames of a clip or of the sentences of a text."""
 
 Columns = Mapping[str, Column]
 """Columns of metrics, by column name."""

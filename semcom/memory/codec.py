@@ -27,7 +27,8 @@ class MemoryCodec:
     rho_i is the stored picture of this size with the least squared error, and i its place among them. A
     number takes one byte up to 127, two up to 16383. The memory is shared before; only number and stream are
     sent and counted. Without a stored picture of this size the payload is that of the inner codec and one
-    byte.
+    byte. Clips are coded frame by frame, with key frames as stored pictures
+    (`semcom.memory.codebooks.clips_of`).
 
     Args:
         codec: Inner codec of pictures.

@@ -19,6 +19,7 @@ from semcom.analog_clips import FrameByFrameAnalog
 from semcom.circuit.cache import FamiliarityCache
 from semcom.circuit.familiarity import JUDGES
 from semcom.codecs.av import InterCodec
+from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.groups import GroupPackets
 from semcom.codecs.listed import INTER_CODECS
 from semcom.codecs.packets import FramePackets, TextPackets
@@ -31,6 +32,8 @@ from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
 from semcom.jscc.softcast_clips import ClipSoftCast
+from semcom.memory.codebooks import pictures_of
+from semcom.memory.codec import MemoryCodec
 from semcom.modalities import IMAGE, TEXT, VIDEO, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.latent import analog_latents
@@ -195,7 +198,7 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
     if IMPORTED.fullmatch(name) and name.split(":")[0] not in ("hybrid", LATENT):
         return _checked(imported(name, "scheme", MEMBERS), name)
     if name.startswith(f"{MEMORY}:"):
-        transmission = _with_stored_pictures(name, modality, device)
+        transmission = _with_memory(name, modality, device)
         return Scheme(transmission.name, transmission, Direct(), modality)
     spelled, at, prior = name.partition("@")  # a prior may be a path, with any character in it
     source, plus, last = spelled.rpartition("+")
@@ -503,19 +506,23 @@ def _separate(
     )
 
 
-def _with_stored_pictures(
+def _with_memory(
     name: str, modality: Modality[Any], device: str
-) -> Separate[Any] | GenieSeparate[Any]:
+) -> Separate[Any] | GenieSeparate[Any] | Packetised[Any]:
     """A digital scheme whose codec has a memory: `memory:<codec>@<folder>+<link>`."""
     source, _, link = name.rpartition("+")
-    if modality.name != IMAGE.name:
-        raise UnknownName(f"scheme {name!r} sends image items, not {modality.name}")
-    if "@" not in source or link.split(":")[0] not in ("ldpc", "ideal"):
+    if modality.name not in BY_MODALITY:
+        raise UnknownName(f"scheme {name!r} sends pictures, clips or texts, not {modality.name} items")
+    if "@" not in source or link.split(":")[0] not in ("ldpc", "ideal", "packets"):
+        usual = DEFAULT_SCHEMES[modality.name] if modality.name == TEXT.name else "avif+ldpc"
+        inner, _, usual = usual.partition("+")
         raise InvalidOption(
             f"scheme {name!r}: it is spelled {MEMORY}:<codec>@<folder>+<link>, for instance "
-            f"{MEMORY}:avif@pictures+ldpc, or {MEMORY}:avif+ldpc with --memory pictures"
+            f"{MEMORY}:{inner}@folder+{usual}, or {MEMORY}:{inner}+{usual} with --memory folder"
         )
-    return cast("Separate[Any] | GenieSeparate[Any]", _separate(source, link, name, modality, device))
+    made = _separate(source, link, name, modality, device)
+    assert not isinstance(made, Unequal)
+    return made
 
 
 def _cache(name: str, modality: Modality[Any], device: str) -> FamiliarityCache:
@@ -532,7 +539,9 @@ def _cache(name: str, modality: Modality[Any], device: str) -> FamiliarityCache:
     separate = _separate(found[2], found[3], text, modality, device)
     if not isinstance(separate, Separate):
         raise InvalidOption(f"scheme {name!r}: its link is ldpc:csit-average or ldpc:mcs<N>")
-    return FamiliarityCache(separate, memory_named(folder), "nearest" if found[1] == "nearest" else "circuit")
+    return FamiliarityCache(
+        separate, memory_named(folder, pictures_of), "nearest" if found[1] == "nearest" else "circuit"
+    )
 
 
 def _language_prior(name: str, device: str) -> LanguagePrior:
@@ -574,6 +583,8 @@ def _in_packets(source: str, name: str, modality: Modality[Any], device: str) ->
     found = codec(source, "video", device)
     if isinstance(found, LatentCodec):
         return LatentPackets(found)
+    if isinstance(found, FrameByFrame) and isinstance(found.codec, MemoryCodec):
+        return FramePackets(found.codec)
     return GroupPackets(found) if isinstance(found, InterCodec) else FramePackets(codec(source))
 
 

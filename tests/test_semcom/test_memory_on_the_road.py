@@ -23,7 +23,7 @@ from semcom.memory.codebooks import PictureMemory, pictures_of
 from semcom.memory.codec import MemoryCodec, kind_of_payload
 from semcom.memory.gate import Decision, Gate
 from semcom.metrics import PSNR
-from semcom.modalities import VIDEO
+from semcom.modalities import TEXT, VIDEO
 from semcom.modalities.image import to_pixels
 from semcom.names.descriptions import described
 from semcom.observation import Observation
@@ -205,7 +205,7 @@ def test_names_have_the_digest_of_the_pictures(folder: Path) -> None:
     assert names.scheme(f"softcast+memory:0.1@{folder}").name.startswith("softcast+memory:0.1@stored#")
     digital = names.scheme(f"memory:jpeg@{folder}+ldpc")
     assert digital.name == f"memory:jpeg@stored#{memory.digest}+ldpc:csit-average"
-    assert "or an index into stored pictures" in described(digital.name)
+    assert "or an index of what both ends store" in described(digital.name)
     assert "recalled where the energy" in described(scheme.name)
     assert "recalled always" in described("softcast+memory:always@stored#00000000")
     assert names.with_receiver("softcast", None, memory="d") == "softcast+memory@d"
@@ -229,7 +229,7 @@ def test_wrong_names_are_refused_in_one_line(folder: Path, tmp_path: Path) -> No
         (InvalidOption, "spelled", lambda: names.scheme("memory:avif+ldpc")),
         (InvalidOption, "spelled", lambda: names.scheme(f"memory:avif@{folder}+refine")),
         (UnknownName, "codec", lambda: names.scheme(f"memory:avi@{folder}+ldpc")),
-        (UnknownName, "image", lambda: names.scheme(f"memory:avif@{folder}+ldpc", VIDEO)),
+        (InvalidSource, "texts", lambda: names.scheme(f"memory:zlib@{folder}+ldpc", TEXT)),
         (InvalidOption, "image items only", lambda: names.scheme(f"x265+ldpc+memory@{folder}", VIDEO)),
         (InvalidOption, "--memory", lambda: names.with_receiver("softcast", "memory")),
         (InvalidOption, "--memory", lambda: names.with_receiver("softcast", "ddrm", memory="d")),

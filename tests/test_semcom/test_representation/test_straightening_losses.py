@@ -30,6 +30,7 @@ from semcom.representation.straightness import (
     effective_dimension,
     extrapolated,
     extrapolation_ratios,
+    novelty,
     straightness,
     straightness_by_layer,
 )
@@ -89,6 +90,25 @@ def test_terms_of_white_latents() -> None:
     assert float(invariance_term(z)) == pytest.approx(2 * 0.25, rel=0.05)
     assert float(covariance_term(torch.ones(1, 1, 2) * z[..., :1])) == pytest.approx(0.25**2, rel=0.1)
     assert float(variance_term(3 * z)) == 0
+
+
+def test_novelty_is_the_turn_of_the_trajectory() -> None:
+    """0 on a line, 1 at a right angle, 2 where it turns back; rest and its end; too few frames."""
+    places = [[0, 0], [1, 0], [3, 0], [3, 2], [3, 1], [3, 1], [3, 1], [4, 1], [5, 1]]
+    z = torch.tensor([places], dtype=torch.float64)
+    assert novelty(z)[0].tolist() == pytest.approx([0, 0, 0, 1, 2, 0, 0, 1, 0], abs=1e-12)
+    for length in (1, 2):
+        assert novelty(z[:, :length]).tolist() == [[0.0] * length]
+    generator = torch.Generator().manual_seed(0)
+    ends = torch.randn(2, 200, 2, 256, generator=generator, dtype=torch.float64)
+    times = torch.linspace(0, 1, 6, dtype=torch.float64)[:, None, None]
+    first, second = (a + times * 0.1 * (b - a) for a, b in ends.transpose(1, 2))
+    cut = novelty(torch.cat([first, second]).transpose(0, 1))
+    # cosines of independent directions have the variance 1 / dims; 4.5 deviations of the largest of 200
+    assert cut[:, 6].sub(1).abs().max() < 6 / 16
+    assert cut[:, 7].sub(1).abs().max() < 12 / 16  # the step before leads from one scene to the other
+    others = [2, 3, 4, 5, 8, 9, 10, 11]
+    assert cut[:, others].abs().max() < 1e-9
 
 
 def test_still_frames_have_no_direction() -> None:
