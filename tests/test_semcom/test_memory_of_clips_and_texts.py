@@ -20,7 +20,7 @@ from semcom import names
 from semcom.cli import main
 from semcom.codecs import StreamCodec, Utf8, Zlib, fit
 from semcom.codecs.clip import FrameByFrame, varint
-from semcom.codecs.pillow import Avif
+from semcom.codecs.pillow import Avif, Jpeg
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource, UnknownName
 from semcom.memory.codebooks import clips_of
 from semcom.memory.codec import MemoryCodec
@@ -83,7 +83,7 @@ def test_key_frames_of_a_folder_are_stored_once(clips: Path, tmp_path: Path) -> 
 
 def test_a_stored_clip_costs_an_index_per_frame(clips: Path) -> None:
     """Two bytes: the length, and the index; frames that are new are coded as without a memory."""
-    codec = names.codec(f"memory:avif@{clips}", "video")
+    codec = names.codec(f"memory:jpeg@{clips}", "video")
     assert isinstance(codec, FrameByFrame)
     known, half = (VIDEO.read(clips.parent / f"{name}.mkv").x for name in ("known", "half"))
     fitted = fit(codec, known, 10_000)
@@ -92,7 +92,7 @@ def test_a_stored_clip_costs_an_index_per_frame(clips: Path) -> None:
     assert codec.form(fitted.payload) == {"index_sent": 1.0, "innovation_sent": 0.0}
     quality = codec.qualities[-1]
     payload = codec.encode(half, quality)
-    plain = FrameByFrame(StreamCodec(Avif())).encode(Clip(NEW, half.frame_rate), quality)
+    plain = FrameByFrame(StreamCodec(Jpeg())).encode(Clip(NEW, half.frame_rate), quality)
     assert len(payload) == len(plain) + 2 * 1 + 2 * 2  # a byte per new frame, two per stored one
     assert codec.form(payload)["index_sent"] == 0.5
     assert torch.equal(codec.decode(payload, VIDEO.shape(half)).frames[2:], KEYS[:2])
@@ -109,7 +109,7 @@ def test_a_stored_clip_costs_an_index_per_frame(clips: Path) -> None:
 def test_stored_clips_and_texts_over_channels(clips: Path, letters: Path, link: str, channel: str) -> None:
     """All uses are counted and within the budget, and what arrives is what was stored."""
     for file, name, rho in (
-        (clips.parent / "known.mkv", f"memory:avif@{clips}+{link}", "1/12"),
+        (clips.parent / "known.mkv", f"memory:jpeg@{clips}+{link}", "1/12"),
         (letters.parent / "letter.txt", f"memory:zlib@{letters}+{link}", "40"),
     ):
         item = semcom.load(file)
@@ -135,7 +135,7 @@ def test_stored_clips_and_texts_over_channels(clips: Path, letters: Path, link: 
 def test_a_memory_saves_what_the_plain_scheme_cannot_send(clips: Path, letters: Path) -> None:
     """At one budget in which the plain scheme shows less, or nothing at all."""
     for file, name, rho in (
-        (clips.parent / "known.mkv", "avif+ldpc:mcs3", "1/24"),
+        (clips.parent / "known.mkv", "jpeg+ldpc:mcs3", "1/24"),
         (letters.parent / "letter.txt", "zlib+ldpc:mcs3", "100"),
     ):
         folder = clips if file.suffix == ".mkv" else letters
@@ -324,7 +324,7 @@ def test_the_command_line_takes_folders_of_clips_and_texts(
     clips: Path, letters: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for file, scheme, rho, folder in (
-        (clips.parent / "known.mkv", "memory:avif+ldpc:mcs3", "1/12", clips),
+        (clips.parent / "known.mkv", "memory:jpeg+ldpc:mcs3", "1/12", clips),
         (letters.parent / "letter.txt", "memory:zlib+ldpc:mcs3", "100", letters),
     ):
         options = ("--snr", "10", "--rho", rho, "--memory", str(folder), "--json")
