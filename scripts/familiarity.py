@@ -73,7 +73,7 @@ CROSSING_SNR_DB = (5.0,)
 CROSSED = 10
 RHO = "1/12"
 STREAMS, STREAM, SHOWN = 16, 12, 4
-"""Streams of frames per source, frames of each, and how many of them the circuit is trained on."""
+"""Streams of frames per source, frames of each, and how many of them are known to the nearest code."""
 MODES = (1, 10, 50, 200)
 
 PUBLISHED = {  # read off the plots of the authors' notebooks, +-0.02
@@ -329,7 +329,7 @@ def stream(scenes: Sequence[np.ndarray], cut: int) -> np.ndarray:
 
 
 def novelty_scores(folder: Path) -> dict[str, Any]:
-    """Scores of frames at a change of scene and before it, by cosines, steps, codes and the circuit."""
+    """Scores of frames at a change of scene and before it, by cosines, steps and nearest codes."""
     start = time.process_time()
     network = zoo.load_as("straight", StraightAutoencoder)
     files = list(picture_files(folder))[:: len(list(picture_files(folder))) // 20]
@@ -350,10 +350,9 @@ def novelty_scores(folder: Path) -> dict[str, Any]:
                 signals[name] = (values[1:] - values[:-1]).norm(dim=1)[[t - 1 for t in judged]].tolist()
             small = [thumbnail(frame[None]) for frame in x]
             if any(each is None for each in small):
-                continue  # hardly any contrast: no circuit can tell
+                continue  # hardly any contrast: codes cannot tell
             known, asked = np.array(small[:SHOWN]), np.array([small[t] for t in judged])
-            for name in JUDGES:
-                signals[name] = judge_of(name, known).scores(asked)[0].tolist()
+            signals["nearest code"] = judge_of("nearest", known).scores(asked)[0].tolist()
             for name, scores in signals.items():
                 rows.append({"source": source.name, "stream": number, "signal": name, "scores": scores})
     return {"rows": rows, "seconds": time.process_time() - start}
