@@ -1,9 +1,9 @@
 """Associative memory at the receiver: retrieval under noise, the energy gate, mismatch, residual coding.
 
 Run:     TORCH_HOME=../shared/torch-home python scripts/associative_memory.py
-         --parts vectors,gate,mismatch,coding,figures chooses parts; each writes a table of its own
+         --parts vectors,layered,gate,mismatch,coding,figures chooses parts; each writes a table of its own
 Needs:   photographs: ../shared/data/photos/val (in the memory) and ../shared/data/kodak (not in it)
-Cost:    about 25 minutes of one core: vectors 3, gate 15, mismatch 2, coding 5
+Cost:    about 25 minutes of one core: vectors 3, layered 1, gate 15, mismatch 2, coding 5
 Expect:  the tables of results/associative_memory/README.md
 """
 
@@ -28,13 +28,14 @@ from semcom.experiment import read_rows, run_script, write, write_figure, write_
 from semcom.memory import Gate, Memory, retrieve
 from semcom.memory.codebooks import PictureMemory
 from semcom.memory.codec import MemoryCodec, kind_of_payload
+from semcom.memory.layers import Layers, coarse_to_fine, global_energy
 from semcom.metrics import metric_named
 from semcom.observation import Observation
 from semcom.receivers.memory import MemoryReceiver
 from semcom.statistics import wilson_interval
 from semcom.transmission import ChannelKnowledge, Transmission
 
-PARTS = ("vectors", "gate", "mismatch", "coding", "figures")
+PARTS = ("vectors", "layered", "gate", "mismatch", "coding", "figures")
 CELLS = ((32, 256), (64, 1024), (128, 4096))
 """Dimensions and patterns."""
 VECTOR_SNRS_DB = (-15, -10, -5, 0)
@@ -46,6 +47,18 @@ REFERENCE = {  # share of retrievals by SNR, of the specification's pilot with 4
     (64, 1024): {-10: 0.22, -5: 0.85, 0: 1.00},
     (128, 4096): {-10: 0.50, -5: 0.99, 0: 1.00},
 }
+LAYERED = (64, 1024, (32, 256))
+"""Dimensions, patterns, and centres of the coarser codebooks."""
+LAYERED_SNRS_DB = (-10, -5, 0)
+CLUSTERED = (0.0, 0.5, 0.9)
+"""Shares of the variance of patterns that those of one of 32 clusters have in common."""
+RADII: dict[str, tuple[float, ...] | None] = {
+    "flat": None,
+    "layers, no regions": (math.inf, math.inf, math.inf),
+    "layers, regions n s^2": (1.0, 1.0, 1.0),
+    "layers, regions n s^2 / 4": (0.25, 0.25, math.inf),
+}
+"""Trust regions per layer in units of n s^2, the expected squared distance of a query from its pattern."""
 SIDE = 128
 RHO_USES = 1024  # channel uses: rho = 1/48 of 128 x 128 pixels
 STORED, OUTSIDE = 32, 96
@@ -86,6 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = spacing(chosen.trials)
         write_rows(chosen.out / "spacing.csv", rows)
         write(chosen.out / "spacing.md", spacing_table(rows))
+    if "layered" in parts:
+        rows = layered(chosen.trials)
+        write_rows(chosen.out / "layered.csv", rows)
+        write(chosen.out / "layered.md", layered_table(rows))
     if {"gate", "mismatch", "coding"} & set(parts):
         memory = PictureMemory(tuple(crops(chosen.stored, chosen.pictures, 1)), "val")
         others = crops(chosen.outside, chosen.others, 4)
@@ -256,6 +273,69 @@ def spacing_table(rows: Sequence[Row]) -> str:
         ),
     ]
     return "\n".join(lines).replace("nan", "none") + "\n"
+
+
+def layered(trials: int) -> list[Row]:
+    """Coarse-to-fine retrieval in trust regions against three steps on the patterns themselves."""
+    rows = []
+    dims, count, sizes = LAYERED
+    for common in CLUSTERED:
+        for snr_db in LAYERED_SNRS_DB:
+            rng = np.random.default_rng((2, int(100 * common), -snr_db))
+            centres = rng.normal(size=(sizes[0], dims))[np.arange(count) % sizes[0]]
+            drawn = math.sqrt(common) * centres + math.sqrt(1 - common) * rng.normal(size=(count, dims))
+            stored = torch.from_numpy(drawn)
+            x = stored[torch.from_numpy(rng.integers(count, size=trials))]
+            noise_var = 10 ** (-snr_db / 10)
+            y = x + math.sqrt(noise_var) * torch.from_numpy(rng.normal(size=(trials, dims)))
+            books = coarse_to_fine(stored, sizes)
+            for method, radii in RADII.items():
+                flat = radii is None
+                used = (stored,) * len(books) if flat else books
+                bounds = tuple(radius * dims * noise_var for radius in radii or ())
+                progress = Layers(used, 1 / (2 * noise_var), bounds, steps=1)(y)
+                fine = Layers((stored,), 1 / (2 * noise_var))
+                trace = torch.stack([fine.energies(points)[0] for points in progress.points])
+                every = Layers(books, 1 / (2 * noise_var))
+                whole = [float(global_energy(every.energies(points)).mean()) for points in progress.points]
+                error = nmse(progress.points[-1], x)
+                scale = 1e-9 * (1 + progress.before.abs())
+                rows.append(
+                    {
+                        "dims": dims,
+                        "patterns": count,
+                        "common": common,
+                        "snr_db": snr_db,
+                        "method": method,
+                        "trials": trials,
+                        "comparisons": sum(map(len, used)),
+                        "retrieved": int((error < 0.01).sum()),
+                        "nmse": float(error.mean()),
+                        "nmse_se": float(error.std() / math.sqrt(trials)),
+                        "rises": int((progress.after > progress.before + scale).sum()),
+                        **{f"energy_{i}": float(e) for i, e in enumerate(trace.mean(1))},
+                        **{f"global_energy_{i}": e for i, e in enumerate(whole)},
+                    }
+                )
+    return rows
+
+
+def layered_table(rows: Sequence[Row]) -> str:
+    """Retrievals, errors and the energy after every layer, by common part, SNR and method."""
+    lines = [
+        "| common part | SNR | method | comparisons per query | retrieved (95 %) | NMSE "
+        "| energy of the patterns: query, after each layer | steps uphill |",
+        "| --- " * 8 + "|",
+    ]
+    for r in rows:
+        low, high = wilson_interval(r["retrieved"], r["trials"])
+        energies = ", ".join(f"{r[f'energy_{i}']:.1f}" for i in range(4))
+        lines.append(
+            f"| {r['common']:g} | {r['snr_db']} dB | {r['method']} | {r['comparisons']} "
+            f"| {r['retrieved'] / r['trials']:.3f} ({low:.3f} to {high:.3f}) "
+            f"| {r['nmse']:.3f} ± {1.96 * r['nmse_se']:.3f} | {energies} | {r['rises']} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def receptions(

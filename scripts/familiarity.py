@@ -23,7 +23,7 @@ import torch
 from PIL import Image as PillowImage
 
 from channels import NamedStreams, transmit
-from semcom import names
+from semcom import names, zoo
 from semcom.circuit.cache import FamiliarityCache
 from semcom.circuit.circuit import Circuit, respond, untrained
 from semcom.circuit.familiarity import JUDGES, judge_of, thumbnail
@@ -40,13 +40,16 @@ from semcom.circuit.measures import (
     sparseness,
 )
 from semcom.circuit.protocol import CONTRAST, EPOCHS, LEVELS, associate, noisy_versions
-from semcom.data import load_image, picture_files
+from semcom.data import centre, load_image, picture_files
 from semcom.errors import NotConverged
 from semcom.experiment import run_script, write, write_figure
 from semcom.memory.codebooks import PictureMemory
 from semcom.modalities import IMAGE
 from semcom.provenance import environment
 from semcom.receivers import Direct
+from semcom.representation.sequences import MovingGlyphs, MovingShapes, MovingWindows
+from semcom.representation.straightening import StraightAutoencoder
+from semcom.representation.straightness import novelty
 from semcom.scheme import Scheme
 from semcom.sending import send
 from semcom.statistics import bootstrap_mean
@@ -69,6 +72,8 @@ QUERY_SNR_DB = (np.inf, 10.0, 0.0)
 CROSSING_SNR_DB = (5.0,)
 CROSSED = 10
 RHO = "1/12"
+STREAMS, STREAM, SHOWN = 16, 12, 4
+"""Streams of frames per source, frames of each, and how many of them are known to the nearest code."""
 MODES = (1, 10, 50, 200)
 
 PUBLISHED = {  # read off the plots of the authors' notebooks, +-0.02
@@ -316,6 +321,56 @@ def roc(folder: Path, album: int) -> dict[str, Any]:
         plain = late_to_peak(respond(trained, sparse_code(queries)).trace)
         rows.append({"judge": "late/peak alone", "snr_db": told["snr_db"], **split(plain, album)})
     return {"album": album, "rows": rows, "seconds": time.process_time() - start}
+
+
+def stream(scenes: Sequence[np.ndarray], cut: int) -> np.ndarray:
+    """Frames of one scene up to the cut, then those of another, [length, 3, 64, 64]."""
+    return np.concatenate([scenes[0][:cut], scenes[1][cut:]])
+
+
+def novelty_scores(folder: Path) -> dict[str, Any]:
+    """Scores of frames at a change of scene and before it, by cosines, steps and nearest codes."""
+    start = time.process_time()
+    network = zoo.load_as("straight", StraightAutoencoder)
+    files = list(picture_files(folder))[:: len(list(picture_files(folder))) // 20]
+    squares = [centre(load_image(file), 128).x[0] for file in files]
+    photos = (255 * torch.stack(squares)).round().byte().permute(0, 2, 3, 1).contiguous()
+    rows = []
+    for source in (MovingShapes(3), MovingGlyphs(3), MovingWindows(photos)):
+        drawn = source.draw(2 * STREAMS, STREAM, torch.Generator().manual_seed(11)).frames.numpy()
+        cuts = np.random.default_rng(11).integers(SHOWN + 2, STREAM, size=STREAMS)
+        for number, cut in enumerate(cuts.tolist()):
+            frames = stream(drawn[2 * number : 2 * number + 2], cut)
+            x = torch.from_numpy(frames)
+            with torch.no_grad():
+                z = network.encode(x)[None]
+            judged = list(range(SHOWN, cut + 1))
+            signals = {"cosine of latent steps": novelty(z)[0, judged].tolist()}
+            for name, values in (("step of latents", z[0]), ("step of pixels", x.flatten(1))):
+                signals[name] = (values[1:] - values[:-1]).norm(dim=1)[[t - 1 for t in judged]].tolist()
+            small = [thumbnail(frame[None]) for frame in x]
+            if any(each is None for each in small):
+                continue  # hardly any contrast: codes cannot tell
+            known, asked = np.array(small[:SHOWN]), np.array([small[t] for t in judged])
+            signals["nearest code"] = judge_of("nearest", known).scores(asked)[0].tolist()
+            for name, scores in signals.items():
+                rows.append({"source": source.name, "stream": number, "signal": name, "scores": scores})
+    return {"rows": rows, "seconds": time.process_time() - start}
+
+
+def novelty_table(found: dict[str, Any]) -> str:
+    """Areas under the curves, and cuts found at 5 % of false alarms."""
+    rows = []
+    for source in dict.fromkeys(r["source"] for r in found["rows"]):
+        for signal in dict.fromkeys(r["signal"] for r in found["rows"]):
+            own = [r["scores"] for r in found["rows"] if (r["source"], r["signal"]) == (source, signal)]
+            cuts, others = [s[-1] for s in own], [value for s in own for value in s[:-1]]
+            hits = np.mean(np.array(cuts) > np.quantile(others, 0.95))
+            areas = [area(s[:-1], s[-1:]) for s in own]
+            told = f"{area(others, cuts):.3f}", f"{hits:.2f}", interval(areas)
+            rows.append((source, signal, f"{len(cuts)}, {len(others)}", *told))
+    heads = ("frames", "signal", "cuts, other frames", "area under ROC", "cuts found at 5 % false alarms")
+    return "\n## Changes of scene\n\n" + markdown((*heads, "area within a stream"), rows)
 
 
 def crossing(folder: Path) -> dict[str, Any]:
@@ -642,6 +697,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for album in ALBUMS:
         stage(f"roc-{album}", lambda album=album: roc(a.photos / "val", album))
     stage("crossing", lambda: crossing(a.photos / "val"))
+    stage("novelty", lambda: novelty_scores(a.photos / "val"))
     for number in range(a.sets):
         own = pictures[2 * FAMILIAR * number : 2 * FAMILIAR * (number + 1)]
         stage(
@@ -654,6 +710,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         front_end_table(sets),
         roc_table(rocs),
         crossing_table(stages["crossing"]),
+        novelty_table(stages["novelty"]),
     )
     write(a.out / "table.md", "".join(parts))
     write_figure(a.out / "geometry.svg", geometry_figure(sets))

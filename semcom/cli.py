@@ -160,8 +160,9 @@ MemoryOption = Annotated[
     str | None,
     typer.Option(
         "--memory",
-        help="Folder of pictures that both ends have: the receiver recalls them (receiver memory), or the "
-        "codec of a scheme like memory:avif+ldpc sends an index.",
+        help="Folder that both ends have: the receiver recalls its pictures (receiver memory), or the codec "
+        "of a scheme like memory:avif+ldpc sends an index of a picture or of a frame of a clip; "
+        "memory:zlib+ldpc of a sentence.",
         show_default=False,
     ),
 ]

@@ -23,5 +23,17 @@ class Column:
     higher_is_better: bool | None = None
 
 
+DECISIONS: Mapping[str, str] = {
+    "retrieved": "recalled",
+    "generated": "not in memory",
+    "retransmit": "undecided",
+    "index_sent": "index alone",
+    "innovation_sent": "innovation",
+    "familiar": "cache hits",
+    "false_hit": "false hits",
+}
+"""Headings of columns of a record that hold a decision of transmitter or receiver, by column name: 1 or
+0, or the share of the frames of a clip or of the sentences of a text."""
+
 Columns = Mapping[str, Column]
 """Columns of metrics, by column name."""

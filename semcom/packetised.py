@@ -15,6 +15,7 @@ from channels.mcs import (
     shipped_bler_table,
 )
 from channels.packets import PacketLink
+from semcom.codecs.codec import HasForms, mean_form
 from semcom.errors import BudgetTooSmall, InvalidOption
 from semcom.observation import Gaps, Observation
 from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent, nothing_sent
@@ -136,6 +137,8 @@ class Packetised(Generic[X]):
             "packets": float(len(packets)),
             "mcs": float(mcs[-1].index),
         }
+        if isinstance(self.codec, HasForms):
+            info |= mean_form([self.codec.form(packet) for packet in packets if packet])
         return Sent(link.send(packets, uses), modulated, info)
 
     def receive(self, received: Received, shape: Any, uses: int) -> list[Observation[X]]:

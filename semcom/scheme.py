@@ -71,6 +71,29 @@ class MarksGuesses(Protocol):
         ...
 
 
+@runtime_checkable
+class Decides(Protocol[X]):
+    """A receiver that decides between several things to show, and reports its decision for the record."""
+
+    def decided(
+        self, observation: Observation[X], shape: Any, rng: Streams
+    ) -> tuple[X | None, Mapping[str, float]]:
+        """Reconstruct one item as the receiver does when it is called, and say what was decided.
+
+        Args:
+            observation: All that is known of the item.
+            shape: Shape of the item.
+            rng: Random numbers of the receiver, for one item.
+
+        Returns:
+            The item, or None for a lost one, and finite numbers for the record by column name.
+
+        Raises:
+            UnsuitableEvidence: The receiver cannot use evidence of this kind.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Outcome(Generic[X]):
     """Result of sending one item once.
@@ -259,9 +282,13 @@ class Scheme(Generic[X]):
     def _outcome(
         self, observation: Observation[X], shape: Any, sent: Sent, spent: Metered, rng: Streams
     ) -> Outcome[X]:
-        x_hat = self.receiver(observation, shape, rng)
+        decision: Mapping[str, float] = {}
+        if isinstance(self.receiver, Decides):
+            x_hat, decision = self.receiver.decided(observation, shape, rng)
+        else:
+            x_hat = self.receiver(observation, shape, rng)
         x_hat = self.modality.cover(shape) if x_hat is None else self._shown(x_hat, shape)
-        info = {**sent.info, **observation.info}
+        info = {**sent.info, **observation.info, **decision}
         if isinstance(self.receiver, CallsNetwork):
             info["nfe"] = float(self.receiver.nfe)
         lost = observation.shown is None

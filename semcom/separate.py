@@ -8,7 +8,7 @@ from channels import Constellation, NamedStreams, Received
 from channels.fec.ldpc import MAX_ITERATIONS
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame
 from channels.mcs import MCS_TABLE, BlerTable, Mcs, choose_mcs, shipped_bler_table
-from semcom.codecs.codec import Fitted, SourceCodec, fit
+from semcom.codecs.codec import Fitted, HasForms, SourceCodec, fit
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.observation import Decoded, Observation, Payload
 from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent, Whispered, nothing_sent
@@ -216,6 +216,7 @@ def send_coded(
         "mcs": float(link.mcs.index),
         "scale": float(fitted.quality.scale),
         "setting": float(fitted.quality.setting),
+        **(codec.form(fitted.payload) if isinstance(codec, HasForms) else {}),
     }
     symbols = link.send(frame(fitted.payload, tag), uses)
     modulated = Modulated(link.mcs.constellation, uses - link.header(uses).uses)
@@ -312,7 +313,11 @@ class GenieSeparate(Generic[X]):
             fitted = fit(self.codec, x, self.link.payload_bits(known.law, known.snr_db, uses))
         except BudgetTooSmall as error:
             return (Whispered(nothing_sent(f"{error} ({uses} channel uses at capacity)"), None),)
-        info = {"payload_bits": 8.0 * len(fitted.payload), "scale": float(fitted.quality.scale)}
+        info = {
+            "payload_bits": 8.0 * len(fitted.payload),
+            "scale": float(fitted.quality.scale),
+            **(self.codec.form(fitted.payload) if isinstance(self.codec, HasForms) else {}),
+        }
         symbols = Constellation(4).modulate(NamedStreams(0, PLACEHOLDERS).bits("bits", (2 * uses,)))
         return (Whispered(Sent(symbols, info=info), fitted),)
 

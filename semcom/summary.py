@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semcom.budget import shown_rho
-from semcom.columns import Column, Columns
+from semcom.columns import DECISIONS, Column, Columns
 from semcom.errors import InvalidOption, InvalidSource, StoreError, UnknownName
 from semcom.exhibits import Exhibit, Fold, Loop, Page, Strip, across_snr, exhibits_of
 from semcom.findings import findings
@@ -144,6 +144,8 @@ def table(
 ) -> "pd.DataFrame":
     """Table of mean metrics, channel uses spent and outage rate: one row per channel, rho, SNR and scheme.
 
+    Decisions (`semcom.columns.DECISIONS`) follow as shares of the records that hold one.
+
     Args:
         records: Records, one per row, from `ResultStore.frame`.
         names: Columns of metrics; empty for all.
@@ -182,6 +184,9 @@ def _tabulated(
             column = column_named(name, columns)
             heading = brief_name(column) if brief else column_label(column) + ARROWS[column.higher_is_better]
             cells[heading] = _cells(records, column, point, not brief, paired)
+    decisions = [
+        name for name in DECISIONS if name in records and bool(records[name].notna().to_numpy().any())
+    ]
     rows: list[dict[str, str]] = []
     best: list[dict[str, bool]] = []
     key: Any
@@ -193,6 +198,7 @@ def _tabulated(
         spent, share = f"{group['channel_uses'].mean():.0f}", f" ({group['rho_used'].mean() / rho:.0%})"
         row |= {"uses" if brief else "channel uses": spent if brief else spent + share}
         row |= {"outage": _rate(float(np.mean(group["outage"].to_numpy())))}
+        row |= {DECISIONS[name]: _share(group[name].to_numpy()) for name in decisions}
         rows.append(row)
         best.append({heading: found[heading][1] if heading in found else False for heading in row})
     return pd.DataFrame(rows), pd.DataFrame(best)
@@ -757,6 +763,12 @@ def _differences(
             mark = "≈" if zero else "Δ"
             found[(*key, row["scheme"])] = f"{mark} {mean} [{low}, {high}]"  # pyright: ignore
     return found
+
+
+def _share(values: np.ndarray) -> str:
+    """Share of records with a decision, of those that have one; empty if none has."""
+    there = values[~np.isnan(values)]
+    return _rate(float(there.mean())) if len(there) else ""
 
 
 def _rate(rate: float) -> str:

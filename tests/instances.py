@@ -38,7 +38,8 @@ from semcom.analog import Analog
 from semcom.analog_clips import FrameByFrameAnalog
 from semcom.calibration import CosineGain
 from semcom.circuit.cache import FamiliarityCache
-from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP
+from semcom.codecs import Avif, FileCodec, HevcIntra, Jpeg, Jpeg2000, Memo, StreamCodec, WebP, Zlib
+from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.jpeg_cells import JpegCoefficients, Plane
 from semcom.codecs.learned import LearnedCodec
 from semcom.envelope import Choice, Envelope, GenieEnvelope
@@ -53,8 +54,9 @@ from semcom.jscc.softcast_clips import ClipSoftCast
 from semcom.memory.codebooks import PictureMemory
 from semcom.memory.codec import MemoryCodec
 from semcom.memory.gate import Gate
+from semcom.memory.sentences import SentenceCodec, SentenceMemory
 from semcom.metrics import metrics_of
-from semcom.modalities import VIDEO
+from semcom.modalities import TEXT, VIDEO
 from semcom.operators import (
     BlockMean,
     Composed,
@@ -164,7 +166,26 @@ def a_memory() -> PictureMemory:
 
 A_MEMORY = a_memory()
 
+LETTERS = SentenceMemory(
+    (
+        "It rained all day on the hills above the town.",
+        "The ferry leaves at nine in the morning.",
+        "Bread is sold at the corner of the street.",
+        "The boat was painted blue before the summer.",
+        "We write to each other on every Sunday of the year when nobody else has time.",
+    ),
+    "letters",
+)
+"""Sentences of which no two are alike."""
+
 CODECS = (*codecs.CODECS, LearnedCodec(zoo.load("learned")), MemoryCodec(StreamCodec(Avif()), A_MEMORY))
+
+CODECS_WITH_MEMORY = (
+    (VIDEO, FrameByFrame(MemoryCodec(StreamCodec(Avif()), A_MEMORY))),
+    (TEXT, SentenceCodec(Zlib(), LETTERS)),
+    (TEXT, SentenceCodec(Zlib(), LETTERS, 0.3)),
+)
+"""Codecs of clips and texts with a memory at both ends, with their modality."""
 
 METRICS = (
     *((modality, m) for modality in ("image", "video", "text") for m in metrics_of(modality)),

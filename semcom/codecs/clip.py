@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from semcom.codecs.codec import Fitted, Quality, SourceCodec, fit_ladders
+from semcom.codecs.codec import Fitted, HasForms, Quality, SourceCodec, fit_ladders, mean_form
 from semcom.errors import CorruptPayload, FaultyCodec
 from semcom.modalities.image import to_uint8
 from semcom.modalities.video import Clip, ClipShape
@@ -84,6 +84,27 @@ class FrameByFrame:
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
         """Find the scale and setting of least mean squared error within a number of bits."""
         return fit_clip(self, x, max_bits)
+
+    def form(self, payload: bytes) -> dict[str, float]:
+        """Forms of the frames of a payload for the record, means over the frames.
+
+        Args:
+            payload: Payload of this codec.
+
+        Returns:
+            Shares by column name; none if payloads of the codec of pictures have one form only.
+
+        Raises:
+            CorruptPayload: The payload does not consist of frames.
+        """
+        if not isinstance(self.codec, HasForms):
+            return {}
+        forms, place = [], 0
+        while place < len(payload):
+            length, place = read_varint(payload, place)
+            forms.append(self.codec.form(payload[place : place + length]))
+            place += length
+        return mean_form(forms)
 
 
 def to_image(frame: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "1 3 height width"]:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
@@ -122,6 +122,38 @@ class HasScale(Protocol):
             CorruptPayload: The bytes cannot be decoded to a picture of this shape.
         """
         ...
+
+
+@runtime_checkable
+class HasForms(Protocol):
+    """A codec with several forms of payload, which tells for the record which one was sent."""
+
+    def form(self, payload: bytes) -> Mapping[str, float]:
+        """Form of a payload.
+
+        Args:
+            payload: Bytes that the codec has encoded.
+
+        Returns:
+            Finite numbers for the record by column name, such as 1 for the form that it is and 0 for others.
+        """
+        ...
+
+
+def mean_form(forms: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of the forms of several payloads of one codec.
+
+    Args:
+        forms: Results of `HasForms.form`, with the same columns.
+
+    Returns:
+        Means by column name; nothing if there are no forms.
+
+    Example:
+        >>> mean_form([{"index_sent": 1.0}, {"index_sent": 0.0}])
+        {'index_sent': 0.5}
+    """
+    return {name: sum(form[name] for form in forms) / len(forms) for name in forms[0]} if forms else {}
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -1,6 +1,6 @@
 """Packet codecs of clips and texts, in which every packet can be decoded without the others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semcom.codecs.clip import FrameByFrame
-from semcom.codecs.codec import FitsItself, Quality, SourceCodec
+from semcom.codecs.codec import FitsItself, HasForms, Quality, SourceCodec
 from semcom.errors import BudgetTooSmall, CorruptPayload
 from semcom.modalities.text import TextShape
 from semcom.modalities.video import Clip, ClipShape
@@ -82,6 +82,17 @@ class TextPackets:
             missing += [run is None] * len(runs[-1])
         return None if all(missing) else Gaps("".join(runs), tuple(missing))
 
+    def form(self, payload: bytes) -> Mapping[str, float]:
+        """Form of a packet for the record, where the codec of texts has several.
+
+        Args:
+            payload: Packet of this codec, not empty.
+
+        Returns:
+            Numbers by column name; none if the codec has one form only.
+        """
+        return self.codec.form(payload) if isinstance(self.codec, HasForms) else {}
+
     def _run(self, packet: bytes | None, shape: TextShape) -> str | None:
         if not packet:
             return None if packet is None else ""
@@ -145,6 +156,17 @@ class FramePackets:
             BudgetTooSmall: No packet can hold its frames, even at the coarsest quality.
         """
         return fitted_packets(FrameByFrame(self.codec), x, room)
+
+    def form(self, payload: bytes) -> Mapping[str, float]:
+        """Forms of the frames of a packet for the record, where the codec of pictures has several.
+
+        Args:
+            payload: Packet of this codec, not empty.
+
+        Returns:
+            Shares by column name; none if the codec has one form only.
+        """
+        return FrameByFrame(self.codec).form(payload)
 
     def decode(self, packets: Sequence[bytes | None], shape: ClipShape) -> Gaps[Clip] | None:
         """Decode the frames that arrived; each is shown until the next one that arrived.

@@ -6,17 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from semcom.data import load_folder
 from semcom.errors import InvalidOption, InvalidSource
 from semcom.memory.memory import Memory
-from semcom.modalities import IMAGE
+from semcom.modalities import IMAGE, VIDEO
+from semcom.modalities.image import to_uint8
 from semcom.modalities.video import Clip
 
 DIGITS = 8
 """Hexadecimal digits of a memory's digest in names."""
+
+KEY_DB = 25.0
+"""PSNR in dB below which a frame resembles no frame kept before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,30 @@ def pictures_of(folder: Path | str) -> PictureMemory:
     return PictureMemory(tuple(item.x for item in items), folder.resolve().name)
 
 
+def clips_of(folder: Path | str, threshold_db: float = KEY_DB) -> PictureMemory:
+    """Read the key frames of a folder of clips as a memory of pictures.
+
+    Args:
+        folder: Folder of clips or of pictures, or one of them.
+        threshold_db: A frame is kept if its PSNR against all frames of its size kept before, in this clip and
+            in those before it, is below this, in dB.
+
+    Returns:
+        The memory, labelled by the name of the folder; frames are in order of file names and time.
+
+    Raises:
+        InvalidSource: The folder is missing, holds no clip or picture, or both, or one cannot be read.
+    """
+    folder = Path(folder)
+    kept: dict[torch.Size, list[Tensor]] = {}
+    for item in load_folder(folder, (IMAGE, VIDEO)):
+        frames = item.x.frames if isinstance(item.x, Clip) else to_uint8(item.x)
+        known = kept.setdefault(frames.shape[2:], [])
+        known += frames[_new(frames, known, threshold_db)]
+    pictures = tuple(frame[None].float() / 255 for frames in kept.values() for frame in frames)
+    return PictureMemory(pictures, folder.resolve().name)
+
+
 def sentences_of(
     texts: Sequence[str], embed: Callable[[Sequence[str]], Float[Tensor, "texts features"]]
 ) -> Memory:
@@ -97,7 +125,7 @@ def sentences_of(
     return Memory(embed(texts))
 
 
-def key_frames(clip: Clip, threshold_db: float = 25.0) -> tuple[Memory, Int[Tensor, " kept"]]:
+def key_frames(clip: Clip, threshold_db: float = KEY_DB) -> tuple[Memory, Int[Tensor, " kept"]]:
     """Key frames of a clip as a memory: every frame that no frame kept before it resembles.
 
     Args:
@@ -112,10 +140,18 @@ def key_frames(clip: Clip, threshold_db: float = 25.0) -> tuple[Memory, Int[Tens
     """
     if threshold_db != threshold_db:
         raise InvalidOption("key frames with a threshold of nan dB; give a number")
-    frames = clip.frames.flatten(1).double() / 255
-    limit = 10 ** (-threshold_db / 10)
-    kept = [0]
-    for number in range(1, len(frames)):
-        if float((frames[kept] - frames[number]).square().mean(1).min()) > limit:
-            kept.append(number)
-    return Memory(frames[kept]), torch.tensor(kept)
+    kept = _new(clip.frames, [], threshold_db)
+    return Memory(clip.frames[kept].flatten(1).double() / 255), torch.tensor(kept)
+
+
+def _new(
+    frames: UInt8[Tensor, "frames 3 height width"], known: Sequence[Tensor], threshold_db: float
+) -> list[int]:
+    """Numbers of the frames that resemble neither a known one nor one of these before."""
+    limit = 255**2 * 10 ** (-threshold_db / 10)
+    found: list[int] = []
+    for number, frame in enumerate(frames):
+        others = (*known, *(frames[i] for i in found))
+        if all(float((frame.float() - other).square().mean()) > limit for other in others):
+            found.append(number)
+    return found

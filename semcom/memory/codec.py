@@ -27,7 +27,8 @@ class MemoryCodec:
     rho_i is the stored picture of this size with the least squared error, and i its place among them. A
     number takes one byte up to 127, two up to 16383. The memory is shared before; only number and stream are
     sent and counted. Without a stored picture of this size the payload is that of the inner codec and one
-    byte.
+    byte. Clips are coded frame by frame, with key frames as stored pictures
+    (`semcom.memory.codebooks.clips_of`).
 
     Args:
         codec: Inner codec of pictures.
@@ -159,6 +160,21 @@ class MemoryCodec:
         number, stream = _read(payload)
         alone = number % 2 == 1
         return self.codec.scale(stream, shape) if isinstance(self.codec, HasScale) and not alone else 1
+
+    def form(self, payload: bytes) -> dict[str, float]:
+        """Form of a payload for the record: "index_sent" and "innovation_sent", both 0 for a whole picture.
+
+        Args:
+            payload: Payload of this codec.
+
+        Returns:
+            1 for the form that the payload has, 0 for the other.
+
+        Raises:
+            CorruptPayload: The number at the beginning is cut off.
+        """
+        kind = kind_of_payload(payload)
+        return {f"{form}_sent": float(kind == form) for form in ("index", "innovation")}
 
     def _nearest(self, x: Picture) -> tuple[int, Picture] | None:
         """Place and picture of the stored picture of this shape with the least squared error."""

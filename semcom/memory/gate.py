@@ -26,6 +26,27 @@ class Decision(Enum):
     RETRANSMIT = "retransmit"
 
 
+def columns_of(decision: Decision) -> dict[str, float]:
+    """Columns of a record that say what was decided.
+
+    Args:
+        decision: The decision.
+
+    Returns:
+        "retrieved", "generated" and "retransmit": 1 for the decision, 0 for the other two.
+
+    Example:
+        >>> columns_of(Decision.GENERATE)
+        {'retrieved': 0.0, 'generated': 1.0, 'retransmit': 0.0}
+    """
+    names = {
+        "retrieved": Decision.RETRIEVE,
+        "generated": Decision.GENERATE,
+        "retransmit": Decision.RETRANSMIT,
+    }
+    return {name: float(decision is meant) for name, meant in names.items()}
+
+
 @dataclass(frozen=True)
 class Gate:
     """Threshold on the energy of an observation y = A x + n of N values in white noise of variance 1.

@@ -1,5 +1,6 @@
 """Grammar of source codecs: elementary streams ("avif", "x265-slow", "zlib"), whole files ("avif-file")."""
 
+import re
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
@@ -11,8 +12,10 @@ from semcom.codecs.hyperprior import MeanScaleHyperprior
 from semcom.codecs.learned import LearnedCodec
 from semcom.codecs.listed import CLIP_CODECS, TEXT_CODECS
 from semcom.codecs.text import Brotli, Zstd
-from semcom.errors import UnknownName, closest
+from semcom.errors import InvalidOption, UnknownName, closest
+from semcom.memory.codebooks import clips_of, pictures_of
 from semcom.memory.codec import MemoryCodec
+from semcom.memory.sentences import EMBEDDINGS, SentenceCodec, texts_of
 from semcom.names.latent import latent_codec
 from semcom.names.parser import IMPORTED, imported
 from semcom.names.predictive import KEYED
@@ -58,7 +61,7 @@ BY_MODALITY: dict[str, dict[str, Callable[[], SourceCodec[Any]]]] = {
 """Codecs by modality and name; for video, image codecs encode a clip frame by frame."""
 
 
-def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
+def codec(name: str, modality: str = "image", device: str = "cpu") -> SourceCodec[Any]:
     """Make a codec from its name, such as "avif" (elementary stream) or "avif-file" (whole file).
 
     Image codecs are wrapped in a `Memo` that all schemes of this process share, so that every image is
@@ -68,8 +71,11 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
     Args:
         name: Name, or `package.module:NAME`; key frames with prediction or interpolation are spelled by
             `semcom.names.predictive`, latents by `semcom.names.latent`, language models of texts
-            as "lm:NAME", a memory of pictures at both ends as "memory:avif@FOLDER".
+            as "lm:NAME", a memory at both ends as "memory:avif@FOLDER" for pictures and clips, and as
+            "memory:zlib[:<tolerance>[:minilm]]@FOLDER" for texts.
         modality: Modality of the items: "image", "video", "text", or the name of your own modality.
+        device: PyTorch device of the networks of latents and of language models; all other codecs compute on
+            the CPU.
 
     Returns:
         The codec.
@@ -79,16 +85,15 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
         InvalidOption: The imported object is not a codec.
         MissingWeights: The network of the learned codec is absent or damaged.
     """
-    head, colon, _ = name.partition(":")
+    head, colon, rest = name.partition(":")
     if modality == "video" and colon and head in KEYED:
         return KEYED[head](name, codec)
-    if modality == "image" and name.startswith(f"{MEMORY}:") and "@" in name:
-        inner, _, folder = name.removeprefix(f"{MEMORY}:").partition("@")
-        return MemoryCodec(codec(inner), memory_named(folder))
-    if modality == "video" and colon and head == LATENT:
-        return latent_codec(name)
-    if modality == "text" and name.startswith(MODEL):
-        return language_model_codec(name.removeprefix(MODEL))
+    if head == MEMORY and "@" in name and modality in BY_MODALITY:
+        return _with_memory(name, modality, device)
+    if modality == "video" and head == LATENT:
+        return latent_codec(name, device)
+    if modality == "text" and (name in SHORT or name.startswith(MODEL)):
+        return language_model_codec(rest or name, device)
     if IMPORTED.fullmatch(name):
         found: SourceCodec[Any] = imported(name, "codec", MEMBERS)
         try:
@@ -96,6 +101,24 @@ def codec(name: str, modality: str = "image") -> SourceCodec[Any]:
         except TypeError:  # not hashable
             return Memo(found)
     return _shipped(name, modality)
+
+
+def _with_memory(name: str, modality: str, device: str) -> SourceCodec[Any]:
+    """A codec with a folder at both ends: pictures, key frames of clips, or sentences of texts."""
+    inner, _, folder = name.removeprefix(f"{MEMORY}:").partition("@")
+    if modality == "image":
+        return MemoryCodec(codec(inner), memory_named(folder, pictures_of))
+    if modality == "video":
+        return FrameByFrame(MemoryCodec(codec(inner), memory_named(folder, clips_of)))
+    found = re.fullmatch(rf"(.+?)(?::([\d.]+))?(?::({'|'.join(EMBEDDINGS)}))?", inner)
+    try:
+        source, tolerance, named = found.groups() if found else ("", None, None)
+        number = float(tolerance or 0)
+    except ValueError:
+        raise InvalidOption(f"codec {name!r}: {tolerance} is no number") from None
+    embedding = next((known for known in EMBEDDINGS if known == named), EMBEDDINGS[0])
+    memory = memory_named(folder, texts_of)
+    return SentenceCodec(codec(source, modality, device), memory, number, embedding)
 
 
 @cache

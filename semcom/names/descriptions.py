@@ -113,7 +113,11 @@ def _codec(name: str) -> str:
     head, *parts = name.split(":")
     if head == MEMORY and "@" in name:
         inner, _, folder = name.removeprefix(f"{MEMORY}:").partition("@")
-        return f"{_codec(inner)}, or an index into stored pictures ({folder})"
+        source, *settings = re.split(r":(?=[\d.]+(?::|$)|minilm$)", inner)
+        near = next(
+            (f", or of about the same words (energy up to {s})" for s in settings if s != "minilm"), ""
+        )
+        return f"{_codec(source)}, or an index of what both ends store ({folder}){near}"
     if head == PREDICTIVE:
         still, predictor, *_ = (*parts, *USUAL[len(parts) :])
         return f"key frames by {_codec(still)}, the others predicted ({predictor}) at the receiver"

@@ -22,11 +22,12 @@ NETWORK = "straight"
 """Name of the network of the package."""
 
 
-def latent_codec(name: str) -> LatentCodec:
+def latent_codec(name: str, device: str = "cpu") -> LatentCodec:
     """Make a codec of latents from its name.
 
     Args:
         name: Name, for instance "latent", "latent:linear" or "latent:kalman:auto".
+        device: PyTorch device of the network.
 
     Returns:
         The codec.
@@ -36,14 +37,15 @@ def latent_codec(name: str) -> LatentCodec:
         MissingWeights: The network is absent or damaged.
     """
     predictor, gate = _parts(name)
-    return LatentCodec(_network(), predictor, gate)
+    return LatentCodec(_network(device), predictor, gate)
 
 
-def analog_latents(name: str) -> AnalogLatents:
+def analog_latents(name: str, device: str = "cpu") -> AnalogLatents:
     """Make an analog transmission of latents from its name.
 
     Args:
         name: Name, for instance "latent:kalman" or "latent:linear:0.2".
+        device: PyTorch device of the network.
 
     Returns:
         The transmission.
@@ -58,7 +60,7 @@ def analog_latents(name: str) -> AnalogLatents:
             f"scheme {name!r}: a gate in proportion to the quantiser step needs a link; give a number, "
             f"or add one, {name}+ldpc"
         )
-    return AnalogLatents(_network(), predictor, gate)
+    return AnalogLatents(_network(device), predictor, gate)
 
 
 def _parts(name: str) -> tuple[str, float | None]:
@@ -75,5 +77,5 @@ def _parts(name: str) -> tuple[str, float | None]:
 
 
 @cache
-def _network() -> StraightAutoencoder:
-    return zoo.load_as(NETWORK, StraightAutoencoder)
+def _network(device: str) -> StraightAutoencoder:
+    return zoo.load_as(NETWORK, StraightAutoencoder, device)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 
@@ -13,6 +14,7 @@ from semcom.errors import InvalidOption, MissingWeights, UnknownName
 from semcom.foreign_priors import VariancePreserving, from_diffusers, from_guided_diffusion
 from semcom.memory.codebooks import PictureMemory, pictures_of
 from semcom.memory.gate import Gate
+from semcom.memory.sentences import SentenceMemory
 from semcom.names.parser import IMPORTED, imported, optional, unknown
 from semcom.prior import NaturalImagePrior
 from semcom.provenance import fingerprint
@@ -34,6 +36,8 @@ from semcom.text.restoration import Restoration
 from semcom.tiles import Tiled
 from semcom.video.interpolation import flow_is_there
 from semcom.video.refinement import FrameRefiner
+
+Stored = TypeVar("Stored", PictureMemory, SentenceMemory)
 
 MARGIN = 2.0
 """Initial noise level of DiffPIR over the expected error. On photos/val, values above 1 gain more realism per
@@ -231,7 +235,12 @@ def clip_receiver(spec: str, device: str = "cpu") -> ClipRefiner | Interpolation
             ) from None
         return ClipRefiner(FrameRefiner.shipped(device), number)
     if head.partition("@")[0] in (*METHODS, MEMORY):
-        raise InvalidOption(f"receiver {spec!r} refines image items only; clips take {REFINE}, {INTERPOLATE}")
+        memory = f"; a memory of clips is part of the codec, {MEMORY}:avif@folder+ldpc" * (
+            head.partition("@")[0] == MEMORY
+        )
+        raise InvalidOption(
+            f"receiver {spec!r} refines image items only; clips take {REFINE}, {INTERPOLATE}{memory}"
+        )
     raise UnknownName(unknown("receiver", head, (REFINE, INTERPOLATE)))
 
 
@@ -252,7 +261,10 @@ def text_receiver(spec: str, device: str = "cpu") -> Restoration:
     """
     head, _, model = spec.partition(":")
     if head != RESTORE:
-        raise InvalidOption(f"receiver {spec!r} refines image items only; texts take {RESTORE}")
+        memory = f"; a memory of texts is part of the codec, {MEMORY}:zlib@folder+ldpc" * (
+            head.partition("@")[0] == MEMORY
+        )
+        raise InvalidOption(f"receiver {spec!r} refines image items only; texts take {RESTORE}{memory}")
     made = Restoration(model or "smollm2", device=device)
     located(made.model)
     return made
@@ -278,7 +290,8 @@ def with_receiver(
         samples: Number of samples that are averaged; None for 1.
         prior: Name of the prior, as for `prior`; None for the one of this package.
         memory: Folder of stored pictures, for the receiver "memory", which need not be named then, for a
-            codec with a memory ("memory:avif+ldpc"), or for a semantic cache ("cache:circuit:avif+ldpc").
+            codec with a memory ("memory:avif+ldpc"; with clips or texts for those), or for a semantic cache
+            ("cache:circuit:avif+ldpc").
 
     Returns:
         A name for `semcom.names.scheme`.
@@ -336,23 +349,24 @@ def with_receiver(
     return f"{name}+{':'.join(parts).rstrip(':')}{told}"
 
 
-def memory_named(spec: str) -> PictureMemory:
-    """Read the memory of a name, a folder of pictures with or without its digest, "faces#1a2b3c4d".
+def memory_named(spec: str, read: Callable[[str], Stored]) -> Stored:
+    """Read the memory of a name, a folder with or without its digest, "faces#1a2b3c4d".
 
     Args:
-        spec: Folder; with a digest, which must be the one of the pictures in it.
+        spec: Folder; with a digest, which must be the one of what is in it.
+        read: Function that reads a folder: pictures, key frames of clips, or sentences of texts.
 
     Returns:
         The memory.
 
     Raises:
-        InvalidSource: The folder is missing or holds no picture.
+        InvalidSource: The folder is missing or holds nothing of the kind.
         InvalidOption: The name is empty, or the digest is another.
     """
     if not spec:
         raise InvalidOption("a memory without a folder; name one, like --memory pictures")
     source, digest = found.groups() if (found := DIGEST.fullmatch(spec)) else (spec, "")
-    memory = pictures_of(source)
+    memory = read(source)
     if digest and memory.digest != digest:
         raise InvalidOption(
             f"memory {source} is not the one of digest {digest}, but #{memory.digest}; "
@@ -387,7 +401,7 @@ def _memory_receiver(spec: str, rest: list[str], source: str) -> MemoryReceiver:
             f"receiver {spec!r}: it is spelled {MEMORY}[:<tolerance> | :{ALWAYS}]@<folder>, "
             f"for instance {MEMORY}:0.2@pictures"
         ) from None
-    return MemoryReceiver(memory_named(source), gate)
+    return MemoryReceiver(memory_named(source, pictures_of), gate)
 
 
 def _named_prior(spec: str, device: str) -> tuple[Denoiser, str]:

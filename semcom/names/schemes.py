@@ -19,6 +19,7 @@ from semcom.analog_clips import FrameByFrameAnalog
 from semcom.circuit.cache import FamiliarityCache
 from semcom.circuit.familiarity import JUDGES
 from semcom.codecs.av import InterCodec
+from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.groups import GroupPackets
 from semcom.codecs.listed import INTER_CODECS
 from semcom.codecs.packets import FramePackets, TextPackets
@@ -31,6 +32,8 @@ from semcom.jscc.bourtsoulatze2019 import Bourtsoulatze2019
 from semcom.jscc.refinement import DecoderRefinement
 from semcom.jscc.softcast import SoftCast
 from semcom.jscc.softcast_clips import ClipSoftCast
+from semcom.memory.codebooks import pictures_of
+from semcom.memory.codec import MemoryCodec
 from semcom.modalities import IMAGE, TEXT, VIDEO, Modality
 from semcom.names.codecs import BY_MODALITY, STILL, codec
 from semcom.names.latent import analog_latents
@@ -190,12 +193,12 @@ def scheme(name: str, modality: Modality[Any] = IMAGE, device: str = "cpu") -> S
         MissingWeights: The network of a learned scheme is absent or damaged.
     """
     if name.split(":")[0] == CACHE:
-        cache = _cache(name, modality)
+        cache = _cache(name, modality, device)
         return Scheme(cache.name, cache, Direct(), modality)
     if IMPORTED.fullmatch(name) and name.split(":")[0] not in ("hybrid", LATENT):
         return _checked(imported(name, "scheme", MEMBERS), name)
     if name.startswith(f"{MEMORY}:"):
-        transmission = _with_stored_pictures(name, modality)
+        transmission = _with_memory(name, modality, device)
         return Scheme(transmission.name, transmission, Direct(), modality)
     spelled, at, prior = name.partition("@")  # a prior may be a path, with any character in it
     source, plus, last = spelled.rpartition("+")
@@ -427,7 +430,7 @@ def _transmission(name: str, modality: Modality[Any], device: str) -> Transmissi
     if modality.name == VIDEO.name and name in CLIP_SCHEMES:
         return CLIP_SCHEMES[name][1](device)
     if modality.name == VIDEO.name and not plus and name.split(":")[0] == LATENT:
-        return analog_latents(name)
+        return analog_latents(name, device)
     own = OF_ONE_MODALITY.get(name.split(":")[0])
     if own and not plus and own != modality.name:
         raise UnknownName(
@@ -446,7 +449,7 @@ def _transmission(name: str, modality: Modality[Any], device: str) -> Transmissi
     if pictures_only:
         return _hybrid(name, device)
     if plus:
-        return _separate(source, link, name, modality)
+        return _separate(source, link, name, modality, device)
     if name in BY_MODALITY.get(modality.name, {}):
         raise UnknownName(f"scheme {name!r} is a codec without a link; did you mean {name}+ldpc?")
     raise UnknownName(unknown("scheme", name, [listed.name for listed in schemes()]))
@@ -479,23 +482,23 @@ def _bank(name: str, networks: tuple[str, ...], device: str) -> Bank:
 
 
 def _separate(
-    source: str, link: str, name: str, modality: Modality[Any]
+    source: str, link: str, name: str, modality: Modality[Any], device: str = "cpu"
 ) -> Separate[Any] | GenieSeparate[Any] | Packetised[Any] | Unequal:
     if link in ("ldpc", "ldpc:csit-average"):
-        return Separate(codec(source, modality.name), Adapted())
+        return Separate(codec(source, modality.name, device), Adapted())
     if link in ("ideal", "ideal:csit-average"):
-        return GenieSeparate(codec(source, modality.name), IdealLink())
+        return GenieSeparate(codec(source, modality.name, device), IdealLink())
     fixed = re.fullmatch(r"ldpc:mcs(\d{1,4})", link)
     if fixed:
-        return Separate(codec(source, modality.name), FixedMcs(int(fixed[1])))
+        return Separate(codec(source, modality.name, device), FixedMcs(int(fixed[1])))
     packets = re.fullmatch(r"packets:(\d{1,9})(?::(csit-average|mcs\d{1,4}(?:-mcs\d{1,4})*))?", link)
     if packets:
-        in_packets = _in_packets(source, name, modality)
+        in_packets = _in_packets(source, name, modality, device)
         rows = tuple(map(int, re.findall(r"mcs(\d+)", packets[2] or "")))
         return Packetised(in_packets, int(packets[1]), rows)
     unequal = re.fullmatch(r"uep:(\d{1,9})(?::(.+))?", link)
     if unequal and modality.name == TEXT.name:
-        return _unequal(source, int(unequal[1]), unequal[2] or "rules")
+        return _unequal(source, int(unequal[1]), unequal[2] or "rules", device)
     raise UnknownName(
         f"no link called {link!r} in scheme {name!r}; there are ldpc:csit-average, ldpc:mcs<N>, "
         "ideal:csit-average, and for clips and texts packets:<uses>[:csit-average | :mcs<N>[-mcs<M>...]], "
@@ -503,20 +506,26 @@ def _separate(
     )
 
 
-def _with_stored_pictures(name: str, modality: Modality[Any]) -> Separate[Any] | GenieSeparate[Any]:
+def _with_memory(
+    name: str, modality: Modality[Any], device: str
+) -> Separate[Any] | GenieSeparate[Any] | Packetised[Any]:
     """A digital scheme whose codec has a memory: `memory:<codec>@<folder>+<link>`."""
     source, _, link = name.rpartition("+")
-    if modality.name != IMAGE.name:
-        raise UnknownName(f"scheme {name!r} sends image items, not {modality.name}")
-    if "@" not in source or link.split(":")[0] not in ("ldpc", "ideal"):
+    if modality.name not in BY_MODALITY:
+        raise UnknownName(f"scheme {name!r} sends pictures, clips or texts, not {modality.name} items")
+    if "@" not in source or link.split(":")[0] not in ("ldpc", "ideal", "packets"):
+        usual = DEFAULT_SCHEMES[modality.name] if modality.name == TEXT.name else "avif+ldpc"
+        inner, _, usual = usual.partition("+")
         raise InvalidOption(
             f"scheme {name!r}: it is spelled {MEMORY}:<codec>@<folder>+<link>, for instance "
-            f"{MEMORY}:avif@pictures+ldpc, or {MEMORY}:avif+ldpc with --memory pictures"
+            f"{MEMORY}:{inner}@folder+{usual}, or {MEMORY}:{inner}+{usual} with --memory folder"
         )
-    return cast("Separate[Any] | GenieSeparate[Any]", _separate(source, link, name, modality))
+    made = _separate(source, link, name, modality, device)
+    assert not isinstance(made, Unequal)
+    return made
 
 
-def _cache(name: str, modality: Modality[Any]) -> FamiliarityCache:
+def _cache(name: str, modality: Modality[Any], device: str) -> FamiliarityCache:
     """The cache of a name; its folder may have any character in it but #, which begins a digest."""
     text, _, folder = name.partition("@")
     found = re.fullmatch(rf"{CACHE}:(?:({'|'.join(JUDGES)}):)?([^+]+)\+(ldpc(?::.*)?)", text)
@@ -527,10 +536,12 @@ def _cache(name: str, modality: Modality[Any]) -> FamiliarityCache:
             f"scheme {name!r}: it is spelled {CACHE}[:{'|'.join(JUDGES)}]:codec+ldpc[:link]@folder, "
             f"for instance {CACHE}:circuit:avif+ldpc@album, or without @album and with --memory album"
         )
-    separate = _separate(found[2], found[3], text, modality)
+    separate = _separate(found[2], found[3], text, modality, device)
     if not isinstance(separate, Separate):
         raise InvalidOption(f"scheme {name!r}: its link is ldpc:csit-average or ldpc:mcs<N>")
-    return FamiliarityCache(separate, memory_named(folder), "nearest" if found[1] == "nearest" else "circuit")
+    return FamiliarityCache(
+        separate, memory_named(folder, pictures_of), "nearest" if found[1] == "nearest" else "circuit"
+    )
 
 
 def _language_prior(name: str, device: str) -> LanguagePrior:
@@ -550,8 +561,8 @@ def _language_prior(name: str, device: str) -> LanguagePrior:
         ) from None
 
 
-def _unequal(source: str, uses: int, rule: str) -> Unequal:
-    found = codec(source, TEXT.name)
+def _unequal(source: str, uses: int, rule: str, device: str) -> Unequal:
+    found = codec(source, TEXT.name, device)
     if rule == Equal().name:
         return Unequal(found, uses, Equal(), 1)
     own: Importance = (
@@ -562,16 +573,18 @@ def _unequal(source: str, uses: int, rule: str) -> Unequal:
     return Unequal(found, uses, own)
 
 
-def _in_packets(source: str, name: str, modality: Modality[Any]) -> PacketCodec[Any]:
+def _in_packets(source: str, name: str, modality: Modality[Any], device: str) -> PacketCodec[Any]:
     """The codec of a name in packets: groups of pictures, frames, or runs of characters."""
     if modality.name == "text":
-        found = codec(source, TEXT.name)
+        found = codec(source, TEXT.name, device)
         return RunPackets(found) if isinstance(found, LanguageModelCodec) else TextPackets(found)
     if modality.name != "video":
         raise UnknownName(f"scheme {name!r}: only clips and texts are sent in packets; take {source}+ldpc")
-    found = codec(source, "video")
+    found = codec(source, "video", device)
     if isinstance(found, LatentCodec):
         return LatentPackets(found)
+    if isinstance(found, FrameByFrame) and isinstance(found.codec, MemoryCodec):
+        return FramePackets(found.codec)
     return GroupPackets(found) if isinstance(found, InterCodec) else FramePackets(codec(source))
 
 

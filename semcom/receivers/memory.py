@@ -11,7 +11,7 @@ from channels import Streams
 from semcom.calibration import CosineGain, ErrorTable, shipped_tables
 from semcom.colors import MEAN_COLOR
 from semcom.memory.codebooks import PictureMemory
-from semcom.memory.gate import Decision, Gate
+from semcom.memory.gate import Decision, Gate, columns_of
 from semcom.observation import Decoded, Observation
 from semcom.receivers.evidence import in_prior_units
 
@@ -116,14 +116,38 @@ class MemoryReceiver:
         Raises:
             UnsuitableEvidence: The scheme provides no evidence, or the error of its decoder is not measured.
         """
+        return self.decided(observation, shape, rng)[0]
+
+    def decided(
+        self, observation: Observation[Tensor], shape: tuple[int, ...], rng: Streams
+    ) -> tuple[Float[Tensor, "1 3 height width"] | None, dict[str, float]]:
+        """Recall a stored picture, or show what was decoded, and say which of both for the record.
+
+        Columns, none for a lost item: "retrieved" is 1 if a stored picture is shown, "generated"
+        if the gate says that the picture is not stored, or none of its size is, "retransmit" if the gate
+        would ask for more; the other two are 0. "memory_energy" is the energy at the nearest stored picture
+        per observed value, about 1 for the picture that was sent.
+
+        Args:
+            observation: Observation of the picture.
+            shape: Shape of the picture, (1, 3, height, width).
+            rng: Random numbers, which are not used.
+
+        Returns:
+            The picture, [1, 3, height, width] in [0, 1], or None for a lost one; and the columns.
+
+        Raises:
+            UnsuitableEvidence: The scheme provides no evidence, or the error of its decoder is not measured.
+        """
         if observation.shown is None and not observation.evidence:
-            return None
+            return None, {}
         compared = self.compare(observation, shape)
         if compared is None:
-            return observation.shown
-        if self.gate is None or compared.decision(self.gate) is Decision.RETRIEVE:
-            return compared.mean()
-        return observation.shown
+            return observation.shown, columns_of(Decision.GENERATE)
+        decision = Decision.RETRIEVE if self.gate is None else compared.decision(self.gate)
+        shown = compared.mean() if decision is Decision.RETRIEVE else observation.shown
+        energy = float(compared.energies.min()) / compared.values
+        return shown, {**columns_of(decision), "memory_energy": energy}
 
     @torch.no_grad()
     def compare(self, observation: Observation[Tensor], shape: tuple[int, ...]) -> Comparison | None:

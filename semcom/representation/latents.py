@@ -38,7 +38,7 @@ def latents_of(network: StraightAutoencoder, x: Clip) -> Float[np.ndarray, "fram
     """Latents of all tiles of a clip; sides that are no multiples of 64 are extended by reflection.
 
     Args:
-        network: Encoder and decoder of frames of three colours.
+        network: Encoder and decoder of frames of three colours; tiles are moved to its device.
         x: The clip.
 
     Returns:
@@ -48,7 +48,8 @@ def latents_of(network: StraightAutoencoder, x: Clip) -> Float[np.ndarray, "fram
     count, colors, height, width = frames.shape
     tiles = frames.reshape(count, colors, height // SIDE, SIDE, width // SIDE, SIDE)
     tiles = tiles.permute(0, 2, 4, 1, 3, 5).reshape(-1, colors, SIDE, SIDE)
-    found = [network.encode(part.float() / 255) for part in tiles.split(AT_ONCE)]
+    at = network.center.device
+    found = [network.encode(part.to(at).float() / 255).cpu() for part in tiles.split(AT_ONCE)]
     return torch.cat(found).double().numpy().reshape(count, -1, network.dims)
 
 
@@ -60,7 +61,7 @@ def clip_of(
     """Clip of the latents of its tiles, equal on every machine.
 
     Args:
-        exact: The network in fixed point (`StraightAutoencoder.in_fixed_point`).
+        exact: The network in fixed point (`StraightAutoencoder.in_fixed_point`); it decodes on its device.
         latents: Latents, [frames, tiles, dims].
         shape: Number of frames, height, width and frame rate of the clip.
 
@@ -69,7 +70,10 @@ def clip_of(
     """
     rows, columns = tiles_of(shape.height, shape.width)
     flat = torch.from_numpy(np.ascontiguousarray(latents, np.float64)).flatten(0, 1)
-    parts = [(exact.decode(part) * 255).round().clamp(0, 255).byte() for part in flat.split(AT_ONCE)]
+    at = exact.center.device
+    parts = [
+        (exact.decode(part.to(at)).cpu() * 255).round().clamp(0, 255).byte() for part in flat.split(AT_ONCE)
+    ]
     tiles = torch.cat(parts).reshape(shape.frames, rows, columns, -1, SIDE, SIDE)
     frames = tiles.permute(0, 3, 1, 4, 2, 5).reshape(shape.frames, -1, rows * SIDE, columns * SIDE)
     return Clip(frames[:, :, : shape.height, : shape.width].contiguous(), shape.frame_rate)

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from semcom.errors import InvalidOption, InvalidSource
-from semcom.representation.straightening import FrameEncoder, cosines, moving, steps
+from semcom.representation.straightening import STILL, FrameEncoder, cosines, moving, steps
 
 RIDGE = 1e-5
 """Weight of the ridge penalty, as a share of the mean variance of the features."""
 PGD_STEPS = 10
+FIRST = 2  # frame with two steps behind it
 
 
 def straightness(z: Float[Tensor, "count length dims"]) -> float:
@@ -39,6 +40,35 @@ def straightness(z: Float[Tensor, "count length dims"]) -> float:
             "straightness; give sequences of at least 3 frames that move"
         )
     return float(found.double().mean())
+
+
+def novelty(z: Float[Tensor, "count length dims"]) -> Float[Tensor, "count length"]:
+    """Novelty of every frame by the direction of its step: 1 less the cosine with the step before.
+
+        novelty_t = 1 - cos(z_t - z_{t-1}, z_{t-1} - z_{t-2})
+
+    Of straight trajectories it is 0 while a scene goes on, and about 1 at a cut, whose step has a direction
+    of its own; at the frame after a cut it is about 1 once more. Nothing but latents before is needed, so
+    that a transmitter may send a key frame, or a receiver ask for one, where it rises.
+
+    Args:
+        z: Trajectories, [count, length, dims].
+
+    Returns:
+        Novelty from 0 to 2. The first two frames and frames without motion have 0, those that move after a
+        frame without motion 1.
+
+    Example:
+        >>> novelty(torch.tensor([[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [2.0, 3.0]]]))
+        tensor([[0., 0., 0., 1.]])
+    """
+    v = steps(z)
+    found = torch.zeros_like(z[..., 0])
+    if z.shape[1] > FIRST:
+        cosine = F.cosine_similarity(v[:, 1:], v[:, :-1], dim=-1, eps=1e-12)
+        moves = v[:, 1:].norm(dim=-1) > STILL
+        found[:, FIRST:] = torch.where(moves, 1 - torch.where(moving(v), cosine, 0.0), 0.0)
+    return found
 
 
 @torch.no_grad()

@@ -37,8 +37,10 @@ def test_tables_are_made_of_the_committed_records(script: ModuleType) -> None:
     sets = records("set")
     rocs = [json.loads((RESULTS / "records" / f"roc-{n}.json").read_text()) for n in script.ALBUMS]
     crossing = json.loads((RESULTS / "records" / "crossing.json").read_text())
+    novel = json.loads((RESULTS / "records" / "novelty.json").read_text())
     made = (script.geometry_tables(sets), script.front_end_table(sets), script.roc_table(rocs))
-    assert "".join((*made, script.crossing_table(crossing))) == (RESULTS / "table.md").read_text()
+    last = (script.crossing_table(crossing), script.novelty_table(novel))
+    assert "".join((*made, *last)) == (RESULTS / "table.md").read_text()
     for figure in (script.geometry_figure(sets), script.front_end_figure(sets), script.roc_figure(rocs)):
         assert figure.axes
 

@@ -32,6 +32,17 @@ def test_vectors_are_retrieved(tmp_path: Path) -> None:
     assert "deviations" in (tmp_path / "retrieval.md").read_text()
 
 
+def test_layers_retrieve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("associative_memory")
+    monkeypatch.setattr(module, "LAYERED", (32, 64, (4, 16)))
+    module.main(["--parts", "layered", "--trials", "20", "--out", str(tmp_path)])
+    rows = list(csv.DictReader((tmp_path / "layered.csv").open()))
+    assert len(rows) == len(module.CLUSTERED) * len(module.LAYERED_SNRS_DB) * len(module.RADII)
+    assert {row["rises"] for row in rows} == {"0"}  # no step goes uphill
+    assert {row["comparisons"] for row in rows} == {str(3 * 64), str(4 + 16 + 64)}
+    assert (tmp_path / "layered.md").read_text().count("\n") == len(rows) + 2
+
+
 def test_the_bench_has_a_row_per_program(tmp_path: Path) -> None:
     module = script("bench_memory")
     module.main(["--scale", "100", "--out", str(tmp_path / "rows.jsonl")])

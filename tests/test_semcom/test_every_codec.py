@@ -11,7 +11,7 @@ import pytest
 import torch
 from guests.codec import COARSE
 from guests.modality import WAVEFORM
-from instances import CODECS
+from instances import A_MEMORY, CODECS, CODECS_WITH_MEMORY, LETTERS
 
 from semcom.codecs import CLIP_CODECS, TEXT_CODECS, SourceCodec, fit
 from semcom.errors import BudgetTooSmall, CorruptPayload
@@ -44,11 +44,18 @@ CLIP = Clip(torch.stack([(255 * PHOTO[0]).round().byte().roll(i, 2) for i in ran
 WORDS = "Each packet that was lost is asked for again, " * 6
 SOUND = (9000 * np.sin(np.arange(600) / 3)).astype(np.int16)
 
+KNOWN: dict[str, Any] = {
+    VIDEO.name: Clip(torch.cat([(255 * x).round().byte() for x in A_MEMORY.pictures[:2]]), Fraction(25)),
+    TEXT.name: f"{LETTERS.sentences[1]} {WORDS}{LETTERS.sentences[4]} {LETTERS.sentences[0]}",
+}
+"""Items that are stored in part."""
+
 CASES = (
     *(Case(codec, IMAGE, PHOTO) for codec in CODECS),
     *(Case(codec, VIDEO, CLIP) for codec in CLIP_CODECS),
     *(Case(codec, TEXT, WORDS) for codec in TEXT_CODECS),
     Case(COARSE, WAVEFORM, SOUND),
+    *(Case(codec, modality, KNOWN[modality.name]) for modality, codec in CODECS_WITH_MEMORY),
 )
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from instances import A_MEMORY
@@ -12,18 +13,24 @@ from torch import Tensor
 
 import semcom
 from channels import AWGN, NamedStreams, transmit
-from semcom import names
+from semcom import names, send
 from semcom.cli import main
 from semcom.codecs import Avif, Memo, StreamCodec, fit
+from semcom.columns import DECISIONS
+from semcom.data import load
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource, UnknownName
 from semcom.memory.codebooks import PictureMemory, pictures_of
 from semcom.memory.codec import MemoryCodec, kind_of_payload
 from semcom.memory.gate import Decision, Gate
-from semcom.modalities import VIDEO
+from semcom.metrics import PSNR
+from semcom.modalities import TEXT, VIDEO
 from semcom.modalities.image import to_pixels
 from semcom.names.descriptions import described
 from semcom.observation import Observation
 from semcom.receivers.memory import Comparison, MemoryReceiver
+from semcom.results import ResultStore
+from semcom.summary import RECORDS, keep_originals, report, table
+from semcom.sweep import Sweep, run
 from semcom.transmission import Transmission
 
 SIDE = 48
@@ -198,7 +205,7 @@ def test_names_have_the_digest_of_the_pictures(folder: Path) -> None:
     assert names.scheme(f"softcast+memory:0.1@{folder}").name.startswith("softcast+memory:0.1@stored#")
     digital = names.scheme(f"memory:jpeg@{folder}+ldpc")
     assert digital.name == f"memory:jpeg@stored#{memory.digest}+ldpc:csit-average"
-    assert "or an index into stored pictures" in described(digital.name)
+    assert "or an index of what both ends store" in described(digital.name)
     assert "recalled where the energy" in described(scheme.name)
     assert "recalled always" in described("softcast+memory:always@stored#00000000")
     assert names.with_receiver("softcast", None, memory="d") == "softcast+memory@d"
@@ -222,7 +229,7 @@ def test_wrong_names_are_refused_in_one_line(folder: Path, tmp_path: Path) -> No
         (InvalidOption, "spelled", lambda: names.scheme("memory:avif+ldpc")),
         (InvalidOption, "spelled", lambda: names.scheme(f"memory:avif@{folder}+refine")),
         (UnknownName, "codec", lambda: names.scheme(f"memory:avi@{folder}+ldpc")),
-        (UnknownName, "image", lambda: names.scheme(f"memory:avif@{folder}+ldpc", VIDEO)),
+        (InvalidSource, "texts", lambda: names.scheme(f"memory:zlib@{folder}+ldpc", TEXT)),
         (InvalidOption, "image items only", lambda: names.scheme(f"x265+ldpc+memory@{folder}", VIDEO)),
         (InvalidOption, "--memory", lambda: names.with_receiver("softcast", "memory")),
         (InvalidOption, "--memory", lambda: names.with_receiver("softcast", "ddrm", memory="d")),
@@ -249,3 +256,70 @@ def test_the_command_line_takes_a_memory(folder: Path, capsys: pytest.CaptureFix
 
 def test_a_codec_with_a_memory_may_wrap_a_cache() -> None:
     assert MemoryCodec(Memo(StreamCodec(Avif())), STORED).name == CODEC.name
+
+
+def test_decisions_are_in_the_record_and_in_the_report(folder: Path, tmp_path: Path) -> None:
+    """Of a memory at the receiver, in the codec, and of a cache: on a stored picture and on another one."""
+    spelled = (
+        f"softcast+memory@{folder}",
+        f"softcast+memory:always@{folder}",
+        f"memory:avif@{folder}+ldpc:mcs3",
+        f"memory:avif@{folder}+ideal",
+        f"cache:nearest:avif+ldpc:mcs3@{folder}",
+        "softcast",
+    )
+    schemes = [names.scheme(name) for name in spelled]
+    items = (load(folder / "1.png"), load(tmp_path / "other.png"))
+    sweep = Sweep(tuple(schemes), (AWGN(),), items, (5.0,), ("1/4",), (PSNR(),))
+    out = tmp_path / "out"
+    with ResultStore(out / RECORDS) as store:
+        tuple(run(sweep, store))
+        frame = store.frame()
+    keep_originals(items, out)
+    expected = {
+        0: {"retrieved": (1, 0), "generated": (0, 1), "retransmit": (0, 0)},
+        1: {"retrieved": (1, 1), "generated": (0, 0), "retransmit": (0, 0)},
+        2: {"index_sent": (1, 0), "innovation_sent": (0, 0)},
+        3: {"index_sent": (1, 0), "innovation_sent": (0, 0)},
+        4: {"familiar": (1, 0), "false_hit": (0, 0)},
+        5: {},
+    }
+    for number, decisions in expected.items():
+        of_scheme = frame[frame["scheme"] == schemes[number].name].set_index("item")
+        for column in DECISIONS:
+            values = of_scheme.loc[[item.id for item in items], column].to_numpy()
+            if column in decisions:
+                assert tuple(values) == decisions[column], (spelled[number], column)
+            else:
+                assert np.isnan(values).all(), (spelled[number], column)
+    energies = frame[frame["scheme"] == schemes[0].name].set_index("item")["memory_energy"]
+    # chi-squared of more than half of the 3 * 48 * 48 / 2 real values; six standard deviations
+    assert abs(energies[items[0].id] - 1) < 6 * math.sqrt(2 / (3 * SIDE * SIDE / 4))
+    assert energies[items[1].id] > 2
+    found = table(frame).set_index("scheme")
+    assert found.loc[schemes[0].name, DECISIONS["retrieved"]] == "50%"
+    assert found.loc[schemes[1].name, DECISIONS["retrieved"]] == "100%"
+    assert found.loc[schemes[4].name, DECISIONS["false_hit"]] == "0%"
+    assert found.loc["softcast", DECISIONS["retrieved"]] == ""
+    page = report(out, tmp_path / "report.html", "Memory").read_text()
+    assert all(heading in page for heading in DECISIONS.values())
+
+
+def test_decisions_on_what_noise_hides_and_on_what_is_lost(folder: Path) -> None:
+    """A lost item has none; without a stored picture of its size nothing is recalled."""
+    receiver, rng = MemoryReceiver(STORED), NamedStreams(0, ("receiver",))
+    assert receiver.decided(Observation(None), SHAPE, rng) == (None, {})
+    transmission = names.scheme("softcast").transmission
+    assert isinstance(transmission, Transmission)
+    found = observed(transmission, OTHERS[0], 10.0, 0)
+    shown, columns = MemoryReceiver(A_MEMORY).decided(found, SHAPE, rng)
+    assert shown is found.shown
+    assert columns == {"retrieved": 0.0, "generated": 1.0, "retransmit": 0.0}
+    noisy = observed(transmission, STORED.pictures[0], 0.0, 0)
+    # of N values with a signal of about N: 0.7 N < 20 (sqrt(6 N) + sqrt(2 N)) up to N = 12 000
+    shown, columns = MemoryReceiver(STORED, Gate(deviations=20.0)).decided(noisy, SHAPE, rng)
+    assert shown is noisy.shown
+    assert columns["retransmit"] == 1.0
+    lost = send(folder / "1.png", f"softcast+memory@{folder}", snr_db=-40.0)
+    assert lost.outcome.outage
+    assert "retransmit" not in lost.record.numbers

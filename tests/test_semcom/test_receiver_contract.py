@@ -21,7 +21,7 @@ from semcom.observation import Decoded, Gaps, Observation, Payload
 from semcom.provenance import fingerprint
 from semcom.receivers import Direct
 from semcom.receivers.clips import Interpolation
-from semcom.scheme import Receiver
+from semcom.scheme import Decides, Receiver
 from semcom.transmission import ChannelKnowledge, Genie
 
 USES = 6000
@@ -87,6 +87,18 @@ def rng(name: str = "receiver") -> NamedStreams:
 def test_shows_an_item_of_the_shape(case: Case) -> None:
     shown = case.receiver(case.arrived, case.shape, rng())
     assert case.modality.shape(case.modality.check(shown)) == case.shape
+
+
+@every
+def test_a_decision_is_that_of_the_call_in_finite_numbers(case: Case) -> None:
+    if not isinstance(case.receiver, Decides):
+        pytest.skip("nothing to decide")
+    shown, columns = case.receiver.decided(case.arrived, case.shape, rng())
+    assert case.modality.digest(shown) == case.modality.digest(case.receiver(case.arrived, case.shape, rng()))
+    assert columns
+    assert all(np.isfinite(value) for value in columns.values())
+    lost, of_lost = case.receiver.decided(Observation(None), case.shape, rng())
+    assert lost is None or of_lost
 
 
 @every

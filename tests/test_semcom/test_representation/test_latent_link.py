@@ -5,23 +5,26 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 from channels import AWGN, IndependentLoss, Lossy, NamedStreams, Received, transmit
-from semcom import names, send
+from semcom import names, send, zoo
 from semcom.budget import Budget
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, UnknownName
-from semcom.modalities import VIDEO
+from semcom.modalities import TEXT, VIDEO
 from semcom.modalities.video import Clip, ClipShape
 from semcom.names.latent import analog_latents, latent_codec
 from semcom.observation import Gaps
+from semcom.packetised import Packetised
+from semcom.provenance import fingerprint
 from semcom.receivers import Direct
 from semcom.representation.analog import AnalogLatents, Layout, Told, estimated, measured
 from semcom.representation.kalman import Motion, kalman
-from semcom.representation.latents import latents_of, tiles_of
+from semcom.representation.latents import clip_of, latents_of, tiles_of
 from semcom.representation.link import (
     PREDICTORS,
     SETTINGS,
@@ -34,6 +37,10 @@ from semcom.representation.link import (
 from semcom.representation.sequences import MovingShapes
 from semcom.representation.straightening import StraightAutoencoder
 from semcom.scheme import Outcome, Scheme
+from semcom.separate import GenieSeparate, Separate
+from semcom.text.coding import LanguageModelCodec
+from semcom.text.packets import RunPackets
+from semcom.text.protection import Unequal
 
 
 def network(seed: int = 0) -> StraightAutoencoder:
@@ -400,6 +407,80 @@ def test_the_shipped_network_follows_the_laws() -> None:
     saved = (sizes["repeat"] - sizes["linear"]) / sum(z[2:].size for z in latents)
     assert saved > 0.3
     assert saved == pytest.approx(float(np.mean(expected)), abs=0.15)
+
+
+class Elsewhere(StraightAutoencoder):
+    """Notes on which device it is asked, and answers from the CPU: device "meta" holds no numbers."""
+
+    asked: ClassVar[list[str]] = []
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        self.asked.append(x.device.type)
+        return torch.zeros(len(x), self.dims)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        self.asked.append(z.device.type)
+        return torch.zeros(len(z), 3, 64, 64, dtype=torch.float64)
+
+
+def test_latents_are_computed_where_the_network_is() -> None:
+    """Tiles go to the network, and come back to the CPU."""
+    away = Elsewhere(3, 16, (4, 4, 4, 4), (4, 4, 4, 4)).to("meta")
+    x = moving(2)
+    assert latents_of(away, x).shape == (2, 1, 16)
+    assert clip_of(away.in_fixed_point(), np.zeros((2, 1, 16)), shape(x)).frames.device.type == "cpu"
+    assert Elsewhere.asked == ["meta", "meta"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "latent:kalman",
+        "latent:kalman:0.2",
+        "latent+ldpc",
+        "latent:linear+ideal",
+        "latent:kalman:auto+packets:512",
+    ],
+)
+def test_the_network_is_loaded_on_the_device_of_the_scheme(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of the loader, which gives a network of the CPU in any case; no other test names "there"."""
+    devices: list[str] = []
+
+    def load_as(name: str, kind: type[StraightAutoencoder], device: str) -> StraightAutoencoder:
+        devices.append(device)
+        return NETWORK
+
+    monkeypatch.setattr(zoo, "load_as", load_as)
+    device = f"there:{name}"
+    assert names.scheme(name, VIDEO, device).name.startswith("latent:")
+    assert devices == [device]
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny+ldpc", "lm:tiny+ideal", "tiny+packets:512", "tiny+uep:256", "tiny+uep:256:equal"]
+)
+def test_language_models_of_codecs_are_on_the_device_of_the_scheme(name: str) -> None:
+    """They are read at the first use; the device is no part of the definition."""
+    here, there = (names.scheme(name, TEXT, device).transmission for device in ("cpu", "meta"))
+    assert isinstance(there, Separate | GenieSeparate | Packetised | Unequal)
+    inner = there.codec
+    codec = inner.codec if isinstance(inner, RunPackets) else inner
+    assert isinstance(codec, LanguageModelCodec)
+    assert codec.device == "meta"
+    assert fingerprint(here) == fingerprint(there)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_latents_on_a_gpu_show_what_those_of_the_cpu_show() -> None:
+    """The decoder is exact on both; the encoder differs by rounding of single precision, 10 of 24 bits."""
+    x = moving(4)
+    here, there = latent_codec("latent:linear"), latent_codec("latent:linear", "cuda")
+    assert latents_of(there.network, x) == pytest.approx(latents_of(here.network, x), abs=2e-3)
+    payload = here.encode(x, here.qualities[20])
+    assert torch.equal(there.decode(payload, shape(x)).frames, here.decode(payload, shape(x)).frames)
 
 
 def test_loss_over_a_channel_is_recorded() -> None:

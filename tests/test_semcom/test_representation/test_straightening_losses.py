@@ -30,6 +30,7 @@ from semcom.representation.straightness import (
     effective_dimension,
     extrapolated,
     extrapolation_ratios,
+    novelty,
     straightness,
     straightness_by_layer,
 )
@@ -89,6 +90,25 @@ def test_terms_of_white_latents() -> None:
     assert float(invariance_term(z)) == pytest.approx(2 * 0.25, rel=0.05)
     assert float(covariance_term(torch.ones(1, 1, 2) * z[..., :1])) == pytest.approx(0.25**2, rel=0.1)
     assert float(variance_term(3 * z)) == 0
+
+
+def test_novelty_is_the_turn_of_the_trajectory() -> None:
+    """0 on a line, 1 at a right angle, 2 where it turns back; rest and its end; too few frames."""
+    places = [[0, 0], [1, 0], [3, 0], [3, 2], [3, 1], [3, 1], [3, 1], [4, 1], [5, 1]]
+    z = torch.tensor([places], dtype=torch.float64)
+    assert novelty(z)[0].tolist() == pytest.approx([0, 0, 0, 1, 2, 0, 0, 1, 0], abs=1e-12)
+    for length in (1, 2):
+        assert novelty(z[:, :length]).tolist() == [[0.0] * length]
+    generator = torch.Generator().manual_seed(0)
+    ends = torch.randn(2, 200, 2, 256, generator=generator, dtype=torch.float64)
+    times = torch.linspace(0, 1, 6, dtype=torch.float64)[:, None, None]
+    # steps in a direction that is independent of the place
+    first, second = (ends[i, :, 0] + times * 0.1 * ends[i, :, 1] for i in range(2))
+    cut = novelty(torch.cat([first, second]).transpose(0, 1))
+    # cosines of independent directions have the variance 1 / dims; six deviations, at the cut and after it
+    assert cut[:, 6:8].sub(1).abs().max() < 6 / 16
+    others = [2, 3, 4, 5, 8, 9, 10, 11]
+    assert cut[:, others].abs().max() < 1e-9
 
 
 def test_still_frames_have_no_direction() -> None:
