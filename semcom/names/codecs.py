@@ -15,7 +15,7 @@ from semcom.codecs.text import Brotli, Zstd
 from semcom.errors import InvalidOption, UnknownName, closest
 from semcom.memory.codebooks import clips_of, pictures_of
 from semcom.memory.codec import MemoryCodec
-from semcom.memory.sentences import EMBEDDINGS, EmbeddingName, SentenceCodec, texts_of
+from semcom.memory.sentences import EMBEDDINGS, SentenceCodec, texts_of
 from semcom.names.latent import latent_codec
 from semcom.names.parser import IMPORTED, imported
 from semcom.names.predictive import KEYED
@@ -116,7 +116,7 @@ def _with_memory(name: str, modality: str, device: str) -> SourceCodec[Any]:
         number = float(tolerance or 0)
     except ValueError:
         raise InvalidOption(f"codec {name!r}: {tolerance} is no number") from None
-    embedding: EmbeddingName = next((known for known in EMBEDDINGS if known == named), EMBEDDINGS[0])
+    embedding = EMBEDDINGS[EMBEDDINGS.index(named) if named else 0]
     memory = memory_named(folder, texts_of)
     return SentenceCodec(codec(source, modality, device), memory, number, embedding)
 
