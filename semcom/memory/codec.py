@@ -89,8 +89,7 @@ class MemoryCodec:
 
         Raises:
             CorruptPayload: The number is cut off or names no stored picture of this shape, bytes follow an
-            index
-                alone, or the inner codec cannot decode the stream.
+                index alone, or the inner codec cannot decode the stream.
         """
         number, stream = _read(payload)
         if number == 0:
