@@ -295,7 +295,7 @@ class TfIdf:
         object.__setattr__(self, "_index", index)
 
     def vector(self, sentence: str) -> dict[str, float]:
-        """Embed a sentence.
+        """Weigh the words of a sentence as a vector of unit length.
 
         Args:
             sentence: Any text.
