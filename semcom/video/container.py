@@ -25,6 +25,7 @@ from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, Invalid
 from semcom.files import replacing
 from semcom.modalities.clip_files import check_size, opened, writing
 from semcom.modalities.video import VIDEO, Clip, ClipShape
+from semcom.process_memory import give_back
 from semcom.video.predictive import Decoding
 
 MAGIC = b"SCV\x02"
@@ -196,6 +197,7 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
                     done += count
                     spent += file.write(varint(len(payload)) + _crc(payload, number) + payload)
                     told(done, max(done, stated))
+                    give_back()
                 rate = _rate(clip.frame_rate())
         except InvalidSource as error:
             raise InvalidSource(f"{source}: {error}") from None
@@ -251,6 +253,7 @@ def decode_file(source: Path, out: Path, find: Callable[[str], SourceCodec[Clip]
                     add(frame)
                 held = shown.frames[-1].clone()
                 told(done, shape.frames)
+                give_back()
             if sum(map(len, wrong)) == done:
                 raise CorruptPayload(f"{source}: no segment of it can be decoded")
     return Written(shape, source.stat().st_size, tuple(_joined(wrong)))

@@ -1,6 +1,7 @@
 """Memory: what is available, what is needed, and refusals in one line before work starts."""
 
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -234,3 +235,28 @@ def test_estimates_are_within_a_factor_of_two(scheme: str, rho: str) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert 0.5 < float(done.stdout) < 2
+
+
+FREED = """
+from semcom.process_memory import give_back
+
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) // 1024
+
+blocks = [bytes(4000) for _ in range(40_000)]  # small enough for the heap, which shrinks at its end alone
+before, last = resident(), blocks[-1]
+del blocks
+freed = resident()
+give_back()
+print(before, freed, resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators keep other pieces")
+def test_freed_memory_is_given_back() -> None:
+    """Blocks under one that is in use stay with the process until they are given back."""
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    before, freed, after = map(int, done.stdout.split())
+    assert before - freed < 80  # MiB, of 160
+    assert before - after > 140
