@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PATCHES = sorted((ROOT / "tests" / "mutants").glob("*.patch"))
+APPLY = ("git", "apply", "--recount", "-C1")
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
+NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 def named_test(patch: Path) -> str:
@@ -39,7 +40,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, s
     for patch in PATCHES:
         mutant = copied(scratch / patch.stem)
         applied = subprocess.run(
-            ["git", "apply", "--recount", "-C1", str(patch)],
+            [*APPLY, str(patch)],
             cwd=mutant,
             env=os.environ | {"GIT_CEILING_DIRECTORIES": str(scratch)},
             capture_output=True,
@@ -59,11 +60,22 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, s
     return refused | {Path(folder).name: tuple(result) for folder, result in results.items()}
 
 
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+def test_patch_applies(patch: Path) -> None:
+    """A defect whose place in the code has changed is found before the slow tests."""
+    done = subprocess.run([*APPLY, "--check", str(patch)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"write {patch.name} anew: {done.stderr}"
+
+
+@NEEDS_FORK
+@pytest.mark.slow
 def test_named_tests_pass_on_the_code_as_it_is(outcomes: dict[str, tuple[int, str]]) -> None:
     status, output = outcomes["as-it-is"]
     assert status == 0, output
 
 
+@NEEDS_FORK
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
 def test_mutant_is_caught(patch: Path, outcomes: dict[str, tuple[int, str]]) -> None:
     status, output = outcomes[patch.stem]
