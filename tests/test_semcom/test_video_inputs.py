@@ -346,7 +346,8 @@ def test_ctrl_c_leaves_a_valid_file_or_none(command: str, delay_s: float, tmp_pa
     else:
         run = interrupted(["encode", "clip.mkv", *codec, "--out", "clip.scv"], tmp_path, delay_s)
         out = tmp_path / "clip.scv"
-    assert run.returncode in (0, 130)
+    # CPython ends by the signal itself, 130 to a shell, if Ctrl-C met the making of a class while it imported
+    assert run.returncode in (0, 130, -signal.SIGINT)
     assert "Traceback" not in run.stderr
     assert not list(tmp_path.glob("*.part"))
     assert out.exists() == (run.returncode == 0)
