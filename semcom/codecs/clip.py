@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from semcom.codecs.codec import Fitted, HasForms, Quality, SourceCodec, fit_ladders, mean_form
+from semcom.codecs.varint import read_varint, varint
 from semcom.errors import CorruptPayload, FaultyCodec
 from semcom.modalities.image import to_uint8
 from semcom.modalities.video import Clip, ClipShape
@@ -209,43 +210,3 @@ def squared_error(x_hat: Clip, x: Clip) -> float:
     pairs = zip(x_hat.frames, x.frames, strict=True)  # frame by frame, to save memory
     total = sum(int((a.int() - b.int()).square().sum(dtype=torch.int64)) for a, b in pairs)
     return total / x.frames.numel()
-
-
-def varint(number: int) -> bytes:
-    """Write an integer of variable length: 7 bits per byte, low bits first; highest bit: more bytes follow.
-
-    Args:
-        number: The integer, at least 0.
-
-    Returns:
-        One byte for numbers up to 127, two up to 16383, and so on.
-    """
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*out, number))
-
-
-def read_varint(data: bytes, place: int) -> tuple[int, int]:
-    """Read an integer of variable length, the inverse of `varint`.
-
-    Args:
-        data: Bytes that contain the integer.
-        place: Index of its first byte.
-
-    Returns:
-        The integer, and the index of the first byte after it.
-
-    Raises:
-        CorruptPayload: The integer is cut off, or longer than 5 bytes.
-    """
-    number = 0
-    for shift in range(0, 35, 7):
-        if place >= len(data):
-            break
-        byte = data[place]
-        number, place = number | (byte & 0x7F) << shift, place + 1
-        if byte < 0x80:
-            return number, place
-    raise CorruptPayload(f"payload of {len(data)} bytes: no length at byte {place}")

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from semcom.codecs import obu
 from semcom.codecs.annexb import byte_stream, nal_units
-from semcom.codecs.clip import read_varint, varint
+from semcom.codecs.varint import read_varint, varint
 from semcom.errors import CorruptPayload
 
 

@@ -8,9 +8,10 @@ from itertools import accumulate, pairwise
 from torch import Tensor
 
 from semcom.codecs.av import InterCodec
-from semcom.codecs.clip import fit_clip, read_varint, varint
+from semcom.codecs.clip import fit_clip
 from semcom.codecs.codec import Fitted, Quality
 from semcom.codecs.packets import groups, held_last
+from semcom.codecs.varint import read_varint, varint
 from semcom.errors import BudgetTooSmall
 from semcom.modalities.video import Clip, ClipShape
 from semcom.observation import Gaps, Origin

@@ -7,12 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semcom.codecs.codec import Fitted, HasScale, Quality, SourceCodec, fit, squared_error
+from semcom.codecs.varint import read_varint, varint
 from semcom.errors import BudgetTooSmall, CorruptPayload
 from semcom.memory.codebooks import PictureMemory
 
 Picture = Float[Tensor, "1 3 height width"]
-SEVEN = 0x7F  # bits of a number per byte; the eighth says that another byte follows
-MOST_BYTES = 5
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,15 @@ class MemoryCodec:
             InvalidOption: The inner codec does not have this quality.
         """
         shape = tuple(x.shape)
-        plain = _number(0) + self.codec.encode(x, quality)
+        plain = varint(0) + self.codec.encode(x, quality)
         nearest = self._nearest(x)
         if nearest is None:
             return plain
         index, stored = nearest
         error = squared_error(self.codec.decode(plain[1:], shape), x)
         if squared_error(stored, x) <= error:
-            return _number(2 * index + 1)
-        innovation = _number(2 * index + 2) + self.codec.encode(innovation_of(x, stored), quality)
+            return varint(2 * index + 1)
+        innovation = varint(2 * index + 2) + self.codec.encode(innovation_of(x, stored), quality)
         shorter = len(innovation) <= len(plain)
         return innovation if shorter and squared_error(self.decode(innovation, shape), x) <= error else plain
 
@@ -122,7 +121,7 @@ class MemoryCodec:
         starts = [(0, x)]
         if nearest is not None:
             index, stored = nearest
-            alone = _number(2 * index + 1)
+            alone = varint(2 * index + 1)
             if 8 * len(alone) <= max_bits:
                 found.append(Fitted(alone, self.qualities[0], stored.clone()))
                 if torch.equal(stored, x):
@@ -130,7 +129,7 @@ class MemoryCodec:
             starts.append((2 * index + 2, innovation_of(x, stored)))
         refusal: BudgetTooSmall | None = None
         for number, target in starts:
-            head = _number(number)
+            head = varint(number)
             try:
                 best = fit(self.codec, target, max_bits - 8 * len(head))
             except BudgetTooSmall as error:
@@ -213,21 +212,8 @@ def kind_of_payload(payload: bytes) -> str:
     return "picture" if number == 0 else "index" if number % 2 else "innovation"
 
 
-def _number(value: int) -> bytes:
-    """A number in groups of 7 bits, least significant first (LEB128)."""
-    parts = []
-    while value > SEVEN:
-        parts.append(value & SEVEN | 0x80)
-        value >>= 7
-    return bytes((*parts, value))
-
-
 def _read(payload: bytes) -> tuple[int, bytes]:
-    value = 0
-    for place, byte in enumerate(payload[:MOST_BYTES]):
-        value |= (byte & SEVEN) << (7 * place)
-        if byte <= SEVEN:
-            if place and not byte:
-                break  # a longer form of a shorter number: not what the encoder writes
-            return value, payload[place + 1 :]
-    raise CorruptPayload(f"a payload of {len(payload)} bytes does not begin with a number")
+    value, place = read_varint(payload, 0)
+    if place > 1 and not payload[place - 1]:  # a longer form of a shorter number, which is never written
+        raise CorruptPayload(f"a payload of {len(payload)} bytes does not begin with a number")
+    return value, payload[place:]

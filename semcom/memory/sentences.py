@@ -13,8 +13,8 @@ from typing import Literal, get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from semcom.codecs.clip import read_varint, varint
 from semcom.codecs.codec import Fitted, Quality, SourceCodec, too_small
+from semcom.codecs.varint import read_varint, varint
 from semcom.data import load_folder
 from semcom.errors import CorruptPayload, InvalidOption, InvalidSource
 from semcom.memory.codebooks import DIGITS

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from semcom.codecs.codec import Fitted, Quality, too_small
+from semcom.codecs.varint import read_varint, varint
 from semcom.errors import CorruptPayload, InvalidOption, InvalidSource
 from semcom.modalities.text import MAX_BYTES, TextShape
 from semcom.text.exact import ExactModel, exact
@@ -383,49 +384,15 @@ def _parsed(payload: bytes) -> list[tuple[int, bytes]] | CorruptPayload:
         place += 2
         size = len(payload) - place
         if more:
-            found = read_varint(payload, place)
-            if found is None or found[0] > len(payload) - found[1]:
+            try:
+                size, place = read_varint(payload, place)
+            except CorruptPayload as error:
+                return error
+            if size > len(payload) - place:
                 return CorruptPayload(f"payload of {len(payload)} bytes is cut off inside a packet")
-            size, place = found
         packets.append((head & ~(1 << 13), payload[place : place + size]))
         place += size
     return packets
-
-
-def varint(value: int) -> bytes:
-    """Write a number in 7 bits per byte, the lowest first; the high bit says that more follow.
-
-    Args:
-        value: Number, at least 0.
-
-    Returns:
-        One byte or more.
-    """
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*found, value))
-
-
-def read_varint(data: bytes, place: int) -> tuple[int, int] | None:
-    """Read a number written by `varint`.
-
-    Args:
-        data: Bytes.
-        place: Index of its first byte.
-
-    Returns:
-        The number, and the index behind it; None if the bytes end before it does, or it exceeds 35 bits.
-    """
-    value = 0
-    for i in range(5):
-        if place + i >= len(data):
-            return None
-        value |= (data[place + i] & 127) << (7 * i)
-        if data[place + i] < 128:
-            return value, place + i + 1
-    return None
 
 
 def _head(x: str, most: int) -> str:

@@ -21,10 +21,10 @@ from channels.mcs import (
 from channels.packets import PacketLink
 from semcom.codecs.codec import SourceCodec
 from semcom.codecs.packets import GAP
+from semcom.codecs.varint import read_varint, varint
 from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.text import TextShape
 from semcom.observation import Gaps, Observation
-from semcom.text.coding import read_varint, varint
 from semcom.text.importance import Importance, sentences
 from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent, nothing_sent
 
@@ -320,11 +320,11 @@ def _read(packet: bytes) -> _Head | None:
 
     def number() -> int | None:
         nonlocal place
-        found = read_varint(packet, place)
-        if found is None:
+        try:
+            value, place = read_varint(packet, place)
+        except CorruptPayload:
             return None
-        place = found[1]
-        return found[0]
+        return value
 
     total, count = number(), number()
     if total is None or count is None or not 0 < count <= total <= MOST_UNITS:

@@ -19,8 +19,8 @@ from typing import BinaryIO, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from semcom.codecs.clip import varint
 from semcom.codecs.codec import SourceCodec
+from semcom.codecs.varint import varint
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource
 from semcom.files import replacing
 from semcom.modalities.clip_files import check_size, opened, writing

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from semcom.codecs.clip import from_image, read_varint, to_image
+from semcom.codecs.clip import from_image, to_image
 from semcom.codecs.codec import Fitted, Quality, SourceCodec, too_small
+from semcom.codecs.varint import read_varint
 from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.video import Clip, ClipShape
 

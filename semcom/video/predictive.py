@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from semcom.codecs.clip import to_image, varint
+from semcom.codecs.clip import to_image
 from semcom.codecs.codec import Fitted, Quality, SourceCodec, fit
+from semcom.codecs.varint import varint
 from semcom.colors import MEAN_COLOR
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.modalities.image import to_uint8

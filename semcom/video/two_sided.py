@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semcom.codecs.clip import to_image, varint
+from semcom.codecs.clip import to_image
 from semcom.codecs.codec import Fitted, Quality, SourceCodec, fit
+from semcom.codecs.varint import varint
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.surroundings import library_defaults

@@ -19,8 +19,9 @@ from channels import AWGN
 from semcom import names
 from semcom.cli import main
 from semcom.codecs import StreamCodec, Utf8, Zlib, fit
-from semcom.codecs.clip import FrameByFrame, varint
+from semcom.codecs.clip import FrameByFrame
 from semcom.codecs.pillow import Avif, Jpeg
+from semcom.codecs.varint import varint
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource, UnknownName
 from semcom.memory.codebooks import clips_of
 from semcom.memory.codec import MemoryCodec

@@ -12,10 +12,11 @@ pytest.importorskip("transformers")
 from language import WORDS, a_language_model
 
 from semcom.codecs.codec import Fitted, Quality
+from semcom.codecs.varint import read_varint, varint
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, MissingWeights
 from semcom.modalities import TextShape
 from semcom.text import coding, exact
-from semcom.text.coding import OVERHEAD_BITS, LanguageModelCodec, language_model_codec, read_varint, varint
+from semcom.text.coding import OVERHEAD_BITS, LanguageModelCodec, language_model_codec
 from semcom.text.exact import BYTES, MARGIN, ExactModel, prepared
 from semcom.text.packets import RunPackets
 from semcom.text.rangecoder import RangeDecoder, RangeEncoder
@@ -93,7 +94,8 @@ def test_range_coder_with_the_largest_total() -> None:
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**20, 2**35 - 1])
 def test_varint(value: int) -> None:
     assert read_varint(b"x" + varint(value), 1) == (value, 1 + len(varint(value)))
-    assert read_varint(varint(value)[:-1], 0) is None
+    with pytest.raises(CorruptPayload):
+        read_varint(varint(value)[:-1], 0)
 
 
 def test_prefill_and_steps_and_batches_give_equal_integers(model: ExactModel) -> None:

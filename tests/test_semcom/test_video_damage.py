@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from semcom.codecs import InterCodec, Jpeg, SourceCodec, StreamCodec
-from semcom.codecs.clip import shape_of, varint
+from semcom.codecs.clip import shape_of
 from semcom.codecs.codec import Quality
+from semcom.codecs.varint import varint
 from semcom.errors import CorruptPayload, SemcomError
 from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.refiner import PictureRefiner
