@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semcom.errors import InvalidOption
 from semcom.experiment import run_script, write, write_figure
 from semcom.representation.sequences import MovingShapes
 from semcom.representation.straightening import OBJECTIVES, StraightAutoencoder, encoded
@@ -224,6 +225,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "rows.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    if others := {row["steps"] for row in rows} - {options.steps}:
+        was = f"{kept} has trainings of {others.pop()} steps, not {options.steps}"
+        raise InvalidOption(f"{was}: name another --out")
     done = {(row["objective"], row["seed"]) for row in rows}
     for seed in options.seeds:
         for objective in options.objectives:
