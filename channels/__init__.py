@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from channels.interleave import Interleaved
     from channels.link import DigitalLink, IdealLink
     from channels.lossy import GilbertElliott, IndependentLoss, Lossy
-    from channels.mcs import MCS_TABLE, Mcs, choose_mcs, predicted_failure
+    from channels.mcs import MCS_TABLE, Mcs, choose_mcs, mcs_by_preference, predicted_failure
     from channels.ofdm import OFDM, Pilots
     from channels.packets import PacketLink
     from channels.streams import NamedStreams, SharedStreams, Streams
@@ -62,6 +62,7 @@ _HOMES = {
     "Stage": "channels.waveform",
     "Streams": "channels.streams",
     "choose_mcs": "channels.mcs",
+    "mcs_by_preference": "channels.mcs",
     "mmse": "channels.equalize",
     "predicted_failure": "channels.mcs",
     "transmit": "channels.channel",
@@ -104,6 +105,7 @@ __all__ = [
     "Stage",
     "Streams",
     "choose_mcs",
+    "mcs_by_preference",
     "mmse",
     "predicted_failure",
     "transmit",

@@ -6,7 +6,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -21,6 +21,9 @@ from channels.fec.transport import TransportBlock
 from channels.header import QPSK, ControlHeader, uses_for_budget, uses_for_snr
 from channels.realisations import check_hashable, depends_on_symbols, snr_profiles
 from channels.theory import bicm_capacity
+
+HOPELESS = 0.95
+"""Predicted probability of loss from which on an MCS is not worth a try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,13 +410,61 @@ def choose_mcs(
         ChannelError: The target is outside (0, 1), the receiver's channel knowledge is wrong, or the channel
             is not hashable.
     """
+    for mcs, failure in _by_falling_rate(channel, snr_db, data_uses, target_failure, table):
+        if failure <= target_failure:
+            return mcs
+    return None
+
+
+def mcs_by_preference(
+    channel: Channel,
+    snr_db: float,
+    data_uses: int,
+    target_failure: float = 0.01,
+    table: BlerTable | None = None,
+) -> tuple[Mcs, ...]:
+    """List the MCSs that are worth a try, in the order in which a transmitter should try them.
+
+    The first is the MCS with the most bits per channel use whose longest message is predicted to be lost with
+    a probability of at most `target_failure`. If no MCS meets the target, as in slow fading or under losses
+    of whole packets, it is the one with the most bits whose failure is at most `target_failure` above that of
+    the most reliable MCS. All MCSs with more bits follow, from slow to fast, for items whose smallest payload
+    does not fit. An MCS with a predicted failure of `HOPELESS` or more is not listed.
+
+    Args:
+        channel: Any channel; immutable and hashable, because results are cached.
+        snr_db: Average received Es/N0 in dB.
+        data_uses: Channel uses of header and payload together.
+        target_failure: Largest predicted probability of loss, in (0, 1).
+        table: Block error rates on AWGN; None takes `shipped_bler_table`.
+
+    Returns:
+        MCSs for a link with `adapted=True`; none if all are hopeless.
+
+    Raises:
+        ChannelError: The target is outside (0, 1), the receiver's channel knowledge is wrong, or the channel
+            is not hashable.
+    """
+    tried: list[tuple[Mcs, float]] = []  # from fast to slow
+    for mcs, failure in _by_falling_rate(channel, snr_db, data_uses, target_failure, table):
+        tried.append((mcs, failure))
+        if failure <= target_failure:
+            break
+    least = min(failure for _, failure in tried)
+    accepted = target_failure if least <= target_failure else least + target_failure
+    first = next(i for i, (_, failure) in enumerate(tried) if failure <= accepted)
+    return tuple(mcs for mcs, failure in tried[first::-1] if failure < HOPELESS)
+
+
+def _by_falling_rate(
+    channel: Channel, snr_db: float, data_uses: int, target_failure: float, table: BlerTable | None
+) -> Iterator[tuple[Mcs, float]]:
+    """All MCSs from many to few bits per use, with the predicted loss of their longest messages."""
     if not 0 < target_failure < 1:
         raise ChannelError(f"target failure of {target_failure:g} is outside (0, 1)")
     for mcs in sorted(MCS_TABLE, key=lambda mcs: -mcs.bits_per_use):
         bits = largest_message(mcs, header_of(mcs, True, data_uses), data_uses)
-        if bits and predicted_failure(mcs, channel, snr_db, bits, data_uses, True, table) <= target_failure:
-            return mcs
-    return None
+        yield mcs, predicted_failure(mcs, channel, snr_db, bits, data_uses, True, table) if bits else 1.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -29,7 +29,16 @@ class UnknownName(SemcomError, KeyError):
 
 
 class BudgetTooSmall(SemcomError):
-    """A budget of channel uses too small for any transmission; a sweep records an outage."""
+    """A budget of channel uses too small for any transmission; a sweep records an outage.
+
+    Args:
+        message: What is too small, and what to do.
+        needed_bits: Length of the smallest payload in bits; 0 if it is not known.
+    """
+
+    def __init__(self, message: str, needed_bits: int = 0) -> None:
+        super().__init__(message)
+        self.needed_bits = needed_bits
 
 
 class BudgetExceeded(SemcomError):

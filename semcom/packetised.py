@@ -5,15 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from channels import Received
-from channels.mcs import (
-    MCS_TABLE,
-    BlerTable,
-    Mcs,
-    header_of,
-    largest_message,
-    predicted_failure,
-    shipped_bler_table,
-)
+from channels.mcs import MCS_TABLE, BlerTable, Mcs, mcs_by_preference, shipped_bler_table
 from channels.packets import PacketLink
 from semcom.codecs.codec import HasForms, mean_form
 from semcom.errors import BudgetTooSmall, InvalidOption
@@ -21,11 +13,6 @@ from semcom.observation import Gaps, Observation
 from semcom.transmission import ChannelKnowledge, Csit, Modulated, Sent, nothing_sent
 
 X = TypeVar("X")
-
-SAFE = 0.01
-"""Largest predicted packet loss that link adaptation accepts in excess of that of the most robust MCS."""
-HOPELESS = 0.95
-"""Predicted packet loss from which on an MCS is not worth a try."""
 
 
 @runtime_checkable
@@ -71,10 +58,10 @@ class Packetised(Generic[X]):
 
     For unequal error protection the MCS depends on the packet's place: packet i is sent at `rows[i]`, all
     packets beyond the end of `rows` at the last one. If `rows` is empty, the transmitter chooses one MCS for
-    all packets by the average SNR, and the packet headers announce it: the MCS of highest rate whose
-    predicted packet loss is at most `SAFE` above that of the most robust one. If the item does not fit at
-    this rate, the next higher rates are tried, up to a predicted packet loss of `HOPELESS`: in packets of few
-    fades, such as 128 symbols on rayleigh:64, the reliable rates may have room for less than a lossless codec
+    all packets by the average SNR, and the packet headers announce it: the highest rate whose predicted
+    packet loss is at most 1 %, or at most 1 % above that of the most reliable rate. If the item does not fit
+    at this rate, the next higher ones are tried (`channels.mcs.mcs_by_preference`): in packets of few fades,
+    such as 128 symbols on rayleigh:64, the reliable rates may have room for less than a lossless codec
     needs, and an item that arrives with gaps is better than none. Only whole packets are sent, so that up to
     `packet_uses` - 1 data symbols remain unused.
 
@@ -161,22 +148,8 @@ class Packetised(Generic[X]):
             return (tuple(MCS_TABLE[row] for row in self.rows),)
         if known is None:
             raise InvalidOption("link adaptation needs the average SNR at the transmitter")
-        failures = {mcs: self._failure(mcs, known) for mcs in MCS_TABLE}
-        least = min(failures.values())
-        if least >= 1:
-            return ()
-        by_rate = sorted(MCS_TABLE, key=lambda mcs: mcs.bits_per_use)
-        usual = [mcs for mcs in by_rate if failures[mcs] <= least + SAFE][-1]
-        faster = by_rate[by_rate.index(usual) + 1 :]
-        return [(usual,), *((mcs,) for mcs in faster if failures[mcs] < HOPELESS)]
-
-    def _failure(self, mcs: Mcs, known: ChannelKnowledge) -> float:
-        """Predicted loss of a full packet; 1 if not even an empty one has room."""
-        uses = self.packet_uses
-        bits = largest_message(mcs, header_of(mcs, True, uses), uses)
-        if not bits:
-            return 1.0
-        return predicted_failure(mcs, known.law, known.snr_db, bits, uses, True, self.table)
+        seen = mcs_by_preference(known.law, known.snr_db, self.packet_uses, table=self.table)
+        return [(mcs,) for mcs in seen]
 
     def _link(self, mcs: tuple[Mcs, ...]) -> PacketLink:
         return PacketLink(self.packet_uses, mcs, adapted=not self.rows)

@@ -10,14 +10,13 @@ import torch
 from channels import AWGN, OFDM, TDL, Channel, NamedStreams, RayleighBlockFading, transmit
 from channels import selfcheck as channel_rows
 from channels.link import DigitalLink, IdealLink
-from channels.mcs import MCS_TABLE, predicted_failure
+from channels.mcs import MCS_TABLE, choose_mcs, predicted_failure
 from channels.realisations import count
 from channels.selfcheck import Check
 from semcom.budget import Budget
 from semcom.envelope import Envelope, shipped_choices
 from semcom.selfcheck_analog import analog_rows
-from semcom.separate import Adapted, message_bits
-from semcom.transmission import ChannelKnowledge
+from semcom.separate import message_bits
 
 RAYLEIGH = RayleighBlockFading(64)
 TDL_C = OFDM((TDL("C", 300.0, 10.0),))
@@ -157,7 +156,7 @@ def adapted_row(
     Yields:
         One check; none if no MCS meets the target.
     """
-    mcs = Adapted(target_failure).choose(ChannelKnowledge(channel, snr_db), uses)
+    mcs = choose_mcs(channel, snr_db, uses, target_failure)
     if mcs is not None:
         link = DigitalLink(mcs, adapted=True)
         bits = link.payload_bits(uses)

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from channels import Constellation, NamedStreams, Received
 from channels.fec.ldpc import MAX_ITERATIONS
 from channels.link import FRAME_BITS, DigitalLink, IdealLink, frame
-from channels.mcs import MCS_TABLE, BlerTable, Mcs, choose_mcs, shipped_bler_table
+from channels.mcs import MCS_TABLE, BlerTable, Mcs, mcs_by_preference, shipped_bler_table
 from semcom.codecs.codec import Fitted, HasForms, SourceCodec, fit
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption
 from semcom.observation import Decoded, Observation, Payload
@@ -29,18 +29,20 @@ class LinkPolicy(Protocol):
 
     @property
     def csit(self) -> Csit:
-        """Channel knowledge that `choose` needs: "none" or "average"."""
+        """Channel knowledge that `choices` needs: "none" or "average"."""
         ...
 
-    def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
-        """Choose the modulation and coding scheme of one transmission.
+    def choices(self, known: ChannelKnowledge | None, uses: int) -> Sequence[Mcs]:
+        """Choose modulation and coding schemes for one transmission, in the order in which they are tried.
+
+        The transmitter takes the first one that has room for the smallest payload of the item.
 
         Args:
             known: The channel's law and average SNR; None if `csit` is "none".
             uses: Number of data symbols of the transmission, control header included.
 
         Returns:
-            A row of `channels.mcs.MCS_TABLE`; None if no row is reliable enough on this channel.
+            Rows of `channels.mcs.MCS_TABLE`; none if no row has a chance on this channel.
 
         Raises:
             InvalidOption: `known` is None, but `csit` is "average".
@@ -77,9 +79,9 @@ class FixedMcs:
         """Always "none": a fixed MCS needs no channel knowledge at the transmitter."""
         return "none"
 
-    def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
-        """Return the fixed row of the MCS table, whatever the channel."""
-        return MCS_TABLE[self.index]
+    def choices(self, known: ChannelKnowledge | None, uses: int) -> Sequence[Mcs]:
+        """Return the fixed row of the MCS table alone, whatever the channel."""
+        return (MCS_TABLE[self.index],)
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,13 @@ class Adapted:
     """Link adaptation by average SNR: the highest rate whose predicted payload failure is at most a target.
 
     The prediction combines block error rates of the LDPC code, measured on AWGN, with the fading statistics
-    of the channel.
+    of the channel. Where no rate meets the target, as in slow fading or under losses of whole packets, the
+    highest rate within the target of the most reliable one is used: a payload that may be lost is better than
+    none. Higher rates are tried if the item does not fit (`channels.mcs.mcs_by_preference`).
 
     Args:
-        target_failure: Largest predicted probability that a payload is lost, between 0 and 1.
+        target_failure: Largest predicted probability that a payload is lost, between 0 and 1; where no rate
+            is that reliable, the largest excess over the most reliable one.
         table: Block error rates on AWGN, from which failures are predicted.
     """
 
@@ -107,15 +112,15 @@ class Adapted:
         """Always "average": adaptation needs the channel's law and its average SNR."""
         return "average"
 
-    def choose(self, known: ChannelKnowledge | None, uses: int) -> Mcs | None:
-        """Return the MCS of highest rate that is predicted to be reliable enough; None if there is none.
+    def choices(self, known: ChannelKnowledge | None, uses: int) -> Sequence[Mcs]:
+        """Return the MCSs that have a chance, the preferred one first; none if all are hopeless.
 
         Raises:
             InvalidOption: `known` is None.
         """
         if known is None:
             raise InvalidOption("link adaptation needs the average SNR at the transmitter")
-        return choose_mcs(known.law, known.snr_db, uses, self.target_failure, self.table)
+        return mcs_by_preference(known.law, known.snr_db, uses, self.target_failure, self.table)
 
 
 @dataclass(frozen=True)
@@ -160,17 +165,25 @@ class Separate(Generic[X]):
         Returns:
             The symbols and the payload that they carry.
         """
-        mcs = self.policy.choose(known, uses)
-        if mcs is None:
-            snr = "" if known is None else f" at {known.snr_db:g} dB"
-            return Coded(nothing_sent(f"no modulation and code rate is safe{snr}; raise the SNR"), None)
-        return send_coded(self.codec, self._link(mcs), x, uses)
+        refused: list[Coded[X]] = []
+        for link in map(self._link, self.policy.choices(known, uses)):
+            if refused and message_bits(link, uses) - FRAME_BITS < refused[-1].needed_bits:
+                continue
+            coded = send_coded(self.codec, link, x, uses)
+            if coded.fitted is not None:
+                return coded
+            refused.append(coded)
+        snr = "" if known is None else f" at {known.snr_db:g} dB"
+        nothing = nothing_sent(f"every modulation and code rate would be lost{snr}; raise the SNR")
+        return refused[0] if refused else Coded(nothing, None)
 
     def receive(self, received: Received, shape: Any, uses: int) -> list[Observation[X]]:
         """Demap and decode every reception, check its CRC, and decode the payload; what fails is lost."""
-        mcs = self.policy.choose(None, uses) if self.csit == "none" else None
-        link = self._link(mcs or MCS_TABLE[0])  # not used by adaptation: the header announces the MCS
-        return receive_coded((self.codec,), link, received, shape)
+        if self.csit == "none":
+            (mcs,) = self.policy.choices(None, uses)
+        else:
+            mcs = MCS_TABLE[0]  # not used: the header announces the MCS
+        return receive_coded((self.codec,), self._link(mcs), received, shape)
 
     def _link(self, mcs: Mcs) -> DigitalLink:
         return DigitalLink(mcs, self.max_iterations, adapted=self.csit != "none")
@@ -183,10 +196,12 @@ class Coded(Generic[X]):
     Args:
         sent: Channel symbols.
         fitted: Payload, and the item that it decodes to; None if nothing was sent.
+        needed_bits: Length of the smallest payload in bits if it did not fit; 0 if it is not known.
     """
 
     sent: Sent
     fitted: Fitted | None
+    needed_bits: int = 0
 
 
 def send_coded(
@@ -210,7 +225,8 @@ def send_coded(
     try:
         fitted = fit(codec, x, message_bits(link, uses, size) - FRAME_BITS)
     except BudgetTooSmall as error:
-        return Coded(nothing_sent(f"{error} ({uses} channel uses of {link.mcs.name})"), None)
+        refusal = nothing_sent(f"{error} ({uses} channel uses of {link.mcs.name})")
+        return Coded(refusal, None, error.needed_bits)
     info = {
         "payload_bits": 8.0 * len(fitted.payload),
         "mcs": float(link.mcs.index),
@@ -223,7 +239,7 @@ def send_coded(
     return Coded(Sent(symbols, (modulated,), info), fitted)
 
 
-def message_bits(link: DigitalLink, uses: int, size: int) -> int:
+def message_bits(link: DigitalLink, uses: int, size: int = 0) -> int:
     """Length in bits of one of the messages that a link can announce.
 
     Args:

@@ -169,8 +169,8 @@ class FamiliarityCache:
     def _is_safe(self, short: "IndexFormat", known: ChannelKnowledge | None) -> bool:
         mcs = short.link.mcs
         if known is None:  # a fixed row is held for safe, and so are lower ones
-            fixed = self.separate.policy.choose(None, short.uses)
-            return fixed is not None and mcs.index <= fixed.index
+            (fixed,) = self.separate.policy.choices(None, short.uses)
+            return mcs.index <= fixed.index
         return predicted_failure(mcs, known.law, known.snr_db, INDEX_BITS, short.uses) <= SAFE
 
     def _shown(self, found: tuple[bytes, int] | None, shape: tuple[int, ...]) -> Observation[Tensor] | None:

@@ -299,7 +299,8 @@ def too_small(name: str, needed_bits: int, about: str, max_bits: int) -> BudgetT
     """
     return BudgetTooSmall(
         f"{name} needs at least {needed_bits} bits for {about}, {max_bits} are allowed; "
-        "raise rho, the SNR or --bpp"
+        "raise rho, the SNR or --bpp",
+        needed_bits,
     )
 
 

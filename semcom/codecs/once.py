@@ -71,7 +71,7 @@ class FittedOnce:
                 self.known[key] = error
         found = self.known[key]
         if isinstance(found, BudgetTooSmall):
-            raise BudgetTooSmall(str(found))
+            raise BudgetTooSmall(str(found), found.needed_bits)
         return found
 
 
@@ -114,7 +114,7 @@ class PackedOnce:
                 self.known[key] = error
         found = self.known[key]
         if isinstance(found, BudgetTooSmall):
-            raise BudgetTooSmall(str(found))
+            raise BudgetTooSmall(str(found), found.needed_bits)
         return found
 
     def decode(self, packets: Sequence[bytes | None], shape: Any) -> Gaps[Clip] | None:

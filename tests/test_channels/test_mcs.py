@@ -14,11 +14,13 @@ from channels.fec.transport import TransportBlock
 from channels.header import ControlHeader
 from channels.link import DigitalLink
 from channels.mcs import (
+    HOPELESS,
     MCS_TABLE,
     BlerTable,
     choose_mcs,
     header_of,
     largest_message,
+    mcs_by_preference,
     predicted_failure,
     shipped_bler_counts,
     shipped_bler_table,
@@ -292,6 +294,28 @@ def test_choice_keeps_its_promise() -> None:
 def test_an_adapting_link_ends_where_its_header_does(data_uses: int, lowest_db: float) -> None:
     assert choose_mcs(AWGN(), lowest_db + 0.05, data_uses) is not None
     assert choose_mcs(AWGN(), lowest_db - 0.15, data_uses) is None
+
+
+def test_preference_meets_the_target_or_comes_near_the_most_reliable_and_then_gets_faster() -> None:
+    slow = RayleighBlockFading(2000)  # one fade
+    for channel, snr_db in ((AWGN(), 8.0), (RayleighBlockFading(8), 12.0), (slow, 0.0), (slow, 10.0)):
+        failure = {
+            mcs: predicted(DigitalLink(mcs, adapted=True), channel, snr_db, 2000)
+            for mcs in MCS_TABLE
+            if DigitalLink(mcs, adapted=True).payload_bits(2000)
+        }
+        least, chosen = min(failure.values()), mcs_by_preference(channel, snr_db, 2000)
+        accepted = 0.01 if least <= 0.01 else least + 0.01
+        assert chosen[0] == max(
+            (mcs for mcs in failure if failure[mcs] <= accepted), key=lambda mcs: mcs.bits_per_use
+        )
+        faster = [mcs for mcs in MCS_TABLE if mcs.bits_per_use > chosen[0].bits_per_use]
+        assert set(chosen[1:]) == {mcs for mcs in faster if failure[mcs] < HOPELESS}
+        assert [mcs.bits_per_use for mcs in chosen] == sorted(mcs.bits_per_use for mcs in chosen)
+        best = choose_mcs(channel, snr_db, 2000)
+        assert best == (chosen[0] if least <= 0.01 else None)
+    assert choose_mcs(slow, 0.0, 2000) is None  # one fade in 2000 symbols: every rate is often lost
+    assert mcs_by_preference(AWGN(), -30.0, 2000) == ()
 
 
 def test_choice_rises_with_snr_and_ends_in_none() -> None:

@@ -57,7 +57,7 @@ def test_schemes_decide_by_the_table_they_hold() -> None:
     """A decoder that is 2 dB worse gets what the shipped one gets at 2 dB less."""
     known, less = ChannelKnowledge(AWGN(), 10.0), ChannelKnowledge(AWGN(), 8.0)
     (adapted, worse), (envelope, worse_envelope), *_ = PLANNERS
-    assert worse.choose(known, 3000) == adapted.choose(less, 3000) != adapted.choose(known, 3000)
+    assert worse.choices(known, 3000)[0] == adapted.choices(less, 3000)[0] != adapted.choices(known, 3000)[0]
     rates, fewer, same = (
         [(rate.mcs, rate.size) for rate in plausible(AWGN(), snr_db, 3000, table=table)]
         for snr_db, table in ((10.0, None), (8.0, None), (10.0, worse_table(2.0)))
