@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semcom import __version__, completion
-from semcom.errors import InvalidOption, InvalidSource, SemcomError, UnknownName
+from semcom.errors import InvalidOption, InvalidSource, MissingWeights, SemcomError, UnknownName
 from semcom.files import write_whole
 from semcom.options import (
     LOSSLESS,
@@ -645,7 +645,7 @@ def score_realism(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Metrics of sets, separated by commas: swd_set, kid_inception, fid_inception.",
+            help="Metrics of sets, by commas: swd_set, kid_inception, fid_inception; of clips fvd_i3d.",
             show_default="all available",
             autocompletion=_some_of(*completion.SET_METRICS),
         ),
@@ -653,34 +653,41 @@ def score_realism(
     crop: Annotated[int, typer.Option(help="Side of the compared crops in pixels.")] = 128,
     out: Annotated[Path | None, typer.Option(help="CSV file.", show_default="RESULTS/realism.csv")] = None,
 ) -> None:
-    """Compute FID, KID and sliced Wasserstein distance between received and original images as sets.
+    """Compare received and original pictures or clips as sets: FID, KID, sliced Wasserstein, of clips FVD.
 
     The sweep must have been run with --keep.
     """
     check_results(results)
 
-    from semcom.metrics import unavailable_set_metrics
-    from semcom.realism import SET_METRICS, realism
+    from semcom.realism import SET_METRICS, realism, set_metrics_of
 
     path = out if out is not None else results / "realism.csv"
     if path.suffix != ".csv":
         raise InvalidOption(f"{path}: the table is a .csv file")
     if out is not None:
         check_outputs(path, inputs=[])
-    missing = unavailable_set_metrics()
-    names = names_of("--metrics", metrics) if metrics else ["swd_set"] if missing else list(SET_METRICS)
-    for name in names:
+    asked = names_of("--metrics", metrics) if metrics else []
+    for name in asked:
         if name not in SET_METRICS:
             raise UnknownName(f"no set metric called {name!r}; there are {', '.join(SET_METRICS)}")
-        SET_METRICS[name]()  # fails now if the weights of its network are missing
+    names: list[str] = []
+    left_out: list[str] = []
+    for name in asked or set_metrics_of(results):
+        try:
+            SET_METRICS[name]()  # fails now if the weights of its network are missing
+            names.append(name)
+        except MissingWeights as error:
+            if asked:
+                raise
+            left_out.append(str(error))
     with progress_bar("realism") as progress:
         frame = realism(results, {name: SET_METRICS[name] for name in names}, crop, progress)
     write_whole(path, frame.to_csv(index=False, lineterminator="\n").encode())
     print_summary(shown_sets(frame), "sets of crops")
     for name in names:
         if frame[name].count() < len(frame):
-            note(f"{name}: {frame['crops'].min()} crops are too few; add pictures, or lower --crop")
-    for line in () if metrics else missing:
+            note(f"{name}: {frame['crops'].min()} crops are too few; add items, or lower --crop")
+    for line in left_out:
         note(line)
     print(path)
 

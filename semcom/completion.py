@@ -66,7 +66,7 @@ METRICS = (
 )
 """Names of metrics of single items."""
 
-SET_METRICS = ("swd_set", "kid_inception", "fid_inception")
+SET_METRICS = ("swd_set", "kid_inception", "fid_inception", "fvd_i3d")
 """Names of metrics of sets of items."""
 
 MODALITIES = ("image", "video", "text")

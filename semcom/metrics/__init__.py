@@ -1,4 +1,4 @@
-"""Metrics of received items against their originals (images, clips, texts), and of sets of images.
+"""Metrics of received items against their originals (images, clips, texts), and of sets of items.
 
 Each metric is a class with name, unit and direction, which evaluates a function of the same module.
 """
@@ -10,13 +10,13 @@ from semcom.metrics.catalogue import (
     metric_named,
     metrics_of,
     on_device,
-    unavailable_set_metrics,
 )
 from semcom.metrics.clip import PerFrame
 from semcom.metrics.clip_features import ClipFeatureDistance
 from semcom.metrics.colour_video_vdp import ColorVideoVDP
 from semcom.metrics.distortion import MSSSIM, PSNR, SSIM, ms_ssim, psnr_db, ssim
 from semcom.metrics.flat import GridPeriodicity, colour_drift, grid_periodicity
+from semcom.metrics.frechet_video import FVD
 from semcom.metrics.metric import BatchMetric, Metric, SetMetric, column_of, measure
 from semcom.metrics.perceptual import (
     LPIPS,
@@ -34,6 +34,7 @@ from semcom.metrics.warp import WarpError, WarpErrorGap, warp_errors
 __all__ = [
     "BLEU",
     "FID",
+    "FVD",
     "KID",
     "LPIPS",
     "MSSSIM",
@@ -75,7 +76,6 @@ __all__ = [
     "psnr_db",
     "sliced_wasserstein",
     "ssim",
-    "unavailable_set_metrics",
     "warp_errors",
     "wer",
 ]

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from semcom.checkpoints import require_checkpoint
 from semcom.columns import Column, Columns
 from semcom.errors import MissingPackage, MissingWeights, UnknownName, closest
 from semcom.metrics.clip import PerFrame
@@ -16,7 +15,6 @@ from semcom.metrics.flat import GridPeriodicity
 from semcom.metrics.metric import Metric, column_of
 from semcom.metrics.packages import Demanding
 from semcom.metrics.perceptual import LPIPS, SlicedWasserstein
-from semcom.metrics.realism import INCEPTION_FILE
 from semcom.metrics.similarity import ChrF, MiniLMCosine
 from semcom.metrics.text import BLEU, CharacterErrorRate, WordErrorRate
 from semcom.metrics.vmaf import VMAF, ClipVMAF
@@ -178,19 +176,6 @@ def on_device(metric: Metric[Any], device: str) -> Metric[Any]:
         return PerFrame(on_device(metric.metric, device))
     movable = isinstance(metric, LPIPS | VMAF | ClipVMAF | ColorVideoVDP | ClipFeatureDistance | MiniLMCosine)
     return replace(metric, device=device) if movable else metric
-
-
-def unavailable_set_metrics() -> tuple[str, ...]:
-    """Explain why FID and KID cannot be computed: the Inception weights are absent, damaged or another file.
-
-    Returns:
-        One line for both metrics; empty if the weights in the torch cache are in order.
-    """
-    try:
-        require_checkpoint(INCEPTION_FILE, "fid_inception, kid_inception")
-    except MissingWeights as error:
-        return (str(error),)
-    return ()
 
 
 def column_named(name: str, columns: Columns = SHIPPED_COLUMNS) -> Column:

@@ -1,4 +1,4 @@
-"""Protocols of metrics: one number per item (`Metric`), or one number per set of images (`SetMetric`)."""
+"""Protocols of metrics: one number per item (`Metric`), or one number per set of items (`SetMetric`)."""
 
 import math
 from typing import Protocol, TypeVar, runtime_checkable
@@ -110,7 +110,7 @@ class BatchMetric(Protocol):
 
 @runtime_checkable
 class SetMetric(Protocol):
-    """A metric of a set of images that is not an average over them, such as FID."""
+    """A metric of a set of images or clips that is not an average over them, such as FID or FVD."""
 
     @property
     def name(self) -> str:
@@ -134,7 +134,8 @@ class SetMetric(Protocol):
         """Add received images to one set, and their originals to the other.
 
         Args:
-            x_hat: Received images [batch, 3, height, width] in [0, 1].
+            x_hat: Received images [batch, 3, height, width] in [0, 1]; for a metric of clips the frames of
+                one clip in their order.
             x: Originals of the same shape.
 
         Raises:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from toys import picture
 from semcom import names
 from semcom.cli import main
 from semcom.data import load_image
-from semcom.errors import InvalidOption, InvalidSource, StoreError
-from semcom.metrics import FID, KID, PSNR, SetSlicedWasserstein
-from semcom.realism import crops_of, realism
+from semcom.errors import InvalidOption, InvalidSource, MissingWeights, StoreError
+from semcom.metrics import FID, FVD, KID, PSNR, PerFrame, SetSlicedWasserstein
+from semcom.modalities import VIDEO, Clip
+from semcom.modalities.image import to_uint8
+from semcom.modalities.modality import Item
+from semcom.realism import crops_of, realism, set_metrics_of
 from semcom.results import ResultStore
 from semcom.summary import ORIGINALS, PICTURES, RECORDS, keep_originals
 from semcom.sweep import Sweep, run
@@ -116,3 +120,107 @@ def test_command_writes_a_table(kept: Path, tmp_path: Path, capsys: pytest.Captu
     ):
         assert main(["realism", str(kept), *arguments]) == 2
         assert words in capsys.readouterr().err
+
+
+FRAMES = 40  # two pieces of 16 frames, and eight that are left over
+
+
+@pytest.fixture(scope="module")
+def kept_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips by one scheme at two SNRs."""
+    folder = tmp_path_factory.mktemp("clips")
+    noise = torch.Generator().manual_seed(1)
+    items = tuple(
+        Item(f"clip-{i}", Clip(torch.randint(256, size, generator=noise).byte(), Fraction(25)), VIDEO)
+        for i, size in enumerate(((FRAMES, 3, 48, 64), (16, 3, 32, 32)))
+    )
+    scheme = names.scheme("jpeg+ldpc:mcs4", VIDEO)
+    design = Sweep((scheme,), (names.channel("awgn"),), items, (-20.0, 20.0), ("2",), (PerFrame(PSNR()),))
+    with ResultStore(folder / RECORDS) as store:
+        keep_originals(items, folder)
+        assert len(list(run(design, store, keep=folder / PICTURES))) == 4
+    return folder
+
+
+def motion(clips: Tensor) -> Tensor:
+    """Means of colours and mean changes in place of I3D."""
+    assert clips.shape[1:3] == (3, 16)
+    assert clips.max() > 1
+    return torch.cat([clips.mean((2, 3, 4)), clips.diff(dim=2).abs().mean((2, 3, 4))], 1)
+
+
+def test_frechet_video_distance_is_that_of_torchmetrics_and_of_gaussians() -> None:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    generator = torch.Generator().manual_seed(2)
+    originals, received = torch.rand(2, 20, 32, 3, 8, 8, generator=generator)
+    received = received * torch.linspace(0.5, 1, 20)[:, None, None, None, None]
+    metric, identical = FVD(40, motion), FVD(40, motion)
+    other = FrechetInceptionDistance(Features(), normalize=False)
+    for x_hat, x in zip(received, originals, strict=True):
+        metric.update(x_hat, x)
+        identical.update(x, x)
+        for frames, real in ((x_hat, False), (x, True)):
+            pieces = to_uint8(frames).unflatten(0, (2, 16))
+            other.update(pieces.flatten(1, 2).flatten(2), real=real)
+    assert metric.compute() == pytest.approx(other.compute().item(), rel=1e-6)
+    assert identical.compute() == pytest.approx(0, abs=1e-6)
+
+
+class Features(nn.Module):
+    """`motion` for torchmetrics, whose images here are clips."""
+
+    num_features = 6
+
+    def forward(self, x: Tensor) -> Tensor:
+        return motion(x.unflatten(1, (16, 3)).unflatten(3, (8, 8)).transpose(1, 2).double())
+
+
+def test_clips_are_compared_piece_by_piece_and_frame_by_frame(kept_clips: Path) -> None:
+    def distance() -> FVD:
+        return FVD(17, motion)
+
+    metrics = {"swd_set": SetSlicedWasserstein, "fvd_i3d": distance}
+    frame = realism(kept_clips, metrics, 16)
+    assert frame["crops"].tolist() == [12 + 6 + 4 + 1] * 2
+    assert frame["lost"].tolist() == [2, 0]
+    assert frame["fvd_i3d"][0] > frame["fvd_i3d"][1] > 0
+    assert frame["swd_set"][0] > frame["swd_set"][1] > 0
+    few = realism(kept_clips, {"fvd_i3d": lambda: FVD(42, motion)}, 16)
+    assert few["fvd_i3d"].map(math.isnan).all()  # 2 * 18 + 5 pieces
+
+
+def test_clip_metrics_are_not_for_pictures_and_weights_are_asked_for(
+    kept: Path, kept_clips: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InvalidOption, match="compares clips"):
+        realism(kept, {"fvd_i3d": lambda: FVD(2, motion)}, SIDE)
+    assert "fvd_i3d" in set_metrics_of(kept_clips)
+    assert "fvd_i3d" not in set_metrics_of(kept)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MissingWeights, match="put it there"):
+        FVD()
+    assert main(["realism", str(kept_clips), "--crop", "32"]) == 0
+    told = capsys.readouterr()
+    assert "swd_set" in told.out
+    assert "fvd_i3d: i3d_torchscript.pt is not in" in told.err
+    cached = tmp_path / "hub" / "checkpoints" / "i3d_torchscript.pt"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"not a network")
+    with pytest.raises(MissingWeights, match="damaged"):
+        FVD()
+    torch.jit.script(Network()).save(str(cached))
+    metric = FVD(2)
+    frames = torch.rand(32, 3, 8, 8)
+    metric.update(frames, frames)
+    assert metric.compute() == pytest.approx(0, abs=1e-6)
+
+
+class Network(nn.Module):
+    """With the arguments of the published file."""
+
+    def forward(self, x: Tensor, rescale: bool, resize: bool, return_features: bool) -> Tensor:
+        assert rescale
+        assert resize
+        assert return_features
+        return x.mean((2, 3, 4))
