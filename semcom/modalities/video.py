@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
 from semcom.errors import InsufficientMemory, InvalidSource
-from semcom.modalities.clip_files import CONTAINERS, MAX_RATE, check_size, opened, writing
+from semcom.modalities.clip_files import CONTAINERS, check_rate, check_size, opened, writing
 from semcom.modalities.image import animated, to_uint8
 from semcom.modalities.modality import Item, check_writable, existing_file, named
 from semcom.process_memory import require_memory
@@ -171,11 +171,9 @@ class VideoModality:
         if count < 1:
             raise InvalidSource("clip without a frame: at least one is needed")
         check_size(count, (width, height))
-        if not (isinstance(rate, Fraction) and 0 < rate <= MAX_RATE and max(rate.as_integer_ratio()) < 2**31):
-            raise InvalidSource(
-                f"clip with {rate} frames a second: expected a fraction above 0, up to {MAX_RATE}, "
-                "of numbers below 2^31"
-            )
+        if not isinstance(rate, Fraction):
+            raise InvalidSource(f"clip with {rate} frames a second: expected a fraction")
+        check_rate(rate)
         return x
 
     def dims(self, x: Clip) -> int:

@@ -23,7 +23,7 @@ from semcom.codecs.codec import SourceCodec
 from semcom.codecs.varint import varint
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource
 from semcom.files import replacing
-from semcom.modalities.clip_files import check_size, opened, writing
+from semcom.modalities.clip_files import check_rate, check_size, opened, writing
 from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.process_memory import give_back
 from semcom.video.predictive import Decoding
@@ -173,7 +173,7 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
         Shape of the clip and size of the file.
 
     Raises:
-        InvalidSource: The clip cannot be read.
+        InvalidSource: The clip cannot be read, or its frame rate exceeds 1000 frames per second.
         BudgetTooSmall: The codec has no payload of so few bits for one of the segments.
         OSError: The file cannot be written.
     """
@@ -198,10 +198,11 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
                     spent += file.write(varint(len(payload)) + _crc(payload, number) + payload)
                     told(done, max(done, stated))
                     give_back()
-                rate = _rate(clip.frame_rate())
+                rate = clip.frame_rate()
+                check_rate(rate)
         except InvalidSource as error:
             raise InvalidSource(f"{source}: {error}") from None
-        shape = ClipShape(done, size[1], size[0], rate)
+        shape = ClipShape(done, size[1], size[0], _rate(rate))
         file.seek(0)
         file.write(Header(codec, shape).to_bytes())
     return Written(shape, spent)
@@ -309,7 +310,7 @@ def _taken(frames: list[Tensor], count: int) -> Tensor:
 
 
 def _rate(rate: Fraction) -> Fraction:
-    """The nearest frame rate whose two numbers take 16 bits each."""
+    """The nearest frame rate whose two numbers take 16 bits each; it is at most `MAX_RATE`."""
     most = _MOST if rate <= 1 else int(_MOST / rate)
     return max(rate.limit_denominator(most), Fraction(1, _MOST))
 
