@@ -28,7 +28,8 @@ from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.process_memory import give_back
 from semcom.video.predictive import Decoding
 
-MAGIC = b"SCV\x02"
+MAGIC = b"SCV"
+VERSION = 2
 CODECS = (
     *("layered", "predictive", "x264-slow", "x265-slow", "av1-slow", "vp9-slow"),
     *("x264", "x265", "av1", "vp9", "x264-live", "x265-live", "av1-live", "vp9-live"),
@@ -99,7 +100,7 @@ class Header:
             raise InvalidOption(f"no file of codec {self.codec}; there are {', '.join(CODECS)}")
         rate = self.shape.frame_rate
         fields = _FIELDS.pack(
-            MAGIC,
+            MAGIC + bytes([VERSION]),
             CODECS.index(self.codec),
             *(self.shape.width, self.shape.height, self.shape.frames),
             *(rate.numerator, rate.denominator),
@@ -119,14 +120,16 @@ class Header:
         Raises:
             InvalidSource: It is damaged, of another kind of file, or a side exceeds 16384 pixels.
         """
-        if data[:4] != MAGIC:
+        if len(data) < 4 or data[:3] != MAGIC:
             raise InvalidSource("not a file of coded video (.scv)")
+        if data[3] != VERSION:
+            raise InvalidSource(f"coded video (.scv) of version {data[3]}; this program reads {VERSION}")
         fields, crc = data[: _FIELDS.size], data[_FIELDS.size :]
         if len(data) < HEADER or binascii.crc_hqx(fields, 0xFFFF).to_bytes(2, "big") != crc:
             raise InvalidSource("the header is damaged")
         _, codec, width, height, frames, numerator, denominator = _FIELDS.unpack(fields)
         if codec >= len(CODECS) or not (width and height and frames and numerator and denominator):
-            raise InvalidSource("the header is of another version")
+            raise InvalidSource(f"the header has codec {codec} or a size of 0, which nothing here writes")
         check_size(1, (width, height))
         return cls(CODECS[codec], ClipShape(frames, height, width, Fraction(numerator, denominator)))
 
@@ -257,6 +260,9 @@ def decode_file(source: Path, out: Path, find: Callable[[str], SourceCodec[Clip]
                 give_back()
             if sum(map(len, wrong)) == done:
                 raise CorruptPayload(f"{source}: no segment of it can be decoded")
+        over = os.fstat(file.fileno()).st_size - file.tell()
+        if over and not wrong:
+            _log.warning(f"{source}: {over} bytes follow the last segment, and are not read")
     return Written(shape, source.stat().st_size, tuple(_joined(wrong)))
 
 
