@@ -99,10 +99,11 @@ class VideoModality:
         - Rotation is applied. Pixels that are not square are resampled to square ones in the horizontal
           direction.
         - Colours are converted by the matrix and range of the stream; without them BT.601 in limited range is
-          assumed. More than 8 bits are rounded to 8; high dynamic range is not tone-mapped.
+          assumed, and grey streams are taken as full range, as FFmpeg writes them. More than 8 bits are
+          rounded to 8; high dynamic range is not tone-mapped.
         - Of animations, colour profile and orientation are applied as to pictures; 16 bits are cut to 8.
         - Sound, subtitles and further video streams are left out.
-        - Transparency is composed on white. Interlaced frames are kept woven.
+        - Transparency is composed on white, that of VP8 and VP9 too. Interlaced frames are kept woven.
         - With a variable frame rate all frames are kept at the mean rate, and a warning is logged.
         - If a part is damaged, the frames that decode are kept, and a warning is logged.
 
