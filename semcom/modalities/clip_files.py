@@ -289,9 +289,10 @@ def _shown_stream(container: "InputContainer") -> "VideoStream":
     if not streams:
         kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"
         raise InvalidSource(f"no video stream in it, only {kinds}; name a clip")
-    if streams[0].codec_context is None:
+    shown = next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
+    if shown.codec_context is None:
         raise InvalidSource("no decoder for its video stream, or a damaged header; convert it to H.264")
-    return streams[0]
+    return shown
 
 
 def _transparent(path: Path, stream: "VideoStream") -> "VideoCodecContext | None":

@@ -94,8 +94,8 @@ class VideoModality:
     def read(self, path: Path | str) -> Item[Clip]:
         """Read all frames of a clip as a player would show them.
 
-        - The first video stream that is not a cover picture is read; frames that an edit list removes are
-          left out.
+        - Of the video streams that are no cover pictures, the first that the file marks as default is read,
+          or else the first; frames that an edit list removes are left out.
         - Rotation is applied. Pixels that are not square are resampled to square ones in the horizontal
           direction.
         - Colours are converted by the matrix and range of the stream; without them BT.601 in limited range is

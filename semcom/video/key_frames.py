@@ -17,7 +17,7 @@ from semcom.modalities.video import Clip, ClipShape
 RHOS = (*(index / 100 for index in range(31)), math.inf)
 """Thresholds of a gate that the bitstream can signal, by their index of 5 bits."""
 MARGIN = 1.2
-"""Ratio of the automatic threshold to the median distance of the first decoded key frames from their originals."""
+"""Ratio of the automatic threshold to the median distance of the first decoded key frames."""
 FACTORS = (1.0, 2.0, math.inf)
 """Multiples of the automatic threshold among which `fit` chooses."""
 MOST_FRAMES = 2**21 - 1

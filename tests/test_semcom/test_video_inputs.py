@@ -176,6 +176,25 @@ def test_transparency_of_vp9_is_composed_on_white(tmp_path: Path) -> None:
     assert torch.allclose(shown, expected, atol=4)
 
 
+@pytest.mark.parametrize("default", [0, 1])
+def test_the_default_of_several_streams_is_shown(default: int, tmp_path: Path) -> None:
+    """Grey of 50 and of 200 levels; Matroska's FlagDefault tells which of them a player shows."""
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(tmp_path / "two.mkv"), "w") as out:
+        streams: list[Any] = [out.add_stream("ffv1", rate=25) for _ in range(2)]
+        for number, stream in enumerate(streams):
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+        for stream, grey in zip(streams, (50, 200), strict=True):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), "rgb24")
+            out.mux(stream.encode(frame.reformat(format="bgr0")))
+            out.mux(stream.encode(None))
+    frames = VIDEO.read(tmp_path / "two.mkv").x.frames
+    assert frames.unique().tolist() == [(50, 200)[default]]
+
+
 @every_clip
 def test_odd_clips_are_encoded_or_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
