@@ -83,9 +83,10 @@ def decode(
     out: Annotated[Path, typer.Option(help="Lossless clip: .mkv, .avi or .png.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Decode a file of coded video; frames of damaged parts repeat the last frame before them.
+    """Decode a file of coded video; damaged frames are concealed and named.
 
-    The file alone is needed. Exit code 0 also if parts are damaged; they are named.
+    The codec predicts or interpolates them; if it cannot, the last frame before them is repeated. The file
+    alone is needed. Exit code 0 also if parts are damaged.
     """
     check_input(source)
     check_outputs(out, inputs=[source])
@@ -103,7 +104,7 @@ def decode(
     if done.damaged:
         ranges = ", ".join(f"{part.start + 1}-{part.stop}" for part in done.damaged)
         row |= {"damaged_frames": ranges}
-        note(f"damaged: frames {ranges} repeat the last frame before them")
+        note(f"damaged: frames {ranges} are concealed")
     print(json.dumps(finite(row), indent=1)) if as_json else print_row(row)
 
 

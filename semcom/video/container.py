@@ -214,8 +214,9 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
 def decode_file(source: Path, out: Path, find: Callable[[str], SourceCodec[Clip]], told: Told) -> Written:
     """Decode a file of coded video to a clip without further loss, segment by segment.
 
-    The frames of a damaged segment repeat the last frame before it, and are reported. Of a damaged segment
-    of a codec that `Examines` its payloads, those frames are shown that its own checks find right.
+    Damaged frames are reported. A codec that `Examines` its payloads conceals them, and shows those frames of
+    a damaged segment that its own checks find right; with other codecs, or if nothing of a segment can be
+    decoded, all frames of the segment repeat the last frame before it.
 
     Args:
         source: File made by `encode_file`.
