@@ -220,6 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return complain("interrupted", INTERRUPTED)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at interpreter exit
         return code or 0
+    except KeyboardInterrupt:
+        return complain("interrupted", INTERRUPTED)
     except typer.TyperException as error:
         return complain(error.format_message())
     except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough

@@ -102,7 +102,8 @@ class Packetised(Generic[X]):
         """Choose the MCS, encode the item into as many packets as fit, and map them to symbols."""
         uses = self._whole(uses)
         refusal = "no room for a payload; raise rho"
-        for mcs in self._choices(known):
+        # where no packet is whole, link adaptation to enormous packets would take minutes, in vain
+        for mcs in self._choices(known) if uses else ():
             link = self._link(mcs)
             room = link.room(uses)
             if not any(room):

@@ -154,14 +154,23 @@ def remembered_interruptions() -> Iterator[None]:
 
     Yields:
         None.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed, also if a library made another exception of it, as compiled
+            code of torch does.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or current_thread() is not main_thread():
         yield
         return
-    signal.signal(signal.SIGINT, Interruption())
+    handler = Interruption()
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
+    except Exception:
+        if handler.heard:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -42,11 +42,11 @@ Integers = Int[np.ndarray, "..."]
 class LearnedCodec:
     """Learned source codec: a mean-scale hyperprior whose latents are entropy-coded to bytes.
 
-    The payload is one byte for scale and setting, a checksum of 16 bits over all integers, and one stream of
-    the range coder; the size of the picture is not in it. The decoder computes exactly (see
-    `semcom.codecs.hyperprior`), so that integers and pixels are equal with any number of threads and on any
-    machine; a decoder that gets other integers anyway is detected by the checksum. The encoder's transform is
-    in float32.
+    The payload is one byte for scale and setting, a checksum of 16 bits over the network's parameters and all
+    integers, and one stream of the range coder; the size of the picture is not in it. The decoder computes
+    exactly (see `semcom.codecs.hyperprior`), so that integers and pixels are equal with any number of threads
+    and on any machine. The checksum detects a decoder that gets other integers anyway, and one with another
+    network, even if that differs in the synthesis alone. The encoder's transform is in float32.
 
     Args:
         network: Trained network, for instance `zoo.load("learned")`.
@@ -54,9 +54,11 @@ class LearnedCodec:
 
     network: MeanScaleHyperprior
     _exact: MeanScaleHyperprior = field(init=False, repr=False, compare=False)
+    _parameters_crc: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_exact", self.network.in_fixed_point())
+        object.__setattr__(self, "_parameters_crc", _crc_of(self._exact))
 
     @property
     def name(self) -> str:
@@ -89,7 +91,7 @@ class LearnedCodec:
         coder = _Encoder()
         self._encode(from_pixels(shrink(pixels_of(x), quality.scale)), quality.setting, coder)
         head = SCALES.index(quality.scale) * SETTINGS + quality.setting
-        return bytes([head]) + coder.checksum().to_bytes(2, "big") + coder.stream()
+        return bytes([head]) + coder.checksum(self._parameters_crc).to_bytes(2, "big") + coder.stream()
 
     @torch.no_grad()
     def decode(self, payload: bytes, shape: tuple[int, ...]) -> Float[Tensor, "1 3 height width"]:
@@ -103,7 +105,8 @@ class LearnedCodec:
             The image.
 
         Raises:
-            CorruptPayload: The header is invalid, or the checksum does not match.
+            CorruptPayload: The header is invalid, or the checksum does not match: the payload is damaged, or
+                made with another network.
         """
         if len(payload) < HEADER_BYTES or payload[0] >= len(SCALES) * SETTINGS:
             raise CorruptPayload(f"{self.name} payload of {len(payload)} bytes has no valid header")
@@ -112,8 +115,10 @@ class LearnedCodec:
         width, height = reduced_size(size, SCALES[place])
         coder = _Decoder(payload[HEADER_BYTES:], self._most_integers((height, width)))
         x = self._decode((height, width), setting, coder)
-        if coder.checksum() != int.from_bytes(payload[1:HEADER_BYTES], "big"):
-            raise CorruptPayload(f"{self.name} payload of {len(payload)} bytes fails its checksum")
+        if coder.checksum(self._parameters_crc) != int.from_bytes(payload[1:HEADER_BYTES], "big"):
+            raise CorruptPayload(
+                f"{self.name} payload of {len(payload)} bytes fails its checksum (damage or another network)"
+            )
         pixels = to_pixels(x[:, :, :height, :width])
         return from_pixels(enlarge(pixels, size))
 
@@ -184,9 +189,9 @@ class _Encoder:
         self._levels.append(levels[coded].int().numpy())
         return rounded * coded
 
-    def checksum(self) -> int:
-        """Checksum of 16 bits over all integers."""
-        return _checksum(self._symbols)
+    def checksum(self, start: int) -> int:
+        """Checksum of 16 bits over all integers, continued from the CRC-32 of the parameters."""
+        return _checksum(self._symbols, start)
 
     def stream(self) -> bytes:
         """Range coder stream of all integers."""
@@ -223,9 +228,9 @@ class _Decoder:
         symbols[coded] = torch.tensor(found, dtype=torch.float64)
         return symbols
 
-    def checksum(self) -> int:
-        """Checksum of 16 bits over all integers."""
-        return _checksum(self._symbols)
+    def checksum(self, start: int) -> int:
+        """Checksum of 16 bits over all integers, continued from the CRC-32 of the parameters."""
+        return _checksum(self._symbols, start)
 
 
 def range_coder() -> ModuleType:
@@ -302,5 +307,14 @@ def tables_up_to(level: int) -> tuple[list[list[int]], list[int], list[int]]:
     return tables, [len(table) for table in tables], [-reach for reach in reaches()[: level + 1]]
 
 
-def _checksum(symbols: list[Integers]) -> int:
-    return zlib.crc32(np.concatenate(symbols).astype("<i4").tobytes()) & 0xFFFF
+def _checksum(symbols: list[Integers], start: int) -> int:
+    return zlib.crc32(np.concatenate(symbols).astype("<i4").tobytes(), start) & 0xFFFF
+
+
+def _crc_of(network: MeanScaleHyperprior) -> int:
+    """CRC-32 of all parameters and buffers in float64, in the order of their names."""
+    crc = 0
+    for name, value in sorted(network.state_dict().items()):
+        crc = zlib.crc32(value.detach().cpu().double().contiguous().numpy().tobytes(), crc)
+        crc = zlib.crc32(name.encode(), crc)
+    return crc

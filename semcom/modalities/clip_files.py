@@ -23,6 +23,7 @@ from semcom.modalities.decoding import MAX_SIDE, ORIENTATION, in_srgb, on_white,
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
     from PIL.Image import Image as Picture
 
@@ -167,6 +168,22 @@ def check_size(count: int, size: tuple[int, int]) -> None:
         )
 
 
+def check_rate(rate: Fraction) -> None:
+    """Refuse frame rates that files cannot keep.
+
+    Args:
+        rate: Frames per second.
+
+    Raises:
+        InvalidSource: The rate is not above 0 and at most 1000, or a number of the fraction exceeds 31 bits.
+    """
+    if not (0 < rate <= MAX_RATE and max(rate.as_integer_ratio()) < 2**31):
+        raise InvalidSource(
+            f"clip with {rate} frames a second: expected a fraction above 0, up to {MAX_RATE}, "
+            "of numbers below 2^31"
+        )
+
+
 def _of_one_size(frames: Iterator[np.ndarray]) -> Iterator[Tensor]:
     """Frames [height, width, 3] as tensors [3, height, width], all of one size, at least one."""
     size = None
@@ -272,9 +289,31 @@ def _shown_stream(container: "InputContainer") -> "VideoStream":
     if not streams:
         kinds = ", ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"
         raise InvalidSource(f"no video stream in it, only {kinds}; name a clip")
-    if streams[0].codec_context is None:
+    shown = next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
+    if shown.codec_context is None:
         raise InvalidSource("no decoder for its video stream, or a damaged header; convert it to H.264")
-    return streams[0]
+    return shown
+
+
+def _transparent(path: Path, stream: "VideoStream") -> "VideoCodecContext | None":
+    """Decoder for VP8 or VP9 with an alpha plane, which libav's own decoders skip; None for other streams."""
+    from av.codec.codec import UnknownCodecError
+    from av.codec.context import CodecContext
+
+    name = _WITH_ALPHA.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode") != "1":
+        return None
+    try:
+        decoder = cast("VideoCodecContext", CodecContext.create(name, "r"))
+    except UnknownCodecError:
+        _log.warning("%s: its transparency is left out, since PyAV was built without %s", path, name)
+        return None
+    decoder.thread_count = 1
+    return decoder
+
+
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders of libvpx by the name of libav's own; a stream with alpha has the tag alpha_mode (Matroska)."""
 
 
 class _Stream:
@@ -308,7 +347,7 @@ class _Stream:
         aspect = self.stream.sample_aspect_ratio or Fraction(1)
         if aspect != 1:
             _log.warning("%s: pixels with an aspect of %s are resampled to square ones", self.path, aspect)
-        for frame in self._decode(self.container, self.stream):
+        for frame in self._decode(_transparent(self.path, self.stream) or decoder):
             if frame.is_corrupt:
                 self.damaged.append(len(self.stamps))
             tick = frame.time_base
@@ -316,17 +355,17 @@ class _Stream:
             self.last_duration = frame.duration * tick if tick is not None and frame.duration else None
             yield _shown(frame, aspect)
 
-    def _decode(self, container: "InputContainer", stream: "VideoStream") -> "Iterator[VideoFrame]":
+    def _decode(self, decoder: "VideoCodecContext") -> "Iterator[VideoFrame]":
         from av.error import FFmpegError
 
-        packets = container.demux(stream)
+        packets = self.container.demux(self.stream)
         packet = None
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                yield from packet.decode()
+                yield from decoder.decode(packet)
             except FFmpegError as error:
                 self.errors.append(_said(error))
                 if packet is None or packet.size == 0:  # reading failed, or the flush at the end

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semcom.colors import MEAN_COLOR
 from semcom.errors import InsufficientMemory, InvalidSource
-from semcom.modalities.clip_files import CONTAINERS, MAX_RATE, check_size, opened, writing
+from semcom.modalities.clip_files import CONTAINERS, check_rate, check_size, opened, writing
 from semcom.modalities.image import animated, to_uint8
 from semcom.modalities.modality import Item, check_writable, existing_file, named
 from semcom.process_memory import require_memory
@@ -94,15 +94,16 @@ class VideoModality:
     def read(self, path: Path | str) -> Item[Clip]:
         """Read all frames of a clip as a player would show them.
 
-        - The first video stream that is not a cover picture is read; frames that an edit list removes are
-          left out.
+        - Of the video streams that are no cover pictures, the first that the file marks as default is read,
+          or else the first; frames that an edit list removes are left out.
         - Rotation is applied. Pixels that are not square are resampled to square ones in the horizontal
           direction.
         - Colours are converted by the matrix and range of the stream; without them BT.601 in limited range is
-          assumed. More than 8 bits are rounded to 8; high dynamic range is not tone-mapped.
+          assumed, and grey streams are taken as full range, as FFmpeg writes them. More than 8 bits are
+          rounded to 8; high dynamic range is not tone-mapped.
         - Of animations, colour profile and orientation are applied as to pictures; 16 bits are cut to 8.
         - Sound, subtitles and further video streams are left out.
-        - Transparency is composed on white. Interlaced frames are kept woven.
+        - Transparency is composed on white, that of VP8 and VP9 too. Interlaced frames are kept woven.
         - With a variable frame rate all frames are kept at the mean rate, and a warning is logged.
         - If a part is damaged, the frames that decode are kept, and a warning is logged.
 
@@ -171,11 +172,9 @@ class VideoModality:
         if count < 1:
             raise InvalidSource("clip without a frame: at least one is needed")
         check_size(count, (width, height))
-        if not (isinstance(rate, Fraction) and 0 < rate <= MAX_RATE and max(rate.as_integer_ratio()) < 2**31):
-            raise InvalidSource(
-                f"clip with {rate} frames a second: expected a fraction above 0, up to {MAX_RATE}, "
-                "of numbers below 2^31"
-            )
+        if not isinstance(rate, Fraction):
+            raise InvalidSource(f"clip with {rate} frames a second: expected a fraction")
+        check_rate(rate)
         return x
 
     def dims(self, x: Clip) -> int:

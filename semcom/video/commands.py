@@ -54,6 +54,7 @@ def encode(
     if out.suffix.lower() != SUFFIX:
         raise InvalidOption(f"{out}: a file of coded video ends in {SUFFIX}")
     check_outputs(out, inputs=[source])
+    _check_file(source, "a clip")
 
     from semcom import names
     from semcom.video.container import CODECS, encode_file
@@ -82,9 +83,10 @@ def decode(
     out: Annotated[Path, typer.Option(help="Lossless clip: .mkv, .avi or .png.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Decode a file of coded video; frames of damaged parts repeat the last frame before them.
+    """Decode a file of coded video; damaged frames are concealed and named.
 
-    The file alone is needed. Exit code 0 also if parts are damaged; they are named.
+    The codec predicts or interpolates them; if it cannot, the last frame before them is repeated. The file
+    alone is needed. Exit code 0 also if parts are damaged.
     """
     check_input(source)
     check_outputs(out, inputs=[source])
@@ -95,15 +97,14 @@ def decode(
     from semcom.video.container import decode_file
 
     check_writable(out, VIDEO)
-    if source.is_dir():
-        raise InvalidSource(f"{source}: a folder; name a file of coded video")
+    _check_file(source, "a file of coded video")
     with progress_bar("frames") as told:
         done = decode_file(source, out, lambda name: names.codec(name, "video"), told)
     row = {"frames": done.shape.frames, "bytes": done.size, "bpp": done.bpp}
     if done.damaged:
         ranges = ", ".join(f"{part.start + 1}-{part.stop}" for part in done.damaged)
         row |= {"damaged_frames": ranges}
-        note(f"damaged: frames {ranges} repeat the last frame before them")
+        note(f"damaged: frames {ranges} are concealed")
     print(json.dumps(finite(row), indent=1)) if as_json else print_row(row)
 
 
@@ -115,7 +116,9 @@ def compare(
     source: Annotated[Path, typer.Argument(help="A clip, or a folder of clips.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of records, loops and report.", show_default=False)],
     bpp: Annotated[str, typer.Option("--bpp", help="Bits per pixel, separated by commas.")] = RATES,
-    codecs: Annotated[str, typer.Option("--codecs", help="Codecs of clips.")] = COMPARED,
+    codecs: Annotated[
+        str, typer.Option("--codecs", help="Codecs of clips; findings are about the last.")
+    ] = COMPARED,
     metrics: Annotated[
         str | None, typer.Option("--metrics", help="Metrics of clips.", show_default="the usual ones")
     ] = None,
@@ -132,29 +135,40 @@ def compare(
     from semcom.data import load_folder
     from semcom.modalities.video import VIDEO, Clip
     from semcom.records import Records
-    from semcom.video.comparison import POINT, compared, page, side_by_side, whole_frames
+    from semcom.video.comparison import POINT, compared, decoded_at, page, side_by_side, whole_frames
     from semcom.wording import brief
 
-    rates = [_rate(text) for text in names_of("--bpp", bpp)]
+    rates = list(dict.fromkeys(_rate(text) for text in names_of("--bpp", bpp)))
     chosen = {name: names.codec(name, "video") for name in names_of("--codecs", codecs)}
     items = list(whole_frames(load_folder(source, (VIDEO,)), frames))
     measures = chosen_metrics(metrics, items)
     make_folder(out)
-    shown: dict[str, dict[str, Clip]] = {}
+    shown: dict[str, dict[str, Clip]] = {item.id: {} for item in items}
 
     def keep(item: "Item[Clip]", name: str, rate: float, decoded: Clip) -> None:
         if rate == rates[0]:
-            shown.setdefault(item.id, {"original": item.x})[f"{name}, {rate:g} bpp"] = decoded
+            shown[item.id][name] = decoded
 
     with progress_bar("operating points") as told:
         rows = compared(items, chosen, rates, measures, Records(out / "records.jsonl", POINT), told, keep)
-    for item, clips in shown.items():
-        side_by_side(clips, out / f"{item}.webp")
+    for item in items:
+        path, clips = out / f"{item.id}.webp", shown[item.id]
+        if clips or not path.is_file():  # points measured by a run that was stopped are decoded once more
+            again = {name: clips.get(name) or decoded_at(item.x, chosen[name], rates[0]) for name in chosen}
+            labelled = {f"{name}, {rates[0]:g} bpp": clip for name, clip in again.items() if clip is not None}
+            if labelled:
+                side_by_side({"original": item.x} | labelled, path)
     labels = {metric.name: brief(Column(metric.name, metric.unit)) for metric in measures}
     loops = [path for item in items if (path := out / f"{item.id}.webp").is_file()]
     ours = list(chosen)[-1]
     write_whole(out / "report.html", page(rows, ours, labels, loops))
     note(f"{len(rows)} operating points -> {out / 'report.html'}")
+
+
+def _check_file(source: Path, what: str) -> None:
+    """Refuse a folder where one file is read."""
+    if source.is_dir():
+        raise InvalidSource(f"{source}: a folder; name {what}")
 
 
 def _rate(text: str) -> float:

@@ -61,11 +61,12 @@ def compared(
         keep: Called with every decoded clip.
 
     Returns:
-        All rows: item, codec, bpp_allowed, bytes, bpp, setting, scale, encode_s, decode_s, and one column per
-        metric that is defined for the clip.
+        All rows: item, codec, bpp_allowed, frames, bytes, bpp, setting, scale, encode_s, decode_s, and one
+        column per metric that is defined for the clip.
 
     Raises:
-        StoreError: Metrics are to be added to a row of another encode, such as that of another version.
+        StoreError: Metrics are to be added to a row of another encode, such as that of another version, or
+            a clip was measured before with another number of frames.
     """
     known = {records.key_of(row): row for row in records.rows()}
     total, done = len(items) * len(codecs) * len(bpp), 0
@@ -74,6 +75,11 @@ def compared(
             layer = BaseLayer(codec, item.x, 1) if isinstance(codec, InterCodec) else None
             for allowed in bpp:
                 row = known.get((item.id, name, allowed), {})
+                if row.get("frames", len(item.x.frames)) != len(item.x.frames):
+                    raise StoreError(
+                        f"{records.path}: {item.id} was measured with {row['frames']} frames, not "
+                        f"{len(item.x.frames)}; measure into another folder"
+                    )
                 fitting = (metric for metric in metrics if metric.fits(VIDEO.shape(item.x)))
                 lacking = [metric for metric in fitting if metric.name not in row]
                 if not row or (lacking and not row["floor"]):
@@ -99,6 +105,7 @@ def _row(
     keep: Callable[[Item[Clip], str, float, Clip], None],
 ) -> Row:
     row: dict[str, str | float] = {"item": item.id, "codec": name, "bpp_allowed": allowed}
+    row |= {"frames": len(item.x.frames)}
     pixels = item.x.frames.numel() // 3
     start = time.process_time()
     try:
@@ -130,6 +137,25 @@ def _fitted(codec: SourceCodec[Clip], layer: BaseLayer | None, x: Clip, bits: in
     return Fitted(layer.payload(index), layer.quality(index), x)
 
 
+def decoded_at(x: Clip, codec: SourceCodec[Clip], bpp: float) -> Clip | None:
+    """Decode a clip at an operating point once more, without any measurement.
+
+    Args:
+        x: The clip.
+        codec: A codec.
+        bpp: Largest number of bits per pixel.
+
+    Returns:
+        The decoded clip; None if the codec needs more bits.
+    """
+    layer = BaseLayer(codec, x, 1) if isinstance(codec, InterCodec) else None
+    try:
+        payload = _fitted(codec, layer, x, int(bpp * (x.frames.numel() // 3))).payload
+    except BudgetTooSmall:
+        return None
+    return codec.decode(payload, VIDEO.shape(x))
+
+
 def ratios(
     rows: Iterable[Row], metric: str, codec: str, other: str, most_bpp: float = math.inf
 ) -> dict[tuple[str, float], float]:
@@ -141,7 +167,7 @@ def ratios(
 
     Args:
         rows: Rows of `compared`.
-        metric: Column of a metric above 0.
+        metric: Column of a metric that is at least 0; operating points where it is 0 are left out.
         codec: Name of the codec of the numerator.
         other: Name of the codec of the denominator.
         most_bpp: Largest number of bits per pixel allowed that is looked at.
@@ -149,7 +175,8 @@ def ratios(
     Returns:
         Ratios by item and number of bits per pixel allowed; points that `codec` does not reach are left out.
     """
-    gaps = _gaps(rows, metric, codec, other, most_bpp, math.log)
+    positive = (row for row in rows if float(row.get(metric, 0)) > 0)
+    gaps = _gaps(positive, metric, codec, other, most_bpp, math.log)
     return {point: math.exp(gap) for point, gap in gaps.items()}
 
 
@@ -260,7 +287,7 @@ def findings(rows: Sequence[Row], ours: str, metric: str, label: str, most_bpp: 
     Args:
         rows: Rows of `compared`.
         ours: Name of the codec.
-        metric: Column of a metric above 0, of which lower values are better.
+        metric: Column of a metric that is at least 0, of which lower values are better.
         label: Name of the metric in a sentence.
         most_bpp: Largest number of bits per pixel that is looked at.
 

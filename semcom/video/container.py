@@ -23,12 +23,13 @@ from semcom.codecs.codec import SourceCodec
 from semcom.codecs.varint import varint
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource
 from semcom.files import replacing
-from semcom.modalities.clip_files import check_size, opened, writing
+from semcom.modalities.clip_files import check_rate, check_size, opened, writing
 from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.process_memory import give_back
 from semcom.video.predictive import Decoding
 
-MAGIC = b"SCV\x02"
+MAGIC = b"SCV"
+VERSION = 2
 CODECS = (
     *("layered", "predictive", "x264-slow", "x265-slow", "av1-slow", "vp9-slow"),
     *("x264", "x265", "av1", "vp9", "x264-live", "x265-live", "av1-live", "vp9-live"),
@@ -99,7 +100,7 @@ class Header:
             raise InvalidOption(f"no file of codec {self.codec}; there are {', '.join(CODECS)}")
         rate = self.shape.frame_rate
         fields = _FIELDS.pack(
-            MAGIC,
+            MAGIC + bytes([VERSION]),
             CODECS.index(self.codec),
             *(self.shape.width, self.shape.height, self.shape.frames),
             *(rate.numerator, rate.denominator),
@@ -119,14 +120,16 @@ class Header:
         Raises:
             InvalidSource: It is damaged, of another kind of file, or a side exceeds 16384 pixels.
         """
-        if data[:4] != MAGIC:
+        if len(data) < 4 or data[:3] != MAGIC:
             raise InvalidSource("not a file of coded video (.scv)")
+        if data[3] != VERSION:
+            raise InvalidSource(f"coded video (.scv) of version {data[3]}; this program reads {VERSION}")
         fields, crc = data[: _FIELDS.size], data[_FIELDS.size :]
         if len(data) < HEADER or binascii.crc_hqx(fields, 0xFFFF).to_bytes(2, "big") != crc:
             raise InvalidSource("the header is damaged")
         _, codec, width, height, frames, numerator, denominator = _FIELDS.unpack(fields)
         if codec >= len(CODECS) or not (width and height and frames and numerator and denominator):
-            raise InvalidSource("the header is of another version")
+            raise InvalidSource(f"the header has codec {codec} or a size of 0, which nothing here writes")
         check_size(1, (width, height))
         return cls(CODECS[codec], ClipShape(frames, height, width, Fraction(numerator, denominator)))
 
@@ -173,7 +176,7 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
         Shape of the clip and size of the file.
 
     Raises:
-        InvalidSource: The clip cannot be read.
+        InvalidSource: The clip cannot be read, or its frame rate exceeds 1000 frames per second.
         BudgetTooSmall: The codec has no payload of so few bits for one of the segments.
         OSError: The file cannot be written.
     """
@@ -198,10 +201,11 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
                     spent += file.write(varint(len(payload)) + _crc(payload, number) + payload)
                     told(done, max(done, stated))
                     give_back()
-                rate = _rate(clip.frame_rate())
+                rate = clip.frame_rate()
+                check_rate(rate)
         except InvalidSource as error:
             raise InvalidSource(f"{source}: {error}") from None
-        shape = ClipShape(done, size[1], size[0], rate)
+        shape = ClipShape(done, size[1], size[0], _rate(rate))
         file.seek(0)
         file.write(Header(codec, shape).to_bytes())
     return Written(shape, spent)
@@ -210,8 +214,9 @@ def encode_file(source: Path, out: Path, codec: str, encode: Encode, bpp: float,
 def decode_file(source: Path, out: Path, find: Callable[[str], SourceCodec[Clip]], told: Told) -> Written:
     """Decode a file of coded video to a clip without further loss, segment by segment.
 
-    The frames of a damaged segment repeat the last frame before it, and are reported. Of a damaged segment
-    of a codec that `Examines` its payloads, those frames are shown that its own checks find right.
+    Damaged frames are reported. A codec that `Examines` its payloads conceals them, and shows those frames of
+    a damaged segment that its own checks find right; with other codecs, or if nothing of a segment can be
+    decoded, all frames of the segment repeat the last frame before it.
 
     Args:
         source: File made by `encode_file`.
@@ -256,6 +261,9 @@ def decode_file(source: Path, out: Path, find: Callable[[str], SourceCodec[Clip]
                 give_back()
             if sum(map(len, wrong)) == done:
                 raise CorruptPayload(f"{source}: no segment of it can be decoded")
+        over = os.fstat(file.fileno()).st_size - file.tell()
+        if over and not wrong:
+            _log.warning(f"{source}: {over} bytes follow the last segment, and are not read")
     return Written(shape, source.stat().st_size, tuple(_joined(wrong)))
 
 
@@ -309,7 +317,7 @@ def _taken(frames: list[Tensor], count: int) -> Tensor:
 
 
 def _rate(rate: Fraction) -> Fraction:
-    """The nearest frame rate whose two numbers take 16 bits each."""
+    """The nearest frame rate whose two numbers take 16 bits each; it is at most `MAX_RATE`."""
     most = _MOST if rate <= 1 else int(_MOST / rate)
     return max(rate.limit_denominator(most), Fraction(1, _MOST))
 

@@ -1,4 +1,4 @@
-"""What codecs of clips by key frames share: schedules, the threshold of the gate, checks, and their bytes."""
+"""Shared parts of the key-frame codecs `predictive` and `two_sided`: schedule, gate threshold, bitstream."""
 
 import math
 import statistics
@@ -15,11 +15,11 @@ from semcom.errors import CorruptPayload, InvalidOption
 from semcom.modalities.video import Clip, ClipShape
 
 RHOS = (*(index / 100 for index in range(31)), math.inf)
-"""Thresholds of a gate that 5 bits can name."""
+"""Thresholds of a gate that the bitstream can signal, by their index of 5 bits."""
 MARGIN = 1.2
-"""Threshold chosen by itself: this multiple of the median distance of the first decoded key frames."""
+"""Ratio of the automatic threshold to the median distance of the first decoded key frames."""
 FACTORS = (1.0, 2.0, math.inf)
-"""Multiples of the threshold that are tried to meet a number of bits where it is chosen by itself."""
+"""Multiples of the automatic threshold among which `fit` chooses."""
 MOST_FRAMES = 2**21 - 1
 CHECK_BYTES = 2
 
@@ -46,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Encoding:
-    """What the transmitter made of a clip.
+    """Result of encoding a clip: payload, the frames that the receiver will show, and how they were chosen.
 
     Args:
         payload: Bytes, all of them sent.
@@ -70,7 +70,7 @@ class Encoding:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Decoding:
-    """What the receiver made of a payload.
+    """Result of decoding a payload that may be damaged.
 
     Args:
         clip: The clip, damaged frames concealed.
@@ -87,7 +87,7 @@ def check_rho(rho: float | None) -> None:
     """Check that a threshold of a gate is one that codecs of clips by key frames take.
 
     Args:
-        rho: Threshold; None if it is chosen by itself.
+        rho: Threshold; None for the automatic one.
 
     Raises:
         InvalidOption: The threshold is not 0, 0.01, ..., 0.3 or infinite.
@@ -143,7 +143,7 @@ def least_distance(
         name: Name of the codec, for the message.
         x: The clip.
         max_bits: Largest length of the payload in bits.
-        trials: Qualities and encodings; None for one that was given up.
+        trials: Qualities and encodings; None for an encoding that was aborted since it exceeded the bits.
         smallest: Function that makes the smallest encoding, called if no trial fits.
 
     Returns:
@@ -264,7 +264,7 @@ class Reader:
             The bytes.
 
         Raises:
-            CorruptPayload: There are less.
+            CorruptPayload: Fewer bytes are left.
         """
         taken = self._payload[self.place : self.place + count]
         if len(taken) < count:
@@ -294,7 +294,7 @@ class Reader:
             The check.
 
         Raises:
-            CorruptPayload: There are less bytes.
+            CorruptPayload: Fewer than 2 bytes are left.
         """
         return int.from_bytes(self.take(CHECK_BYTES), "big")
 
@@ -305,7 +305,7 @@ class Reader:
             start: Index of the first byte of the schedule, which ends here.
 
         Raises:
-            CorruptPayload: The CRC is another.
+            CorruptPayload: The CRC does not match.
         """
         schedule = self._payload[start : self.place]
         if self.take(CHECK_BYTES) != crc_bytes(schedule):

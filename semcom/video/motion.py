@@ -21,7 +21,7 @@ def block_motion(
 ) -> Int[Tensor, "batch 2 rows columns"]:
     """Motion of every block of a frame, found between two known frames.
 
-    It is the v that minimises
+    The vector v of a block minimises
 
         sum |first(p + t1 v) - second(p + t2 v)| + penalty (|v_1| + |v_2|)
 

@@ -338,7 +338,7 @@ def moved(
     """What is known nearest in time, moved on by the motion of blocks of 4x4 pixels between two known frames.
 
     With the frames before and after, blocks move along straight lines between them; with two frames on one
-    side alone, on as they moved between these. With less, nothing is moved, see `nearest`.
+    side alone, they continue the motion between these two. With fewer frames the result is `nearest`.
 
     Args:
         frames: Frames at times -2, -1, +1, +2 in [-1, 1], 0 where missing.
@@ -375,8 +375,8 @@ def difference(
 ) -> Float[Tensor, "batch 1 height width"]:
     """Mean absolute difference of the two known frames nearest in time, around every pixel.
 
-    The mean is over the colours and 9x9 pixels. Of the last two frames if both are known, else of those
-    before and after, else of the next two. Where only one frame is known, it is taken to be 0.1.
+    The mean is over the colours and 9x9 pixels. The pair of frames is (-2, -1) if both are known, else
+    (-1, +1), else (+1, +2). Where no such pair is known, the difference is taken to be 0.1.
 
     Args:
         frames: Frames at times -2, -1, +1, +2 in [-1, 1], 0 where missing.

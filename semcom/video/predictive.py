@@ -172,9 +172,9 @@ class PredictiveCodec:
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
         """Find the payload of least mean distance, by the gate, within a number of bits.
 
-        The bits are shared among 2, 4, 8, 16 and all frames as key frames, whose quality is the best that the
-        still codec finds for the first frame. The threshold is that of the codec; where it is chosen by
-        itself, multiples of it are tried too.
+        Trials divide the bits among 2, 4, 8, 16 key frames, or code all frames as key frames. The quality of
+        the key frames is the best that the still codec finds for the first frame within its share. With an
+        automatic threshold (`rho` = None), each trial is repeated with the multiples `FACTORS` of it.
 
         Args:
             x: The clip.
@@ -236,7 +236,7 @@ class PredictiveCodec:
     @library_defaults()
     @torch.no_grad()
     def _encoding(self, x: Clip, quality: Quality, factor: float, max_bits: int | None) -> Encoding | None:
-        """Encode with a multiple of the threshold; None as soon as the key frames exceed a number of bits."""
+        """Encode with a multiple of the threshold; abort with None once key frames exceed `max_bits`."""
         originals, count = x.frames, len(x.frames)
         check_task(self.name, self.codec, quality, count)
         shown: list[Tensor] = []
@@ -318,7 +318,7 @@ class PredictiveCodec:
         return b"".join((header, self._checked(header), side, crc_bytes(side), with_crcs(keys)))
 
     def _checked(self, header: bytes) -> bytes:
-        """CRC of the header, into which the names of still codec and predictor go, but not the threshold."""
+        """CRC of the header and of the names of still codec and predictor, which are not sent."""
         return crc_bytes(header + f"{self.codec.name} {self.predictor.name}".encode())
 
     def examine(self, payload: bytes, shape: ClipShape) -> Decoding:

@@ -20,17 +20,20 @@ from semcom.video.layered import BASES, HEAD, Coded, LayeredCodec, coded_frames
 CANDIDATES = ((0, 1, 1), (1, 1, 1), (0, 2, 1), (0, 4, 1), (0, 1, 2), (0, 2, 2))
 """Base layer, frame step and scale of the candidates, in the order in which they are tried."""
 STARTS = {(1, 1, 1): 0.13, (0, 2, 1): 0.06, (0, 4, 1): 0.08, (0, 1, 2): 0.28, (0, 2, 2): 0.32}
-"""By how much further up its ladder of settings, as a share, a candidate usually ends than the first one."""
+"""Start of the search for each candidate: by how much its setting, as a share of all its settings from coarse
+to fine, usually exceeds that of the first candidate at equal payload."""
 COARSE = 45.0
-"""Rate factor of AV1, at full size with every frame, below which fewer or smaller frames are not tried."""
+"""Rate factor (CRF) of AV1 at full size and full frame rate; if a finer one fits, no candidate with fewer or
+smaller frames is tried."""
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 """Strengths of the refiner that are tried."""
 MOST_LOSS_DB = 0.4
 """Largest loss of PSNR against AV1 with every frame at full size and no refiner, if that fits the budget."""
 MOST_GAIN_DB = 1.0
-"""Gain of PSNR by the refiner that is never expected: what misses the bound by more is not refined."""
+"""Largest gain of PSNR that the refiner is expected to give; a candidate whose PSNR before refinement lies
+below the bound by more than this is dropped without running the refiner."""
 LADDER_OCTAVES = 12.0
-"""Octaves of size over all settings of a video codec at one scale, about, from which a search sets out."""
+"""Initial estimate of log2(largest / smallest payload) over all settings of a video codec at one scale."""
 LOOKED_AT = 8
 """Number of frames on which candidates are compared."""
 _log = logging.getLogger(__name__)

@@ -77,8 +77,8 @@ class TwoSidedCodec:
         interpolator: Interpolator of the others.
         gate: Distance by which the transmitter judges interpolated frames.
         rho: Threshold of the gate, 0 to 0.3 in steps of 0.01, or infinite: key frames at equal distances.
-            With 0 all frames are key frames. None: at least 1.2 times the median distance of the first two
-            decoded key frames.
+            With 0 all frames are key frames. None (automatic): at least 1.2 times the median distance of the
+            first two decoded key frames.
         gap: Distance of key frames before any gap is halved, 1 to 64 frames; None: 8, and `fit` tries 1, 2,
             4, ..., 32.
 
@@ -159,10 +159,10 @@ class TwoSidedCodec:
     def fit(self, x: Clip, max_bits: int) -> Fitted[Clip]:
         """Find the payload of least mean distance, by the gate, within a number of bits.
 
-        Tried are the gap of the codec, or 1, 2, 4, ..., 32 frames, and the threshold of the codec, or one,
-        two and infinitely many times the one that is chosen by itself. The bits are shared among the key
-        frames at equal distances, or twice or four times as many, whose quality is the best that the still
-        codec finds for the first frame.
+        Trials combine the gaps 1, 2, 4, ..., 32 (or the gap of the codec) with the multiples 1, 2 and
+        infinity of the automatic threshold (or the threshold of the codec). The bits are divided among the
+        key frames at equal distances, or twice or four times as many; the quality of the key frames is the
+        best that the still codec finds for the first frame within its share.
 
         Args:
             x: The clip.
@@ -237,7 +237,7 @@ class TwoSidedCodec:
     def _encoding(
         self, x: Clip, quality: Quality, gap: int, factor: float, max_bits: int | None
     ) -> Encoding | None:
-        """Encode with a gap and a multiple of the threshold; None as soon as key frames exceed some bits."""
+        """Encode with a gap and a multiple of the threshold; None once key frames exceed `max_bits`."""
         originals, count = x.frames, len(x.frames)
         check_task(self.name, self.codec, quality, count)
         keys: dict[int, bytes] = {}
@@ -301,7 +301,7 @@ class TwoSidedCodec:
         return b"".join((header, self._checked(header), side, crc_bytes(side), with_crcs(keys)))
 
     def _checked(self, header: bytes) -> bytes:
-        """CRC of the header, into which the names of still codec and interpolator go."""
+        """CRC of the header and of the names of still codec and interpolator, which are not sent."""
         return crc_bytes(header + f"two-sided {self.codec.name} {self.interpolator.name}".encode())
 
     def examine(self, payload: bytes, shape: ClipShape) -> Decoding:
@@ -389,9 +389,10 @@ def _middle(first: int, last: int) -> int:
 def _schedule(
     count: int, gap: int, is_halved: Callable[[int, int], bool]
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Places of all key frames, and the pairs of them with interpolated frames between, in order of time.
+    """Places of all key frames, and the pairs of neighbouring ones between which frames are interpolated.
 
-    It is asked of every gap, given by the key frames around it, if it is halved, and then of its halves.
+    Starting from key frames at equal distances, `is_halved(first, last)` decides for every gap, in order of
+    time, whether the frame in its middle becomes a key frame, and then for both halves.
     """
     places = _places(count, gap)
     left = list(pairwise(places))[::-1]

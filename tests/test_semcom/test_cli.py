@@ -1222,3 +1222,26 @@ def test_a_swallowed_interruption_ends_the_work_at_the_next_step(monkeypatch: py
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with progress_bar() as told:
         told(1, 2)
+
+
+def test_an_interruption_that_a_library_renames_is_still_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compiled code may make another exception of Ctrl-C, which is then no bug of ours; others stay."""
+    monkeypatch.setattr(signal, "default_int_handler", signal.getsignal(signal.SIGINT))
+    pressed = True
+
+    def library() -> None:
+        try:
+            if pressed:
+                signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("several\nlines") from None
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("semcom.names.schemes", library)
+    assert main(["schemes"]) == 130
+    assert capsys.readouterr().err == "semcom: error: interrupted\n"
+    pressed = False
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["schemes"])

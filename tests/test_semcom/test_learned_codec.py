@@ -328,3 +328,19 @@ def test_crops_that_blocks_do_not_divide_are_refused_before_anything_is_packed(
     nowhere = tmp_path / "nowhere"
     with pytest.raises(InvalidOption, match=f"crops of {crop}x{crop}, .* take a multiple of 16"):
         learned_codec.train(1.0, tmp_path, nowhere, nowhere, crop=crop)
+
+
+def test_a_network_of_another_synthesis_is_refused() -> None:
+    """Integers are the same, so that only the parameters in the checksum tell the two networks apart."""
+    ours, theirs = untrained(), untrained()
+    assert theirs.synthesis.last.bias is not None
+    theirs.synthesis.last.bias += 0.25
+    x = texture(48, 64)
+    quality = LearnedCodec(ours).qualities[-1]
+    payload = LearnedCodec(ours).encode(x, quality)
+    assert LearnedCodec(theirs).encode(x, quality)[HEADER_BYTES:] == payload[HEADER_BYTES:]
+    assert torch.equal(
+        LearnedCodec(untrained()).decode(payload, x.shape), LearnedCodec(ours).decode(payload, x.shape)
+    )
+    with pytest.raises(CorruptPayload, match="another network"):
+        LearnedCodec(theirs).decode(payload, x.shape)

@@ -172,6 +172,18 @@ def test_the_rate_is_the_most_reliable_one_that_holds_the_item(channel: Channel)
     assert "bytes for 1000000" in refused.cause
 
 
+def test_packets_longer_than_the_transmission_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No block error rate is looked up for packets of which not one is whole."""
+
+    def never(*_: object) -> float:
+        raise AssertionError("an MCS is examined")
+
+    monkeypatch.setattr(Packetised, "_failure", never)
+    known = ChannelKnowledge(AWGN(), 10.0)
+    refused = Packetised(TextPackets(Utf8()), 10**9).send("x", 1000, known)
+    assert "no room for a payload" in refused.cause
+
+
 def test_a_text_too_long_for_the_reliable_rate_arrives_with_gaps() -> None:
     """Both halves of a packet must arrive at these rates: 1 - 0.9^2 of the packets are lost."""
     scheme, uses, runs = names.scheme("zlib+packets:128", TEXT), 20 * 128, 20

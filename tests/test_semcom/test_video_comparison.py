@@ -61,6 +61,15 @@ def test_ratios_and_differences_are_of_common_points() -> None:
     assert ratios(rows, "lpips_squeeze", "layered", "x265", 0.01) == {}
 
 
+def test_points_without_any_distance_have_no_ratio() -> None:
+    """A codec that shows the original has a distance of 0, to which there is no ratio."""
+    rows = [*ROWS, {**ROWS[0], "item": "c-3", "lpips_squeeze": 0.0}, {**ROWS[1], "item": "c-3"}]
+    rows += [{**ROWS[0], "item": "d-4"}, {**ROWS[1], "item": "d-4", "lpips_squeeze": 0.0}]
+    assert ratios(rows, "lpips_squeeze", "layered", "x265") == ratios(
+        ROWS, "lpips_squeeze", "layered", "x265"
+    )
+
+
 def test_ratios_are_at_equal_payload() -> None:
     """LPIPS of d = 0.01 / bpp at the payload of the other codec; nothing far beyond the curve."""
     ours = [
@@ -196,6 +205,23 @@ def test_the_command_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "2 operating points ->" in capsys.readouterr().err
     assert main(arguments) == 0  # nothing is left to do, and the loops are those of before
     assert "data:image/webp" in (out / "report.html").read_text()
+
+
+def test_a_run_that_goes_on_shows_all_codecs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Loops after a run with one codec, one with two, and one whose loop is lost; two clips of 72 pixels."""
+    VIDEO.write(clip().x, tmp_path / "clip.mkv")
+    out = tmp_path / "out"
+    for codecs, pictures in (("x264-live", 2), ("x264-live,x265-live", 3), ("x264-live,x265-live", 3)):
+        arguments = ["video", "compare", str(tmp_path / "clip.mkv"), "--out", str(out), "--bpp", "2,2"]
+        assert main([*arguments, "--codecs", codecs, "--metrics", "psnr_db"]) == 0
+        (loop,) = out.glob("*.webp")
+        with Image.open(loop) as opened:
+            assert opened.size[0] == 72 * pictures
+        if pictures == 3:
+            loop.unlink()
+    capsys.readouterr()
+    assert main([*arguments, "--codecs", "x264-live", "--metrics", "psnr_db", "--frames", "2"]) == 2
+    assert "was measured with 3 frames, not 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bpp", ["x", "0", "-1", "nan", "100"])

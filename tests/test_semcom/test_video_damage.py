@@ -18,7 +18,7 @@ from semcom.codecs import InterCodec, Jpeg, SourceCodec, StreamCodec
 from semcom.codecs.clip import shape_of
 from semcom.codecs.codec import Quality
 from semcom.codecs.varint import varint
-from semcom.errors import CorruptPayload, SemcomError
+from semcom.errors import CorruptPayload, InvalidSource, SemcomError
 from semcom.modalities.video import VIDEO, Clip, ClipShape
 from semcom.refiner import PictureRefiner
 from semcom.video.container import HEADER, Header, decode_file, encode_file
@@ -324,3 +324,23 @@ def test_an_unknown_network_is_told_in_one_line(coding: Make, caplog: pytest.Log
     assert not torch.equal(frames, file.right)
     lines = [record.getMessage() for record in caplog.records if "network 01020304" in record.getMessage()]
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version_is_named(version: int, tmp_path: Path) -> None:
+    """The fourth byte of a file is its version, 2."""
+    file = tmp_path / "clip.scv"
+    file.write_bytes(b"SCV" + bytes([version]) + bytes(40))
+    with pytest.raises(InvalidSource, match=rf"of version {version}; this program reads 2"):
+        decode_file(file, tmp_path / "out.mkv", lambda _: made("x264"), lambda n, m: None)
+
+
+def test_bytes_after_the_last_segment_are_told(coding: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A file to which ten bytes were added: its frames are right, and one line says so."""
+    coded = coding("x264")
+    found = coded.decoded(coded.data + bytes(10))
+    assert found is not None
+    assert torch.equal(found[0], coded.right)
+    assert not found[1]
+    (line,) = (record.message for record in caplog.records)
+    assert line.endswith("bad.scv: 10 bytes follow the last segment, and are not read")

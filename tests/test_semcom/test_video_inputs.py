@@ -94,6 +94,28 @@ def photograph(path: Path) -> None:
     Image.fromarray(pictures(1, 64, 48)[0]).save(path, "jpeg")
 
 
+def rapid(path: Path) -> None:
+    """YUV4MPEG2 of two grey frames with 100 000 frames a second, as its header says."""
+    frame = b"FRAME\n" + bytes([128]) * (64 * 48 * 3 // 2)
+    path.write_bytes(b"YUV4MPEG2 W64 H48 F100000:1 Ip A1:1 C420jpeg\n" + 2 * frame)
+
+
+def glazed(path: Path) -> None:
+    """VP9 with an alpha plane: red that covers half of what is behind it."""
+    import av
+
+    with av.open(str(path), "w", format="matroska") as out:
+        stream: Any = out.add_stream("libvpx-vp9", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+        stream.codec_context.options = {"crf": "4", "b": "0", "auto-alt-ref": "0"}
+        for t in range(6):
+            pixels = np.full((48, 64, 4), (200, 40, 90, 128), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, "rgba").reformat(format="yuva420p")
+            frame.pts, frame.time_base = t, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
 Shape = tuple[int, int, int]
 CLIPS: dict[str, tuple[Callable[[Path], Any], Shape | None]] = {
     "none.mkv": (lambda path: film(path, 0), None),
@@ -109,6 +131,8 @@ CLIPS: dict[str, tuple[Callable[[Path], Any], Shape | None]] = {
     "turned.mp4": (turned, (6, 48, 64)),
     "sound.mkv": (lambda path: film(path, sound=True), (6, 64, 48)),
     "bare.h264": (lambda path: film(path, codec="libx264", format="h264"), (6, 64, 48)),
+    "glazed.mkv": (glazed, (6, 64, 48)),
+    "rapid.y4m": (rapid, None),
     "cut.mp4": (cut, None),
     "deaf.mkv": (sound_alone, None),
     "picture.mkv": (picture, (1, 64, 48)),
@@ -141,6 +165,34 @@ def ran(arguments: list[str], name: str, shape: Shape | None, capsys: pytest.Cap
     if status:
         only_line(error, name)
     return status == 0
+
+
+def test_transparency_of_vp9_is_composed_on_white(tmp_path: Path) -> None:
+    """v a + 255 (1 - a) with a = 128 / 255; coding and 4:2:0 take up to 4 levels."""
+    glazed(tmp_path / "glazed.mkv")
+    shown = VIDEO.read(tmp_path / "glazed.mkv").x.frames.float().mean((0, 2, 3))
+    white = 255 * (1 - 128 / 255)
+    expected = torch.tensor([200.0, 40.0, 90.0]) * 128 / 255 + white
+    assert torch.allclose(shown, expected, atol=4)
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_the_default_of_several_streams_is_shown(default: int, tmp_path: Path) -> None:
+    """Grey of 50 and of 200 levels; Matroska's FlagDefault tells which of them a player shows."""
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(tmp_path / "two.mkv"), "w") as out:
+        streams: list[Any] = [out.add_stream("ffv1", rate=25) for _ in range(2)]
+        for number, stream in enumerate(streams):
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+        for stream, grey in zip(streams, (50, 200), strict=True):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), "rgb24")
+            out.mux(stream.encode(frame.reformat(format="bgr0")))
+            out.mux(stream.encode(None))
+    frames = VIDEO.read(tmp_path / "two.mkv").x.frames
+    assert frames.unique().tolist() == [(50, 200)[default]]
 
 
 @every_clip
