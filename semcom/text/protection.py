@@ -152,15 +152,18 @@ class Unequal:
     def _observed(self, packets: Sequence[bytes | None]) -> Observation[str]:
         lost = sum(packet is None for packet in packets)
         info = {"packet_loss": lost / max(len(packets), 1)}
-        heads = [head for packet in packets if packet and (head := _read(packet)) is not None]
+        filled = [packet for packet in packets if packet]
+        heads = [head for packet in filled if (head := _read(packet)) is not None]
         texts = self._decoded([head.payload for head in heads])
         found: dict[int, str] = {}
         total = 0
-        corrupt = sum(isinstance(text, CorruptPayload) for text in texts)
+        corrupt = len(filled) - len(heads)
         for head, text in zip(heads, texts, strict=True):
-            if isinstance(text, str):
+            if isinstance(text, str) and head.fits(text):
                 total = max(total, head.total)
                 found |= zip(head.numbers, head.cut(text), strict=True)
+            else:
+                corrupt += 1
         if corrupt:
             info["corrupt_packets"] = float(corrupt)
         if not found:
@@ -305,6 +308,10 @@ class _Head:
     numbers: tuple[int, ...]
     lengths: tuple[int, ...]
     payload: bytes
+
+    def fits(self, text: str) -> bool:
+        """Whether the text of the packet is long enough for all sentences, of which none is empty."""
+        return sum(self.lengths) < len(text)
 
     def cut(self, text: str) -> Iterator[str]:
         """The sentences of the text of the packet."""

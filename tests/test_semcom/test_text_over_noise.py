@@ -209,6 +209,10 @@ def test_damaged_packets_are_lost_not_shown() -> None:
     shown = tool._observed([fine, b"\x02\x01\x00rubbish"])
     assert shown.shown == "… Two."
     assert shown.info["corrupt_packets"] == 1
+    for head in (b"\x02\x03\x00", b"\xff" * 9, bytes([2, 2, 0, 0, 9]) + fine[3:]):  # no head; 9 characters of 4
+        counted = tool._observed([fine, head, None, b""])
+        assert counted.shown == "… Two."
+        assert counted.info == {"packet_loss": 0.25, "corrupt_packets": 1.0}
 
 
 def test_what_has_no_room_is_an_outage_that_says_so() -> None:
