@@ -25,8 +25,8 @@ LEGEND = (
 )
 
 GUESSES = (
-    f'<p class="legend"><span class="guess">{OPENING}In brackets{CLOSING}</span>: guesses of the receiver for '
-    "what was lost. They were not received.</p>"
+    f'<p class="legend"><span class="guess">{OPENING}In brackets{CLOSING}</span>: guesses of the receiver '
+    "for what was lost. They were not received.</p>"
 )
 
 

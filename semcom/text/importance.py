@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from semcom.errors import InvalidOption, UnknownName
+from semcom.modalities.text import TEXT
 
 if TYPE_CHECKING:
     from semcom.text.heads import EvaluatorHeads
@@ -150,6 +151,7 @@ class Asked:
 
     Raises:
         InvalidOption: The question is empty.
+        InvalidSource: The question has a lone surrogate.
 
     Reference:
         Fei et al., "Efficient Prompt Compression with Evaluator Heads for Long-Context Transformer
@@ -162,7 +164,7 @@ class Asked:
     device: str = field(default="cpu", compare=False)
 
     def __post_init__(self) -> None:
-        if not self.question.strip():
+        if not TEXT.check(self.question).strip():
             raise InvalidOption("importance ehpc: an empty question; spell it ehpc:QUESTION")
 
     @property
