@@ -236,7 +236,7 @@ def read_all(
     beyond: int = 0,
     layers: Sequence[int] | None = None,
 ) -> Float[Tensor, "batch length width"]:
-    """Run all layers of a model once, and tell their queries and keys on the way.
+    """Run all layers of a model once, and pass queries and keys of each layer to a function.
 
     Args:
         lm: The model.

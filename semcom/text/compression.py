@@ -37,7 +37,7 @@ class Options:
         window: Number of last tokens whose attention counts; None for the question, at least 16.
         kernel: Length of the average pooling.
         snap: "word" keeps whole words, "token" single tokens, but numbers whole.
-        budget: What the target is of: "context", or "prompt" with instruction and question.
+        budget: What the target counts: the tokens of the "context", or of the whole "prompt".
         protect_question: Whether question and instruction are kept whole.
         keep_digits: Whether every word with a digit is kept.
         force: Texts whose words are kept wherever they stand.

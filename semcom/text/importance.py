@@ -139,9 +139,9 @@ class Asked:
         w = sum over the tokens of a unit, over the evaluator heads, mean over the tokens of the question
 
     The transmitter reads text and question with a language model up to the layer of its evaluator heads (see
-    `semcom.text.heads`); it knows what the receiver will ask, but no answer. The sum over a unit stands in
-    place of the pooling by which single tokens are selected, and the first token, on which heads without work
-    rest, counts nothing.
+    `semcom.text.heads`); it knows what the receiver will ask, but no answer. Attention is summed over a unit,
+    not pooled over neighbouring tokens as in the selection of single tokens. The attention to the first
+    token, the usual attention sink, is set to 0.
 
     Args:
         question: What the receiver will ask of the text.

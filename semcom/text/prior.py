@@ -101,7 +101,7 @@ class LanguagePrior:
         return Sent(sent, (Modulated(QPSK, uses),), {"payload_bits": float(len(symbols) * width)})
 
     def receive(self, received: Received, shape: TextShape, uses: int) -> list[Observation[str]]:
-        """Decode every reception by a beam search; lost is only what has an impossible number of tokens."""
+        """Decode every reception by a beam search; an item is lost only if its header is out of range."""
         return [self._observed(received.item(i)) for i in range(received.y.shape[0])]
 
     def _observed(self, received: Received) -> Observation[str]:

@@ -172,9 +172,14 @@ def test_lone_surrogates_are_no_text_for_codecs(kind: Callable[[], SourceCodec[s
 
 def test_lone_surrogates_are_no_text_for_compression() -> None:
     compressor = PromptCompressor.around(byte_model(), EvaluatorHeads(1, (0,), 1.0, 9.0, 2))
-    for arguments in (("a \ud800",), (["a", "\udcff"],), ("a b", "\ud800"), ("a b", "", "\ud800")):
+    for context, instruction, question in (
+        (["a \ud800"], "", ""),
+        (["a", "\udcff"], "", ""),
+        (["a b"], "\ud800", ""),
+        (["a b"], "", "\ud800"),
+    ):
         with pytest.raises(InvalidSource, match="lone surrogate"):
-            compressor.compress_prompt(*arguments, rate=0.5)
+            compressor.compress_prompt(context, instruction, question, rate=0.5)
     with pytest.raises(InvalidSource, match="lone surrogate"):
         sentences_of("One. \ud800 two.")
 
