@@ -321,6 +321,9 @@ def send(
     """
     check_input(source)
     snr_db = one_snr(snr)
+    check_outputs(*filter(None, (out, strip)), inputs=[source])
+    if out is not None and not out.suffix:
+        raise InvalidOption(f"{out}: without an ending; name it as a file, such as {out}{source.suffix}")
 
     from semcom import names
     from semcom.data import load
@@ -333,7 +336,6 @@ def send(
     if out is not None:
         check_writable(out, item.modality)
     check_strip_name(strip, item.modality)
-    check_outputs(*filter(None, (out, strip)), inputs=[source])
     name = names.DEFAULT_SCHEMES.get(item.modality.name, "") if scheme is None else scheme
     refining = (receiver, steps, knob, samples, prior, memory)
     spelled = names.with_receiver(names.with_codec(name, codec), *refining)

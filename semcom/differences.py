@@ -8,17 +8,25 @@ from difflib import SequenceMatcher
 from itertools import groupby, islice, zip_longest
 
 from semcom.codecs.packets import GAP
+from semcom.text.restoration import CLOSING, OPENING
 
 SHOWN = 1500  # characters of a text
 BEFORE = 300  # of these, in front of the first difference
 ABRIDGED = 240  # characters of one missing passage
 COMPARED = 2000  # words: time goes with the square
 
+_GUESS = f"{OPENING}[^{OPENING}{CLOSING}]*{CLOSING}"
 _WORD = re.compile(rf"(^|{GAP}|[^\s{GAP}]+)(\s*)")  # with the white space behind; an empty one in front
+_WORD_OR_GUESS = re.compile(rf"(^|{_GUESS}|{GAP}|(?:(?!{_GUESS})[^\s{GAP}])+)(\s*)")
 LEGEND = (
     '<p class="legend"><del>Struck out</del>: words of the original that are missing. '
     "<ins>Underlined</ins>: words that were not in it. "
     f'<span class="gap">{GAP}</span>: a lost packet.</p>'
+)
+
+GUESSES = (
+    f'<p class="legend"><span class="guess">{OPENING}In brackets{CLOSING}</span>: guesses of the receiver '
+    "for what was lost. They were not received.</p>"
 )
 
 
@@ -32,8 +40,9 @@ def text_difference(
 
     Words are what white space separates, and the marks of lost packets. Of long texts about 1500 characters
     around the first difference are shown, and a line says so; of an original to which nothing is compared
-    the first 300. Missing words are struck out, inserted ones
-    underlined, so that colours are not needed; the style is that of `semcom.report`.
+    the first 300. Missing words are struck out, inserted ones underlined, so that colours are not needed.
+    Guesses of `semcom.text.restoration` are marked as such, and never taken for words of the original; an
+    original with such brackets of its own has none. The style is that of `semcom.report`.
 
     Args:
         original: What was sent.
@@ -43,8 +52,8 @@ def text_difference(
         colors: Name to the colour of its mark, "#rrggbb"; names without have none.
 
     Returns:
-        HTML, all names, captions and texts escaped: a legend if there are marks, a card for the original and
-        one for each text shown.
+        HTML, all names, captions and texts escaped: legends of the marks that there are, a card for the
+        original and one for each text shown.
     """
     captions = captions or {}
     starts: list[int] = []
@@ -57,7 +66,8 @@ def text_difference(
     excerpt = original[start : start + (SHOWN if starts else BEFORE)]
     body = _body(html.escape(excerpt), start, excerpt, original)
     first = _card("original", captions.get("original", ""), body)
-    return f'{LEGEND if starts else ""}<div class="texts">{first}{"".join(cards)}</div>'
+    legends = (LEGEND if starts else "") + (GUESSES if any('"guess"' in card for card in cards) else "")
+    return f'{legends}<div class="texts">{first}{"".join(cards)}</div>'
 
 
 def _received(original: str, text: str) -> tuple[str, int | None]:
@@ -87,7 +97,7 @@ def _received(original: str, text: str) -> tuple[str, int | None]:
 def _starts(original: str, text: str) -> tuple[int, int] | None:
     """Characters of both at which excerpts begin that show the first difference; None if all words agree."""
     starts = deque([(0, 0)])
-    for sent, received in zip_longest(_WORD.finditer(original), _WORD.finditer(text)):
+    for sent, received in zip_longest(_WORD.finditer(original), _words_of(original).finditer(text)):
         if sent is None or received is None or sent[1] != received[1]:
             return starts[0]
         starts.append((sent.end(), received.end()))
@@ -97,10 +107,11 @@ def _starts(original: str, text: str) -> tuple[int, int] | None:
 
 
 def _pieces(original: str, text: str, sent_from: int, received_from: int) -> Iterator[tuple[str, str]]:
-    """Words in order with their marks: "del", "ins", "gap", or none where both texts agree."""
+    """Words in order with their marks: "del", "ins", "gap", "guess", or none where both texts agree."""
+    read = _words_of(original)
     sent, received = (
-        list(islice(_WORD.finditer(whole, start), COMPARED))
-        for whole, start in ((original, sent_from), (text, received_from))
+        list(islice(pattern.finditer(whole, start), COMPARED))
+        for pattern, whole, start in ((_WORD, original, sent_from), (read, text, received_from))
     )
     words = ([match[1] for match in matches] for matches in (sent, received))
     steps = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
@@ -110,13 +121,20 @@ def _pieces(original: str, text: str, sent_from: int, received_from: int) -> Ite
         if tag in ("delete", "replace"):
             yield "del", "".join(match[0] for match in sent[i:i_end])
         for match in received[j:j_end]:
-            yield "" if tag == "equal" else "gap" if match[1] == GAP else "ins", match[0]
+            guess = read is _WORD_OR_GUESS and match[1].startswith(OPENING) and match[1].endswith(CLOSING)
+            other = "gap" if match[1] == GAP else "guess" if guess else "ins"
+            yield "" if tag == "equal" else other, match[0]
+
+
+def _words_of(original: str) -> re.Pattern[str]:
+    """Words of what is shown, guesses as one word each; receivers guess nothing in texts with brackets."""
+    return _WORD if OPENING in original or CLOSING in original else _WORD_OR_GUESS
 
 
 def _marked(mark: str, passage: str) -> str:
     escaped = html.escape(passage)
-    if mark == "gap":
-        return f'<span class="gap">{escaped.rstrip()}</span>{escaped[len(escaped.rstrip()) :]}'
+    if mark in ("gap", "guess"):
+        return f'<span class="{mark}">{escaped.rstrip()}</span>{escaped[len(escaped.rstrip()) :]}'
     if mark == "del" and len(passage) > ABRIDGED:
         return f'<del>{html.escape(passage[:ABRIDGED])}</del> <span class="more">[and more]</span> '
     return f"<{mark}>{escaped}</{mark}>" if mark else escaped

@@ -130,11 +130,13 @@ class Gaps(Generic[X]):
         missing: Whether each part is missing, in order: one entry per frame of a clip, or per character of
             the text x.
         origin: Video codec and operating point of the frames that arrived; None for other items.
+        refused: Number of packets that arrived undamaged, but that the codec of texts cannot decode.
     """
 
     x: X
     missing: tuple[bool, ...]
     origin: Origin | None = None
+    refused: int = 0
 
 
 Evidence = Decoded | Symbols | Linear | Gaps

@@ -137,6 +137,9 @@ class Packetised(Generic[X]):
     def _observed(self, packets: Sequence[bytes | None], shape: Any) -> Observation[X]:
         info = {"packet_loss": sum(packet is None for packet in packets) / max(len(packets), 1)}
         gaps = self.codec.decode(packets, shape) if any(packet is not None for packet in packets) else None
+        refused = sum(map(bool, packets)) if gaps is None else gaps.refused
+        if refused:
+            info["corrupt_packets"] = float(refused)
         return Observation(None, info=info) if gaps is None else Observation(gaps.x, (gaps,), info)
 
     def _whole(self, uses: int) -> int:

@@ -108,6 +108,8 @@ del { color: var(--missing); background: var(--missing-paper); text-decoration: 
   color: var(--added); background: var(--added-paper); border: 1px dashed currentColor; border-radius: 3px;
   padding: 0 4px; font-weight: 700;
 }
+ins, del, .gap, .guess { unicode-bidi: isolate; }
+.guess { color: var(--soft); font-style: italic; border-bottom: 1px dashed currentColor; }
 table {
   border-collapse: separate; border-spacing: 0; width: 100%; font-size: 0.88rem;
   font-variant-numeric: tabular-nums; line-height: 1.35;

@@ -22,6 +22,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "smollm2": ("LlamaForCausalLM", SHARED | {"num_attention_heads": 3, "num_key_value_heads": 1}),
     "mistral": ("MistralForCausalLM", SHARED | {"sliding_window": 16}),
     "qwen2": ("Qwen2ForCausalLM", SHARED),
+    "qwen2-by-layer": (
+        "Qwen2ForCausalLM",
+        SHARED | {"sliding_window": 16, "use_sliding_window": True, "max_window_layers": 2},
+    ),
     "qwen3": ("Qwen3ForCausalLM", SHARED | {"head_dim": 16}),
     "phi3": ("Phi3ForCausalLM", SHARED | {"partial_rotary_factor": 0.5, "sliding_window": None}),
     "gpt2": (

@@ -72,15 +72,18 @@ class TextPackets:
             shape: Shape of a text, which is empty.
 
         Returns:
-            The text with one flag per character, True for a `GAP`; None if no packet could be decoded.
+            The text with one flag per character, True for a `GAP`, and the number of packets that are no
+            payload of the codec; None if no packet could be decoded.
         """
         runs: list[str] = []
         missing: list[bool] = []
-        for packet in packets:
-            run = self._run(packet, shape)
+        found = [self._run(packet, shape) for packet in packets]
+        for run in found:
             runs.append(GAP if run is None else run)
             missing += [run is None] * len(runs[-1])
-        return None if all(missing) else Gaps("".join(runs), tuple(missing))
+        arrived = sum(packet is not None for packet in packets)
+        refused = arrived - sum(run is not None for run in found)
+        return None if all(missing) else Gaps("".join(runs), tuple(missing), refused=refused)
 
     def form(self, payload: bytes) -> Mapping[str, float]:
         """Form of a packet for the record, where the codec of texts has several.

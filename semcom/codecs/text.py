@@ -12,7 +12,7 @@ from typing import Any
 
 from semcom.codecs.codec import Fitted, Quality, SourceCodec, too_small
 from semcom.errors import CorruptPayload, InvalidOption, MissingPackage
-from semcom.modalities.text import MAX_BYTES, TextShape
+from semcom.modalities.text import MAX_BYTES, TEXT, TextShape
 
 TABLES = resources.files("semcom") / "tables"
 COUNTS = "english_bytes.json"
@@ -46,7 +46,7 @@ class Utf8:
 
     def encode(self, x: str, quality: Quality) -> bytes:
         """Encode a text as its UTF-8 bytes."""
-        _check(self, quality)
+        _check(self, x, quality)
         return x.encode("utf-8")
 
     def decode(self, payload: bytes, shape: TextShape) -> str:
@@ -94,7 +94,7 @@ class Zlib:
 
     def encode(self, x: str, quality: Quality) -> bytes:
         """Compress the UTF-8 bytes of a text, or send them uncompressed if that is shorter."""
-        _check(self, quality)
+        _check(self, x, quality)
         data = x.encode("utf-8")
         deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
         return min(deflate.compress(data) + deflate.flush(), _STORED + data, key=len)
@@ -155,7 +155,7 @@ class Brotli:
         """Compress the UTF-8 bytes of a text."""
         import brotli
 
-        _check(self, quality)
+        _check(self, x, quality)
         return brotli.compress(x.encode("utf-8"), mode=brotli.MODE_TEXT, quality=11)
 
     def decode(self, payload: bytes, shape: TextShape) -> str:
@@ -218,7 +218,7 @@ class Zstd:
         """Compress the UTF-8 bytes of a text."""
         import zstandard
 
-        _check(self, quality)
+        _check(self, x, quality)
         encoder = zstandard.ZstdCompressor(dict_data=_dictionary(), compression_params=_zstd_parameters())
         return encoder.compress(x.encode("utf-8"))
 
@@ -284,7 +284,7 @@ class Huffman:
 
     def encode(self, x: str, quality: Quality) -> bytes:
         """Encode the UTF-8 bytes of a text one by one, zeros behind the end mark."""
-        _check(self, quality)
+        _check(self, x, quality)
         words = _code_words()
         bits = "".join(words[symbol] for symbol in (*x.encode("utf-8"), _END))
         size = -(-len(bits) // 8)
@@ -390,7 +390,8 @@ def _require(module: str, package: str) -> None:
         raise MissingPackage(f"{package}: the package is not installed; pip install 'semcom[text]'")
 
 
-def _check(codec: SourceCodec[str], quality: Quality) -> None:
+def _check(codec: SourceCodec[str], x: str, quality: Quality) -> None:
+    TEXT.check(x)
     if quality != _ONLY:
         raise InvalidOption(f"{quality} of {codec.name}: its only quality is {_ONLY}")
 

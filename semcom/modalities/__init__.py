@@ -6,7 +6,7 @@ from typing import Any
 
 from semcom.errors import InvalidSource
 from semcom.modalities.image import IMAGE, ImageModality
-from semcom.modalities.modality import Item, Modality, Recognises, Shape, named
+from semcom.modalities.modality import Item, Modality, Recognises, Shape, named, possible_path
 from semcom.modalities.text import TEXT, TextModality, TextShape
 from semcom.modalities.video import VIDEO, Clip, ClipShape, VideoModality
 
@@ -46,7 +46,7 @@ def modality_of(path: Path | str, modalities: Sequence[Modality[Any]] = MODALITI
     Raises:
         InvalidSource: No candidate reads this extension, and none recognises the content.
     """
-    path = Path(path)
+    path = possible_path(path)
     claims = [modality for modality in modalities if path.suffix.lower() in modality.suffixes]
     if len(claims) == 1:
         return claims[0]

@@ -199,6 +199,26 @@ def named(stem: str, x: X, modality: Modality[X]) -> Item[X]:
     return Item(f"{stem}-{modality.digest(x)}", x, modality)
 
 
+def possible_path(path: Path | str) -> Path:
+    """Check that the system can look for a path, whether or not something is there.
+
+    Args:
+        path: The path.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidSource: The path is longer than the system allows, as a text in place of its path may be.
+    """
+    path = Path(path)
+    try:
+        path.exists()
+    except OSError as error:
+        raise InvalidSource(f"{str(path)[:40]!a}...: no path ({error.strerror}); name a file") from None
+    return path
+
+
 def existing_file(path: Path | str, content: str) -> Path:
     """Check that a path is a file whose name a result store can hold.
 
@@ -210,10 +230,10 @@ def existing_file(path: Path | str, content: str) -> Path:
         The path.
 
     Raises:
-        InvalidSource: The path is a folder or does not exist, or its name is not valid UTF-8 or holds a
-            control character, such as a new line.
+        InvalidSource: The path is a folder, too long, or does not exist, or its name is not valid UTF-8 or
+            holds a control character, such as a new line.
     """
-    path = Path(path)
+    path = possible_path(path)
     if path.is_dir():
         raise InvalidSource(f"{path}: a folder; name a {content} in it")
     if not path.is_file():

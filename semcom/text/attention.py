@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from semcom.errors import InvalidOption, SemcomError
@@ -236,7 +236,7 @@ def read_all(
     beyond: int = 0,
     layers: Sequence[int] | None = None,
 ) -> Float[Tensor, "batch length width"]:
-    """Run all layers of a model once, and tell their queries and keys on the way.
+    """Run all layers of a model once, and pass queries and keys of each layer to a function.
 
     Args:
         lm: The model.
@@ -270,6 +270,32 @@ def check_window(window: int, length: int) -> None:
     """
     if not 1 <= window <= length:
         raise InvalidOption(f"a window of {window} tokens: choose 1..{length}, the length of the prompt")
+
+
+def allowed_keys(
+    mask: Tensor | None, length: int, window: int, device: torch.device
+) -> Bool[Tensor, "rows 1 window length"]:
+    """Which key each query of the last positions may look at.
+
+    Args:
+        mask: Mask that `transformers` gives to the attention of a layer: None where the causal one is enough;
+            of keys alone, [batch, length]; or [batch, heads or 1, queries, keys], true, or 0, where a query
+            may look.
+        length: Number of tokens.
+        window: Number of last positions whose queries are wanted.
+        device: Device of the result.
+
+    Returns:
+        True where a query may look; one row for all prompts if there is no mask.
+    """
+    place = torch.arange(length, device=device)
+    causal = (place[None, :] <= place[length - window :, None])[None, None]
+    if mask is None:
+        return causal
+    if mask.ndim == 2:  # of keys alone, as flash attention takes it
+        return causal & mask[:, None, None, :length].bool()
+    rows = mask[:, :1, length - window : length, :length]
+    return rows if rows.dtype == torch.bool else rows >= 0
 
 
 def _check(lm: LanguageModel, tokens: Tensor, window: int) -> None:
@@ -306,7 +332,7 @@ def _hooked(
             if positions is not None:
                 positions = (positions[0][:, :length], positions[1][:, :length])
             q, k = family.project(module, hidden[:, :length], positions, window)
-            allowed = _allowed(kwargs.get("attention_mask"), length, window, hidden.device)
+            allowed = allowed_keys(kwargs.get("attention_mask"), length, window, hidden.device)
             told(number, QueriesKeys(q, k, _scaling(module), allowed))
 
         return read
@@ -321,18 +347,6 @@ def _hooked(
 
 def _scaling(attention: Any) -> float:
     return float(attention.scaling)
-
-
-def _allowed(mask: Tensor | None, length: int, window: int, device: torch.device) -> Tensor:
-    """Which key each query may look at; `transformers` gives no mask where the causal one is enough."""
-    place = torch.arange(length, device=device)
-    causal = (place[None, :] <= place[length - window :, None])[None, None]
-    if mask is None:
-        return causal
-    if mask.ndim == 2:  # of keys alone, as flash attention takes it
-        return causal & mask[:, None, None, :length].bool()
-    rows = mask[:, :1, length - window : length, :length]
-    return rows if rows.dtype == torch.bool else rows >= 0
 
 
 def _by_heads(x: Tensor, width: int) -> Tensor:

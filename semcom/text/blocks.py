@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.modalities.text import TEXT
 
 Size = Callable[[str], int]
 """Number of tokens of a text, such as `word_count` or the length of a tokenizer's answer."""
@@ -99,12 +100,12 @@ def sentences_of(text: str, size: Size = word_count, most_tokens: int = 96) -> l
         between sentences.
 
     Raises:
-        InvalidSource: The text is empty or all white space.
+        InvalidSource: The text is empty or all white space, or has a lone surrogate.
         InvalidOption: The largest size is below 8.
     """
     if most_tokens < 8:
         raise InvalidOption(f"sentences of at most {most_tokens} tokens: choose at least 8")
-    if not text.strip():
+    if not TEXT.check(text).strip():
         raise InvalidSource("a text without any visible character: there is nothing to compress")
     found: list[Sentence] = []
     last = 0

@@ -13,7 +13,7 @@ import numpy as np
 from semcom.codecs.codec import Fitted, Quality, too_small
 from semcom.codecs.varint import read_varint, varint
 from semcom.errors import CorruptPayload, InvalidOption, InvalidSource
-from semcom.modalities.text import MAX_BYTES, TextShape
+from semcom.modalities.text import MAX_BYTES, TEXT, TextShape
 from semcom.text.exact import ExactModel, exact
 from semcom.text.lm import located
 from semcom.text.rangecoder import RangeDecoder, RangeEncoder
@@ -97,7 +97,7 @@ class LanguageModelCodec:
 
         Raises:
             InvalidOption: The codec does not have this quality.
-            InvalidSource: The text has more than a million characters.
+            InvalidSource: The text has more than a million characters, or a lone surrogate.
             MissingWeights: The model is absent or damaged.
         """
         if quality != _ONLY:
@@ -269,8 +269,9 @@ def check_length(x: str) -> None:
         x: The text.
 
     Raises:
-        InvalidSource: It has more than a million characters.
+        InvalidSource: It has more than a million characters, or a lone surrogate, which is no character.
     """
+    TEXT.check(x)
     if len(x) > MOST_CHARACTERS:
         raise InvalidSource(
             f"a text of {len(x)} characters: at most {MOST_CHARACTERS} are coded by a language model; split "

@@ -135,9 +135,11 @@ def compress(
     as_json: JsonOption = False,
 ) -> None:
     """Shorten a text to a number of tokens: what a question looks back at stays, in its order."""
-    context = _read(source, out)
     kept = _target(rate, target)
+    _check_window(window)
+    context = _read(source, out)
     check_device(device)
+    check_arguments(question, *(force or ()))
     if question and not question.strip():
         raise InvalidOption("--question: blank; ask something, or leave it out")
 
@@ -207,9 +209,11 @@ def answer(
 
     `--rate 1` reads the whole text.
     """
-    context = _read(source, None)
     kept = _target(rate, target)
+    _check_window(window)
+    context = _read(source, None)
     check_device(device)
+    check_arguments(question, cue)
     if not question.strip():
         raise InvalidOption("--question: empty; ask something")
 
@@ -230,6 +234,8 @@ def answer(
     if number < width and target is None:
         note(f"a rate of {kept:g} is {number} of {len(ids)} tokens; the window keeps the last {width}")
         number = width
+    elif number < width:
+        raise InvalidOption(f"a target of {number} tokens: {width} are always kept; raise it")
     with _bar("prompts read") as told:
         found = _heads(lm, rule, told)
     short = compressed_ids(lm, found, ids, number, width)
@@ -276,6 +282,26 @@ def _read(source: Path, out: Path | None) -> str:
     if source.is_dir():
         raise InvalidSource(f"{source}: a folder; name a text")
     return TEXT.read(source).x
+
+
+def check_arguments(*arguments: str) -> None:
+    """Check, before a model is loaded, that words of the command line are text.
+
+    Args:
+        arguments: The words; bytes that are not UTF-8 arrive as lone surrogates.
+
+    Raises:
+        InvalidSource: One has a lone surrogate.
+    """
+    from semcom.modalities.text import TEXT
+
+    for argument in arguments:
+        TEXT.check(argument)
+
+
+def _check_window(window: int | None) -> None:
+    if window is not None and window < 1:
+        raise InvalidOption(f"a window of {window} tokens: at least 1")
 
 
 def _target(rate: float | None, target: int | None) -> float | int:

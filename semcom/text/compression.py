@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.modalities.text import TEXT
 from semcom.surroundings import library_defaults
 from semcom.text.attention import check_window
 from semcom.text.cost import Cost
@@ -36,7 +37,7 @@ class Options:
         window: Number of last tokens whose attention counts; None for the question, at least 16.
         kernel: Length of the average pooling.
         snap: "word" keeps whole words, "token" single tokens, but numbers whole.
-        budget: What the target is of: "context", or "prompt" with instruction and question.
+        budget: What the target counts: the tokens of the "context", or of the whole "prompt".
         protect_question: Whether question and instruction are kept whole.
         keep_digits: Whether every word with a digit is kept.
         force: Texts whose words are kept wherever they stand.
@@ -171,9 +172,10 @@ class PromptCompressor:
     ) -> dict[str, Any]:
         """Compress a prompt to a share or a number of its tokens; what is kept stays in its order.
 
-        The target is met exactly where words allow it, and never exceeded. With budget="context" it is the
-        tokens of the compressed contexts, as in LLMLingua; with "prompt" those of everything, as in EHPC.
-        A prompt within the target is returned as it is.
+        The target is met exactly where words allow it, and never exceeded. With budget="context" it counts
+        the tokens of the compressed contexts, as LLMLingua's `target_token` and LLMLingua-2's `rate` do; with
+        budget="prompt" those of instruction and question too, as LLMLingua's `rate` and EHPC do. A prompt
+        within the target is returned as it is.
 
         Args:
             context: Text, or several texts.
@@ -221,7 +223,8 @@ class PromptCompressor:
             snap: "word" keeps whole words, "token" single tokens.
             window: Number of last tokens whose attention counts; None for the question, at least 16.
             kernel: Length of the average pooling.
-            scorer: Another method; None for the evaluator heads.
+            scorer: Another method; None for the evaluator heads. `flops` counts one skim up to their layer
+                in either case.
 
         Returns:
             LLMLingua's keys `compressed_prompt` (parts joined by an empty line), `compressed_prompt_list`,
@@ -230,7 +233,7 @@ class PromptCompressor:
 
         Raises:
             InvalidOption: Rate, target or an option is out of range, or smaller than what must be kept.
-            InvalidSource: There is no context, or it is too long.
+            InvalidSource: There is no context, it is too long, or a text has a lone surrogate.
         """
         options = Options(
             window, kernel, snap, budget, protect_question, force_reserve_digit, tuple(force_tokens)
@@ -285,30 +288,12 @@ class PromptCompressor:
         scorer: Scorer | None,
     ) -> "_Found":
         check_contexts(contexts)
+        for part in (instruction, question):
+            TEXT.check(part)
         read = [token_places(self.lm, part) for part in contexts]
         total = sum(len(ids) for ids, _ in read)
         around = self.size(instruction) + self.size(question)
-        if target_token != -1:
-            if target_token < 1 or target_token != int(target_token):
-                raise InvalidOption(f"a target of {target_token:g} tokens: choose a whole number from 1 on")
-            target = int(target_token)
-        elif not 0 < rate <= 1:
-            raise InvalidOption(f"a rate of {rate:g}: choose a share of the tokens above 0, up to 1")
-        else:
-            whole = total + (around if options.budget == "prompt" else 0)
-            target = max(1, round(rate * whole))
-        if options.budget == "prompt":
-            if not options.protect_question:
-                raise InvalidOption(
-                    'budget "prompt" without protect_question: in a text the question stays; use '
-                    "semcom.text.ehpc.kept for tokens"
-                )
-            target -= around
-            if target < 1:
-                raise InvalidOption(
-                    f"a target of {target + around} tokens: instruction and question alone have {around}; "
-                    "raise it"
-                )
+        target = _target(rate, target_token, total, around, options)
         head = self.lm.encode(f"{instruction}\n\n") if instruction else [self.lm.start]
         tail = self.lm.encode(f"\n\n{question}" if question else GENERIC)
         chunk = min(CHUNK, self.lm.window - len(head) - len(tail))
@@ -408,6 +393,30 @@ class _Found:
     flops: float
 
 
+def _target(rate: float | int, target_token: float | int, total: int, around: int, options: Options) -> int:
+    """Tokens of all contexts that are kept, of `total`, beside `around` of instruction and question."""
+    if target_token != -1:
+        if target_token < 1 or target_token != int(target_token):
+            raise InvalidOption(f"a target of {target_token:g} tokens: choose a whole number from 1 on")
+        target = int(target_token)
+    elif not 0 < rate <= 1:
+        raise InvalidOption(f"a rate of {rate:g}: choose a share of the tokens above 0, up to 1")
+    else:
+        target = max(1, round(rate * (total + (around if options.budget == "prompt" else 0))))
+    if options.budget == "context":
+        return target
+    if not options.protect_question:
+        raise InvalidOption(
+            'budget "prompt" without protect_question: in a text the question stays; use '
+            "semcom.text.ehpc.kept for tokens"
+        )
+    if target <= around:
+        raise InvalidOption(
+            f"a target of {target} tokens: instruction and question alone have {around}; raise it"
+        )
+    return target - around
+
+
 def _forced(
     contexts: Sequence[str], units: Sequence[Unit], owners: Sequence[int], options: Options
 ) -> list[int]:
@@ -430,14 +439,15 @@ def check_contexts(contexts: Sequence[str]) -> None:
         contexts: The texts.
 
     Raises:
-        InvalidSource: No text has a word, or together they have more than a million characters.
+        InvalidSource: No text has a word, one has a lone surrogate, or together they have more than a million
+            characters.
     """
     size = sum(map(len, contexts))
     if size > MOST_CHARACTERS:
         raise InvalidSource(
             f"a text of {size} characters: at most {MOST_CHARACTERS} are compressed; split it"
         )
-    if not any(part.strip() for part in contexts):
+    if not any([bool(TEXT.check(part).strip()) for part in contexts]):  # every one is checked
         raise InvalidSource("a text without a word: there is nothing to compress; give another")
 
 

@@ -73,7 +73,7 @@ class DeepSC:
         return Sent(whole, info={"uses_per_token": float(per_token)})
 
     def receive(self, received: Received, shape: TextShape, uses: int) -> list[Observation[str]]:
-        """Decode every reception by the network; lost is only what has an impossible number of tokens."""
+        """Decode every reception by the network; an item is lost only if its header is out of range."""
         return [self._observed(received.item(i)) for i in range(received.y.shape[0])]
 
     def _observed(self, received: Received) -> Observation[str]:

@@ -55,7 +55,7 @@ class EHPC:
         heads: Numbers of its evaluator heads.
         window: N_o, number of last tokens whose attention counts; they are always kept.
         kernel: r, length of the average pooling.
-        exclude_sink: Whether the first token, on which heads without work rest, scores 0. The paper keeps it.
+        exclude_sink: Whether the first token, the usual attention sink, scores 0. The paper keeps its score.
         name: Name of the method.
 
     Reference:
@@ -94,7 +94,7 @@ class EHPC:
 
         Args:
             reading: The prompt.
-            budget: Any number.
+            budget: Number of tokens that will be kept; not used.
 
         Returns:
             Scores; those of the window are 0.

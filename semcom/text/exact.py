@@ -105,7 +105,7 @@ class ExactModel:
         return "".join(parts)
 
     def read(self, symbols: Sequence[int]) -> list[int]:
-        """Tokens that the model reads for symbols: itself for a token, a stand-in for a byte."""
+        """Tokens that the model reads: the symbol itself, or the start token in place of a byte."""
         stand_in = self.start
         return [s if s < self.lm.vocabulary else stand_in for s in symbols]
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from semcom.errors import InvalidOption, UnknownName
+from semcom.modalities.text import TEXT
 
 if TYPE_CHECKING:
     from semcom.text.heads import EvaluatorHeads
@@ -138,9 +139,9 @@ class Asked:
         w = sum over the tokens of a unit, over the evaluator heads, mean over the tokens of the question
 
     The transmitter reads text and question with a language model up to the layer of its evaluator heads (see
-    `semcom.text.heads`); it knows what the receiver will ask, but no answer. The sum over a unit stands in
-    place of the pooling by which single tokens are selected, and the first token, on which heads without work
-    rest, counts nothing.
+    `semcom.text.heads`); it knows what the receiver will ask, but no answer. Attention is summed over a unit,
+    not pooled over neighbouring tokens as in the selection of single tokens. The attention to the first
+    token, the usual attention sink, is set to 0.
 
     Args:
         question: What the receiver will ask of the text.
@@ -150,6 +151,7 @@ class Asked:
 
     Raises:
         InvalidOption: The question is empty.
+        InvalidSource: The question has a lone surrogate.
 
     Reference:
         Fei et al., "Efficient Prompt Compression with Evaluator Heads for Long-Context Transformer
@@ -162,7 +164,7 @@ class Asked:
     device: str = field(default="cpu", compare=False)
 
     def __post_init__(self) -> None:
-        if not self.question.strip():
+        if not TEXT.check(self.question).strip():
             raise InvalidOption("importance ehpc: an empty question; spell it ehpc:QUESTION")
 
     @property

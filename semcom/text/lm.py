@@ -69,7 +69,7 @@ class LanguageModel:
 
     @property
     def start(self) -> int:
-        """Identifier of the token that stands before the first one of a text: the end of the text before."""
+        """Identifier of the token in front of a text: <|endoftext|>, or else that of the beginning or end."""
         between = self.tokenizer.get_vocab().get("<|endoftext|>")
         for token in (between, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
             if token is not None:

@@ -65,7 +65,8 @@ class RunPackets:
             shape: Shape of a text, which is empty.
 
         Returns:
-            The text with one flag per character, True for a `GAP`; None if no packet could be decoded.
+            The text with one flag per character, True for a `GAP`, and the number of packets that are no
+            payload of the codec; None if no packet could be decoded.
         """
         there = [i for i, packet in enumerate(packets) if packet]
         decoded = dict(zip(there, self.codec.decode_all([packets[i] or b"" for i in there]), strict=True))
@@ -76,7 +77,8 @@ class RunPackets:
             lost = packet is None or isinstance(run, CorruptPayload)
             runs.append(GAP if lost else str(run))
             missing += [lost] * len(runs[-1])
-        return None if all(missing) else Gaps("".join(runs), tuple(missing))
+        refused = sum(isinstance(run, CorruptPayload) for run in decoded.values())
+        return None if all(missing) else Gaps("".join(runs), tuple(missing), refused=refused)
 
     def _filled(self, x: str, room: Sequence[int]) -> tuple[bytes, ...]:
         packets: list[bytes] = []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semcom.errors import InvalidOption
-from semcom.text.attention import FAMILIES, QueriesKeys, UnknownArchitecture
+from semcom.text.attention import FAMILIES, QueriesKeys, UnknownArchitecture, allowed_keys
 from semcom.text.ehpc import KERNEL, WINDOW, pooled_window, selected
 from semcom.text.heads import EvaluatorHeads
 
@@ -21,6 +21,7 @@ class EvaluatorPress:
     A variant: evaluator-head compression reads the kept tokens again with new positions, whereas a press
     keeps entries that were computed in the whole prompt, with their positions. All layers and heads keep the
     same tokens. Tokens that follow must be given their positions after the whole prompt (`position_ids`).
+    A layer of sliding-window attention whose cache holds only the last tokens of the prompt is left as it is.
 
     Args:
         compression_ratio: Share of the entries that is dropped, in [0, 1).
@@ -70,7 +71,7 @@ class EvaluatorPress:
             keys: Keys of the layer, [1, key heads, length, head width].
             values: Values of the layer; not used.
             attentions: Attention of the layer; not used.
-            kwargs: Arguments of the module: `position_embeddings` where it rotates.
+            kwargs: Arguments of the module: `position_embeddings` where it rotates, and `attention_mask`.
 
         Returns:
             Scores, [1, key heads, length]; equal for all heads.
@@ -94,8 +95,8 @@ class EvaluatorPress:
         if kind not in FAMILIES:
             raise UnknownArchitecture(f"a press of the architecture {kind!r}: choose {', '.join(FAMILIES)}")
         q, k = FAMILIES[kind].project(module, hidden, kwargs.get("position_embeddings"), self.window_size)
-        place = torch.arange(hidden.shape[1], device=hidden.device)
-        allowed = (place[None, :] <= place[-self.window_size :, None])[None, None]
+        mask, length = kwargs.get("attention_mask"), hidden.shape[1]
+        allowed = allowed_keys(mask, length, self.window_size, hidden.device)
         return QueriesKeys(q, k, float(module.scaling), allowed)
 
     @contextmanager
@@ -110,7 +111,7 @@ class EvaluatorPress:
 
         Raises:
             UnknownArchitecture: The architecture of the model is unknown.
-            InvalidOption: The model has no such layer.
+            InvalidOption: The model has no such layer, or the cache of no layer holds the whole prompt.
         """
         kind = str(model.config.model_type)
         if kind not in FAMILIES:
@@ -134,10 +135,7 @@ class EvaluatorPress:
                 return
             scores = pending.pop().cpu()
             number = max(self.window_size, round(len(scores) * (1 - self.compression_ratio)))
-            kept = torch.tensor(selected(scores, number))
-            for layer in _cache(kwargs, out).layers:
-                place = kept.to(layer.keys.device)
-                layer.keys, layer.values = layer.keys[:, :, place], layer.values[:, :, place]
+            _press(_cache(kwargs, out), len(scores), torch.tensor(selected(scores, number)))
 
         handles = [
             attentions[self.layer].register_forward_pre_hook(before, with_kwargs=True),
@@ -148,6 +146,21 @@ class EvaluatorPress:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _press(cache: Any, length: int, kept: Tensor) -> None:
+    """Keep some entries in every layer of a cache that holds the whole prompt."""
+    whole = [layer for layer in cache.layers if layer.keys.shape[2] == length]
+    if not whole:
+        raise InvalidOption(
+            f"a press of {length} tokens: every layer keeps the last {cache.layers[0].keys.shape[2]} alone "
+            "(sliding-window attention); give a shorter prompt"
+        )
+    for layer in whole:
+        place = kept.to(layer.keys.device)
+        layer.keys, layer.values = layer.keys[:, :, place], layer.values[:, :, place]
+        if layer.is_sliding:  # such a layer counts its entries itself
+            layer.cumulative_length = len(kept)
 
 
 def _cache(kwargs: dict[str, Any], out: Any = None) -> Any:

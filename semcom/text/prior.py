@@ -1,7 +1,6 @@
 """Texts without source and channel code: uncoded token bits, and a language model at the receiver."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
@@ -102,7 +101,7 @@ class LanguagePrior:
         return Sent(sent, (Modulated(QPSK, uses),), {"payload_bits": float(len(symbols) * width)})
 
     def receive(self, received: Received, shape: TextShape, uses: int) -> list[Observation[str]]:
-        """Decode every reception by a beam search; lost is only what has an impossible number of tokens."""
+        """Decode every reception by a beam search; an item is lost only if its header is out of range."""
         return [self._observed(received.item(i)) for i in range(received.y.shape[0])]
 
     def _observed(self, received: Received) -> Observation[str]:
@@ -211,16 +210,3 @@ def _places(bits: int, slots: int) -> Tensor:
 def _at(received: Received, positions: Any) -> Received:
     y, h = received.y[:, positions], received.h.expand_as(received.y)[:, positions]
     return Received(y, h, received.noise_var.expand(received.y.shape)[:, positions])
-
-
-def hard_decisions(llr: Float[Tensor, "count width"]) -> Sequence[int]:
-    """Number of each token from the signs of its log-likelihood ratios alone.
-
-    Args:
-        llr: log P(b=0) / P(b=1) of each bit, most significant first.
-
-    Returns:
-        One number per row, possibly beyond the number of symbols.
-    """
-    weights = 2 ** torch.arange(llr.shape[1] - 1, -1, -1)
-    return ((llr < 0) * weights).sum(1).tolist()

@@ -36,6 +36,9 @@ CUTS = 8
 """Most places at which the sorted units may be divided into classes."""
 LENGTHS = (160, 80, 40, 20)
 """Longest units in characters that are tried: shorter ones fit into smaller packets, but cost more."""
+GROWTHS = (1.0, 1.15, 1.35, 1.6, 2.0, 2.6, 3.5, 5.0, 7.0, 10.0)
+"""Factors by which estimated sizes are enlarged until all units fit; texts that repeat themselves, which are
+short as a whole but not in pieces, need the large ones."""
 MOST_UNITS = 4096
 """Most units of a text."""
 
@@ -152,15 +155,18 @@ class Unequal:
     def _observed(self, packets: Sequence[bytes | None]) -> Observation[str]:
         lost = sum(packet is None for packet in packets)
         info = {"packet_loss": lost / max(len(packets), 1)}
-        heads = [head for packet in packets if packet and (head := _read(packet)) is not None]
+        filled = [packet for packet in packets if packet]
+        heads = [head for packet in filled if (head := _read(packet)) is not None]
         texts = self._decoded([head.payload for head in heads])
         found: dict[int, str] = {}
         total = 0
-        corrupt = sum(isinstance(text, CorruptPayload) for text in texts)
+        corrupt = len(filled) - len(heads)
         for head, text in zip(heads, texts, strict=True):
-            if isinstance(text, str):
+            if isinstance(text, str) and head.fits(text):
                 total = max(total, head.total)
                 found |= zip(head.numbers, head.cut(text), strict=True)
+            else:
+                corrupt += 1
         if corrupt:
             info["corrupt_packets"] = float(corrupt)
         if not found:
@@ -217,10 +223,12 @@ class Unequal:
         again = (
             len(_encoded(self.codec, x[:half])) + len(_encoded(self.codec, x[half:])) - whole
         )  # per packet
-        for growth in (1.0, 1.15, 1.35, 1.6, 2.0, 2.6):
+        for growth in GROWTHS:
             sizes = [growth * whole * len(unit) / len(x) + 2 for unit in units]
             rooms = [replace(rate, room=rate.room - again - 3) for rate in rates]
             plan = self._best(order, weights, sizes, count, [rate for rate in rooms if rate.room > 0])
+            if not plan:
+                break  # nor would longer ones fit
             packed = [
                 (rate, own, self._packed(x, units, sorted(own), rate.room + again + 3)) for rate, own in plan
             ]
@@ -305,6 +313,10 @@ class _Head:
     numbers: tuple[int, ...]
     lengths: tuple[int, ...]
     payload: bytes
+
+    def fits(self, text: str) -> bool:
+        """Whether the text of the packet is long enough for all sentences, of which none is empty."""
+        return sum(self.lengths) < len(text)
 
     def cut(self, text: str) -> Iterator[str]:
         """The sentences of the text of the packet."""

@@ -1,4 +1,4 @@
-"""Scores of tokens by other methods: random, truncation, code lengths, attention of other kinds."""
+"""Token scores of the baselines: random, truncation, code length, attention without evaluator heads."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class RandomTokens:
 
         Args:
             reading: The prompt.
-            budget: Any number.
+            budget: Number of tokens that will be kept; not used.
 
         Returns:
             Scores in [0, 1).
@@ -62,7 +62,7 @@ class Truncation:
 
         Args:
             reading: The prompt.
-            budget: Any number.
+            budget: Number of tokens that will be kept; not used.
 
         Returns:
             Scores.
@@ -95,7 +95,7 @@ class SelfInformation:
 
         Args:
             reading: The prompt.
-            budget: Any number.
+            budget: Number of tokens that will be kept; not used.
 
         Returns:
             Bits, pooled.
@@ -127,7 +127,7 @@ class GemFilter:
 
         Args:
             reading: The prompt.
-            budget: Any number.
+            budget: Number of tokens that will be kept; not used.
 
         Returns:
             Scores.
@@ -163,7 +163,7 @@ class SnapKV:
 
         Args:
             reading: The prompt.
-            budget: Any number.
+            budget: Number of tokens that will be kept; not used.
 
         Returns:
             Scores.
@@ -198,7 +198,7 @@ class H2O:
 
         Args:
             reading: The prompt.
-            budget: Any number.
+            budget: Number of tokens that will be kept; not used.
 
         Returns:
             Scores.
@@ -227,7 +227,7 @@ class LLMLingua:
     name: str = "llmlingua"
 
     def __call__(self, reading: Reading, budget: int) -> Float[Tensor, " length"]:
-        """Score the tokens of a prompt: 1 for the last to be dropped of its segment, 0 for the first.
+        """Rank each token by code length among the tokens of its segment; 1 for the largest.
 
         Args:
             reading: The prompt.
@@ -250,16 +250,17 @@ class LLMLingua:
 
 @dataclass(frozen=True)
 class LongLLMLingua:
-    """Documents by how well they foretell the question, then tokens by how much it changes their code length.
+    """Documents ranked by the code length of the question given them, tokens by contrastive code length.
 
-    Documents are segments of the context. Those of the smallest mean code length of the question are kept up
-    to the budget and `extra` tokens; in them a token scores its code length without the question minus that
-    with it, and better documents keep a larger share. What is outside of the context is kept.
+    Documents are segments of the context. Those after which the question has the smallest mean code length
+    are kept, up to the budget and `extra` tokens. A token of a kept document scores its code length without
+    the question minus its code length after the question; documents of better rank keep a larger share of
+    their tokens. All tokens outside of the context are kept.
 
     Args:
         segment: Tokens per document.
         extra: Tokens above the budget that documents may have.
-        shift: Difference of the kept share between the best and the worst document, halved.
+        shift: Half of the difference between the kept shares of the best and the worst document.
         forced: Number of last tokens that are always kept.
         name: Name of the method.
 

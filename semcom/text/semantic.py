@@ -114,14 +114,7 @@ class SemanticCompressor:
         plain = [" ".join(part.text.split()) for part in sentences]
         vectors = self.embed([*plain, question] if question else plain)
         asked = vectors[-1] if question else None
-        labels, first = np.zeros(len(blocks), dtype=int), 0
-        tokens = [sum(sentences[i].tokens for i in block) for block in blocks]
-        for section in _sections(tokens, self.section_tokens):
-            chosen = [blocks[i] for i in section]
-            means = _block_vectors(chosen, sentences, vectors)
-            found = self.grouping(means, [tokens[i] for i in section])
-            labels[section.start : section.stop] = first + found
-            first += int(found.max()) + 1
+        labels = self._labels(blocks, sentences, vectors)
         units = [[i for b in unit for i in blocks[b]] for unit in self._units(labels)]
         sizes = [sum(sentences[i].tokens for i in unit) for unit in units]
 
@@ -158,6 +151,17 @@ class SemanticCompressor:
             )
         short = "".join(piece.text for piece in pieces).strip()
         return Compressed(short, pieces, total, self.size(short), spans, tuple(labels.tolist()))
+
+    def _labels(self, blocks: Sequence[range], sentences: Sequence[Sentence], vectors: Tensor) -> np.ndarray:
+        """Topic of each block, numbered section by section."""
+        labels, first = np.zeros(len(blocks), dtype=int), 0
+        tokens = [sum(sentences[i].tokens for i in block) for block in blocks]
+        for section in _sections(tokens, self.section_tokens):
+            means = _block_vectors([blocks[i] for i in section], sentences, vectors)
+            found = self.grouping(means, [tokens[i] for i in section])
+            labels[section.start : section.stop] = first + found
+            first += int(found.max()) + 1
+        return labels
 
     def _units(self, labels: np.ndarray) -> list[list[int]]:
         """Numbers of the blocks that are summarised at once."""

@@ -36,7 +36,7 @@ class Piece:
 
     Args:
         at: Place in the text: first character of the sentence, or of the topic that was rewritten.
-        text: The words, with what stands before them when pieces are joined.
+        text: Words of the piece, after the white space that separates it from the piece before.
         verbatim: Whether the text has these words at that place.
     """
 

@@ -95,8 +95,8 @@ def fitted(
 ) -> list[int]:
     """Units that are kept, so that the joined text has a number of tokens, or as few less as possible.
 
-    The best units are taken that fit. Tokens of the joined text may differ from those of the units at their
-    joints; the choice is repeated with another number until the text itself has the target.
+    Units are taken by score while they fit. Where kept units meet, the tokenizer may split the joined text
+    otherwise than the units alone; the choice is then repeated with a corrected number of tokens.
 
     Args:
         units: Units of a text.

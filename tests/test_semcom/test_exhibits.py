@@ -200,6 +200,21 @@ def test_gap_of_a_lost_packet_is_seen_with_what_it_covers() -> None:
     assert "gap" not in own  # the mark of an original is no gap
 
 
+def test_guesses_are_marked_even_if_their_words_are_right() -> None:
+    received = "The quick …⟦brown fox jumps⟧ over the …⟦cat <b>⟧ and sleeps."
+    page = text_difference(ORIGINAL, {"restore": received})
+    card = cards(page)["restore"]
+    assert card.count('class="guess"') == 2
+    assert '<span class="guess">⟦brown fox jumps⟧</span> ' in card
+    assert '<span class="guess">⟦cat &lt;b&gt;⟧</span> ' in card
+    assert words_under("del", card) == ["brown fox jumps ", "lazy dog "]
+    assert words_under("ins", card) == []
+    assert "They were not received" in page
+    assert "They were not received" not in text_difference(ORIGINAL, {"zlib": "The slow …"})
+    own = text_difference("⟦A b⟧ c", {"restore": "⟦A b⟧ d"})  # brackets of the original
+    assert "guess" not in own
+
+
 def test_texts_names_and_captions_are_escaped() -> None:
     page = text_difference(
         f"a {ATTACK} b", {ATTACK: f"a {ATTACK} c {ATTACK}"}, {ATTACK: ATTACK, "original": ATTACK}

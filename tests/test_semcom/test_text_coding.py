@@ -391,3 +391,30 @@ def test_a_receiver_with_another_model_shows_nothing_and_counts_it(
     (wrong,) = scheme.receive(received, TextShape(), 2000)
     assert wrong.shown is None
     assert wrong.info["corrupt_payload"] == 1
+
+
+def test_packets_of_another_model_are_gaps_and_counted(
+    codec: LanguageModelCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every packet arrives; those that the receiver's model cannot decode are marked and counted."""
+    from channels import MCS_TABLE, PacketLink, Received
+    from semcom.codecs.packets import TextPackets
+    from semcom.codecs.text import Zlib
+    from semcom.packetised import Packetised
+
+    coded = coded_by_the_model(codec, WORDS)
+    plain = codec.encode("?")  # UTF-8, which needs no model
+    scheme = Packetised(RunPackets(codec), 600, rows=(9,))
+    symbols = PacketLink(600, (MCS_TABLE[9],) * 3).send([plain, coded, plain], 1800)
+    received = Received(symbols, torch.ones_like(symbols), torch.full((1, 1), 0.01))
+    (right,) = scheme.receive(received, TextShape(), 1800)
+    assert right.shown == f"?{WORDS}?"
+    assert right.info == {"packet_loss": 0}
+    other = prepared(a_language_model(seed=1))
+    monkeypatch.setattr(coding, "exact", lambda name, device: other)
+    (wrong,) = scheme.receive(received, TextShape(), 1800)
+    assert wrong.shown == "?…?"
+    assert wrong.info == {"packet_loss": 0, "corrupt_packets": 1}
+    (nothing,) = Packetised(TextPackets(Zlib()), 600, rows=(9,)).receive(received, TextShape(), 1800)
+    assert nothing.shown is None
+    assert nothing.info == {"packet_loss": 0, "corrupt_packets": 3}

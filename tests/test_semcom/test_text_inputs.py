@@ -3,15 +3,24 @@
 import json
 import os
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from semcom.cli import main
+from semcom.codecs.codec import SourceCodec
+from semcom.codecs.text import Brotli, Huffman, Utf8, Zlib, Zstd
+from semcom.errors import InvalidSource
 from semcom.modalities.text import MAX_BYTES
-from semcom.text import compression, heads, lm
+from semcom.sending import send
+from semcom.text import PromptCompressor, coding, compression, heads, lm
+from semcom.text.blocks import sentences_of
+from semcom.text.coding import LanguageModelCodec
+from semcom.text.heads import EvaluatorHeads
 from semcom.text.prose import STORY
 
 pytest.importorskip("transformers")
@@ -123,6 +132,62 @@ def test_numbers_out_of_range_are_one_line(
     command: str, message: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in error_of(capsys, command.format("good.txt"))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("send good.txt --snr 10 --scheme smollm2+ldpc --out received", "such as received.txt"),
+        ("send good.txt --snr 10 --scheme smollm2+ldpc --out no/received.txt", "its folder is not there"),
+        ("send good.txt --snr 10 --scheme smollm2+ldpc --out good.txt", "is read from"),
+        (f"{COMPRESS} --window 0", "a window of 0 tokens"),
+        (f"{ANSWER} --window 0", "a window of 0 tokens"),
+        (f"{COMPRESS} --question a\udcff", "lone surrogate"),
+        (f"{COMPRESS} --force a\udcff", "lone surrogate"),
+        (f"{ANSWER} --cue \udcff", "lone surrogate"),
+        ("send good.txt --snr 10 --scheme zlib+uep:256:ehpc:\udcff", "lone surrogate"),
+    ],
+)
+def test_what_can_be_refused_early_loads_no_model(
+    command: str,
+    message: str,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(name: str, *_: Any) -> None:
+        raise AssertionError(f"{name} was loaded")
+
+    monkeypatch.setattr(lm, "load", refuse)
+    monkeypatch.setattr(coding, "exact", refuse)
+    assert message in error_of(capsys, command.format("good.txt"))
+
+
+@pytest.mark.parametrize("kind", [Utf8, Zlib, Brotli, Zstd, Huffman, lambda: LanguageModelCodec("tiny")])
+def test_lone_surrogates_are_no_text_for_codecs(kind: Callable[[], SourceCodec[str]]) -> None:
+    codec = kind()
+    with pytest.raises(InvalidSource, match=r"lone surrogate, U\+D800 at 1"):
+        codec.encode("a\ud800", codec.qualities[-1])
+
+
+def test_lone_surrogates_are_no_text_for_compression() -> None:
+    compressor = PromptCompressor.around(byte_model(), EvaluatorHeads(1, (0,), 1.0, 9.0, 2))
+    for context, instruction, question in (
+        (["a \ud800"], "", ""),
+        (["a", "\udcff"], "", ""),
+        (["a b"], "\ud800", ""),
+        (["a b"], "", "\ud800"),
+    ):
+        with pytest.raises(InvalidSource, match="lone surrogate"):
+            compressor.compress_prompt(context, instruction, question, rate=0.5)
+    with pytest.raises(InvalidSource, match="lone surrogate"):
+        sentences_of("One. \ud800 two.")
+
+
+def test_a_text_in_place_of_its_path_is_a_typed_error() -> None:
+    for source in ("To be or not to be, that is the question; " * 9, "x" * 300 + ".txt"):
+        with pytest.raises(InvalidSource, match="no path"):
+            send(source, "zlib+ldpc", snr_db=10.0)
 
 
 # Models

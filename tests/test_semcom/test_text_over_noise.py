@@ -15,6 +15,7 @@ from channels.lossy import IndependentLoss, Lossy
 from channels.streams import SharedStreams
 from semcom import names
 from semcom.budget import Budget
+from semcom.codecs.codec import Quality
 from semcom.codecs.text import Zlib
 from semcom.data import Item
 from semcom.errors import InvalidOption, UnknownName
@@ -38,7 +39,7 @@ from semcom.text.importance import (
     importance_named,
     sentences,
 )
-from semcom.text.prior import LanguagePrior, beam_search, hard_decisions, symbol_log_likelihoods, width_of
+from semcom.text.prior import LanguagePrior, beam_search, symbol_log_likelihoods, width_of
 from semcom.text.protection import Unequal, _divisions
 from semcom.text.restoration import CLOSING, OPENING, Restoration, as_received, as_restored, guesses
 from semcom.text.token_jscc import TokenJSCC
@@ -188,6 +189,19 @@ def test_the_number_is_answered_more_often_than_with_equal_protection() -> None:
     assert {outcome.channel_uses for outcome in equal} == {outcome.channel_uses for outcome in better}
 
 
+def test_texts_that_repeat_themselves_find_room() -> None:
+    """As a whole the text has a sixth of the bytes of its pieces; each piece fits easily."""
+    text = " ".join(
+        f"Room {37 * i % 101} was empty when the keeper came to the old harbour." for i in range(40)
+    )
+    pieces = sum(len(Zlib().encode(text[i : i + 65], Quality(1, 0))) for i in range(0, len(text), 65))
+    assert pieces > 5 * len(Zlib().encode(text, Quality(1, 0)))
+    transmission = Unequal(Zlib(), 256, Rules())
+    (outcome,) = sent(transmission, text, AWGN(), 15.0, 256 * 60)
+    assert not outcome.outage, outcome.cause
+    assert outcome.x_hat == text
+
+
 def test_lost_sentences_are_marked_at_their_place() -> None:
     outcomes = sent(unequal(Rules()), LETTER, Lossy(AWGN(), 256, IndependentLoss(0.3)), 20.0, 2560, 20)
     damaged = [outcome for outcome in outcomes if not outcome.outage and outcome.x_hat != LETTER]
@@ -209,6 +223,14 @@ def test_damaged_packets_are_lost_not_shown() -> None:
     shown = tool._observed([fine, b"\x02\x01\x00rubbish"])
     assert shown.shown == "… Two."
     assert shown.info["corrupt_packets"] == 1
+    for head in (
+        b"\x02\x03\x00",
+        b"\xff" * 9,
+        bytes([2, 2, 0, 0, 9]) + fine[3:],
+    ):  # no head; 9 characters of 4
+        counted = tool._observed([fine, head, None, b""])
+        assert counted.shown == "… Two."
+        assert counted.info == {"packet_loss": 0.25, "corrupt_packets": 1.0}
 
 
 def test_what_has_no_room_is_an_outage_that_says_so() -> None:
@@ -367,7 +389,7 @@ def test_without_the_model_it_makes_hard_decisions(model: ExactModel, snr_db: fl
     symbols = model.split(WORDS)
     llr = noisy_llr(symbols, width_of(model), snr_db)
     found = beam_search(model, llr, alpha=0.0)
-    hard = hard_decisions(llr)
+    hard = ((llr < 0) * 2 ** torch.arange(llr.shape[1] - 1, -1, -1)).sum(1).tolist()
     assert [a for a, b in zip(found, hard, strict=True) if b < model.symbols] == [
         b for b in hard if b < model.symbols
     ]
