@@ -175,10 +175,10 @@ def test_the_rate_is_the_most_reliable_one_that_holds_the_item(channel: Channel)
 def test_packets_longer_than_the_transmission_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No block error rate is looked up for packets of which not one is whole."""
 
-    def never(*_: object) -> float:
-        raise AssertionError("an MCS is examined")
+    def never(*_: object, **__: object) -> tuple[()]:
+        raise AssertionError("MCSs are examined")
 
-    monkeypatch.setattr(Packetised, "_failure", never)
+    monkeypatch.setattr("semcom.packetised.mcs_by_preference", never)
     known = ChannelKnowledge(AWGN(), 10.0)
     refused = Packetised(TextPackets(Utf8()), 10**9).send("x", 1000, known)
     assert "no room for a payload" in refused.cause
