@@ -137,7 +137,7 @@ def criteria(rows: Sequence[dict[str, Any]]) -> list[str]:
 
     def line(asked: str, found: Sequence[float], met: bool) -> str:
         listed = ", ".join(f"{value:.3f}" for value in found)
-        return f"| {asked} | {listed} | {'yes' if met else 'no'} |"
+        return f"| {asked} | {listed} | {('yes' if met else 'no') if found else 'not trained'} |"
 
     lines = ["| criterion | seeds | met |", "| --- | --- | --- |"]
     pixels = list(values("cosine", "S pixels").values())
