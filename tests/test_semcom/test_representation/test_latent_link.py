@@ -352,6 +352,8 @@ def test_too_few_uses_and_wrong_options_are_refused() -> None:
         ("latent:linear:0.25", "latent:linear:0.25"),
         ("latent+ldpc", "latent:kalman+ldpc:csit-average"),
         ("latent:kalman:auto+ldpc:mcs9", "latent:kalman:auto+ldpc:mcs9"),
+        ("latent:kalman:-0", "latent:kalman"),
+        ("latent:kalman:0.123456789", "latent:kalman:0.123456789"),
         ("latent:repeat:0+packets:128", "latent:repeat+packets:128:csit-average"),
     ],
 )
