@@ -101,9 +101,9 @@ class Memory:
                 among the nearest patterns in proportion to their priors, infinity returns the priors.
 
         Returns:
-            log of the probabilities, at most 0, [queries, patterns]. Deviations whose squares the data type cannot
-            resolve count as 0 or as infinite: in single precision, for squared norms up to 1, those below
-            1.5e-19 and above 4.6e18.
+            log of the probabilities, at most 0, [queries, patterns]. Deviations whose squares leave the range
+            of the data type count as 0 or as infinite: in single precision, for squared norms up to 1, those
+            below 1.5e-19 and above 4.6e18.
 
         Raises:
             InvalidSource: Queries have another number of dimensions, or a value is not finite.

@@ -22,8 +22,8 @@ from semcom.memory.codebooks import DIGITS
 from semcom.memory.codec import CHECK_BYTES
 from semcom.modalities import TEXT
 from semcom.modalities.text import MAX_BYTES, TextShape
-from semcom.text.blocks import sentence_spans
 from semcom.spelling import digits
+from semcom.text.blocks import sentence_spans
 
 EmbeddingName = Literal["tfidf", "minilm"]
 """Embeddings in which the nearest stored sentence is found."""

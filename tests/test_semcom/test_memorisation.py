@@ -133,7 +133,7 @@ def test_the_bound_of_the_paper_fails_in_1024_dimensions() -> None:
 def test_bad_input_is_refused_in_one_line() -> None:
     points = torch.zeros(1, 3)
     cases = [
-        (InvalidOption, "above 0", lambda: Grammar(0.0)),
+        (InvalidOption, "at least 1e-20", lambda: Grammar(0.0)),
         (InvalidOption, "below log", lambda: Grammar(3.0)),
         (InvalidOption, "choices", lambda: Grammar(0.4, words=4)),
         (InvalidOption, "classes", lambda: Grammar(0.4, classes=0)),

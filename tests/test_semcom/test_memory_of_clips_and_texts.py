@@ -141,7 +141,7 @@ def test_stored_clips_and_texts_over_channels(clips: Path, letters: Path, link: 
 def test_a_memory_saves_what_the_plain_scheme_cannot_send(clips: Path, letters: Path) -> None:
     """At one budget in which the plain scheme shows less, or nothing at all."""
     for file, name, rho in (
-        (clips.parent / "known.mkv", "jpeg+ldpc:mcs3", "1/24"),
+        (clips.parent / "known.mkv", "jpeg+ldpc:mcs3", "1/20"),
         (letters.parent / "letter.txt", "zlib+ldpc:mcs3", "100"),
     ):
         folder = clips if file.suffix == ".mkv" else letters

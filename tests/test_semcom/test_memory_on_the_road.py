@@ -256,7 +256,7 @@ def test_the_command_line_takes_a_memory(folder: Path, capsys: pytest.CaptureFix
     assert recalled["psnr_db"] > 90
     assert main(["send", str(folder / "1.png"), "--scheme", "memory:avif+ldpc:mcs3", *arguments]) == 0
     coded = json.loads(capsys.readouterr().out)
-    assert coded["payload_bits"] == 8.0
+    assert coded["payload_bits"] == 24.0
     assert coded["channel_uses"] == recalled["channel_uses"]
 
 
