@@ -21,10 +21,10 @@ INDEX_BYTES = 2
 """Bytes of an index."""
 
 INDEX_BITS = FRAME_BITS + 8 * INDEX_BYTES
-"""Bits of the frame of an index."""
+"""Length in bits of the frame that carries an index, end mark included."""
 
 SAFE = 0.01
-"""Largest predicted failure of the format of an index, where the transmitter knows the average SNR."""
+"""Largest predicted block error rate of an index format that counts as safe."""
 
 FORMATS = (8, 6, 4, 2, 0)
 """Rows of the MCS table that an index may be sent at."""

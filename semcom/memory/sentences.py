@@ -32,7 +32,7 @@ EMBEDDINGS: tuple[EmbeddingName, ...] = get_args(EmbeddingName)
 """Names of embeddings; "minilm" needs the package with its weights."""
 
 MOST = 4.0
-"""Largest energy of two vectors of unit length."""
+"""Largest squared distance of two vectors of unit length, that of opposite ones."""
 
 WORD = re.compile(r"\w+")
 

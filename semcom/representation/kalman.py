@@ -127,7 +127,7 @@ class Motion:
 
 
 def measured_motion(z: Latents) -> Motion:
-    """Model whose numbers are those of a trajectory, by least squares over all values.
+    """Estimate the model of motion of a trajectory by least squares over all values.
 
     Args:
         z: Latents, [length, values]; of one or two frames no change of velocity is known, and it is taken to
