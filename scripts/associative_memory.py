@@ -12,7 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from semcom import names
 from semcom.codecs import Quality
 from semcom.codecs.codec import fit
 from semcom.data import load_image, picture_files, to_picture
-from semcom.experiment import read_rows, run_script, write, write_figure, write_rows
+from semcom.experiment import at_least, chosen_of, read_rows, run_script, write, write_figure, write_rows
 from semcom.memory import Gate, Memory, retrieve
 from semcom.memory.codebooks import PictureMemory
 from semcom.memory.codec import MemoryCodec, kind_of_payload
@@ -34,6 +34,9 @@ from semcom.observation import Observation
 from semcom.receivers.memory import MemoryReceiver
 from semcom.statistics import wilson_interval
 from semcom.transmission import ChannelKnowledge, Transmission
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PARTS = ("vectors", "layered", "gate", "mismatch", "coding", "figures")
 CELLS = ((32, 256), (64, 1024), (128, 4096))
@@ -84,14 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--stored", type=Path, default=Path("../shared/data/photos/val"))
     parser.add_argument("--outside", type=Path, default=Path("../shared/data/kodak"))
-    parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--pictures", type=int, default=STORED, help="pictures in the memory")
-    parser.add_argument("--others", type=int, default=OUTSIDE, help="pictures that are not in it")
-    parser.add_argument("--trials", type=int, default=TRIALS, help="queries per cell of vectors")
+    parser.add_argument("--parts", type=chosen_of(PARTS), default=PARTS)
+    parser.add_argument("--pictures", type=at_least(1), default=STORED, help="pictures in the memory")
+    parser.add_argument("--others", type=at_least(1), default=OUTSIDE, help="pictures that are not in it")
+    parser.add_argument("--trials", type=at_least(1), default=TRIALS, help="queries per cell of vectors")
     parser.add_argument("--out", type=Path, default=Path("results/associative_memory"))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    parts = chosen.parts.split(",")
+    parts = chosen.parts
     if "vectors" in parts:
         rows = vectors(chosen.trials)
         write_rows(chosen.out / "retrieval.csv", rows)
@@ -643,9 +646,14 @@ def strip(memory: PictureMemory, others: Sequence[Tensor]) -> Image.Image:
 
 def figures(out: Path) -> None:
     """Curves of the tables in a folder."""
+    write_figure(out / "nmse.svg", nmse_figure(read_rows(out / "retrieval.csv")))
+    write_figure(out / "gate.svg", gate_figure(read_rows(out / "gate.csv")))
+
+
+def nmse_figure(rows: Sequence[dict[str, str]]) -> "Figure":
+    """NMSE of one step and of three against SNR, one panel per size of the memory."""
     from matplotlib.figure import Figure
 
-    rows = read_rows(out / "retrieval.csv")
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, (dims, count) in zip(figure.subplots(1, 3, sharey=True), CELLS, strict=True):
         for steps, style in ((1, "-"), (3, "--")):
@@ -662,9 +670,13 @@ def figures(out: Path) -> None:
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("NMSE, mean of all queries")
     figure.axes[2].legend(fontsize=7)
-    write_figure(out / "nmse.svg", figure)
+    return figure
 
-    rows = read_rows(out / "gate.csv")
+
+def gate_figure(rows: Sequence[dict[str, str]]) -> "Figure":
+    """Share of pictures recalled against SNR, and the ROC of the energy at low SNR."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, ((name, channel), cell) in enumerate(groups(rows, "scheme", "channel").items()):
@@ -710,7 +722,7 @@ def figures(out: Path) -> None:
     right.set_ylim(0.6, 1.02)
     right.grid(alpha=0.3)
     right.legend(fontsize=7)
-    write_figure(out / "gate.svg", figure)
+    return figure
 
 
 if __name__ == "__main__":

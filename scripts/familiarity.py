@@ -42,7 +42,7 @@ from semcom.circuit.measures import (
 from semcom.circuit.protocol import CONTRAST, EPOCHS, LEVELS, associate, noisy_versions
 from semcom.data import centre, load_image, picture_files
 from semcom.errors import NotConverged
-from semcom.experiment import run_script, write, write_figure
+from semcom.experiment import at_least, run_script, write, write_figure
 from semcom.memory.codebooks import PictureMemory
 from semcom.modalities import IMAGE
 from semcom.provenance import environment
@@ -683,7 +683,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--photos", type=Path, default=Path("../shared/data/photos"), help="with train/ and val/"
     )
     parser.add_argument("--out", type=Path, default=Path("results/familiarity"))
-    parser.add_argument("--sets", type=int, default=5)
+    parser.add_argument("--sets", type=at_least(1), default=5)
     a = parser.parse_args(arguments)
     stages: dict[str, Any] = {}
     pictures = crops(a.photos / "val", 2 * FAMILIAR * a.sets, seed=0)

@@ -28,7 +28,8 @@ from torch.nn.functional import avg_pool2d
 from channels import AWGN, NamedStreams, transmit
 from semcom import names
 from semcom.data import load_image, picture_files
-from semcom.experiment import read_rows, run_script, write, write_figure, write_rows
+from semcom.errors import InvalidSource
+from semcom.experiment import at_least, chosen_of, read_rows, run_script, write, write_figure, write_rows
 from semcom.memory.memorisation import (
     Grammar,
     gaussian_like,
@@ -36,6 +37,7 @@ from semcom.memory.memorisation import (
     neighbour_ratios,
     unit_volume_radius,
 )
+from semcom.modalities import TEXT
 from semcom.training.grammars import capacity, plateau
 from semcom.transmission import Transmission
 
@@ -57,21 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--seconds", default="360,600,360", help="of training, by grammar")
+    parser.add_argument("--parts", type=chosen_of(PARTS), default=PARTS)
+    parser.add_argument(
+        "--seconds", type=durations, default=(360.0, 600.0, 360.0), help="of training, by grammar"
+    )
     parser.add_argument("--capacity-seconds", type=float, default=20.0, help="of training, per point")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=at_least(1), default=16)
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--text", type=Path, default=None, help="a text; by default one of the package")
-    parser.add_argument("--vectors", type=int, default=20_000)
+    parser.add_argument("--vectors", type=at_least(2), default=20_000)
     parser.add_argument("--train", type=Path, default=Path("../shared/data/photos/train"))
     parser.add_argument("--val", type=Path, default=Path("../shared/data/photos/val"))
-    parser.add_argument("--pictures", type=int, default=24)
+    parser.add_argument("--pictures", type=at_least(1), default=24)
     parser.add_argument("--work", type=Path, default=None, help="folder of checkpoints")
     parser.add_argument("--out", type=Path, default=Path("results/loss_plateau"))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    parts = chosen.parts.split(",")
+    parts = chosen.parts
     with tempfile.TemporaryDirectory() as temporary:
         work = chosen.work or Path(temporary)
         if "plateau" in parts:
@@ -86,11 +90,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures(chosen.out)
 
 
+def durations(text: str) -> tuple[float, ...]:
+    """Seconds of training of each grammar, with commas between them."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: give numbers with commas between them") from None
+    if len(found) != len(ENTROPIES) or not all(0 < seconds < math.inf for seconds in found):
+        raise argparse.ArgumentTypeError(f"{text!r}: give {len(ENTROPIES)} finite numbers above 0")
+    return found
+
+
 def plateaus(chosen: argparse.Namespace, work: Path) -> None:
     """Train on the three grammars."""
     rows, curves = [], []
-    durations = [float(seconds) for seconds in chosen.seconds.split(",")]
-    for entropy, seconds in zip(ENTROPIES, durations, strict=True):
+    for entropy, seconds in zip(ENTROPIES, chosen.seconds, strict=True):
         folder = work / f"grammar-{entropy:g}"
         found = plateau(Grammar(entropy), seconds, folder, chosen.tokens, batch=chosen.batch)
         rows.append(asdict(found))
@@ -168,6 +182,8 @@ def last_layer_vectors(text: str, count: int) -> Tensor:
         lm.model(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states[-1][0].float()
         for row in rows
     ]
+    if not found:
+        raise InvalidSource(f"{len(tokens)} tokens: give a text, and --vectors, of at least {length}")
     return torch.cat(found)
 
 
@@ -176,7 +192,7 @@ def radius(chosen: argparse.Namespace) -> None:
     if chosen.text is None:
         text = "\n".join(path.read_text() for path in sorted(Path(__file__).parents[1].rglob("*.md")))
     else:
-        text = chosen.text.read_text()
+        text = TEXT.read(chosen.text).x
     vectors = last_layer_vectors(text, chosen.vectors)
     control = gaussian_like(vectors)
     dims = vectors.shape[1]

@@ -27,7 +27,7 @@ from channels import NamedStreams
 from semcom import names
 from semcom.budget import Budget
 from semcom.data import load_folder
-from semcom.experiment import run_script, write, write_figure
+from semcom.experiment import at_least, run_script, write, write_figure
 from semcom.modalities.video import VIDEO, Clip
 from semcom.names.latent import latent_codec
 from semcom.representation.kalman import (
@@ -451,8 +451,8 @@ def main() -> None:
     add("--photos", type=Path, default=Path("../shared/data/photos/val"))
     add("--clips", type=Path, default=Path("../shared/data/video/eval"))
     add("--out", type=Path, default=Path("results/predictive_link"))
-    add("--items", type=int, default=8, help="generated clips of each kind")
-    add("--seeds", type=int, default=2, help="channel realisations per item")
+    add("--items", type=at_least(1), default=8, help="generated clips of each kind")
+    add("--seeds", type=at_least(1), default=2, help="channel realisations per item")
     add("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from semcom.errors import InvalidOption
-from semcom.experiment import run_script, write, write_figure
+from semcom.experiment import at_least, run_script, write, write_figure
 from semcom.representation.sequences import MovingShapes
 from semcom.representation.straightening import OBJECTIVES, StraightAutoencoder, encoded
 from semcom.representation.straightness import (
@@ -218,9 +218,9 @@ def main() -> None:
     add = parser.add_argument
     add("--out", type=Path, default=Path("results/straightening"))
     add("--work", type=Path, default=Path(".cache/straightening"), help="folder of checkpoints")
-    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add("--seeds", nargs="+", type=at_least(0), default=[0, 1, 2])
     add("--objectives", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
-    add("--steps", type=int, default=500)
+    add("--steps", type=at_least(1), default=500)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "rows.jsonl"

@@ -17,7 +17,7 @@ from semcom.budget import parse_rho
 from semcom.columns import Columns
 from semcom.data import Item, load_folder
 from semcom.engine import local_engine
-from semcom.errors import SemcomError, StoreError
+from semcom.errors import InvalidSource, SemcomError, StoreError
 from semcom.files import write_whole
 from semcom.metrics.catalogue import SHIPPED_COLUMNS, column_named
 from semcom.metrics.metric import measure
@@ -243,8 +243,54 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
     Returns:
         Rows, all values as text.
+
+    Raises:
+        InvalidSource: There is no such file.
     """
+    if not path.is_file():
+        raise InvalidSource(f"{path}: no such table; run the part of the script that measures it first")
     return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Type of an option of `argparse`: whole numbers from a least one.
+
+    Args:
+        least: The least number.
+
+    Returns:
+        Function from the text of the option to the number, for `add_argument(type=...)`.
+    """
+
+    def number(text: str) -> int:
+        try:
+            found = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if found < least:
+            raise argparse.ArgumentTypeError(f"{found}: choose at least {least}")
+        return found
+
+    return number
+
+
+def chosen_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Type of an option of `argparse`: some of several names, with commas between them.
+
+    Args:
+        known: The names.
+
+    Returns:
+        Function from the text of the option to the names, for `add_argument(type=...)`.
+    """
+
+    def names_in(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if wrong := [name for name in found if name not in known]:
+            raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(known)}")
+        return found
+
+    return names_in
 
 
 def run_script(main: Callable[[], None]) -> None:

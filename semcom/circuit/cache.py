@@ -21,10 +21,10 @@ INDEX_BYTES = 2
 """Bytes of an index."""
 
 INDEX_BITS = FRAME_BITS + 8 * INDEX_BYTES
-"""Bits of the frame of an index."""
+"""Length in bits of the frame that carries an index, end mark included."""
 
 SAFE = 0.01
-"""Largest predicted failure of the format of an index, where the transmitter knows the average SNR."""
+"""Largest predicted block error rate of an index format that counts as safe."""
 
 FORMATS = (8, 6, 4, 2, 0)
 """Rows of the MCS table that an index may be sent at."""
@@ -79,6 +79,11 @@ class FamiliarityCache:
     The receiver knows all formats and tries them one after the other on the first symbols: the CRC is the
     flag, so that novel pictures pay nothing for it. A picture of the album is sent in place of one of the
     same shape only.
+
+    The two bytes of an index are its number combined by exclusive or with 16 bits of the digest of the album,
+    which costs nothing. A receiver with another album (a picture more, another order, an edited picture)
+    reads a random number, and loses the item unless that is one of the N pictures it has, which happens with
+    probability N / 65536.
 
     A false hit shows a wrong picture. The record says so: "false_hit" is 1 if the thumbnails of the picture
     sent and of the one in its place have a correlation of at most `SAME`, which is known to the transmitter
@@ -140,7 +145,8 @@ class FamiliarityCache:
             whole = self.separate.send(x, uses, known)
             info = {**whole.info, **score, "familiar": 0.0, "false_hit": 0.0}
             return Sent(whole.symbols, whole.modulated, info, whole.cause)
-        symbols = short.link.send(frame(found.index.to_bytes(INDEX_BYTES, "big"), INDEX_TAG), short.uses)
+        told = (found.index ^ self._mask).to_bytes(INDEX_BYTES, "big")
+        symbols = short.link.send(frame(told, INDEX_TAG), short.uses)
         modulated = Modulated(short.link.mcs.constellation, short.uses - short.link.header(short.uses).uses)
         info = {"payload_bits": 8.0 * INDEX_BYTES, "mcs": float(short.link.mcs.index), **score}
         wrong = float(not same_picture(x, picture))
@@ -158,6 +164,11 @@ class FamiliarityCache:
             return [each or Observation(None) for each in found]
         whole = self.separate.receive(received, shape, uses)
         return [each or other for each, other in zip(found, whole, strict=True)]
+
+    @property
+    def _mask(self) -> int:
+        """Bits of the digest of the album that an index is combined with."""
+        return int(self.album.digest[: 2 * INDEX_BYTES], 16)
 
     def _format(self, uses: int, known: ChannelKnowledge | None) -> "IndexFormat | None":
         """The shortest format that is safe and fits; None if there is none."""
@@ -177,7 +188,7 @@ class FamiliarityCache:
         """Observation of a picture of the album; None if the frame is not one of an index."""
         if found is None or found[1] != INDEX_TAG or len(found[0]) != INDEX_BYTES:
             return None
-        index = int.from_bytes(found[0], "big")
+        index = int.from_bytes(found[0], "big") ^ self._mask
         if index >= len(self.album.pictures) or self.album.pictures[index].shape != torch.Size(shape):
             return None
         picture = self.album.pictures[index].clone()

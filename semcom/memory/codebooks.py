@@ -20,7 +20,7 @@ DIGITS = 8
 """Hexadecimal digits of a memory's digest in names."""
 
 KEY_DB = 25.0
-"""PSNR in dB below which a frame resembles no frame kept before."""
+"""PSNR in dB against all key frames before it, below which a frame becomes a key frame."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,10 @@ from semcom.codecs.codec import Fitted, HasScale, Quality, SourceCodec, fit, squ
 from semcom.codecs.varint import read_varint, varint
 from semcom.errors import BudgetTooSmall, CorruptPayload
 from semcom.memory.codebooks import PictureMemory
+from semcom.modalities import IMAGE
+
+CHECK_BYTES = 2
+"""Bytes by which a receiver finds that it has another picture than was meant."""
 
 Picture = Float[Tensor, "1 3 height width"]
 
@@ -18,15 +22,16 @@ Picture = Float[Tensor, "1 3 height width"]
 class MemoryCodec:
     """Source codec of pictures with a memory at both ends.
 
-        payload = number, stream
-        number 0: the stream is the picture by the inner codec
-        number 2 i + 1: nothing follows, the picture is rho_i
-        number 2 i + 2: the stream is the innovation clip(1/2 + x - rho_i) by the inner codec
+        number 0, stream: the picture by the inner codec
+        number 2 i + 1, check: the picture is rho_i
+        number 2 i + 2, check, stream: the innovation clip(1/2 + x - rho_i) by the inner codec
 
     rho_i is the stored picture of this size with the least squared error, and i its place among them. A
-    number takes one byte up to 127, two up to 16383. The memory is shared before; only number and stream are
-    sent and counted. Without a stored picture of this size the payload is that of the inner codec and one
-    byte. Clips are coded frame by frame, with key frames as stored pictures
+    number takes one byte up to 127, two up to 16383. The check is a digest of rho_i of 16 bits: a receiver
+    that has another picture at this place loses the item, but for one in 65536, and never shows the wrong
+    one. The memory is shared before; numbers, checks and streams are sent and counted. Without a stored
+    picture of this size the payload is that of the inner codec and one byte. Clips are coded frame by frame,
+    with key frames as stored pictures
     (`semcom.memory.codebooks.clips_of`).
 
     Args:
@@ -71,8 +76,9 @@ class MemoryCodec:
         index, stored = nearest
         error = squared_error(self.codec.decode(plain[1:], shape), x)
         if squared_error(stored, x) <= error:
-            return varint(2 * index + 1)
-        innovation = varint(2 * index + 2) + self.codec.encode(innovation_of(x, stored), quality)
+            return varint(2 * index + 1) + check_of(stored)
+        head = varint(2 * index + 2) + check_of(stored)
+        innovation = head + self.codec.encode(innovation_of(x, stored), quality)
         shorter = len(innovation) <= len(plain)
         return innovation if shorter and squared_error(self.decode(innovation, shape), x) <= error else plain
 
@@ -87,16 +93,22 @@ class MemoryCodec:
             The picture in [0, 1].
 
         Raises:
-            CorruptPayload: The number is cut off or names no stored picture of this shape, bytes follow an
-                index alone, or the inner codec cannot decode the stream.
+            CorruptPayload: Number or check is cut off, the number names no stored picture of this shape, the
+                check is that of another picture, bytes follow an index alone, or the inner codec cannot
+                decode the stream.
         """
-        number, stream = _read(payload)
+        number, check, stream = _read(payload)
         if number == 0:
             return self.codec.decode(stream, shape)
         index, innovation = divmod(number - 1, 2)
         stored = self.memory.of_shape(shape)
         if index >= len(stored):
             raise CorruptPayload(f"index {index} into a memory of {len(stored)} pictures of shape {shape}")
+        if check != check_of(stored[index]):
+            raise CorruptPayload(
+                f"picture {index} of memory {self.memory.name} is not the one that was meant: the "
+                "memories of both ends differ, or the payload is damaged"
+            )
         if not innovation:
             if stream:
                 raise CorruptPayload(f"{len(stream)} bytes after the index of a stored picture")
@@ -118,18 +130,18 @@ class MemoryCodec:
         """
         found: list[Fitted[Picture]] = []
         nearest = self._nearest(x)
-        starts = [(0, x)]
+        starts = [(varint(0), x)]
         if nearest is not None:
             index, stored = nearest
-            alone = varint(2 * index + 1)
+            check = check_of(stored)
+            alone = varint(2 * index + 1) + check
             if 8 * len(alone) <= max_bits:
                 found.append(Fitted(alone, self.qualities[0], stored.clone()))
                 if torch.equal(stored, x):
                     return found[0]  # nothing is better, and no other form is shorter
-            starts.append((2 * index + 2, innovation_of(x, stored)))
+            starts.append((varint(2 * index + 2) + check, innovation_of(x, stored)))
         refusal: BudgetTooSmall | None = None
-        for number, target in starts:
-            head = varint(number)
+        for head, target in starts:
             try:
                 best = fit(self.codec, target, max_bits - 8 * len(head))
             except BudgetTooSmall as error:
@@ -153,9 +165,9 @@ class MemoryCodec:
             1, 2, 4 or 8.
 
         Raises:
-            CorruptPayload: The number at the beginning is cut off, or the inner codec cannot read the stream.
+            CorruptPayload: Number or check is cut off, or the inner codec cannot read the stream.
         """
-        number, stream = _read(payload)
+        number, _, stream = _read(payload)
         alone = number % 2 == 1
         return self.codec.scale(stream, shape) if isinstance(self.codec, HasScale) and not alone else 1
 
@@ -169,7 +181,7 @@ class MemoryCodec:
             1 for the form that the payload has, 0 for the other.
 
         Raises:
-            CorruptPayload: The number at the beginning is cut off.
+            CorruptPayload: Number or check is cut off.
         """
         kind = kind_of_payload(payload)
         return {f"{form}_sent": float(kind == form) for form in ("index", "innovation")}
@@ -208,12 +220,29 @@ def kind_of_payload(payload: bytes) -> str:
     Raises:
         CorruptPayload: The number at the beginning is cut off.
     """
-    number, _ = _read(payload)
+    number, _, _ = _read(payload)
     return "picture" if number == 0 else "index" if number % 2 else "innovation"
 
 
-def _read(payload: bytes) -> tuple[int, bytes]:
+def check_of(picture: Picture) -> bytes:
+    """Check of a stored picture: the first 16 bits of the digest of its pixels.
+
+    Args:
+        picture: Picture in [0, 1], [1, 3, height, width].
+
+    Returns:
+        Two bytes.
+    """
+    return bytes.fromhex(IMAGE.digest(picture))[:CHECK_BYTES]
+
+
+def _read(payload: bytes) -> tuple[int, bytes, bytes]:
+    """Number, check (empty for a whole picture) and stream of a payload."""
     value, place = read_varint(payload, 0)
     if place > 1 and not payload[place - 1]:  # a longer form of a shorter number, which is never written
         raise CorruptPayload(f"a payload of {len(payload)} bytes does not begin with a number")
-    return value, payload[place:]
+    if not value:
+        return value, b"", payload[place:]
+    if len(payload) < place + CHECK_BYTES:
+        raise CorruptPayload(f"a payload of {len(payload)} bytes ends before the check of a stored picture")
+    return value, payload[place : place + CHECK_BYTES], payload[place + CHECK_BYTES :]

@@ -43,8 +43,11 @@ def log_mean_exp(beta: float, y: Float[Tensor, "*rows patterns"]) -> Float[Tenso
     most = y.amax(-1, keepdim=True)
     if math.isinf(beta):
         return most.squeeze(-1)
-    # log1p of the mean of expm1 keeps all digits for small beta
-    return most.squeeze(-1) + torch.log1p(torch.expm1(beta * (y - most)).mean(-1)) / beta
+    below = beta * (y - most)
+    # log1p of the mean of expm1 keeps all digits for small beta; near -1 it would lose those of log d
+    less = torch.expm1(below).mean(-1)
+    apart = torch.logsumexp(below, -1) - math.log(y.shape[-1])
+    return most.squeeze(-1) + torch.where(less > -0.5, torch.log1p(less.clamp_min(-0.5)), apart) / beta
 
 
 def log_sum_exp(beta: float, y: Float[Tensor, "*rows patterns"]) -> Float[Tensor, "*rows"]:

@@ -7,10 +7,10 @@ from enum import Enum
 from semcom.errors import InvalidOption
 
 STALE = 1.5
-"""Largest excess of a stored pattern, as a multiple of N.
+"""Largest allowance for stale patterns, in multiples of the number N of observed values (see `Gate`).
 
-Where the noise is the measured error of a codec, e / N of stored photographs reached 2.2, since that error
-varies from picture to picture.
+Where the noise is the measured error of a codec, the energy of stored photographs reached 2.2 N, since that
+error varies from picture to picture.
 """
 
 

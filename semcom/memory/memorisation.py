@@ -13,6 +13,8 @@ from semcom.errors import InvalidOption, InvalidSource
 VOCABULARY = 68
 """Number of words of the grammars, that of Question-Formation in arXiv 2405.08707."""
 BLOCK = 2048
+STEEPEST, LEAST_ENTROPY = 60.0, 1e-20
+"""Steepest fall of the probabilities of a grammar, and an entropy in nats that it suffices for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class Grammar:
     distribution of states.
 
     Args:
-        entropy: Entropy rate in nats per word, above 0 and below log(choices).
+        entropy: Entropy rate in nats per word, from 1e-20 to below log(choices).
         words: Size of the vocabulary, at least `choices`.
         choices: Words that are allowed in a state, at least 2.
         classes: Number of classes of the word before, at least 1; 1 makes a Markov chain of words.
@@ -51,10 +53,10 @@ class Grammar:
                 f"grammar of {self.words} words, {self.choices} choices, {self.classes} classes: from 2 "
                 "choices, at most as many as words; from 1 class"
             )
-        if not 0 < self.entropy < math.log(self.choices) * (1 - 1e-6):
+        if not LEAST_ENTROPY <= self.entropy < math.log(self.choices) * (1 - 1e-6):
             raise InvalidOption(
-                f"entropy of {self.entropy:g} nats: above 0 and below log {self.choices} = "
-                f"{math.log(self.choices):.3f} of {self.choices} choices"
+                f"entropy of {self.entropy:g} nats: at least {LEAST_ENTROPY:g} and below "
+                f"log {self.choices} = {math.log(self.choices):.3f} of {self.choices} choices"
             )
 
         from scipy.optimize import brentq  # recipes run without SciPy
@@ -62,7 +64,7 @@ class Grammar:
         def excess(slope: float) -> float:
             return entropy_of(_falling(slope, self.choices)) - self.entropy
 
-        slope = brentq(excess, 1e-6, 60.0, xtol=1e-14)
+        slope = brentq(excess, 1e-6, STEEPEST, xtol=1e-14)
         assert isinstance(slope, float)
         rng = np.random.default_rng(self.seed)
         rules = [
@@ -82,7 +84,12 @@ class Grammar:
 
         Returns:
             Words, 0 to `words` - 1, int64, [sequences, length].
+
+        Raises:
+            InvalidOption: There are no sequences, or they have fewer than 2 words.
         """
+        if sequences < 1 or length < 2:
+            raise InvalidOption(f"{sequences} sequences of {length} words: draw at least 1, of at least 2")
         rng = np.random.default_rng((seed, 1))
         found = np.empty((sequences, length), dtype=np.int64)
         found[:, :2] = rng.integers(self.words, size=(sequences, 2))
@@ -243,20 +250,30 @@ def unit_volume_radius(dims: int) -> float:
 def log_ball_integral(dims: int, radius: float) -> float:
     """Logarithm of the integral of exp(-|x|^2) over a ball, pi^(n/2) P(n/2, r^2).
 
-    P is the regularised lower incomplete gamma function, as a series that does not underflow.
+    P is the regularised lower incomplete gamma function. Below its mean, where it may underflow, the series
+    x^a exp(-x) / Gamma(a + 1) * sum over k of x^k / ((a + 1) ... (a + k)) is summed, with a = n/2, x = r^2.
 
     Args:
         dims: Dimension n, at least 1.
-        radius: Radius r, above 0.
+        radius: Radius r, above 0 and finite.
 
     Returns:
         Natural logarithm; between -r^2 + log V_n(r) and log V_n(r).
+
+    Raises:
+        InvalidOption: Dimension or radius is out of range.
 
     Example:
         >>> round(log_ball_integral(1024, 7.7427), 1)
         -63.9
     """
-    a, x = dims / 2, radius**2
+    if dims < 1 or not 0 < radius < math.inf:
+        raise InvalidOption(f"ball of radius {radius:g} in {dims} dimensions: above 0, finite; at least 1")
+    a, x = dims / 2, radius * radius
+    if x > a + 1:
+        from scipy.special import gammainc  # recipes run without SciPy
+
+        return a * math.log(math.pi) + math.log(float(gammainc(a, x)))
     terms, term, k = [1.0], 1.0, 1
     while term > 1e-17 * sum(terms[-3:]) and k < 100_000:
         term *= x / (a + k)

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from semcom.codecs.varint import read_varint, varint
 from semcom.data import load_folder
 from semcom.errors import CorruptPayload, InvalidOption, InvalidSource
 from semcom.memory.codebooks import DIGITS
+from semcom.memory.codec import CHECK_BYTES
 from semcom.modalities import TEXT
 from semcom.modalities.text import MAX_BYTES, TextShape
+from semcom.spelling import digits
 from semcom.text.blocks import sentence_spans
 
 EmbeddingName = Literal["tfidf", "minilm"]
@@ -29,7 +32,7 @@ EMBEDDINGS: tuple[EmbeddingName, ...] = get_args(EmbeddingName)
 """Names of embeddings; "minilm" needs the package with its weights."""
 
 MOST = 4.0
-"""Largest energy of two vectors of unit length."""
+"""Largest squared distance of two vectors of unit length, that of opposite ones."""
 
 WORD = re.compile(r"\w+")
 
@@ -87,11 +90,13 @@ def texts_of(folder: Path | str) -> SentenceMemory:
 class SentenceCodec:
     """Source codec of texts with a memory of sentences at both ends.
 
-        payload = (index + 1, gap), (index + 1, gap), ..., 0, stream
+        payload = (index + 1, gap), (index + 1, gap), ..., 0, check, stream
 
     The stream is the text without the sentences that are in the memory, by the inner codec; nothing if
     nothing is left. Each index says which stored sentence comes after how many further characters of it; all
-    numbers take 7 bits per byte. Only these bytes are sent and counted; the memory is shared before.
+    numbers take 7 bits per byte. The check, of 16 bits and absent without an index, is that of all sentences
+    meant: a receiver that has others loses the text, but for one in 65536. These bytes are sent and counted;
+    the memory is shared before.
 
     A sentence is replaced by its index if it is stored as it is, or if the energy of the nearest stored one,
 
@@ -110,7 +115,8 @@ class SentenceCodec:
             embeddings. The transmitter alone needs it.
 
     Raises:
-        InvalidOption: The tolerance is out of range, or there is no such embedding.
+        InvalidOption: The tolerance is out of range, there is no such embedding, or "minilm" is named without
+            a tolerance.
     """
 
     codec: SourceCodec[str]
@@ -123,11 +129,15 @@ class SentenceCodec:
             raise InvalidOption(f"tolerance {self.tolerance:g} of sentences: from 0 to below {MOST:g}")
         if self.embedding not in EMBEDDINGS:
             raise InvalidOption(f"embedding {self.embedding!r}: choose one of {', '.join(EMBEDDINGS)}")
+        if self.embedding != EMBEDDINGS[0] and not self.tolerance:
+            raise InvalidOption(
+                f"embedding {self.embedding} with tolerance 0 is never asked; give a tolerance, like 0.3"
+            )
 
     @property
     def name(self) -> str:
         """Canonical name, for instance "memory:zlib@letters#1a2b3c4d" or "memory:zlib:0.3:minilm@..."."""
-        tolerance = f":{self.tolerance:g}" if self.tolerance else ""
+        tolerance = f":{digits(self.tolerance)}" if self.tolerance else ""
         embedding = "" if self.embedding == EMBEDDINGS[0] else f":{self.embedding}"
         return f"memory:{self.codec.name}{tolerance}{embedding}@{self.memory.name}"
 
@@ -169,10 +179,16 @@ class SentenceCodec:
             The text.
 
         Raises:
-            CorruptPayload: A number is cut off, an index names no stored sentence, a gap is longer than what
-                is left, the text would exceed 64 MiB, or the inner codec cannot decode the stream.
+            CorruptPayload: A number or the check is cut off, an index names no stored sentence, the check is
+                that of other sentences, a gap is longer than what is left, the text would exceed 64 MiB, or
+                the inner codec cannot decode the stream.
         """
-        indices, gaps, stream = self._read(payload)
+        indices, gaps, check, stream = self._read(payload)
+        if check != self._check(indices):
+            raise CorruptPayload(
+                f"{self.name} payload of {len(payload)} bytes means other sentences: the memories of both "
+                "ends differ, or it is damaged"
+            )
         rest = self.codec.decode(stream, shape) if stream else ""
         if sum(gaps) > len(rest):
             raise CorruptPayload(
@@ -219,7 +235,7 @@ class SentenceCodec:
         Raises:
             CorruptPayload: The payload cannot be decoded.
         """
-        indices, _, stream = self._read(payload)
+        indices, _, _, stream = self._read(payload)
         others = sentence_spans(self.codec.decode(stream, TextShape())) if stream else []
         return {"index_sent": len(indices) / max(len(indices) + len(others), 1)}
 
@@ -246,15 +262,24 @@ class SentenceCodec:
             head += varint(index + 1) + varint(start - place)
             place = end
         text = "".join([*rest, x[place:]])
-        return bytes(head) + varint(0) + (self.codec.encode(text, quality) if text else b"")
+        check = self._check([index for index in way if index is not None])
+        return bytes(head) + varint(0) + check + (self.codec.encode(text, quality) if text else b"")
 
-    def _read(self, payload: bytes) -> tuple[list[int], list[int], bytes]:
-        """Indices and gaps of a payload, and the stream behind them."""
+    def _check(self, indices: Sequence[int]) -> bytes:
+        """Check of stored sentences, two bytes of the CRC-32; nothing for none."""
+        found = 0
+        for index in indices:
+            found = zlib.crc32(f"{self.memory.sentences[index]}\0".encode(), found)
+        return (found & 0xFFFF).to_bytes(CHECK_BYTES, "big") if indices else b""
+
+    def _read(self, payload: bytes) -> tuple[list[int], list[int], bytes, bytes]:
+        """Indices and gaps of a payload, the check, and the stream behind them."""
         indices, gaps, place = [], [], 0
         while True:
             number, place = read_varint(payload, place)
             if number == 0:
-                return indices, gaps, payload[place:]
+                end = place + CHECK_BYTES * bool(indices)
+                return indices, gaps, payload[place:end], payload[end:]
             if number > len(self.memory.sentences):
                 raise CorruptPayload(
                     f"index {number - 1} into a memory of {len(self.memory.sentences)} sentences"

@@ -110,7 +110,9 @@ def _with_memory(name: str, modality: str, device: str) -> SourceCodec[Any]:
         return MemoryCodec(codec(inner), memory_named(folder, pictures_of))
     if modality == "video":
         return FrameByFrame(MemoryCodec(codec(inner), memory_named(folder, clips_of)))
-    found = re.fullmatch(rf"(.+?)(?::([\d.]+))?(?::({'|'.join(EMBEDDINGS)}))?", inner)
+    found = re.fullmatch(
+        rf"(.+?)(?::([-+]?[\d.]+(?:e[-+]?\d+)?|nan|inf))?(?::({'|'.join(EMBEDDINGS)}))?", inner
+    )
     try:
         source, tolerance, named = found.groups() if found else ("", None, None)
         number = float(tolerance or 0)

@@ -380,13 +380,16 @@ def _with_memory(name: str, receiver: str | None, memory: str | None, given: lis
     if receiver not in (None, MEMORY) or given or told:
         options = ", ".join((*given, *("--prior",) * bool(told))) or f"--receiver {receiver}"
         raise InvalidOption(f"{options}: no part of a receiver with a memory; leave it or --memory out")
-    if receiver is None and name.startswith(f"{CACHE}:") and "@" not in name and memory:
-        return f"{name}@{memory}"
     if not memory:
         raise InvalidOption(f"receiver {MEMORY} recalls stored pictures; name their folder by --memory")
-    if receiver is None and name.startswith(f"{MEMORY}:") and "@" not in name:
+    head, has_memory = name.split(":")[0], "@" in name
+    if has_memory and (head in (CACHE, MEMORY) or f"+{MEMORY}" in name):
+        raise InvalidOption(f"--memory {memory}: scheme {name} names its memory; leave one of both out")
+    if receiver is None and head == CACHE:
+        return f"{name}@{memory}"
+    if receiver is None and name.startswith(f"{MEMORY}:"):
         codec, plus, link = name.rpartition("+")
-        return f"{codec}@{memory}{plus}{link}"
+        return f"{codec}@{memory}{plus}{link}" if plus else f"{name}@{memory}"
     return f"{name}+{MEMORY}@{memory}"
 
 

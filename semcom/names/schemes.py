@@ -291,6 +291,10 @@ def with_codec(name: str, codec: str | None) -> str:
         return name
     if not codec:
         raise InvalidOption("--codec '': an empty name; leave the option out, or name one like avif")
+    if name.startswith(f"{MEMORY}:"):
+        inner, at, rest = name.removeprefix(f"{MEMORY}:").partition("@")
+        folder, plus, link = (rest if at else inner).rpartition("+")
+        return f"{MEMORY}:{codec}{at}{folder if at else ''}{plus}{link}"
     cache = re.match(rf"{CACHE}:((?:{'|'.join(JUDGES)}):)?", name)
     _, _, link = name.partition("+")
     if not link.startswith(("ldpc", "ideal")):

@@ -14,6 +14,7 @@ from semcom.memory.codebooks import PictureMemory
 from semcom.memory.gate import Decision, Gate, columns_of
 from semcom.observation import Decoded, Observation
 from semcom.receivers.evidence import in_prior_units
+from semcom.spelling import digits
 
 BLOCK = 8
 """Stored pictures that are compared at once."""
@@ -93,7 +94,7 @@ class MemoryReceiver:
         if self.gate is None:
             return f"memory:{ALWAYS}@{self.memory.name}"
         usual = self.gate.tolerance == Gate().tolerance
-        return f"memory{'' if usual else f':{self.gate.tolerance:g}'}@{self.memory.name}"
+        return f"memory{'' if usual else f':{digits(self.gate.tolerance)}'}@{self.memory.name}"
 
     @property
     def bytes_per_value(self) -> float:

@@ -100,12 +100,12 @@ class AnalogLatents:
         sent = self._chosen(z, motion)
         values = z[layout.places(sent)]
         power = 2 * float(np.square(values).mean())  # of a symbol
-        told = Told.of(power, motion)
+        metadata = Metadata.of(power, motion)
         of_metadata, of_latents = layout.division()
         symbols = torch.zeros(1, uses, dtype=torch.complex64)
-        bits = torch.from_numpy(told.bits(sent if self.gate else None))
+        bits = torch.from_numpy(metadata.bits(sent if self.gate else None))
         symbols[:, of_metadata] = QPSK.modulate(layout.block.encode(bits[None]))
-        symbols[:, of_latents] = pack(torch.from_numpy(told.gain * values).float()[None])
+        symbols[:, of_latents] = pack(torch.from_numpy(metadata.gain * values).float()[None])
         info = {
             "payload_bits": float(len(bits)),
             "sent_share": float(sent.mean()),
@@ -126,16 +126,16 @@ class AnalogLatents:
                 found.append(Observation(None))
                 continue
             bits = decoded.bits[item].cpu().numpy()
-            told = Told.read(bits)
+            metadata = Metadata.read(bits)
             sent = np.ones((shape.frames, tiles), bool)
             if self.gate:
                 sent = bits[NUMBERS * NUMBER_BITS :].reshape(sent.shape).astype(bool)
             if not sent.any():  # no transmitter writes that
                 found.append(Observation(None))
                 continue
-            y, noise_var = measured(heard.item(item), layout.places(sent), layout.shape, told.gain)
+            y, noise_var = measured(heard.item(item), layout.places(sent), layout.shape, metadata.gain)
             lost = sent.any(1) & ~np.isfinite(noise_var).any((1, 2))
-            latents = estimated(y, noise_var, told.motion, self.predictor)
+            latents = estimated(y, noise_var, metadata.motion, self.predictor)
             clip = clip_of(self._exact, latents, shape)
             evidence = Gaps(clip, tuple(lost.tolist())) if lost.any() else Decoded(clip)
             found.append(Observation(clip, (evidence,), {"frame_loss": float(lost.mean())}))
@@ -228,8 +228,8 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Numbers of the metadata, each of 8 bits.
+class Metadata:
+    """Metadata of an analog transmission: four numbers of 8 bits each.
 
     Args:
         numbers: Gain, variance of acceleration, variance of velocity, damping, as whole numbers.
@@ -238,7 +238,7 @@ class Told:
     numbers: tuple[int, int, int, int]
 
     @classmethod
-    def of(cls, power: float, motion: Motion) -> "Told":
+    def of(cls, power: float, motion: Motion) -> "Metadata":
         """Numbers for symbols of a power before the gain, and for a motion.
 
         Args:
@@ -258,7 +258,7 @@ class Told:
         return cls((a, b, c, d))
 
     @classmethod
-    def read(cls, bits: np.ndarray) -> "Told":
+    def read(cls, bits: np.ndarray) -> "Metadata":
         """Numbers of decoded metadata.
 
         Args:

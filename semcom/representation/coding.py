@@ -94,7 +94,10 @@ def scale_reach(scale: int) -> int:
 
 
 class Encoder:
-    """Collector of flags, scales and integers; the stream is made at the end: the coder works backwards."""
+    """Entropy encoder of flags, scales and integers.
+
+    Symbols are collected, and coded at the end, since rANS encodes the last symbol first.
+    """
 
     def __init__(self) -> None:
         self._symbols: list[Integers] = []
@@ -128,7 +131,7 @@ class Encoder:
 
 
 class Decoder:
-    """Flags, scales and integers of a stream, in the order in which they were coded.
+    """Entropy decoder of flags, scales and integers, in the order in which they were coded.
 
     The stream is continued with zeros, since the range coder does not check its end: it reads two words of 4
     bytes at the start and at most one per symbol.

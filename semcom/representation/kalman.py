@@ -25,7 +25,8 @@ FINE = 128
 LIMIT = 1 << 24
 """Largest magnitude of the state of `AlphaBeta` in units."""
 LEAST_VARIANCE = 1e-12
-STEADY_STEPS = 400
+MOST_STEPS, SETTLED = 20_000, 1e-12
+"""Largest number of steps to the steady state of the filter, and the relative change that ends them."""
 
 Latents = Float[np.ndarray, "length values"]
 
@@ -126,7 +127,7 @@ class Motion:
 
 
 def measured_motion(z: Latents) -> Motion:
-    """Model whose numbers are those of a trajectory, by least squares over all values.
+    """Estimate the model of motion of a trajectory by least squares over all values.
 
     Args:
         z: Latents, [length, values]; of one or two frames no change of velocity is known, and it is taken to
@@ -211,12 +212,16 @@ def steady_gains(motion: Motion, noise_var: float) -> tuple[float, float]:
     q, phi = motion.acceleration_var, motion.damping
     if noise_var <= LEAST_VARIANCE:
         return 1.0, 1.0
+    if q <= LEAST_VARIANCE * noise_var:
+        return 0.0, 0.0
     p, c, s = noise_var + q, q, q
     alpha = beta = 0.0
-    for _ in range(STEADY_STEPS):
+    for _ in range(MOST_STEPS):
         c, s = phi * c, phi**2 * s + q
         p, c = p + 2 * c + s, c + s
-        alpha, beta = p / (p + noise_var), c / (p + noise_var)
+        before, (alpha, beta) = (alpha, beta), (p / (p + noise_var), c / (p + noise_var))
+        if abs(alpha - before[0]) <= SETTLED * alpha and abs(beta - before[1]) <= SETTLED * beta:
+            break
         s = s - beta * c
         p, c = p - alpha * p, c - alpha * c
     return alpha, beta

@@ -30,6 +30,7 @@ from semcom.representation.coding import (
 from semcom.representation.kalman import AlphaBeta, kalman, measured_motion
 from semcom.representation.latents import clip_of, digest, latents_of, tiles_of
 from semcom.representation.straightening import StraightAutoencoder
+from semcom.spelling import digits
 
 HEAD = "latent"
 """First part of the names of codecs and transmissions of latents."""
@@ -480,5 +481,5 @@ def spelled(predictor: str, gate: float | None) -> str:
     Returns:
         The name, such as "latent:kalman:auto"; without a gate it has two parts.
     """
-    threshold = "auto" if gate is None else f"{gate:g}"
+    threshold = "auto" if gate is None else digits(gate)
     return ":".join((HEAD, predictor) + ((threshold,) if threshold != "0" else ()))

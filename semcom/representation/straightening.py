@@ -26,9 +26,9 @@ from semcom.representation.sequences import SIDE
 from semcom.surroundings import library_defaults
 
 STILL = 1e-6
-"""Length of a step, below which it is no motion."""
+"""Smallest length of a difference vector that counts as motion and has a direction."""
 LEAST_STD, EPSILON = 1.0, 1e-4
-"""Standard deviation that the variance term asks for, and what is added to variances under the root."""
+"""Target standard deviation gamma and offset epsilon of the variance term, as in VICReg."""
 VARIANCE_WEIGHT, COVARIANCE_WEIGHT = 5.0, 0.2
 INVARIANCE_WEIGHT = 1.0
 SPEED_WEIGHT = 0.5
@@ -40,7 +40,7 @@ Trajectories = Float[Tensor, "batch length dims"]
 
 @dataclass(frozen=True)
 class Objective:
-    """What an encoder is trained for.
+    """Training objective of an encoder.
 
         loss = straightening + VARIANCE_WEIGHT variance + COVARIANCE_WEIGHT covariance
 
@@ -160,7 +160,7 @@ def second_difference_term(z: Trajectories) -> Tensor:
 
 
 def invariance_term(z: Trajectories) -> Tensor:
-    """Mean squared distance per dimension of two frames of a sequence, the goal of invariant representations.
+    """Invariance term of VICReg: mean squared distance per dimension of two frames of a sequence.
 
     Args:
         z: Latents, [batch, length, dims].

@@ -260,12 +260,17 @@ def test_albums_at_their_limits() -> None:
 
 
 def test_an_index_of_another_album_is_no_picture() -> None:
-    """Ends that hold different albums: a number beyond the album, or another shape, is lost."""
+    """Ends that hold different albums lose the picture: fewer, more, in another order, edited, of a shape."""
     received = transmit(
         names.channel("awgn"), the_cache().send(PHOTOS[1], 4096, None).symbols, 20.0, noise_streams("x", 0)
     )
     (short,) = the_cache(PHOTOS[:1]).receive(received, (1, 3, 64, 96), 4096)
     assert short.shown is None
+    edited = PHOTOS[1].clone()
+    edited[0, 0, 0, 0] = 1 - edited[0, 0, 0, 0].round()
+    for album in ([*PHOTOS[:2][::-1]], [PHOTOS[2], *PHOTOS[:2]], [PHOTOS[0], edited], PHOTOS[2:4]):
+        (found,) = the_cache(album).receive(received, (1, 3, 64, 96), 4096)
+        assert found.shown is None
     (other,) = the_cache().receive(received, (1, 3, 32, 96), 4096)
     assert other.shown is None
 

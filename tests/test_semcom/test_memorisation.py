@@ -133,7 +133,7 @@ def test_the_bound_of_the_paper_fails_in_1024_dimensions() -> None:
 def test_bad_input_is_refused_in_one_line() -> None:
     points = torch.zeros(1, 3)
     cases = [
-        (InvalidOption, "above 0", lambda: Grammar(0.0)),
+        (InvalidOption, "at least 1e-20", lambda: Grammar(0.0)),
         (InvalidOption, "below log", lambda: Grammar(3.0)),
         (InvalidOption, "choices", lambda: Grammar(0.4, words=4)),
         (InvalidOption, "classes", lambda: Grammar(0.4, classes=0)),
@@ -176,3 +176,27 @@ def test_a_transformer_stores_few_sequences_whole(tmp_path: Path) -> None:
     found = capacity(16, 40, 12.0, tmp_path)
     assert found.bits > 0.8 * found.offered_bits
     assert found.gap_nats > 2
+
+
+@pytest.mark.parametrize(("dims", "radius"), [(2, 30.0), (1, 5.0), (10, 26.0), (1024, 60.0), (1024, 22.0)])
+def test_large_balls_hold_the_whole_integral_and_no_more(dims: int, radius: float) -> None:
+    whole = dims / 2 * math.log(math.pi)
+    assert log_ball_integral(dims, radius) == pytest.approx(
+        whole + math.log(gammainc(dims / 2, radius**2)), abs=1e-9
+    )
+
+
+def test_balls_grammars_and_draws_out_of_range_are_refused_in_one_line() -> None:
+    for call in (
+        lambda: log_ball_integral(2, 0.0),
+        lambda: log_ball_integral(2, math.inf),
+        lambda: log_ball_integral(0, 1.0),
+        lambda: Grammar(1e-30),
+        lambda: Grammar(math.nan),
+        lambda: Grammar(0.4).sample(3, 1),
+        lambda: Grammar(0.4).sample(0, 8),
+    ):
+        with pytest.raises(InvalidOption) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    assert entropy_of(Grammar(1e-20).probabilities.numpy()) == pytest.approx(1e-20, rel=1e-9)

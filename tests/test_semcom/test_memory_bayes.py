@@ -234,3 +234,34 @@ def test_embeddings_of_sentences_survive_noise() -> None:
     recalled = memory.recall(y, 0.05)
     assert recalled.index.tolist() == [0, 1, 2, 3]
     assert (recalled.weight > 0.99).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("noise_std", [1e-200, 1e-25, 1e25, 1e200])
+def test_deviations_at_the_ends_of_the_numbers_are_limits_or_typed_errors(
+    noise_std: float, dtype: torch.dtype
+) -> None:
+    """No overflow: a posterior is finite or that of the limit, and evidence is finite or refused."""
+    stored, priors, y = (x.to(dtype) for x in drawn(4, 6, 5, equal=False))
+    memory = Memory(stored, priors)
+    nearest = torch.cdist(y, stored).argmin(1)
+    found = memory.log_posterior(y, noise_std).exp()
+    limit = torch.nn.functional.one_hot(nearest, 6).to(dtype) if noise_std < 1 else priors / priors.sum()
+    assert torch.allclose(found, limit.expand(5, -1), atol=1e-6)
+    if noise_std in (1e-200, 1e200) or dtype is torch.float32:
+        with pytest.raises(InvalidOption, match="choose from"):
+            memory.recall(y, noise_std)
+    else:
+        answer = memory.recall(y, noise_std)
+        assert answer.mean.isfinite().all()
+        assert answer.log_evidence.isfinite().all()
+
+
+def test_without_noise_the_nearest_pattern_is_found_far_from_the_origin() -> None:
+    """40 patterns 0.25 apart, 10^4 from the origin: products of matrices lose what sums of squares keep."""
+    stored = 1e4 + 0.25 * torch.arange(40, dtype=torch.float32)[:, None].expand(-1, 8)
+    memory = Memory(torch.cat([stored, stored[7:8]]))
+    shares = memory.log_posterior(stored, 0.0).exp()
+    expected = torch.eye(41)[:40]
+    expected[7, [7, 40]] = 0.5  # duplicates share
+    assert torch.allclose(shares, expected)

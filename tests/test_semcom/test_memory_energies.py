@@ -209,3 +209,18 @@ def test_the_energy_of_all_layers_is_below_the_least_one() -> None:
     # of a partition at beta = 1 it is the energy of all patterns
     assert torch.allclose(together, layer_energy(x, stored), atol=1e-9)
     assert torch.equal(global_energy(energies[:1]), energies[0])
+
+
+@pytest.mark.parametrize("count", [10**4, 10**6])
+def test_a_near_pattern_among_many_far_ones_keeps_its_energy_in_single_precision(count: int) -> None:
+    """All others are 100 away or more, and add exp(-10^4): the energy is the squared distance, P1 tight."""
+    stored = 100 * torch.arange(count, dtype=torch.float32)[:, None]
+    energy = layer_energy(torch.tensor([[500.5]]), stored)
+    assert float(energy) == pytest.approx(0.25, abs=4 * torch.finfo(torch.float32).eps * math.log(count))
+
+
+def test_a_soft_maximum_of_more_values_than_single_precision_counts() -> None:
+    """Above 2^24 values the mean of all but one of weight 0 rounds to nothing."""
+    values = torch.full((2**24 + 2,), -1e4)
+    values[3] = 0.0
+    assert float(log_sum_exp(1.0, values)) == pytest.approx(0.0, abs=1e-5)

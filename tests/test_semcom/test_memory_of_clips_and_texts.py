@@ -1,7 +1,9 @@
 """Memories of clips and of texts as schemes: key frames and sentences that both ends have, in the codec."""
 
+import binascii
 import json
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +28,7 @@ from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, Invalid
 from semcom.memory.codebooks import clips_of
 from semcom.memory.codec import MemoryCodec
 from semcom.memory.sentences import SentenceCodec, SentenceMemory, TfIdf, nearest_vectors, texts_of
-from semcom.modalities import TEXT, VIDEO
+from semcom.modalities import IMAGE, TEXT, VIDEO
 from semcom.modalities.text import TextShape
 from semcom.modalities.video import Clip
 from semcom.names.descriptions import described
@@ -83,18 +85,21 @@ def test_key_frames_of_a_folder_are_stored_once(clips: Path, tmp_path: Path) -> 
 
 
 def test_a_stored_clip_costs_an_index_per_frame(clips: Path) -> None:
-    """Two bytes: the length, and the index; frames that are new are coded as without a memory."""
+    """Four bytes: length, index and check; frames that are new are coded as without a memory."""
     codec = names.codec(f"memory:jpeg@{clips}", "video")
     assert isinstance(codec, FrameByFrame)
     known, half = (VIDEO.read(clips.parent / f"{name}.mkv").x for name in ("known", "half"))
     fitted = fit(codec, known, 10_000)
-    assert fitted.payload == b"".join(bytes([1, 2 * i + 1]) for i in (2, 0, 2, 1))
+    assert fitted.payload == b"".join(
+        bytes([3, 2 * i + 1]) + bytes.fromhex(IMAGE.digest(KEYS[i : i + 1].float() / 255))[:2]
+        for i in (2, 0, 2, 1)
+    )
     assert torch.equal(fitted.decoded.frames, known.frames)
     assert codec.form(fitted.payload) == {"index_sent": 1.0, "innovation_sent": 0.0}
     quality = codec.qualities[-1]
     payload = codec.encode(half, quality)
     plain = FrameByFrame(StreamCodec(Jpeg())).encode(Clip(NEW, half.frame_rate), quality)
-    assert len(payload) == len(plain) + 2 * 1 + 2 * 2  # a byte per new frame, two per stored one
+    assert len(payload) == len(plain) + 2 * 1 + 2 * 4  # a byte per new frame, four per stored one
     assert codec.form(payload)["index_sent"] == 0.5
     assert torch.equal(codec.decode(payload, VIDEO.shape(half)).frames[2:], KEYS[:2])
 
@@ -136,7 +141,7 @@ def test_stored_clips_and_texts_over_channels(clips: Path, letters: Path, link: 
 def test_a_memory_saves_what_the_plain_scheme_cannot_send(clips: Path, letters: Path) -> None:
     """At one budget in which the plain scheme shows less, or nothing at all."""
     for file, name, rho in (
-        (clips.parent / "known.mkv", "jpeg+ldpc:mcs3", "1/24"),
+        (clips.parent / "known.mkv", "jpeg+ldpc:mcs3", "1/20"),
         (letters.parent / "letter.txt", "zlib+ldpc:mcs3", "100"),
     ):
         folder = clips if file.suffix == ".mkv" else letters
@@ -167,15 +172,20 @@ def test_a_folder_of_texts_is_a_memory_of_its_sentences(letters: Path) -> None:
         SentenceMemory(())
 
 
+def check(*indices: int, stored: Sequence[str] = STORED) -> bytes:
+    """Last two bytes of the CRC-32 of the sentences meant, each ended by a zero."""
+    return binascii.crc32(b"".join(stored[i].encode() + b"\0" for i in indices)).to_bytes(4, "big")[2:]
+
+
 def test_sentences_that_are_stored_are_sent_as_indices() -> None:
-    """The payload by hand: index + 1, gap; end; and the rest of the text."""
+    """The payload by hand: index + 1, gap; end; check; and the rest of the text."""
     rest = f" {OTHER}\n\n  \n"
     gaps = (0, len(f" {OTHER}\n\n"), len("  "))
     head = b"".join(varint(i + 1) + varint(gap) for i, gap in zip((2, 0, 2), gaps, strict=True))
-    assert EXACT.encode(LETTER, ONLY) == head + b"\0" + rest.encode()
+    assert EXACT.encode(LETTER, ONLY) == head + b"\0" + check(2, 0, 2) + rest.encode()
     assert EXACT.decode(EXACT.encode(LETTER, ONLY), SHAPE) == LETTER
     assert EXACT.form(EXACT.encode(LETTER, ONLY)) == {"index_sent": 0.75}
-    assert EXACT.encode(STORED[1], ONLY) == b"\x02\0\0"
+    assert EXACT.encode(STORED[1], ONLY) == b"\x02\0\0" + check(1)
     assert EXACT.encode(OTHER, ONLY) == b"\0" + OTHER.encode()
     assert EXACT.form(EXACT.encode(OTHER, ONLY)) == {"index_sent": 0.0}
 
@@ -198,7 +208,9 @@ def test_without_a_tolerance_texts_arrive_as_they_are(inner: Utf8 | Zlib, text: 
 def test_indices_of_two_bytes() -> None:
     many = SentenceMemory(tuple(f"This is number {i} of them." for i in range(300)))
     codec = SentenceCodec(Utf8(), many)
-    assert codec.encode(many.sentences[299], ONLY) == varint(300) + b"\0\0"
+    assert codec.encode(many.sentences[299], ONLY) == varint(300) + b"\0\0" + check(
+        299, stored=many.sentences
+    )
     assert codec.decode(codec.encode(many.sentences[299], ONLY), SHAPE) == many.sentences[299]
 
 
@@ -253,9 +265,15 @@ def test_meanings_are_near_by_minilm() -> None:
     assert codec.decode(codec.encode(OTHER, ONLY), SHAPE) == OTHER
 
 
+CHECK_0 = check(0)
+
+
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"\x01", b"\x80", b"\xff" * 9, varint(len(STORED) + 1) + b"\0\0", b"\x01\x02\0a", b"\x01\0\0\xff"],
+    [
+        *(b"", b"\x01", b"\x80", b"\xff" * 9, varint(len(STORED) + 1) + b"\0\0", b"\x01\0\0", b"\x01\0\0a"),
+        *(b"\x01\x02\0" + CHECK_0 + b"a", b"\x01\0\0" + CHECK_0 + b"\xff"),
+    ],
     ids=repr,
 )
 def test_payloads_that_no_encoder_makes_are_corrupt(payload: bytes) -> None:
@@ -265,10 +283,12 @@ def test_payloads_that_no_encoder_makes_are_corrupt(payload: bytes) -> None:
 
 
 def test_a_text_of_more_than_64_mib_is_corrupt() -> None:
-    codec = SentenceCodec(Utf8(), SentenceMemory(("a" * (1 << 22),)))
-    assert len(codec.decode(b"\x01\0" * 16 + b"\0", SHAPE)) == 1 << 26
+    stored = ("a" * (1 << 22),)
+    codec = SentenceCodec(Utf8(), SentenceMemory(stored))
+    most, more = (b"\x01\0" * count + b"\0" + check(*[0] * count, stored=stored) for count in (16, 17))
+    assert len(codec.decode(most, SHAPE)) == 1 << 26
     with pytest.raises(CorruptPayload, match="64 MiB"):
-        codec.decode(b"\x01\0" * 17 + b"\0", SHAPE)
+        codec.decode(more, SHAPE)
 
 
 def test_names(clips: Path, letters: Path) -> None:
@@ -342,3 +362,29 @@ def test_pictures_of_other_sizes_are_no_key_frames() -> None:
     clip = Clip(NEW, Fraction(25))
     plain = FrameByFrame(codec.codec.codec).encode(clip, codec.qualities[-1])  # pyright: ignore
     assert len(codec.encode(clip, codec.qualities[-1])) == len(plain) + 2
+
+
+def test_ends_with_different_sentences_lose_the_text() -> None:
+    """In another order, with another one in the middle, or edited by one letter; not one appended."""
+    payload = EXACT.encode(LETTER, ONLY)
+    for there in (
+        STORED[::-1],
+        (OTHER, *STORED),
+        (STORED[0], STORED[1], STORED[2].replace("e", "a", 1), *STORED[3:]),
+    ):
+        with pytest.raises(CorruptPayload, match="memories of both ends differ"):
+            SentenceCodec(Utf8(), SentenceMemory(there)).decode(payload, SHAPE)
+    assert SentenceCodec(Utf8(), SentenceMemory((*STORED, OTHER))).decode(payload, SHAPE) == LETTER
+
+
+def test_tolerances_of_any_size_have_names_that_are_read_again(letters: Path) -> None:
+    for tolerance in (1e-5, 0.123456789, 0.3):
+        codec = SentenceCodec(Utf8(), LETTERS, tolerance)
+        again = names.codec(codec.name.replace(LETTERS.name, str(letters)), "text")
+        assert isinstance(again, SentenceCodec)
+        assert again.tolerance == tolerance
+    for tolerance in ("-1", "nan", "inf", "4e0"):
+        with pytest.raises(InvalidOption, match="below 4"):
+            names.codec(f"memory:zlib:{tolerance}@{letters}", "text")
+    with pytest.raises(InvalidOption, match="never asked"):
+        names.codec(f"memory:zlib:minilm@{letters}", "text")

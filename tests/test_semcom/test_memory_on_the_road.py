@@ -20,7 +20,7 @@ from semcom.columns import DECISIONS
 from semcom.data import load
 from semcom.errors import BudgetTooSmall, CorruptPayload, InvalidOption, InvalidSource, UnknownName
 from semcom.memory.codebooks import PictureMemory, pictures_of
-from semcom.memory.codec import MemoryCodec, kind_of_payload
+from semcom.memory.codec import MemoryCodec, check_of, kind_of_payload
 from semcom.memory.gate import Decision, Gate
 from semcom.metrics import PSNR
 from semcom.modalities import TEXT, VIDEO
@@ -138,12 +138,13 @@ def test_a_memory_lifts_stored_pictures_and_leaves_others(folder: Path) -> None:
 
 
 CODEC = MemoryCodec(StreamCodec(Avif()), STORED)
+CHECK_0 = check_of(STORED.pictures[0])
 
 
 def test_residual_coding_sends_the_least_that_is_needed() -> None:
     stored, other = STORED.pictures[3], OTHERS[3]
     alone = fit(CODEC, stored, 4000)
-    assert (alone.payload, kind_of_payload(alone.payload)) == (bytes([2 * 3 + 1]), "index")
+    assert (alone.payload, kind_of_payload(alone.payload)) == (bytes([2 * 3 + 1]) + check_of(stored), "index")
     assert torch.equal(alone.decoded, stored)
     plain = fit(CODEC, other, 4000)
     assert plain.payload[0] == 0
@@ -175,12 +176,17 @@ def test_indices_of_one_and_two_bytes(count: int) -> None:
     codec = MemoryCodec(StreamCodec(Avif()), PictureMemory(pictures(count, seed=2), "many"))
     last = codec.memory.pictures[-1]
     payload = codec.fit(last, 4000).payload
-    assert len(payload) == (1 if 2 * count - 1 < 128 else 2)
+    assert len(payload) == (1 if 2 * count - 1 < 128 else 2) + 2  # and a check
     assert torch.equal(codec.decode(payload, SHAPE), last)
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"\x80", b"\xff" * 9, bytes([11]), bytes([1, 0]), bytes([0x81, 0]), bytes([2]), b"\x00"]
+    "payload",
+    [
+        *(b"", b"\x80", b"\xff" * 9, bytes([11]), bytes([1, 0]), bytes([0x81, 0]), bytes([2]), b"\x00"),
+        *(b"\x01" + CHECK_0[:1], b"\x01" + CHECK_0 + b"\0", b"\x02" + CHECK_0, bytes([11]) + CHECK_0),
+        b"\x03" + CHECK_0,
+    ],
 )
 def test_payloads_that_no_encoder_makes_are_corrupt(payload: bytes) -> None:
     with pytest.raises(CorruptPayload):
@@ -190,7 +196,7 @@ def test_payloads_that_no_encoder_makes_are_corrupt(payload: bytes) -> None:
 def test_a_budget_too_small_for_anything() -> None:
     with pytest.raises(BudgetTooSmall):
         CODEC.fit(OTHERS[0], 4)
-    assert CODEC.fit(STORED.pictures[0], 8).payload == b"\x01"
+    assert CODEC.fit(STORED.pictures[0], 24).payload == b"\x01" + CHECK_0
 
 
 def test_names_have_the_digest_of_the_pictures(folder: Path) -> None:
@@ -250,7 +256,7 @@ def test_the_command_line_takes_a_memory(folder: Path, capsys: pytest.CaptureFix
     assert recalled["psnr_db"] > 90
     assert main(["send", str(folder / "1.png"), "--scheme", "memory:avif+ldpc:mcs3", *arguments]) == 0
     coded = json.loads(capsys.readouterr().out)
-    assert coded["payload_bits"] == 8.0
+    assert coded["payload_bits"] == 24.0
     assert coded["channel_uses"] == recalled["channel_uses"]
 
 
@@ -323,3 +329,49 @@ def test_decisions_on_what_noise_hides_and_on_what_is_lost(folder: Path) -> None
     lost = send(folder / "1.png", f"softcast+memory@{folder}", snr_db=-40.0)
     assert lost.outcome.outage
     assert "retransmit" not in lost.record.numbers
+
+
+@pytest.mark.parametrize("change", ["another", "order", "one more", "edited"])
+def test_ends_with_different_memories_lose_the_picture_and_show_no_wrong_one(change: str) -> None:
+    """The digest of the stored picture that was meant, 16 bits of it, goes with its index."""
+    edited = STORED.pictures[1].clone()
+    edited[0, 0, 0, 0] = 1 - edited[0, 0, 0, 0].round()
+    there = {
+        "another": OTHERS,
+        "order": STORED.pictures[::-1],
+        "one more": (OTHERS[0], *STORED.pictures),
+        "edited": (STORED.pictures[0], edited, *STORED.pictures[2:]),
+    }[change]
+    other = MemoryCodec(CODEC.codec, PictureMemory(there, "there"))
+    near = STORED.pictures[1].clone()
+    near[:, :, 10:20, 10:20] = (near[:, :, 10:20, 10:20] + 0.2).clamp(0, 1)
+    for x, form in ((STORED.pictures[1], "index"), (near, "innovation")):
+        payload = fit(CODEC, x, 1200).payload
+        assert kind_of_payload(payload) == form
+        with pytest.raises(CorruptPayload, match="memories of both ends differ"):
+            other.decode(payload, SHAPE)
+    # what lies at its place in both memories is shown, whatever else they hold
+    appended = MemoryCodec(CODEC.codec, PictureMemory((*STORED.pictures, OTHERS[0]), "appended"))
+    assert torch.equal(
+        appended.decode(fit(CODEC, STORED.pictures[1], 1200).payload, SHAPE), STORED.pictures[1]
+    )
+
+
+def test_codec_and_memory_options_keep_and_name_the_memory(folder: Path) -> None:
+    assert names.with_codec("memory:avif+ldpc:mcs3", "jpeg") == "memory:jpeg+ldpc:mcs3"
+    assert names.with_codec(f"memory:avif@{folder}+ldpc", "jpeg") == f"memory:jpeg@{folder}+ldpc"
+    assert names.with_codec("memory:avif@a+b@c#00000000+ldpc", "jpeg") == "memory:jpeg@a+b@c#00000000+ldpc"
+    for name in (
+        "cache:avif+ldpc@one",
+        "memory:avif@one+ldpc",
+        "softcast+memory@one",
+        "softcast+memory:0.2@one",
+    ):
+        with pytest.raises(InvalidOption, match="names its memory"):
+            names.with_receiver(name, None, memory="two")
+    with pytest.raises(InvalidOption, match="spelled"):
+        names.scheme(names.with_receiver("memory:", None, memory=str(folder)))
+    odd = MemoryReceiver(STORED, Gate(0.123456789))
+    again = names.receiver(odd.name.replace(STORED.name, str(folder)))
+    assert isinstance(again, MemoryReceiver)
+    assert again.gate == odd.gate

@@ -172,7 +172,7 @@ def test_still_and_short_clips_have_a_motion(length: int) -> None:
     still = measured_motion(np.ones((length, 3)))
     assert still.damping == 1
     assert still.position_var == 1
-    assert steady_gains(Motion(0.0, 1.0), 0.1) == pytest.approx((0, 0), abs=0.02)
+    assert steady_gains(Motion(0.0, 1.0), 0.1) == (0, 0)
     assert steady_gains(Motion(0.0, 1.0), 0.0) == (1, 1)
 
 
@@ -269,3 +269,10 @@ def test_the_scale_is_that_of_least_bits(std: float) -> None:
     chosen = chosen_integers(values, scale)
     assert (np.abs(chosen) <= np.abs(integers)).all()
     assert (np.abs(chosen - values) <= np.maximum(np.abs(values - integers) + 1, np.abs(values))).all()
+
+
+@pytest.mark.parametrize("index", [1e-9, 1e-6, 1e-3, 1.0, 1e3])
+def test_steady_gains_solve_the_equations_of_the_alpha_beta_filter(index: float) -> None:
+    """Bar-Shalom, Li and Kirubarajan, 6.5: beta^2 / (1 - alpha) is the ratio q / r, at any ratio."""
+    alpha, beta = steady_gains(Motion(index), 1.0)
+    assert beta**2 / (1 - alpha) == pytest.approx(index, rel=1e-6)

@@ -22,7 +22,7 @@ from semcom.observation import Gaps
 from semcom.packetised import Packetised
 from semcom.provenance import fingerprint
 from semcom.receivers import Direct
-from semcom.representation.analog import AnalogLatents, Layout, Told, estimated, measured
+from semcom.representation.analog import AnalogLatents, Layout, Metadata, estimated, measured
 from semcom.representation.kalman import Motion, kalman
 from semcom.representation.latents import clip_of, latents_of, tiles_of
 from semcom.representation.link import (
@@ -289,11 +289,11 @@ def test_symbols_are_shared_evenly_and_values_take_turns() -> None:
 
 def test_metadata_keep_power_and_motion() -> None:
     for power in (1e-9, 0.3, 1.0, 700.0):
-        told = Told.of(power, Motion(0.01, 0.77, 0.2))
-        assert told.gain**2 * power <= 1 + 1e-9
-        assert told.gain**2 * power > 0.9 or power < 1e-4
-        again = Told.read(told.bits(None))
-        assert again == told
+        metadata = Metadata.of(power, Motion(0.01, 0.77, 0.2))
+        assert metadata.gain**2 * power <= 1 + 1e-9
+        assert metadata.gain**2 * power > 0.9 or power < 1e-4
+        again = Metadata.read(metadata.bits(None))
+        assert again == metadata
         assert again.motion.damping == pytest.approx(0.77, abs=1 / 500)
         assert again.motion.acceleration_var == pytest.approx(0.01, rel=0.1)
 
@@ -352,6 +352,8 @@ def test_too_few_uses_and_wrong_options_are_refused() -> None:
         ("latent:linear:0.25", "latent:linear:0.25"),
         ("latent+ldpc", "latent:kalman+ldpc:csit-average"),
         ("latent:kalman:auto+ldpc:mcs9", "latent:kalman:auto+ldpc:mcs9"),
+        ("latent:kalman:-0", "latent:kalman"),
+        ("latent:kalman:0.123456789", "latent:kalman:0.123456789"),
         ("latent:repeat:0+packets:128", "latent:repeat+packets:128:csit-average"),
     ],
 )
