@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -235,13 +235,15 @@ def importance_named(name: str) -> Importance:
 
     Raises:
         UnknownName: There is no such rule.
-        MissingWeights: The language model that reads the question is not installed.
         InvalidOption: The question is empty.
+        InvalidSource: The question has a lone surrogate.
+        MissingWeights: The language model that reads the question is not installed.
     """
     if name.split(":")[0] == ASKED:
         from semcom.text.coding import weights_digest
 
-        return Asked(name.partition(":")[2], weights=weights_digest("smollm2"))
+        asked = Asked(name.partition(":")[2])  # the question is checked before the weights are looked for
+        return replace(asked, weights=weights_digest(asked.model))
     found = {rule.name: rule for rule in RULES}
     if name not in found:
         raise UnknownName(
