@@ -1,26 +1,15 @@
-import importlib.util
 import json
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from script_modules import SCRIPTS, script
 from toys import pictures
 
 from semcom.data import to_picture
 from semcom.results import TIMING, ResultStore
 
 pytestmark = pytest.mark.slow
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(

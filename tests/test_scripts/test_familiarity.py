@@ -1,12 +1,12 @@
 """What is made of records of the familiarity circuit, and the circuit on photographs."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import script_modules
 
 from semcom.circuit.circuit import respond, untrained
 from semcom.circuit.filters import sparse_code
@@ -19,12 +19,7 @@ RESULTS = ROOT / "results" / "familiarity"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("familiarity_script", ROOT / "scripts" / "familiarity.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_modules.script("familiarity")
 
 
 def records(kind: str) -> list[dict]:

@@ -1,23 +1,11 @@
 """Scripts of representations and memories refuse silly arguments in one line, before they measure."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from script_modules import script
 
 from semcom.errors import InvalidSource
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_arguments", SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(

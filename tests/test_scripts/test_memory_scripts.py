@@ -1,23 +1,18 @@
 """Scripts of associative memory and of loss plateaus, on a few small pictures and for seconds."""
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import script_modules
 
 pytestmark = pytest.mark.slow
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_script", SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script_modules.script(name)
     assert all(word in (module.__doc__ or "") for word in ("Run: ", "Cost: ", "Expect: ", f"{name}.py"))
     return module
 

@@ -1,14 +1,13 @@
 """The scripts of straightened representations run on toys, go on where they were stopped, and write pages."""
 
-import importlib.util
 import json
 import sys
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from script_modules import script
 from toys import pictures
 
 from semcom.data import to_picture
@@ -16,16 +15,6 @@ from semcom.modalities.video import VIDEO, Clip
 from semcom.representation.sequences import MovingShapes
 
 pytestmark = pytest.mark.slow
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_objectives_are_compared_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Scripts of semantic compression and in-context editing, with a scripted model."""
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import script_modules
 import torch
 
 from semcom.text.blocks import Sentence, sentences_of
@@ -19,11 +19,7 @@ WORDS = ("river", "stone", "garden", "winter", "letter", "window", "morning", "s
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_script", SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script_modules.script(name)
     assert all(word in (module.__doc__ or "") for word in ("Run: ", "Cost: ", "Expect: ", f"{name}.py"))
     return module
 

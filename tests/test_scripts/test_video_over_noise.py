@@ -1,11 +1,11 @@
 """Clips over noisy and lossy channels: crops, shared encodes, lost frames, tables and figures."""
 
-import importlib.util
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import script_modules
 import torch
 
 from semcom import names
@@ -15,18 +15,12 @@ from semcom.metrics.distortion import PSNR
 from semcom.modalities.video import VIDEO, Clip
 from semcom.video.interpolation import flow_is_there
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 needs_flow = pytest.mark.skipif(not flow_is_there(), reason="OpenCV is not installed")
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("video_over_noise", SCRIPTS / "video_over_noise.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_modules.script("video_over_noise")
 
 
 def sliding(frames: int, height: int, width: int, speed: int = 2) -> Clip:
