@@ -39,10 +39,10 @@ from semcom.records import Records
 from semcom.scheme import Preparations, Scheme
 from semcom.statistics import paired_difference
 from semcom.text.coding import LanguageModelCodec
-from semcom.text.exact import ExactModel
+from semcom.text.exact import BYTES, ExactModel
 from semcom.text.importance import Asked, Digits, Equal, Importance, Rules
 from semcom.text.lm import LanguageModel, load
-from semcom.text.prior import beam_search, width_of
+from semcom.text.prior import BYTE_LOG_PROBABILITY, beam_search, symbol_log_likelihoods, width_of
 from semcom.text.protection import Unequal
 from semcom.text.restoration import as_received, as_restored, guesses
 from semcom.training.recipes import run_script
@@ -57,7 +57,6 @@ QUESTION = "what is the special magic number?"
 PRIOR_TOKENS, PRIOR_SNR = 60, (-2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
 RATIOS, RUNS = (2, 4, 8), (1, 4, 16, 32)
 CHARACTERS = (50, 100, 200, 500, 1000)
-RATED, SLOW = 20, 8  # messages whose rate is measured, and those of the prior
 PACKETS = (64, 128, 256, 512, 1024)
 PACKET_CHANNELS = (("rayleigh:64", 14.0), ("lossy:64:0.1/awgn", 14.0))
 RESTORED, RESTORED_CHANNEL, RESTORED_SNR = "zstd+packets:256", "lossy:256:0.2/awgn", 14.0
@@ -133,7 +132,7 @@ def prior(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
     """Token errors of the first tokens of a message, BPSK over AWGN, Es/N0 per bit."""
     model = ExactModel(lm)
     width = width_of(model)
-    for number, message in enumerate(texts[:SLOW]):
+    for number, message in enumerate(texts):
         symbols = model.split(message.text)[:PRIOR_TOKENS]
         bits = torch.tensor([[s >> j & 1 for j in range(width - 1, -1, -1)] for s in symbols])
         for snr_db in PRIOR_SNR:
@@ -141,17 +140,45 @@ def prior(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
             generator = torch.Generator().manual_seed(1000 * number + round(snr_db))
             noise = torch.randn(bits.shape, generator=generator, dtype=torch.float64)
             llr = 2 * (1 - 2 * bits + noise * math.sqrt(noise_var)) / noise_var
-            for method, alpha in (("hard decisions", 0.0), ("beam 8", 1.0)):
-                measured = partial(token_errors, model, symbols, llr, alpha)
+            for method, measure in (
+                ("hard decisions", hard), ("beam 8", searched), ("right past", with_right_past)
+            ):  # fmt: skip
+                measured = partial(measure, model, symbols, llr)
                 table.add("prior", f"{lm.name}, {method}", number, measured, "awgn", snr_db)
 
 
-def token_errors(
-    model: ExactModel, symbols: Sequence[int], llr: torch.Tensor, alpha: float
-) -> dict[str, float]:
+def hard(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[str, float]:
+    """Share of wrong tokens without a language model."""
+    return {"token_error": differing(beam_search(model, llr, 0.0), symbols)}
+
+
+def searched(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[str, float]:
+    """Share of wrong tokens, and whether those that were sent are more probable than those found."""
+    found = beam_search(model, llr)
+    likely = {}
+    for name, path in (("found", found), ("sent", symbols)):
+        likely[name] = float(posterior(model, path, llr).gather(1, torch.tensor(path)[:, None]).sum())
+    return {
+        "token_error": differing(found, symbols),
+        "sent_more_probable": int(likely["sent"] > likely["found"] + 1e-3),
+    }
+
+
+def with_right_past(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[str, float]:
+    """Share of tokens that are wrong although all tokens before them are known (a genie's receiver)."""
+    return {"token_error": differing(posterior(model, symbols, llr).argmax(1).tolist(), symbols)}
+
+
+def posterior(model: ExactModel, path: Sequence[int], llr: torch.Tensor) -> torch.Tensor:
+    """Logarithm of p(symbol | symbols of the path before it) p(y | symbol), in nats."""
+    prior = model.prefill(path).log_softmax(-1)
+    bytes_ = torch.full((len(path), BYTES), BYTE_LOG_PROBABILITY, dtype=torch.float64)
+    return torch.cat((prior, bytes_), 1) + symbol_log_likelihoods(llr, model.symbols)
+
+
+def differing(found: Sequence[int], symbols: Sequence[int]) -> float:
     """Share of wrong tokens."""
-    wrong = sum(a != b for a, b in zip(beam_search(model, llr, alpha), symbols, strict=True))
-    return {"token_error": round(wrong / len(symbols), 4)}
+    return round(sum(a != b for a, b in zip(found, symbols, strict=True)) / len(symbols), 4)
 
 
 def runs(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
@@ -179,7 +206,7 @@ def code_length(lm: LanguageModel, kept: Sequence[int], positions: float) -> dic
 
 def packets(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
     """Bits per character by characters per packet, and losses by channel uses per packet."""
-    for number, message in enumerate(texts[:RATED]):
+    for number, message in enumerate(texts):
         for characters in CHARACTERS:
             measured = partial(rate, LanguageModelCodec(lm.name, characters), message.text)
             table.add("packets", f"{characters} characters", number, measured)
@@ -214,7 +241,7 @@ def restore(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
     receiver = "restore" if lm.name == "smollm2" else f"restore:{lm.name}"
     scheme = prepared(f"{RESTORED}:csit-average+{receiver}")
     plain = prepared(f"{RESTORED}:csit-average")
-    for number, message in enumerate(texts[: 3 * SLOW]):
+    for number, message in enumerate(texts):
         whole = sent(plain, message, number, UEP_RHO, RESTORED_CHANNEL, RESTORED_SNR)
         if not whole.outage and GAP in whole.x_hat:
             measured = partial(guessed, scheme, message, number, whole.x_hat, cosine)
@@ -302,6 +329,12 @@ def prior_table(found: Columns) -> list[str]:
     for method in dict.fromkeys(method for method, _, _ in found):
         own = [found[method, "awgn", snr]["token_error"] for snr in snrs if (method, "awgn", snr) in found]
         lines.append(f"| {method} | {len(own[0])} | {' | '.join(shown(values) for values in own)} |")
+    lines += ["", "Share of messages where the tokens that were sent are more probable than those found:", ""]
+    lines += [f"| receiver | {head} |", "| --- " * (len(snrs) + 1) + "|"]
+    for method in dict.fromkeys(method for method, _, _ in found):
+        own = [found[method, "awgn", snr].get("sent_more_probable") for snr in snrs]
+        if all(own):
+            lines.append(f"| {method} | {' | '.join(f'{np.mean(values):.2f}' for values in own)} |")
     return lines
 
 

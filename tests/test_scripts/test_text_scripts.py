@@ -202,8 +202,7 @@ def test_texts_over_noise_and_their_protection(tmp_path: Path, monkeypatch: pyte
     assert {len(values["message"]) for values in found.values()} == {3}
     assert (out / "tables.md").read_text().count("| deepsc | 3 |") == len(over.MEASURES)
 
-    monkeypatch.setattr(protection, "SLOW", 1)
-    monkeypatch.setattr(protection, "RATED", 1)
+    monkeypatch.setattr(protection, "PRIOR_SNR", (0.0, 8.0))
     options = ["--texts", str(out / "messages.jsonl"), "--model", "tiny", "--messages", "2"]
     options += ["--parts", "prior", "runs", "packets", "--out", str(tmp_path / "parts")]
     protection.main(options)
