@@ -51,9 +51,9 @@ class Copying:
         for passage in passages:
             if cue and cue in passage:
                 return Reading(passage.split(cue, 1)[1].strip().split(".")[0], size)
-            if cue.endswith("is VAR") and "=" in passage:
+            if cue.endswith("is assigned to VAR") and "=" in passage:
                 name, value = passage.rstrip(".").split(" = ")
-                if value == cue.removeprefix("The variable equal to ").removesuffix(" is VAR"):
+                if value == cue.removesuffix(" is assigned to VAR"):
                     return Reading(name.removeprefix("VAR "), size)
         return Reading(self.memory.get(question, ""), size)
 
@@ -188,6 +188,21 @@ def test_variables_are_tracked_to_the_end_of_their_chain() -> None:
         done = iterative(chunks=2)(example.chunks, example.question)
         assert done.answer == example.answers[0]
         assert len(done.memory) == 5
+
+
+def test_a_chain_reads_only_what_continues_it() -> None:
+    """For a reader that takes the first variable it sees: neither what gave an answer nor other chains."""
+
+    def first(passages: Sequence[str], question: str, cue: str) -> Reading:
+        found = [passage.removeprefix("VAR ").split(" = ")[0] for passage in passages if "=" in passage]
+        return Reading(found[0] if found else "", len(passages))
+
+    chunks = ["VAR Q = 99999.", "VAR A = 12345.", "VAR B = VAR A.", "VAR R = VAR Q.", "VAR C = VAR B."]
+    done = iterative(read=first, extract=TopSentences(Overlap, 1), chunks=2, most_chunks=5)(
+        chunks, "Which variables have the value 12345?"
+    )
+    assert done.answer == "A, B, C"
+    assert [fact.facts for fact in done.memory] == [(chunks[1],), (chunks[2],), (chunks[4],)]
 
 
 def test_circular_assignments_end() -> None:

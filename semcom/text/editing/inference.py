@@ -87,7 +87,8 @@ class Iterative:
     Each sub-question, with earlier answers filled in, retrieves chunks, of which the sentences that matter
     are read alone. An answer that is empty or not in these sentences counts as not found: the number of
     chunks is doubled up to `most_chunks`, then the step stays unresolved. A malformed plan falls back to
-    single-shot retrieval with the whole question.
+    single-shot retrieval with the whole question. A plan that is a chain (variable tracking) reads only
+    sentences that name the answer before, and none again that was read alone and gave an answer.
 
     Args:
         read: Reader.
@@ -130,14 +131,21 @@ class Iterative:
             found = single_shot(self.read, self.index, chunks, question, cue, self.most_chunks)
             return replace(found, fallback=str(error))
         retrieve = self.index(chunks)
-        return _followed(plan, lambda step, _: self._resolved(step, chunks, retrieve))
 
-    def _resolved(self, step: Step, chunks: Sequence[str], retrieve: Retriever) -> tuple[Fact, int]:
+        def resolved(step: Step, memory: Sequence[Fact]) -> tuple[Fact, int]:
+            return self._resolved(step, chunks, retrieve, memory if plan.chain else ())
+
+        return _followed(plan, resolved)
+
+    def _resolved(
+        self, step: Step, chunks: Sequence[str], retrieve: Retriever, links: Sequence[Fact]
+    ) -> tuple[Fact, int]:
         count, spent = min(self.chunks, len(chunks)), 0
         while True:
             found = retrieve(step.question, count)
-            facts = self.extract([chunks[i] for i in found], step.question)
-            reading = self.read(facts, step.question, step.cue)
+            passages = [chunks[i] for i in found]
+            facts = self.extract(_continuing(passages, links) if links else passages, step.question)
+            reading = self.read(facts, step.question, step.cue) if facts else Reading("", 0)
             spent += reading.tokens
             if _grounded(reading.answer, facts):
                 return Fact(step.question, tuple(facts), reading.answer, tuple(found)), spent
@@ -280,6 +288,13 @@ def f1_score(answer: str, golds: Sequence[str]) -> float:
 
 def _chunks(context: str | Sequence[str], size: Size, most_tokens: int) -> list[str]:
     return chunks_of(context, size, most_tokens) if isinstance(context, str) else list(context)
+
+
+def _continuing(passages: Sequence[str], links: Sequence[Fact]) -> list[str]:
+    """Sentences that name the last answer of a chain, without those that alone gave an answer before."""
+    used = {link.facts for link in links}
+    sentences = (text[a:b] for text in passages for a, b in sentence_spans(text))
+    return [s for s in sentences if (s,) not in used and _grounded(links[-1].answer, [s])]
 
 
 def _grounded(answer: str, facts: Sequence[str]) -> bool:

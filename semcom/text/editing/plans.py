@@ -235,17 +235,11 @@ def variable_plan(value: str, steps: int = MOST_STEPS) -> Plan:
     Raises:
         MalformedPlan: The number of steps is out of range.
     """
-    found = [
-        Step(f"Which variable is assigned {value}? VAR = {value}", f"The variable equal to {value} is VAR")
-    ]
-    for number in range(1, steps):
-        found.append(
-            Step(
-                f"Which variable is assigned VAR #{number}? VAR = VAR #{number}",
-                f"The variable equal to VAR #{number} is VAR",
-            )
-        )
-    return Plan(tuple(found), chain=True)
+    wanted = [value, *(f"VAR #{number}" for number in range(1, steps))]
+    return Plan(
+        tuple(Step(f"Which variable is assigned {one}?", f"{one} is assigned to VAR") for one in wanted),
+        chain=True,
+    )
 
 
 FEW_SHOT = """Split each question into numbered sub-questions. "#1" stands for the answer of sub-question 1.
