@@ -42,7 +42,7 @@ from semcom.text.coding import LanguageModelCodec
 from semcom.text.exact import BYTES, ExactModel
 from semcom.text.importance import Asked, Digits, Equal, Importance, Rules
 from semcom.text.lm import LanguageModel, load
-from semcom.text.prior import BYTE_LOG_PROBABILITY, beam_search, symbol_log_likelihoods, width_of
+from semcom.text.prior import BYTE_LOG_PROBABILITY, beam_search, symbol_labels
 from semcom.text.protection import Unequal
 from semcom.text.restoration import as_received, as_restored, guesses
 from semcom.training.recipes import run_script
@@ -128,23 +128,33 @@ def protected(scheme: Scheme[str], message: Message, number: int, snr_db: float)
     }
 
 
-def prior(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
+def prior(table: Table, texts: Sequence[Message], lm: LanguageModel, snrs_db: Sequence[float]) -> None:
     """Token errors of the first tokens of a message, BPSK over AWGN, Es/N0 per bit."""
     model = ExactModel(lm)
-    width = width_of(model)
+    labels = symbol_labels(model.symbols)
+    numbers = torch.arange(model.symbols)[:, None] >> torch.arange(labels.shape[1] - 1, -1, -1) & 1
     for number, message in enumerate(texts):
         symbols = model.split(message.text)[:PRIOR_TOKENS]
-        bits = torch.tensor([[s >> j & 1 for j in range(width - 1, -1, -1)] for s in symbols])
-        for snr_db in PRIOR_SNR:
-            noise_var = 10 ** (-snr_db / 10) / 2
-            generator = torch.Generator().manual_seed(1000 * number + round(snr_db))
-            noise = torch.randn(bits.shape, generator=generator, dtype=torch.float64)
-            llr = 2 * (1 - 2 * bits + noise * math.sqrt(noise_var)) / noise_var
-            for method, measure in (
-                ("hard decisions", hard), ("beam 8", searched), ("right past", with_right_past)
-            ):  # fmt: skip
-                measured = partial(measure, model, symbols, llr)
+        for snr_db in snrs_db:
+            received = partial(noisy_llr, snr_db=snr_db, seed=1000 * number + round(snr_db))
+            methods = {
+                "hard decisions": partial(hard, model, symbols, received(labels[symbols])),
+                "beam 8": partial(searched, model, symbols, received(labels[symbols])),
+                "right past": partial(with_right_past, model, symbols, labels, received(labels[symbols])),
+                "right past, plain numbers": partial(
+                    with_right_past, model, symbols, numbers, received(numbers[symbols])
+                ),
+            }
+            for method, measured in methods.items():
                 table.add("prior", f"{lm.name}, {method}", number, measured, "awgn", snr_db)
+
+
+def noisy_llr(bits: torch.Tensor, snr_db: float, seed: int) -> torch.Tensor:
+    """Log-likelihood ratios of bits by BPSK over AWGN."""
+    noise_var = 10 ** (-snr_db / 10) / 2
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(bits.shape, generator=generator, dtype=torch.float64)
+    return 2 * (1 - 2 * bits.double() + noise * math.sqrt(noise_var)) / noise_var
 
 
 def hard(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[str, float]:
@@ -155,25 +165,27 @@ def hard(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[s
 def searched(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[str, float]:
     """Share of wrong tokens, and whether those that were sent are more probable than those found."""
     found = beam_search(model, llr)
-    likely = {}
-    for name, path in (("found", found), ("sent", symbols)):
-        likely[name] = float(posterior(model, path, llr).gather(1, torch.tensor(path)[:, None]).sum())
-    return {
-        "token_error": differing(found, symbols),
-        "sent_more_probable": int(likely["sent"] > likely["found"] + 1e-3),
-    }
+    sent, shown = (
+        posterior(model, path, symbol_labels(model.symbols), llr).gather(1, torch.tensor(path)[:, None]).sum()
+        for path in (symbols, found)
+    )
+    return {"token_error": differing(found, symbols), "sent_more_probable": int(sent > shown + 1e-3)}
 
 
-def with_right_past(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[str, float]:
+def with_right_past(
+    model: ExactModel, symbols: Sequence[int], labels: torch.Tensor, llr: torch.Tensor
+) -> dict[str, float]:
     """Share of tokens that are wrong although all tokens before them are known (a genie's receiver)."""
-    return {"token_error": differing(posterior(model, symbols, llr).argmax(1).tolist(), symbols)}
+    return {"token_error": differing(posterior(model, symbols, labels, llr).argmax(1).tolist(), symbols)}
 
 
-def posterior(model: ExactModel, path: Sequence[int], llr: torch.Tensor) -> torch.Tensor:
-    """Logarithm of p(symbol | symbols of the path before it) p(y | symbol), in nats."""
+def posterior(
+    model: ExactModel, path: Sequence[int], labels: torch.Tensor, llr: torch.Tensor
+) -> torch.Tensor:
+    """Logarithm of p(symbol | symbols of the path before it) p(y | symbol), in nats, up to a constant."""
     prior = model.prefill(path).log_softmax(-1)
     bytes_ = torch.full((len(path), BYTES), BYTE_LOG_PROBABILITY, dtype=torch.float64)
-    return torch.cat((prior, bytes_), 1) + symbol_log_likelihoods(llr, model.symbols)
+    return torch.cat((prior, bytes_), 1) - llr @ labels.double().T
 
 
 def differing(found: Sequence[int], symbols: Sequence[int]) -> float:
@@ -327,8 +339,9 @@ def prior_table(found: Columns) -> list[str]:
     lines = ["## Language model as prior", "", f"| receiver | n | {head} |"]
     lines.append("| --- " * (len(snrs) + 2) + "|")
     for method in dict.fromkeys(method for method, _, _ in found):
-        own = [found[method, "awgn", snr]["token_error"] for snr in snrs if (method, "awgn", snr) in found]
-        lines.append(f"| {method} | {len(own[0])} | {' | '.join(shown(values) for values in own)} |")
+        own = [found[method, "awgn", snr]["token_error"] for snr in snrs]
+        sizes = " to ".join(dict.fromkeys(str(len(values)) for values in sorted(own, key=len)))
+        lines.append(f"| {method} | {sizes} | {' | '.join(map(shown, own))} |")
     lines += ["", "Share of messages where the tokens that were sent are more probable than those found:", ""]
     lines += [f"| receiver | {head} |", "| --- " * (len(snrs) + 1) + "|"]
     for method in dict.fromkeys(method for method, _, _ in found):
@@ -396,6 +409,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--model", default="smollm2", help="language model")
     parser.add_argument("--messages", type=int, default=100)
+    parser.add_argument("--snr", nargs="+", type=float, default=PRIOR_SNR, help="of the part prior, in dB")
     parser.add_argument("--texts", type=Path, default=TEXTS, help="messages of scripts/text_over_noise.py")
     parser.add_argument("--tables", action="store_true", help="write the tables of what is there")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -406,7 +420,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given.tables:
         texts = kept_messages(given.texts, given.messages)
         lm = load(given.model)
-        measures = {"uep": uep, "prior": prior, "runs": runs, "packets": packets, "restore": restore}
+        priors = partial(prior, snrs_db=given.snr)
+        measures = {"uep": uep, "prior": priors, "runs": runs, "packets": packets, "restore": restore}
         for part in given.parts:
             measures[part](table, texts, lm)
             write(given.out / "tables.md", tables(table.records.rows()))

@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from channels import Constellation, Received
@@ -31,13 +31,14 @@ QPSK = Constellation(4)
 class LanguagePrior:
     """Uncoded transmission of token numbers, with a language model as the prior of the receiver.
 
-    A text is split into tokens, each sent as its number in b = ceil(log2 V) bits by QPSK without any source
-    or channel code. The bits of the text are repeated and interleaved until all channel uses are spent; a
-    header tells their number. The receiver looks for
+    A text is split into tokens, each sent as a label of b = ceil(log2 V) bits by QPSK without any source or
+    channel code. Labels of frequent tokens differ in many bits (`symbol_labels`). The bits of the text are
+    repeated and interleaved until all channel uses are spent; a header tells their number. The receiver looks
+    for
 
-        argmax over tokens of  sum_t [alpha log p(x_t | x_<t) + sum_j log p(y_tj | bit j of x_t)]
+        argmax over tokens of  sum_t [alpha log p(x_t | x_<t) + sum_j log p(y_tj | bit j of the label of x_t)]
 
-    by a beam search. With alpha = 0 it makes hard decisions, the most probable number of each token by
+    by a beam search. With alpha = 0 it makes hard decisions, the most probable label of each token by
     itself. The text that comes out is always shown; nothing checks it.
 
     Args:
@@ -78,10 +79,11 @@ class LanguagePrior:
         return "none"
 
     def send(self, x: str, uses: int, known: ChannelKnowledge | None) -> Sent:
-        """Send the numbers of the tokens, repeated to fill the channel uses."""
+        """Send the labels of the tokens, repeated to fill the channel uses."""
         model = self._model()
         symbols = model.split(x)
-        width = width_of(model)
+        labels = symbol_labels(model.symbols)
+        width = labels.shape[1]
         header, free = self._header(uses)
         if len(symbols) >= 1 << COUNT_BITS or len(symbols) > model.most:
             return nothing_sent(
@@ -91,9 +93,7 @@ class LanguagePrior:
             return nothing_sent(
                 f"{len(symbols)} tokens of {width} bits do not fit {uses} channel uses; raise rho"
             )
-        bits = torch.tensor(
-            [[s >> j & 1 for j in range(width - 1, -1, -1)] for s in symbols], dtype=torch.uint8
-        )
+        bits = labels[symbols]
         places = _places(len(symbols) * width, 2 * free)
         sent = torch.zeros(1, uses, dtype=torch.complex64)
         sent[:, header.positions()] = header.encode(len(symbols))
@@ -106,7 +106,7 @@ class LanguagePrior:
 
     def _observed(self, received: Received) -> Observation[str]:
         model = self._model()
-        width = width_of(model)
+        width = symbol_labels(model.symbols).shape[1]
         header, free = self._header(received.y.shape[1])
         count = int(header.decode(_at(received, header.positions())))
         if not 0 < count * width <= 2 * free or count > model.most:
@@ -127,20 +127,39 @@ class LanguagePrior:
         return _loaded(self.model, self.device)
 
 
-def width_of(model: ExactModel) -> int:
-    """Bits of the number of a symbol.
+@lru_cache(maxsize=2)
+def symbol_labels(symbols: int) -> UInt8[Tensor, "symbols width"]:
+    """Labels of symbols in bits, so that those with small numbers differ in many bits.
+
+    The label of number n is the sum modulo 2 of the words of a basis where n has ones. The j-th word is the
+    first of all that are farthest from every sum of the words before it, so that the first 2^j numbers form
+    linear codes, one inside the other, of the largest distances that this greedy choice finds: for 16 bits
+    16, 8, 8, 8, 8, 6, 6, 4, 4, 4, 4, 2, 2, 2, 2 and 1. Numbers of byte-pair encodings rise as tokens become
+    rarer, so that the words a language model has to choose among are seldom neighbours.
 
     Args:
-        model: Language model with its symbols.
+        symbols: Number of symbols, at least 2.
 
     Returns:
-        ceil(log2 V).
+        Bits, 0 or 1, most significant first; all labels are different.
+
+    Reference:
+        Conway and Sloane, "Lexicographic codes: error-correcting codes from game theory", IEEE Trans.
+        Information Theory 32(3), 1986.
     """
-    return (model.symbols - 1).bit_length()
+    width = (symbols - 1).bit_length()
+    words = torch.arange(1 << width)
+    distance = torch.stack([words >> j & 1 for j in range(width)]).sum(0)  # to the code so far, at first {0}
+    labels = torch.zeros_like(words)
+    for j in range(width):
+        word = int(distance.argmax())
+        labels ^= (words >> j & 1) * word
+        distance = distance.minimum(distance[words ^ word])
+    return (labels[:symbols, None] >> torch.arange(width - 1, -1, -1) & 1).to(torch.uint8)
 
 
 def symbol_log_likelihoods(llr: Float[Tensor, "count width"], symbols: int) -> Float[Tensor, "count symbols"]:
-    """Log likelihood of every symbol from log-likelihood ratios of its bits.
+    """Log likelihood of every symbol from log-likelihood ratios of the bits of its label.
 
     Args:
         llr: log P(b=0) / P(b=1) of each bit, most significant first.
@@ -149,10 +168,8 @@ def symbol_log_likelihoods(llr: Float[Tensor, "count width"], symbols: int) -> F
     Returns:
         sum_j log p(bit j), in nats.
     """
-    width = llr.shape[1]
-    numbers = torch.arange(symbols)
-    ones = (numbers[:, None] >> torch.arange(width - 1, -1, -1) & 1).to(llr.dtype)
     zero = torch.nn.functional.logsigmoid(llr)
+    ones = symbol_labels(symbols).to(llr.dtype)
     return zero.sum(1, keepdim=True) - llr @ ones.T  # log p(1) = log p(0) - llr
 
 

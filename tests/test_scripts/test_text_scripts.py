@@ -202,8 +202,8 @@ def test_texts_over_noise_and_their_protection(tmp_path: Path, monkeypatch: pyte
     assert {len(values["message"]) for values in found.values()} == {3}
     assert (out / "tables.md").read_text().count("| deepsc | 3 |") == len(over.MEASURES)
 
-    monkeypatch.setattr(protection, "PRIOR_SNR", (0.0, 8.0))
     options = ["--texts", str(out / "messages.jsonl"), "--model", "tiny", "--messages", "2"]
+    options += ["--snr", "0", "8"]
     options += ["--parts", "prior", "runs", "packets", "--out", str(tmp_path / "parts")]
     protection.main(options)
     before = (tmp_path / "parts" / "records.jsonl").read_text()

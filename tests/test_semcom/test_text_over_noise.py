@@ -39,7 +39,7 @@ from semcom.text.importance import (
     importance_named,
     sentences,
 )
-from semcom.text.prior import LanguagePrior, beam_search, symbol_log_likelihoods, width_of
+from semcom.text.prior import LanguagePrior, beam_search, symbol_labels, symbol_log_likelihoods
 from semcom.text.protection import Unequal, _divisions
 from semcom.text.restoration import CLOSING, OPENING, Restoration, as_received, as_restored, guesses
 from semcom.text.token_jscc import TokenJSCC
@@ -363,12 +363,31 @@ def model() -> ExactModel:
     return prepared(a_language_model())
 
 
-def noisy_llr(symbols: list[int], width: int, snr_db: float, seed: int = 0) -> torch.Tensor:
-    """Log-likelihood ratios of BPSK over AWGN."""
-    bits = torch.tensor([[s >> j & 1 for j in range(width - 1, -1, -1)] for s in symbols])
+def noisy_llr(symbols: list[int], model: ExactModel, snr_db: float, seed: int = 0) -> torch.Tensor:
+    """Log-likelihood ratios of labels by BPSK over AWGN."""
+    bits = symbol_labels(model.symbols)[symbols].double()
     noise_var = 10 ** (-snr_db / 10) / 2
     noise = torch.randn(bits.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return 2 * (1 - 2 * bits + noise * noise_var**0.5) / noise_var
+
+
+@pytest.mark.parametrize(
+    ("width", "distances"),
+    [  # of the first 2, 4, 8, ... numbers; [8, 4, 4], [16, 5, 8] and [16, 11, 4] are Reed-Muller codes
+        (3, [3, 1, 1]),
+        (8, [8, 4, 4, 4, 2, 2, 2, 1]),
+        (16, [16, 8, 8, 8, 8, 6, 6, 4, 4, 4, 4, 2]),
+    ],
+)
+def test_frequent_symbols_have_labels_far_apart(width: int, distances: list[int]) -> None:
+    """By all pairs of the first 2^j labels, as far as they are compared here."""
+    labels = symbol_labels(1 << width).double()
+    assert len(labels.unique(dim=0)) == 1 << width
+    for j, distance in enumerate(distances, 1):
+        code = 1 - 2 * labels[: 1 << j]
+        apart = (width - code @ code.T) / 2
+        assert apart.fill_diagonal_(width).min() == distance
+    assert torch.equal(symbol_labels((1 << width) - 1).double(), labels[:-1])
 
 
 def test_likelihoods_of_symbols(model: ExactModel) -> None:
@@ -377,7 +396,7 @@ def test_likelihoods_of_symbols(model: ExactModel) -> None:
     found = symbol_log_likelihoods(llr, 8)
     for row, values in enumerate(llr.tolist()):
         for symbol in range(8):
-            bits = [symbol >> j & 1 for j in (2, 1, 0)]
+            bits = symbol_labels(8)[symbol].tolist()
             p = [
                 1 / (1 + math.exp(value if bit else -value)) for bit, value in zip(bits, values, strict=True)
             ]
@@ -387,12 +406,12 @@ def test_likelihoods_of_symbols(model: ExactModel) -> None:
 @pytest.mark.parametrize("snr_db", [-2.0, 2.0, 8.0])
 def test_without_the_model_it_makes_hard_decisions(model: ExactModel, snr_db: float) -> None:
     symbols = model.split(WORDS)
-    llr = noisy_llr(symbols, width_of(model), snr_db)
+    llr = noisy_llr(symbols, model, snr_db)
     found = beam_search(model, llr, alpha=0.0)
-    hard = ((llr < 0) * 2 ** torch.arange(llr.shape[1] - 1, -1, -1)).sum(1).tolist()
-    assert [a for a, b in zip(found, hard, strict=True) if b < model.symbols] == [
-        b for b in hard if b < model.symbols
-    ]
+    labels = symbol_labels(model.symbols)
+    hard = [(row < 0).equal(labels[symbol].bool()) for row, symbol in zip(llr, found, strict=True)]
+    taken = [((row < 0) == labels.bool()).all(1).any() for row in llr]  # hard decisions that are some label
+    assert hard == [bool(one) for one in taken]
     assert all(symbol < model.symbols for symbol in found)
 
 
@@ -406,7 +425,7 @@ def test_the_prior_helps_where_it_is_right(model: ExactModel) -> None:
         steps.feed(symbols[-1:])
     wrong = [0, 0]
     for seed in range(3):
-        llr = noisy_llr(symbols, width_of(model), 1.0, seed)
+        llr = noisy_llr(symbols, model, 1.0, seed)
         for i, alpha in enumerate((0.0, 3.0)):
             found = beam_search(model, llr, alpha)
             wrong[i] += sum(a != b for a, b in zip(found, symbols, strict=True))
@@ -417,7 +436,7 @@ def test_the_prior_helps_where_it_is_right(model: ExactModel) -> None:
 def test_a_wider_beam_is_no_less_likely(model: ExactModel) -> None:
     """Score of the path that is returned, by teacher forcing."""
     symbols = model.split(WORDS)[:40]
-    llr = noisy_llr(symbols, width_of(model), 0.0)
+    llr = noisy_llr(symbols, model, 0.0)
     channel = symbol_log_likelihoods(llr, model.symbols)
 
     def score(path: list[int]) -> float:
