@@ -42,7 +42,7 @@ from semcom.text.coding import LanguageModelCodec
 from semcom.text.exact import BYTES, ExactModel
 from semcom.text.importance import Asked, Digits, Equal, Importance, Rules
 from semcom.text.lm import LanguageModel, load
-from semcom.text.prior import BYTE_LOG_PROBABILITY, beam_search, symbol_labels
+from semcom.text.prior import BEAM, BYTE_LOG_PROBABILITY, beam_search, symbol_labels
 from semcom.text.protection import Unequal
 from semcom.text.restoration import as_received, as_restored, guesses
 from semcom.training.recipes import run_script
@@ -128,7 +128,9 @@ def protected(scheme: Scheme[str], message: Message, number: int, snr_db: float)
     }
 
 
-def prior(table: Table, texts: Sequence[Message], lm: LanguageModel, snrs_db: Sequence[float]) -> None:
+def prior(
+    table: Table, texts: Sequence[Message], lm: LanguageModel, snrs_db: Sequence[float], beam: int
+) -> None:
     """Token errors of the first tokens of a message, BPSK over AWGN, Es/N0 per bit."""
     model = ExactModel(lm)
     labels = symbol_labels(model.symbols)
@@ -139,7 +141,7 @@ def prior(table: Table, texts: Sequence[Message], lm: LanguageModel, snrs_db: Se
             received = partial(noisy_llr, snr_db=snr_db, seed=1000 * number + round(snr_db))
             methods = {
                 "hard decisions": partial(hard, model, symbols, received(labels[symbols])),
-                "beam 8": partial(searched, model, symbols, received(labels[symbols])),
+                f"beam {beam}": partial(searched, model, symbols, received(labels[symbols]), beam),
                 "right past": partial(with_right_past, model, symbols, labels, received(labels[symbols])),
                 "right past, plain numbers": partial(
                     with_right_past, model, symbols, numbers, received(numbers[symbols])
@@ -162,9 +164,9 @@ def hard(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[s
     return {"token_error": differing(beam_search(model, llr, 0.0), symbols)}
 
 
-def searched(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor) -> dict[str, float]:
+def searched(model: ExactModel, symbols: Sequence[int], llr: torch.Tensor, beam: int) -> dict[str, float]:
     """Share of wrong tokens, and whether those that were sent are more probable than those found."""
-    found = beam_search(model, llr)
+    found = beam_search(model, llr, beam=beam)
     sent, shown = (
         posterior(model, path, symbol_labels(model.symbols), llr).gather(1, torch.tensor(path)[:, None]).sum()
         for path in (symbols, found)
@@ -340,14 +342,16 @@ def prior_table(found: Columns) -> list[str]:
     lines.append("| --- " * (len(snrs) + 2) + "|")
     for method in dict.fromkeys(method for method, _, _ in found):
         own = [found[method, "awgn", snr]["token_error"] for snr in snrs]
-        sizes = " to ".join(dict.fromkeys(str(len(values)) for values in sorted(own, key=len)))
-        lines.append(f"| {method} | {sizes} | {' | '.join(map(shown, own))} |")
+        sizes = " to ".join(str(size) for size in sorted({len(values) for values in own if values}))
+        cells = " | ".join(shown(values) if values else "" for values in own)
+        lines.append(f"| {method} | {sizes} | {cells} |")
     lines += ["", "Share of messages where the tokens that were sent are more probable than those found:", ""]
     lines += [f"| receiver | {head} |", "| --- " * (len(snrs) + 1) + "|"]
     for method in dict.fromkeys(method for method, _, _ in found):
-        own = [found[method, "awgn", snr].get("sent_more_probable") for snr in snrs]
-        if all(own):
-            lines.append(f"| {method} | {' | '.join(f'{np.mean(values):.2f}' for values in own)} |")
+        own = [found[method, "awgn", snr]["sent_more_probable"] for snr in snrs]
+        if any(own):
+            cells = " | ".join(f"{np.mean(values):.2f}" if values else "" for values in own)
+            lines.append(f"| {method} | {cells} |")
     return lines
 
 
@@ -410,6 +414,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="smollm2", help="language model")
     parser.add_argument("--messages", type=int, default=100)
     parser.add_argument("--snr", nargs="+", type=float, default=PRIOR_SNR, help="of the part prior, in dB")
+    parser.add_argument("--beam", type=int, default=BEAM, help="hypotheses that the part prior keeps")
     parser.add_argument("--texts", type=Path, default=TEXTS, help="messages of scripts/text_over_noise.py")
     parser.add_argument("--tables", action="store_true", help="write the tables of what is there")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -420,7 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given.tables:
         texts = kept_messages(given.texts, given.messages)
         lm = load(given.model)
-        priors = partial(prior, snrs_db=given.snr)
+        priors = partial(prior, snrs_db=given.snr, beam=given.beam)
         measures = {"uep": uep, "prior": priors, "runs": runs, "packets": packets, "restore": restore}
         for part in given.parts:
             measures[part](table, texts, lm)
