@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_text import new_prose, passages, seen_prose
+from bench_text import new_prose, seen_prose
 
 from channels import NamedStreams
 from semcom import names
@@ -59,6 +59,7 @@ SCHEMES = (
 CHANNELS = ("awgn", "rayleigh:64", "lossy:64:0.1/awgn")
 SNR_DB = tuple(range(-2, 21, 2))
 RHO = 18.0
+LONGEST = 1050  # characters that follow the beginning of a message
 BLOCK = 512
 """Channel uses are whole multiples: predictions of link adaptation are then shared by many messages."""
 PLACES = ("Lisbon", "Vienna", "Cairo", "Oslo", "Quito", "Delhi", "Tunis", "Lagos", "Turin", "Bergen")
@@ -137,7 +138,9 @@ def messages(count: int, sources: Sequence[str], seed: int = 0) -> list[Message]
     found = []
     for i in range(count):
         length = rng.randint(200, 1000) - 50
-        text = passages(sources[i % len(sources)], length, 1, seed + i)[0]
+        source = sources[i % len(sources)]
+        start = source.index(" ", random.Random(seed + i).randrange(len(source) - LONGEST)) + 1
+        text = source[start : start + length]
         place, value = rng.choice(PLACES), str(rng.randint(10_000, 99_999))
         ends = [j + 2 for j in range(len(text) - 2) if text[j : j + 2] == ". "] or [0]
         at = rng.choice(ends)
