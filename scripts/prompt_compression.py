@@ -1,7 +1,7 @@
 """Prompt compression by evaluator heads beside other methods, on a real language model.
 
 Run:     python scripts/prompt_compression.py
-Cost:    about an hour of one core for 100 prompts per cell; killed, the same command goes on
+Cost:    about 90 minutes of one core for 100 prompts per cell; killed, the same command goes on
 Expect:  results/prompt_compression/table.md and its rows
 
 Heads are found in a story of this package, or in `--prose`; methods are measured on other books. Cells take

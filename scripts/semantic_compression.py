@@ -216,7 +216,9 @@ def tables(frames) -> str:
             f"\nRead by the model at {length} tokens, {name}: {found.mean:.2f} "
             f"[{found.low:.2f}, {found.high:.2f}], kept {rows['kept'].mean():.2f}, n = {len(rows)}.\n"
         )
-    parts.append(f"\nPieces in the order of the text: {int(frame['ordered'].sum())} of {len(frame)}.\n")
+    parts.append(
+        f"\nCompressed texts whose sentences are in order: {int(frame['ordered'].sum())} of {len(frame)}.\n"
+    )
     frame = frames["ratios"]
     parts.append(
         "\n## Ratio reached, smallest to largest\n\n| tokens | 6 | 7 | 8 |\n| --- | --- | --- | --- |\n"
