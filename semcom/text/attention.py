@@ -202,7 +202,7 @@ def skim(
     Args:
         lm: The model.
         tokens: Identifiers.
-        layer: Number of the layer, from 0; as many layers are run.
+        layer: Number of the layer, from 0; the layers before it are run in full.
         window: Number of last positions whose queries are wanted.
         mask: 1 where a token counts, 0 where it fills up a shorter sequence on the left; None if all count.
 

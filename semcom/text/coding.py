@@ -163,7 +163,8 @@ class LanguageModelCodec:
             x: The text.
 
         Returns:
-            Sum of -log2 p over all symbols, without any overhead; bytes count 24 bits.
+            Sum of -log2 p over all symbols, without any overhead; a symbol that is a byte counts
+            `ExactModel.scale_bits`.
         """
         model = self._model()
         total = 0.0

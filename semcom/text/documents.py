@@ -153,7 +153,7 @@ def interleaved(
 
 
 def block_sources(document: Document, blocks: Sequence[tuple[int, int]]) -> list[str]:
-    """Source of each block of a document: the one of most of its characters.
+    """Source of each block of a document: the one that most of its characters come from.
 
     Args:
         document: An interleaved document.

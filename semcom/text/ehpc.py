@@ -51,7 +51,7 @@ class EHPC:
     """Evaluator-head prompt compression: s = pool_r(mean over N_o queries of the attention of some heads).
 
     Args:
-        layer: Number of the layer, from 0; as many layers are run.
+        layer: Number of the layer, from 0; the layers before it are run in full.
         heads: Numbers of its evaluator heads.
         window: N_o, number of last tokens whose attention counts; they are always kept.
         kernel: r, length of the average pooling.

@@ -136,7 +136,9 @@ class Scored:
 class Asked:
     """Importance by evaluator heads: attention from the receiver's question back to each unit.
 
-        w = sum over the tokens of a unit, over the evaluator heads, mean over the tokens of the question
+        w = sum_{j in unit} sum_{h in heads} mean_{i in question} A_h(i, j)
+
+    where A_h(i, j) is the attention of head h from token i back to token j.
 
     The transmitter reads text and question with a language model up to the layer of its evaluator heads (see
     `semcom.text.heads`); it knows what the receiver will ask, but no answer. Attention is summed over a unit,

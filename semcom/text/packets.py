@@ -1,4 +1,4 @@
-"""Packet codec of texts for codecs that are slow to run: runs of words, estimated before they are coded."""
+"""Packets of texts for slow codecs: the words that fit each packet are estimated first, then coded once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -31,15 +31,16 @@ QPSK = Constellation(4)
 class LanguagePrior:
     """Uncoded transmission of token numbers, with a language model as the prior of the receiver.
 
-    A text is split into tokens, each sent as a label of b = ceil(log2 V) bits by QPSK without any source or
-    channel code. Labels of frequent tokens differ in many bits (`symbol_labels`). The bits of the text are
-    repeated and interleaved until all channel uses are spent; a header tells their number. The receiver looks
-    for
+    A text is split into tokens x_t of V kinds: the vocabulary, and 256 bytes for what it cannot represent.
+    Each is sent as a label of ceil(log2 V) bits by QPSK without any source or channel code. Labels of
+    frequent tokens differ in many bits (`symbol_labels`). The bits of the text are repeated and interleaved
+    until all channel uses are spent; a header tells the number of tokens. The receiver looks for
 
         argmax over tokens of  sum_t [alpha log p(x_t | x_<t) + sum_j log p(y_tj | bit j of the label of x_t)]
 
-    by a beam search. With alpha = 0 it makes hard decisions, the most probable label of each token by
-    itself. The text that comes out is always shown; nothing checks it.
+    by a beam search, where y_tj is what was received for bit j of token t, all repetitions together. With
+    alpha = 0 it makes hard decisions, the most probable label of each token by itself. The text that comes
+    out is always shown; nothing checks it.
 
     Args:
         model: Name of the language model, see `semcom.text.lm.load`.

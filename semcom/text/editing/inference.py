@@ -88,7 +88,7 @@ class Iterative:
     are read alone. An answer that is empty or not in these sentences counts as not found: the number of
     chunks is doubled up to `most_chunks`, then the step stays unresolved. A malformed plan falls back to
     single-shot retrieval with the whole question. A plan that is a chain (variable tracking) reads only
-    sentences that name the answer before, and none again that was read alone and gave an answer.
+    sentences that name the answer before; one that was read by itself and gave an answer is not read again.
 
     Args:
         read: Reader.
