@@ -24,6 +24,7 @@ import numpy as np
 
 from semcom.experiment import run_script, write, write_figure
 from semcom.provenance import environment
+from semcom.records import Records, same_settings
 from semcom.statistics import bootstrap_mean, paired_difference
 from semcom.text.blocks import Size
 from semcom.text.documents import read_books
@@ -235,14 +236,12 @@ def decoded(bench: Bench, item: int) -> dict[str, Any]:
 
 def measured(path: Path, measure: Callable[[Bench, int], dict[str, Any]], bench: Bench, items: int) -> list:
     """Rows of a file of JSON lines, after what is missing in it was measured."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    with path.open("a") as file:
-        for item in range(len(rows), items):
-            rows.append({"item": item, **measure(bench, item)})
-            file.write(json.dumps(rows[-1]) + "\n")
-            file.flush()
-    return rows
+    records = Records(path, ("item",))
+    done = {row["item"] for row in records.rows()}
+    for item in range(items):
+        if item not in done:
+            records.add({"item": item, **measure(bench, item)})
+    return records.rows()
 
 
 def mean(rows: Sequence[dict[str, Any]], column: str) -> str:
@@ -370,11 +369,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "variables": (variables, chosen.items), "records": (records, 3 * chosen.items),
         "decoded": (decoded, min(30, chosen.items)),
     }  # fmt: skip
-    found = {}
-    started = time.time()
-    for name, (measure, items) in todo.items():
-        skip = chosen.only is not None and name not in chosen.only
-        found[name] = measured(chosen.out / f"{name}.jsonl", measure, bench, 0 if skip else items)
     about = {
         "model": lm.name,
         "digest": lm.digest,
@@ -382,6 +376,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "dtype": chosen.dtype,
         "form": chosen.form,
     }
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    same_settings(chosen.out / "settings.json", about)
+    found = {}
+    started = time.time()
+    for name, (measure, items) in todo.items():
+        skip = chosen.only is not None and name not in chosen.only
+        found[name] = measured(chosen.out / f"{name}.jsonl", measure, bench, 0 if skip else items)
     about |= {"items": chosen.items, "seconds": round(time.time() - started), **environment()}
     write(chosen.out / "run.json", json.dumps(about, indent=2) + "\n")
     shown = tables(found)

@@ -19,7 +19,7 @@ import torch
 
 from semcom.experiment import write
 from semcom.files import write_whole
-from semcom.records import Records
+from semcom.records import Records, same_settings
 from semcom.statistics import Interval
 from semcom.text.cost import Cost, counted, cpu_seconds
 from semcom.text.ehpc import EHPC, Scorer, kept
@@ -71,7 +71,11 @@ def main() -> None:
     books = {name: Haystack.of(read_book(DATA / "books" / name)) for name in TEST_BOOKS}
     prose = None if options.prose is None else Haystack.of(read_book(options.prose))
     masses = measured_masses(lm, prose, Probe())
-    print({rule: masses.heads(rule) for rule in RULES}, flush=True)
+    heads = {rule: masses.heads(rule) for rule in RULES}
+    print(heads, flush=True)
+    settings = {"model": lm.name, "digest": lm.digest}
+    settings |= {rule: f"layer {found.layer}, heads {found.heads}" for rule, found in heads.items()}
+    same_settings(options.out / "settings.json", settings)
     if options.cost:
         write_whole(options.out / "cost.json", json.dumps(costs(lm, masses, books["bronte.txt"]), indent=1))
         return
@@ -131,7 +135,7 @@ def planned(masses: HeadMasses) -> dict[str, Plan]:
     """Methods of each cell."""
     first, best = masses.heads("earliest"), masses.heads("best-head")
     if best.layer == first.layer:  # the other rule is shown at the next layer, where pilots found it
-        best = best_of_layer(masses, first.layer + 1)
+        best = best_of_layer(masses, following(masses, first.layer))
     order = np.argsort(masses.mass[first.layer], kind="stable")
     weak = tuple(int(head) for head in order[: len(first.heads)])
     every = tuple(range(masses.mass.shape[1]))
@@ -169,13 +173,18 @@ def planned(masses: HeadMasses) -> dict[str, Plan]:
     }
 
 
+def following(masses: HeadMasses, layer: int) -> int:
+    """Layer after another one, or the one before the last."""
+    return layer + 1 if layer + 1 < len(masses.mass) else layer - 1
+
+
 def hotpot_plan(masses: HeadMasses, window: int) -> Plan:
     """Methods of the questions over several passages: the question is protected, and is the window."""
     first = masses.heads("earliest")
-    following = best_of_layer(masses, first.layer + 1)
+    after = best_of_layer(masses, following(masses, first.layer))
     scorers = (
         EHPC(first.layer, first.heads, window),
-        EHPC(following.layer, following.heads, window, name="ehpc-next"),
+        EHPC(after.layer, after.heads, window, name="ehpc-next"),
         RandomTokens(run=32, forced=window, name="random-runs"),
         Truncation(forced=window),
     )

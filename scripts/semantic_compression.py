@@ -22,6 +22,7 @@ import torch
 
 from semcom.experiment import run_script, write, write_figure
 from semcom.provenance import environment
+from semcom.records import same_settings
 from semcom.statistics import bootstrap_mean, wilson_interval
 from semcom.text.blocks import Sentence, Size
 from semcom.text.documents import block_sources, interleaved, read_books, with_needle
@@ -300,6 +301,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = lru_cache(maxsize=200_000)(lambda text: len(lm.encode(text)))
     embed = load_embedder(chosen.embedder)
     bench = Bench(read_books(chosen.books, size), Remembered(embed), lm, size, chosen.items, chosen.minutes)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    about = {"model": lm.name, "digest": lm.digest, "embedder": chosen.embedder, "items": chosen.items}
+    same_settings(chosen.out / "settings.json", about)
     frames = {}
     todo: dict[str, Callable] = {
         "ratios": ratios, "topics": topics, "needles": needles, "costs": lambda b: costs(b, embed)

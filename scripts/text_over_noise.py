@@ -40,7 +40,7 @@ from semcom.experiment import write, write_figure
 from semcom.metrics import chrf, metric_named, wer
 from semcom.modalities import TEXT, TextShape
 from semcom.names.receivers import RESTORE
-from semcom.records import Records
+from semcom.records import Records, same_settings
 from semcom.scheme import Preparations, Scheme
 from semcom.statistics import Interval, bootstrap_mean
 from semcom.text.restoration import as_received
@@ -321,6 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
     records = Records(given.out / "records.jsonl", KEY)
+    same_settings(given.out / "settings.json", {"rho": given.rho})
     if not given.tables:
         measure(given, records)
     rows = records.rows()

@@ -35,7 +35,7 @@ from semcom.experiment import write
 from semcom.metrics import bleu, chrf, wer
 from semcom.modalities import TEXT
 from semcom.receivers import Direct
-from semcom.records import Records
+from semcom.records import Records, same_settings
 from semcom.scheme import Preparations, Scheme
 from semcom.statistics import paired_difference
 from semcom.text.coding import LanguageModelCodec
@@ -44,7 +44,7 @@ from semcom.text.importance import Asked, Digits, Equal, Importance, Rules
 from semcom.text.lm import LanguageModel, load
 from semcom.text.prior import BEAM, BYTE_LOG_PROBABILITY, beam_search, symbol_labels
 from semcom.text.protection import Unequal
-from semcom.text.restoration import as_received, as_restored, guesses
+from semcom.text.restoration import CLOSING, OPENING, as_received, as_restored, guesses
 from semcom.training.recipes import run_script
 
 PARTS = ("uep", "runs", "packets", "prior", "restore")
@@ -196,18 +196,23 @@ def differing(found: Sequence[int], symbols: Sequence[int]) -> float:
 
 
 def runs(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
-    """Ideal code length of kept runs, each predicted from the kept ones before it alone."""
+    """Ideal code length of kept runs, the last one cut, each predicted from the kept ones before it alone."""
     for number, message in enumerate(texts):
         tokens = lm.encode(message.text)
         table.add("runs", "whole text", number, partial(code_length, lm, tokens, 0.0))
         for ratio in RATIOS:
             for run in RUNS:
                 rng = np.random.default_rng([number, ratio, run])
-                pieces = math.ceil(len(tokens) / run)
-                chosen = sorted(rng.choice(pieces, max(1, round(pieces / ratio)), replace=False))
-                kept = [token for piece in chosen for token in tokens[piece * run : (piece + 1) * run]]
-                share = len(chosen) / pieces
-                positions = -pieces * sum(p * math.log2(p) for p in (share, 1 - share) if p)
+                pieces = [tokens[first : first + run] for first in range(0, len(tokens), run)]
+                chosen: dict[int, list[int]] = {}
+                room = max(1, round(len(tokens) / ratio))
+                for place in rng.permutation(len(pieces)):
+                    if room:
+                        chosen[int(place)] = pieces[place][:room]
+                        room -= len(chosen[int(place)])
+                kept = [token for place in sorted(chosen) for token in chosen[place]]
+                share = len(chosen) / len(pieces)
+                positions = -len(pieces) * sum(p * math.log2(p) for p in (share, 1 - share) if p)
                 measured = partial(code_length, lm, kept, positions)
                 table.add("runs", f"{ratio}x in runs of {run}", number, measured)
 
@@ -256,6 +261,8 @@ def restore(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
     scheme = prepared(f"{RESTORED}:csit-average+{receiver}")
     plain = prepared(f"{RESTORED}:csit-average")
     for number, message in enumerate(texts):
+        if any(mark in message.text for mark in (GAP, OPENING, CLOSING)):
+            continue  # which marks are its own cannot be told afterwards
         whole = sent(plain, message, number, UEP_RHO, RESTORED_CHANNEL, RESTORED_SNR)
         if not whole.outage and GAP in whole.x_hat:
             measured = partial(guessed, scheme, message, number, whole.x_hat, cosine)
@@ -425,6 +432,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given.tables:
         texts = kept_messages(given.texts, given.messages)
         lm = load(given.model)
+        if given.parts != ["prior"]:  # whose rows name the model
+            same_settings(given.out / "settings.json", {"model": lm.name, "digest": lm.digest})
         priors = partial(prior, snrs_db=given.snr, beam=given.beam)
         measures = {"uep": uep, "prior": priors, "runs": runs, "packets": packets, "restore": restore}
         for part in given.parts:

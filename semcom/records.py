@@ -65,3 +65,28 @@ class Records:
             One value per column of `key`.
         """
         return tuple(row[column] for column in self.key)
+
+
+def same_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Keep the settings of a measurement beside its rows, so that no row is measured with other ones.
+
+    Args:
+        path: JSON file with the settings; it is written if it does not exist.
+        settings: Settings of this run by name: texts, numbers and truth values.
+
+    Raises:
+        StoreError: The file has other settings, or is damaged.
+    """
+    if not path.is_file():
+        write_whole(path, json.dumps(dict(settings), indent=2) + "\n")
+        return
+    try:
+        known = dict(json.loads(path.read_text()))
+    except ValueError:
+        raise StoreError(f"{path}: damaged; remove it to go on with the rows beside it") from None
+    for name in sorted(known.keys() | settings.keys()):
+        if known.get(name) != settings.get(name):
+            raise StoreError(
+                f"{path.parent}: measured with {name} = {known.get(name)!r}, now {settings.get(name)!r}; "
+                "choose another folder with --out"
+            )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from semcom.errors import StoreError
-from semcom.records import Records
+from semcom.records import Records, same_settings
 
 ROWS = [
     {"cell": cell, "item": item, "exact": [item, 0.5]} for cell in ("needle", "hotpot") for item in (0, 1)
@@ -32,3 +32,18 @@ def test_a_row_replaces_that_of_its_key(tmp_path: Path) -> None:
     assert records.rows() == [ROWS[0], {**ROWS[1], "exact": [7]}, *ROWS[2:]]
     with pytest.raises(KeyError, match="item"):
         records.add({"cell": "n"})
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    settings = {"model": "tiny", "rho": 18.0, "decode": True}
+    same_settings(path, settings)
+    same_settings(path, settings)
+    for other in (settings | {"rho": 36.0}, {"model": "tiny", "rho": 18.0}, settings | {"heads": 3}):
+        with pytest.raises(StoreError, match="choose another folder"):
+            same_settings(path, other)
+    with pytest.raises(StoreError, match=r"measured with rho = 18.0, now 36.0"):
+        same_settings(path, settings | {"rho": 36.0})
+    path.write_text('{"model"')
+    with pytest.raises(StoreError, match="damaged"):
+        same_settings(path, settings)
