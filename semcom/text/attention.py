@@ -299,10 +299,8 @@ def allowed_keys(
 
 
 def _check(lm: LanguageModel, tokens: Tensor, window: int) -> None:
-    length = tokens.shape[1]
-    if length > lm.window:
-        raise InvalidOption(f"{length} tokens: {lm.name} reads at most {lm.window}; shorten the text")
-    check_window(window, length)
+    lm.check_length(tokens.shape[1])
+    check_window(window, tokens.shape[1])
 
 
 def _run(module: Any, tokens: Tensor, mask: Tensor | None) -> Any:

@@ -1,5 +1,6 @@
 """Compress prompts in the call shape of LLMLingua: `PromptCompressor("smollm2").compress_prompt(...)`."""
 
+import math
 import re
 import time
 from bisect import bisect_right
@@ -332,6 +333,8 @@ class PromptCompressor:
 
         chosen = fitted(units, means, forced, target, lambda chosen: sum(map(self.size, texts_of(chosen))))
         texts = texts_of(chosen)
+        if (least := sum(map(self.size, texts))) > target:  # joints of forced words may add a token
+            raise InvalidOption(f"a target of {target} tokens: forced words alone have {least}; raise it")
         indices = [i for number in chosen for i in range(units[number].first, units[number].last)]
         if not "".join(texts).strip():
             raise InvalidOption(f"a target of {target} tokens: no word is as short; raise it, or snap tokens")
@@ -396,7 +399,7 @@ class _Found:
 def _target(rate: float | int, target_token: float | int, total: int, around: int, options: Options) -> int:
     """Tokens of all contexts that are kept, of `total`, beside `around` of instruction and question."""
     if target_token != -1:
-        if target_token < 1 or target_token != int(target_token):
+        if not 1 <= target_token < math.inf or target_token != int(target_token):
             raise InvalidOption(f"a target of {target_token:g} tokens: choose a whole number from 1 on")
         target = int(target_token)
     elif not 0 < rate <= 1:

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -98,6 +98,18 @@ class LanguageModel:
         """
         return self.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False)
 
+    def check_length(self, tokens: int) -> None:
+        """Check that so many tokens can be read at once.
+
+        Args:
+            tokens: Number of tokens.
+
+        Raises:
+            InvalidOption: There are more than `window`.
+        """
+        if tokens > self.window:
+            raise InvalidOption(f"{tokens} tokens: {self.name} reads at most {self.window}; shorten the text")
+
     @torch.no_grad()
     def logits(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length vocabulary"]:
         """Logits of the token after each position.
@@ -111,10 +123,7 @@ class LanguageModel:
         Raises:
             InvalidOption: There are more tokens than `window`.
         """
-        if tokens.shape[1] > self.window:
-            raise InvalidOption(
-                f"{tokens.shape[1]} tokens: {self.name} reads at most {self.window}; shorten the text"
-            )
+        self.check_length(tokens.shape[1])
         return self.model(input_ids=tokens.to(self.device), use_cache=False).logits
 
     @torch.no_grad()
@@ -145,7 +154,11 @@ class LanguageModel:
 
         Returns:
             Bits of each token from number `given` on, float64.
+
+        Raises:
+            InvalidOption: There are more tokens than fit `window` behind the start token.
         """
+        self.check_length(len(tokens))
         ids = torch.tensor([[self.start, *tokens]], device=self.device)
         with torch.no_grad():
             logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits[0, given:].double()
@@ -258,16 +271,21 @@ def load(name: str, device: str | torch.device = "cpu", dtype: str = "float32") 
 
     Raises:
         MissingPackage: `transformers`, or `gguf` for a GGUF file, is not installed.
-        MissingWeights: The model is not installed, damaged, or has another architecture.
-        InvalidOption: There is no such dtype.
+        MissingWeights: The model is not installed, damaged or incomplete, or is not causal.
+        InvalidOption: There is no such dtype, or no such device here.
     """
     if dtype not in DTYPES:
         raise InvalidOption(f"a language model in {dtype!r}: choose {', '.join(DTYPES)}")
+    _check_device(device)
     transformers = _transformers()
     path = located(name)
     if isinstance(path, Path) and path.is_file():
         path = converted(path)
     model, tokenizer = _read(transformers, transformers.AutoModelForCausalLM, name, path, DTYPES[dtype])
+    if not _is_causal(model):
+        raise MissingWeights(
+            f"{name}: its tokens see those behind them, as in BERT; choose a causal language model"
+        )
     return LanguageModel(name, model.to(device), tokenizer, _digest(path, model, tokenizer))
 
 
@@ -306,8 +324,10 @@ def load_embedder(name: str = "minilm", device: str | torch.device = "cpu") -> E
 
     Raises:
         MissingPackage: `transformers` is not installed.
-        MissingWeights: The model is not installed, or damaged.
+        MissingWeights: The model is not installed, damaged or incomplete.
+        InvalidOption: There is no such device here.
     """
+    _check_device(device)
     transformers = _transformers()
     path = located(name)
     model, tokenizer = _read(transformers, transformers.AutoModel, name, path, torch.float32)
@@ -388,9 +408,10 @@ def converted(path: Path) -> Path:
         with _quiet():
             whole = {"gguf_file": path.name, "local_files_only": True}
             tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **whole)
-            read = transformers.AutoModelForCausalLM.from_pretrained(
-                path.parent, dtype=torch.float32, use_safetensors=True, **whole
+            read, told = transformers.AutoModelForCausalLM.from_pretrained(
+                path.parent, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **whole
             )
+            _check_whole(told)
             # without the note on quantisation, with which it could not be saved
             about = {k: v for k, v in read.config.to_dict().items() if k != "quantization_config"}
             plain = type(read)(type(read.config)(**about))
@@ -452,7 +473,10 @@ def _read(transformers: Any, kind: Any, name: str, path: Path | str, dtype: torc
         try:
             with _quiet():
                 tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=local)
-                model = kind.from_pretrained(path, dtype=dtype, local_files_only=local, use_safetensors=True)
+                model, told = kind.from_pretrained(
+                    path, dtype=dtype, local_files_only=local, use_safetensors=True, output_loading_info=True
+                )
+                _check_whole(told)
             return model.eval().requires_grad_(False), tokenizer
         except Exception as error:
             errors.append(error)
@@ -460,6 +484,27 @@ def _read(transformers: Any, kind: Any, name: str, path: Path | str, dtype: torc
         f"{name}: cannot be loaded as a language model ({reason_of(errors[-1])}); check the name, or "
         "download it first where there is a network"
     ) from errors[-1]
+
+
+def _check_whole(told: Mapping[str, Any]) -> None:
+    """Refuse weights that are missing, which the library would fill with random numbers."""
+    missing = sorted(key for key in told["missing_keys"] if not key.startswith("pooler."))  # never used
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing, {missing[0]} first")
+
+
+@torch.no_grad()
+def _is_causal(model: Any) -> bool:
+    """Whether the logits of a token stay as they are if the one behind it changes."""
+    first, second = model(input_ids=torch.tensor([[0, 1], [0, 2]]), use_cache=False).logits[:, 0].float()
+    return torch.allclose(first, second, rtol=1e-2, atol=1e-3)
+
+
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidOption(f"device {device}: not here ({reason_of(error)}); choose cpu") from None
 
 
 def _digest(path: Path | str, model: Any, tokenizer: Any) -> str:

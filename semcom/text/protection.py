@@ -123,6 +123,8 @@ class Unequal:
             )
         if not x:
             return nothing_sent("a text of 0 characters: nothing to send in packets; send at least one")
+        if (fewest := len(sentences(x, max(LENGTHS)))) > MOST_UNITS:
+            return nothing_sent(f"a text of {fewest} sentences: at most {MOST_UNITS}; split it")
         plans = [self._planned(x, sentences(x, most), count, rates) for most in LENGTHS]
         value, plan = max(plans, key=lambda found: found[0])
         if value < 0:

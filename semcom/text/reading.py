@@ -139,7 +139,11 @@ def answered(
 
     Returns:
         Bits of each token, float64, and whether each is the most probable one after those before it.
+
+    Raises:
+        InvalidOption: Prompt and answer together are longer than the model's window.
     """
+    lm.check_length(len(ids) + len(answer))
     whole = torch.tensor([[*ids, *answer]], device=lm.device)
     hidden = lm.model.base_model(input_ids=whole, use_cache=False).last_hidden_state
     first = len(ids) - 1

@@ -122,7 +122,8 @@ def as_restored(text: str, mark: str = "…") -> str:
     """A restored text with guesses in place of marks, to be scored apart from what was received.
 
     Args:
-        text: Text shown by `Restoration`.
+        text: Text shown by `Restoration`, of an original that has no such mark of its own, which would be
+            taken for one of a lost part if a guess follows it.
         mark: Mark of a lost part.
 
     Returns:

@@ -1,6 +1,7 @@
 """Token scores of the baselines: random, truncation, code length, attention without evaluator heads."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -275,7 +276,7 @@ class LongLLMLingua:
     name: str = "longllmlingua"
 
     def __call__(self, reading: Reading, budget: int) -> Float[Tensor, " length"]:
-        """Score the tokens of a prompt: of kept documents above 0, of others below, of the question 2.
+        """Score the tokens of a prompt: kept documents above -shift, others at most -1, the question 2.
 
         Args:
             reading: The prompt; its last tokens after the context are the question.
@@ -294,17 +295,18 @@ class LongLLMLingua:
         surprise = [float(answered(lm, [lm.start, *part], question)[0].mean()) for part in ids]
         order = sorted(range(len(parts)), key=lambda i: surprise[i])
         room = budget - (len(reading) - len(context)) + self.extra
+        ends = [0, *accumulate(len(parts[number]) for number in order)]
+        kept = sum(rank == 0 or end < room for rank, end in enumerate(ends[:-1]))
         scores = torch.full((len(reading),), 2.0)
         for rank, number in enumerate(order):
             part = list(parts[number])
-            fits = rank == 0 or room > 0
-            room -= len(part)
-            scores[part] = -1 - torch.full((len(part),), rank / len(order))
-            if fits:
+            if rank < kept:
                 alone, _ = answered(lm, [lm.start], ids[number])
                 asked, _ = answered(lm, [lm.start, *question], ids[number])
-                lift = self.shift * (1 - 2 * rank / max(1, len(order) - 1))
-                scores[part] = _ranks(alone - asked) + 0.5 * lift
+                lift = self.shift * (1 - 2 * rank / (kept - 1)) if kept > 1 else 0.0
+                scores[part] = _ranks(alone - asked) + lift
+            else:
+                scores[part] = -1 - rank / len(order)
         return scores
 
 

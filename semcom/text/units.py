@@ -106,7 +106,7 @@ def fitted(
         measure: Number of tokens of the text of some units.
 
     Returns:
-        Rising numbers of units.
+        Rising numbers of units; more than the target only if the forced ones alone are.
     """
     order = sorted(range(len(units)), key=lambda i: (-scores[i], i))
     best: tuple[int, list[int]] | None = None

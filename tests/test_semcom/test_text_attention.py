@@ -6,8 +6,10 @@ from torch import Tensor
 
 from semcom.errors import InvalidOption
 from semcom.text.attention import UnknownArchitecture, read_all, skim
+from semcom.text.editing.readers import continued, teacher_forced
 from semcom.text.lm import LanguageModel
-from tests.tiny_models import KINDS, random_model, tokens
+from semcom.text.reading import answered
+from tests.tiny_models import KINDS, byte_model, random_model, tokens
 
 transformers = pytest.importorskip("transformers")
 
@@ -90,3 +92,19 @@ def test_other_architectures_are_named() -> None:
     lm = LanguageModel("neox", transformers.GPTNeoXForCausalLM(config), None, "0" * 64)
     with pytest.raises(UnknownArchitecture, match=r"gpt_neox.*llama"):
         skim(lm, tokens(1, 8), 0, 2)
+
+
+@pytest.mark.parametrize("reader", ["logits", "code lengths", "answer", "greedy decoding", "continuation"])
+def test_no_reader_goes_beyond_the_window(reader: str) -> None:
+    """Rotary positions would be extrapolated in silence, tables of positions end in an index error."""
+    lm = byte_model(window=64)
+    read = {
+        "logits": lambda n: lm.logits(torch.ones(1, n, dtype=torch.int64)),
+        "code lengths": lambda n: lm.nll_bits([1] * n),
+        "answer": lambda n: answered(lm, [1] * (n - 1), [2]),
+        "greedy decoding": lambda n: teacher_forced(lm, "x" * (n - 1), "y"),
+        "continuation": lambda n: continued(lm, "x" * (n - 3), 3),
+    }[reader]
+    read(64)
+    with pytest.raises(InvalidOption, match="65 tokens: bytes reads at most 64"):
+        read(65)

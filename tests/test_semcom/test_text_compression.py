@@ -12,8 +12,10 @@ import torch
 
 from semcom.cli import main
 from semcom.errors import InvalidOption, InvalidSource
+from semcom.text import PromptCompressor
 from semcom.text.ehpc import kept
 from semcom.text.heads import EvaluatorHeads, token_places
+from semcom.text.lm import load
 from semcom.text.prose import STORY
 from semcom.text.reading import Reading
 from semcom.text.units import Unit, fitted, joined, pieces, words
@@ -123,6 +125,14 @@ def test_forced_words_and_digits(compressor: Any) -> None:
         assert done["compressed_prompt"].count("raven") == text.count("raven")
     with pytest.raises(InvalidOption, match="raise it"):
         compressor.compress_prompt(text, target_token=5, force_reserve_digit=True)
+
+
+def test_a_target_below_the_forced_words_is_refused_where_a_joint_adds_a_token() -> None:
+    """The small model has a token for " which" and none for "which", as it stands alone in the result."""
+    small = PromptCompressor.around(load("tiny"), EvaluatorHeads(1, (0,), 1.0, 9.0, 2))
+    for target in (1, 2):
+        with pytest.raises(InvalidOption, match="forced words alone have 3; raise it"):
+            small.compress_prompt("He asked which gate opened", force_tokens=["which"], target_token=target)
 
 
 @pytest.mark.parametrize("snap", ["word", "token"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from semcom.errors import InvalidOption, InvalidSource, MalformedPlan
+from semcom.text.editing import readers
 from semcom.text.editing.examples import chain, counterfactuals, read_multihop, tracking
 from semcom.text.editing.inference import (
     Constrained,
@@ -411,6 +412,24 @@ def test_recognition_is_greedy_decoding() -> None:
     exact, bits = teacher_forced(lm, "is", " Eve")
     assert exact
     assert bits == pytest.approx(-4 * np.log2(np.exp(5) / (np.exp(5) + 127)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        (" 3.5 million people. It grew", "3.5 million people"),
+        (" J. R. R. Tolkien. He wrote", "J. R. R. Tolkien"),
+        (" St. Louis, Missouri.\nIt is", "St. Louis, Missouri"),
+        (" Eve; she is a cook.", "Eve"),
+        ("", ""),
+    ],
+)
+def test_answers_end_with_a_sentence_and_not_within_a_number_or_a_name(
+    monkeypatch: pytest.MonkeyPatch, written: str, answer: str
+) -> None:
+    monkeypatch.setattr(readers, "continued", lambda lm, asked, most_tokens: written)
+    lm = LanguageModel("scripted", Scripted(), Letters(), "0" * 64)
+    assert Greedy(lm)(["It has 3.5 million people."], "How many?", "It has").answer == answer
 
 
 @pytest.mark.lm

@@ -278,6 +278,25 @@ def test_a_document_that_foretells_the_question_is_kept_first() -> None:
     assert places == [*range(40, 60), *range(80, 90)]
 
 
+def test_kept_documents_share_their_budget_by_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of four documents are kept; their shares are 0.6 + 0.2, 0.6 and 0.6 - 0.2 of their tokens."""
+    from semcom.text import scorers
+
+    def known(lm: Any, ids: list[int], wanted: list[int]) -> tuple[Tensor, bool]:
+        if len(wanted) == 10:  # the question, after the documents 50, 51, 52 and 53 in turn
+            return torch.full((10,), float(max(ids))).double(), False
+        return torch.linspace(0, 1, len(wanted)).double() * (1 if max(ids) < 9 else -1), False
+
+    monkeypatch.setattr(scorers, "answered", known)
+    ids = [document for document in (51, 53, 50, 52) for _ in range(50)] + [9] * 10
+    scorer = LongLLMLingua(50, 40, shift=0.2, forced=10)
+    places = kept(Reading(random_model("llama"), ids, range(200)), scorer, 90 + 10)
+    shares = {ids[i]: 0 for i in range(200)}
+    for place in places[:-10]:
+        shares[ids[place]] += 1
+    assert [round(shares[document] / 50, 1) for document in (50, 51, 52, 53)] == [0.8, 0.6, 0.4, 0.0]
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
 def test_operations_are_those_that_torch_counts(kind: str) -> None:
     lm = random_model(kind)

@@ -14,7 +14,7 @@ import pytest
 from semcom.cli import main
 from semcom.codecs.codec import SourceCodec
 from semcom.codecs.text import Brotli, Huffman, Utf8, Zlib, Zstd
-from semcom.errors import InvalidSource
+from semcom.errors import InvalidOption, InvalidSource
 from semcom.modalities.text import MAX_BYTES
 from semcom.sending import send
 from semcom.text import PromptCompressor, coding, compression, heads, lm
@@ -25,7 +25,7 @@ from semcom.text.prose import STORY
 
 pytest.importorskip("transformers")
 
-from tests.tiny_models import byte_model
+from tests.tiny_models import SHARED, byte_model
 
 SEND = "send {} --snr 10 --scheme utf8+ldpc:mcs3"
 COMPRESS = "text compress {} --target 9"
@@ -234,6 +234,52 @@ def test_what_is_no_language_model_is_one_line(
     found = error_of(capsys, command.format(f"./{path.name}"))
     assert path.name in found
     assert len(found) < 400
+
+
+def a_folder_with_weights(kind: str, place: Path) -> Path:
+    """BERT, whose tokens see those behind them; a Llama without one of its matrices."""
+    import safetensors.torch
+    import transformers
+
+    folder, small = place / kind, {k: v for k, v in SHARED.items() if "key_value" not in k}
+    byte_model().tokenizer.save_pretrained(folder)
+    small |= {"vocab_size": 257, "pad_token_id": 256}
+    if kind == "bert":
+        transformers.BertForMaskedLM(transformers.BertConfig(**small)).save_pretrained(folder)
+        return folder
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**small)).save_pretrained(folder)
+    file = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(file)
+    if kind == "hole":
+        del weights["model.layers.1.mlp.up_proj.weight"]
+    safetensors.torch.save_file(weights, file, {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("command", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(
+    ("kind", "cause"), [("bert", "its tokens see those behind them"), ("hole", "1 weights are missing")]
+)
+def test_models_with_random_weights_or_a_view_of_the_future_are_one_line(
+    kind: str, cause: str, command: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library would fill what is missing with random numbers, and say nothing of the rest."""
+    path = a_folder_with_weights(kind, place)
+    capsys.readouterr()
+    assert cause in error_of(capsys, command.format(f"./{path.name}"))
+
+
+def test_a_whole_model_is_loaded_and_a_device_that_is_not_here_is_refused(place: Path) -> None:
+    path = str(a_folder_with_weights("llama", place))
+    assert lm.load(path).vocabulary == 257
+    for device in ("auto", "cuda:77", "nowhere"):
+        with pytest.raises(InvalidOption, match=f"device {device}: not here"):
+            lm.load(path, device)
+    for target in (float("nan"), float("inf")):
+        with pytest.raises(InvalidOption, match="choose a whole number"):
+            PromptCompressor.around(byte_model(), EvaluatorHeads(1, (0,), 1.0, 9.0, 2)).compress_prompt(
+                "Who opened it?", target_token=target
+            )
 
 
 WHEELS = {

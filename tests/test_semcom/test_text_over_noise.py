@@ -241,6 +241,13 @@ def test_what_has_no_room_is_an_outage_that_says_so() -> None:
     assert outcome.outage
 
 
+def test_a_text_of_too_many_sentences_says_so() -> None:
+    text = "A short one. " * 4097
+    (outcome,) = sent(unequal(Rules()), text, AWGN(), 20.0, 51_200)
+    assert outcome.outage
+    assert "4097 sentences: at most 4096; split it" in outcome.cause
+
+
 def test_names_of_text_schemes() -> None:
     for name, canonical in (
         ("zlib+uep:256", "zlib+uep:256:rules"),

@@ -1,12 +1,12 @@
 """Readers: a language model that answers one question from a few passages."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 
+from semcom.text.blocks import sentence_spans
 from semcom.text.lm import LanguageModel
 
 BOOK = (
@@ -92,9 +92,10 @@ class Greedy:
             The answer and the size of the prompt.
         """
         asked = prompt(passages, question, cue, self.form)
-        text = continued(self.lm, asked, self.most_tokens)
-        found = re.split(r"\n|(?<=\w)[.;]", text, maxsplit=1)[0]
-        return Reading(found.strip(" \"'.,"), len(self.lm.encode(asked)) + 1)
+        line = continued(self.lm, asked, self.most_tokens).split("\n")[0]
+        first, last = next(iter(sentence_spans(line)), (0, 0))
+        found = line[first:last].split("; ")[0]
+        return Reading(found.strip(" \"'.,;"), len(self.lm.encode(asked)) + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +144,12 @@ def teacher_forced(lm: LanguageModel, asked: str, answer: str) -> tuple[bool, fl
 
     Returns:
         Whether each token of the answer has the largest logit, and -log2 p(answer | prompt) in bits.
+
+    Raises:
+        InvalidOption: Prompt and answer together are longer than the model's window.
     """
     first, last = lm.encode(asked), lm.encode(answer)
+    lm.check_length(len(first) + len(last))
     ids = torch.tensor([[lm.start, *first, *last]], device=lm.device)
     logits = lm.model(input_ids=ids[:, :-1], use_cache=False, logits_to_keep=len(last)).logits[0].float()
     aims = ids[0, -len(last) :]
@@ -164,9 +169,13 @@ def continued(lm: LanguageModel, asked: str, most_tokens: int, stop: str = "\n")
 
     Returns:
         The continuation, without the stop.
+
+    Raises:
+        InvalidOption: Prompt and continuation together are longer than the model's window.
     """
     ends = {lm.tokenizer.eos_token_id, lm.start}
     ids = torch.tensor([[lm.start, *lm.encode(asked)]], device=lm.device)
+    lm.check_length(ids.shape[1] + most_tokens - 1)
     found: list[int] = []
     past = None
     for _ in range(most_tokens):
