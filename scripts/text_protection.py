@@ -198,7 +198,7 @@ def differing(found: Sequence[int], symbols: Sequence[int]) -> float:
 def runs(table: Table, texts: Sequence[Message], lm: LanguageModel) -> None:
     """Ideal code length of kept runs, the last one cut, each predicted from the kept ones before it alone."""
     for number, message in enumerate(texts):
-        tokens = lm.encode(message.text)
+        tokens = lm.encode(message.text)[: lm.window]
         table.add("runs", "whole text", number, partial(code_length, lm, tokens, 0.0))
         for ratio in RATIOS:
             for run in RUNS:

@@ -164,7 +164,9 @@ def test_prompt_compression_goes_on(
     replaced = {
         "load": lambda name: lm,
         "read_book": lambda path: ". ".join(f"The river {i} is long here" for i in range(99)),
-        "measured_masses": lambda *_: SimpleNamespace(heads=lambda rule: rule),
+        "measured_masses": lambda *_: SimpleNamespace(
+            heads=lambda rule: SimpleNamespace(layer=1, heads=(0,))
+        ),
         "planned": lambda masses: dict.fromkeys(module.TURNS),
         "hotpot_plan": lambda masses, tail: None,
         "task_of": lambda lm, cell, number, books: SimpleNamespace(tail="", id=f"{cell} {number}"),
