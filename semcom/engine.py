@@ -26,6 +26,7 @@ from semcom.surroundings import library_defaults
 MAX_WORKERS = 1024  # more than any machine has cores; catches typing errors
 WORKER = "semcom worker"
 NO_GUARD = 87  # exit code of a worker whose script would start workers in turn
+PATIENCE = 5.0  # seconds until a worker that does not end when it is asked to is killed
 GUARD = 'put what the script does under `if __name__ == "__main__":`, or take 1 worker'
 
 
@@ -230,12 +231,12 @@ class _Team:
             try:
                 with _interrupts_blocked():
                     process.start()
+                    self.members[ours], self.having[ours] = process, set()  # so that `stop` ends it
             except RuntimeError:  # a script without a guard has been imported up to here
                 if current_process().name == WORKER:
                     os._exit(NO_GUARD)
                 raise
             theirs.close()  # so that the pipe closes when the worker ends
-            self.members[ours], self.having[ours] = process, set()
         for pipe in self.members:
             self._send(pipe, work, "before the first batch")
 
@@ -298,6 +299,8 @@ class _Team:
             pipe.close()
             process.terminate()
         for process in self.members.values():
+            process.join(PATIENCE)
+            process.kill()
             process.join()
 
     def _obituary(self, pipe: Connection, label: str) -> str:
