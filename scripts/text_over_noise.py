@@ -2,7 +2,7 @@
 
 Run:     python scripts/text_over_noise.py
          python scripts/text_over_noise.py --messages 24 --channels awgn --schemes lm-prior:tiny
-         python scripts/text_over_noise.py --messages 8 --channels awgn --snr 0 4 --schemes lm-prior:smollm2
+         python scripts/text_over_noise.py --messages 32 --channels awgn --snr 0 4 --schemes lm-prior:smollm2
          --seen ../shared/data/text/multihop/hotpot.jsonl takes every second message from text that models
          know; --decode runs the entropy decoder for every payload that arrives, instead of looking up what
          the encoder made (the same by test, but 5 tokens a CPU second); --tables alone writes the tables

